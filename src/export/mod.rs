@@ -1,0 +1,3 @@
+//! Views of the ledger and readers of the journal: everything that leaves the exporter.
+
+pub mod catalog;

@@ -1,0 +1,87 @@
+//! Label values that come from outside: admitted up to a limit, so that nobody can create series without end.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::call::labels::OTHER;
+
+/// A label value. Copies share one text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Label(Arc<str>);
+
+impl Label {
+    /// A label of this value.
+    pub fn new(value: &str) -> Label {
+        Label(Arc::from(value))
+    }
+
+    /// The value for everything that has no value of its own.
+    pub fn other() -> Label {
+        Label::new(OTHER)
+    }
+
+    /// The value.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<str> for Label {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// The values of one label that are told apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    values: BTreeSet<Label>,
+    places: usize,
+}
+
+impl Admission {
+    /// Admits up to `places` values, and those that are admitted always.
+    pub fn new(places: usize) -> Admission {
+        Admission { values: BTreeSet::new(), places }
+    }
+
+    /// Admits a value that takes no place, because it is configured or published.
+    pub fn admit_always(&mut self, value: &str) -> Label {
+        if let Some(known) = self.values.get(value) {
+            return known.clone();
+        }
+        let label = Label::new(value);
+        self.values.insert(label.clone());
+        label
+    }
+
+    /// The label of a value, or `None` if it is new and no place is left for it.
+    pub fn admit(&mut self, value: &str) -> Option<Label> {
+        if let Some(known) = self.values.get(value) {
+            return Some(known.clone());
+        }
+        self.places = self.places.checked_sub(1)?;
+        Some(self.admit_always(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_run_out_for_new_values_only() {
+        let mut admission = Admission::new(2);
+        admission.admit_always("KR");
+        assert!(["JP", "TW", "JP", "KR"].iter().all(|idc| admission.admit(idc).is_some()));
+        assert_eq!(admission.admit("US"), None);
+        assert_eq!(admission.admit("TW"), Some(Label::new("TW")));
+    }
+}
