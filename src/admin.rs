@@ -1,0 +1,114 @@
+//! The admin port.
+//!
+//! | request | answer |
+//! |---|---|
+//! | GET / | what this is, its version, links |
+//! | GET /metrics | every metric in text format 0.0.4, compressed if asked for |
+//! | GET /livez | 200 as long as the process serves; nothing outside it counts |
+//! | GET /readyz | 200 if call events can be taken, else 503 and what is amiss |
+//! | GET /refused | refused requests as JSON lines; only to this host, since they carry personal data |
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+
+use crate::export::prometheus;
+use crate::intake::refused::RefusedRequests;
+use crate::readiness::Readiness;
+use crate::server::Handler;
+use crate::server::response::{self, Body};
+
+/// Answers the admin port. `page` makes the metrics page.
+pub struct AdminHandler<Page> {
+    /// Makes the page of /metrics.
+    pub page: Page,
+    /// What /readyz tells.
+    pub readiness: Readiness,
+    /// What /refused shows.
+    pub refused: Arc<RefusedRequests>,
+    /// The path of the call event callback, for the landing page.
+    pub call_event_path: String,
+}
+
+impl<Page: Fn() -> String + Send + Sync + 'static> Handler for AdminHandler<Page> {
+    async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let answer: fn(&Self, &Request<Incoming>) -> Response<Body> = match request.uri().path() {
+            "/" => |admin, _| admin.landing_page(),
+            "/metrics" => |admin, request| admin.metrics(request),
+            "/livez" => |_, _| response::text(StatusCode::OK, "ok\n"),
+            "/readyz" => |admin, _| admin.readyz(),
+            "/refused" if peer.ip().to_canonical().is_loopback() => |admin, _| admin.refused(),
+            "/refused" => |_, _| response::text(StatusCode::FORBIDDEN, "only from the same host\n"),
+            _ => return response::text(StatusCode::NOT_FOUND, "not found\n"),
+        };
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return response::method_not_allowed("GET, HEAD");
+        }
+        answer(self, &request)
+    }
+}
+
+impl<Page: Fn() -> String> AdminHandler<Page> {
+    fn metrics(&self, request: &Request<Incoming>) -> Response<Body> {
+        let page = (self.page)();
+        let accepts_gzip = request
+            .headers()
+            .get_all(ACCEPT_ENCODING)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.split(',').any(|coding| coding.trim().split(';').next() == Some("gzip")));
+        if accepts_gzip && let Some(compressed) = gzip(page.as_bytes()) {
+            let mut answer = response::content(StatusCode::OK, prometheus::CONTENT_TYPE, compressed);
+            answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            return answer;
+        }
+        response::content(StatusCode::OK, prometheus::CONTENT_TYPE, page)
+    }
+
+    fn readyz(&self) -> Response<Body> {
+        let closed = self.readiness.closed();
+        match closed.is_empty() {
+            true => response::text(StatusCode::OK, "ok\n"),
+            false => {
+                response::text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", closed.join(", ")))
+            }
+        }
+    }
+
+    fn refused(&self) -> Response<Body> {
+        response::content(StatusCode::OK, "application/jsonl; charset=utf-8", self.refused.to_json_lines())
+    }
+
+    fn landing_page(&self) -> Response<Body> {
+        let page = format!(
+            "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>planet-call-exporter</title></head>\n\
+             <body>\n<h1>planet-call-exporter</h1>\n\
+             <p>Version {version}. Telemetry for LINE Planet: each call event that comes in on <code>{path}</code> \
+             becomes counters, duration histograms and a span.</p>\n<ul>\n\
+             <li><a href=\"/metrics\">/metrics</a>: every metric, for Prometheus</li>\n\
+             <li><a href=\"/livez\">/livez</a>: whether the process serves</li>\n\
+             <li><a href=\"/readyz\">/readyz</a>: whether call events can be taken</li>\n\
+             <li><a href=\"/refused\">/refused</a>: requests that could not be call events, to this host only</li>\n\
+             </ul>\n</body>\n</html>\n",
+            version = env!("CARGO_PKG_VERSION"),
+            path = escape_html(&self.call_event_path),
+        );
+        response::content(StatusCode::OK, "text/html; charset=utf-8", page)
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).ok()?;
+    encoder.finish().ok()
+}
+
+fn escape_html(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

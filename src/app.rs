@@ -1,0 +1,185 @@
+//! Builds the parts, starts them, and stops them in order.
+//!
+//! The order of the end, which nothing else knows: not ready; listeners accept no more and finish what they began;
+//! readers and pushes deliver what they can; then the process ends, all within `--shutdown-timeout`.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use thiserror::Error;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::admin::AdminHandler;
+use crate::call::record;
+use crate::config::Config;
+use crate::export::own_metrics::{self, InstallError, OwnMetrics};
+use crate::export::{catalog, prometheus};
+use crate::intake::acceptance::Acceptance;
+use crate::intake::handler::CallEventHandler;
+use crate::intake::refused::RefusedRequests;
+use crate::intake::seen::SeenSids;
+use crate::journal::Journal;
+use crate::ledger::{Ledger, Limits};
+use crate::readiness::Readiness;
+use crate::server::{self, BindError, Server};
+
+/// Why the exporter cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The exporter's own metrics cannot be recorded.
+    #[error(transparent)]
+    Metrics(#[from] InstallError),
+}
+
+/// Runs the exporter until `stop` completes, then ends it in order.
+///
+/// # Errors
+/// A part cannot be started; nothing is served then.
+pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), StartError> {
+    let own_metrics = Arc::new(OwnMetrics::install()?);
+    own_metrics::record_build_info();
+    let readiness = Readiness::default();
+    let starting = readiness.latch("starting");
+
+    let call_events = Server::bind("call_events", config.listen, limits(&config)).await?;
+    let admin = Server::bind("admin", config.admin_listen, limits(&config)).await?;
+    let journal = Arc::new(Journal::in_memory(config.backlog_max_bytes.as_u64() as usize));
+    let acceptance = Arc::new(Acceptance::new(
+        SeenSids::new(config.seen_max, config.seen_age),
+        Arc::clone(&journal),
+        new_ledger(&config),
+    ));
+    let refused = Arc::new(RefusedRequests::new(config.refused_max));
+    log_start(&config, &call_events, &admin);
+
+    let view = View {
+        acceptance: Arc::clone(&acceptance),
+        journal: Arc::clone(&journal),
+        refused: Arc::clone(&refused),
+        own_metrics: Arc::clone(&own_metrics),
+    };
+    let call_event_handler = Arc::new(CallEventHandler::new(
+        config.call_event_path.clone(),
+        config.max_uri_bytes,
+        acceptance,
+        Arc::clone(&refused),
+    ));
+    let admin_handler = Arc::new(AdminHandler {
+        page: move || view.page(),
+        readiness: readiness.clone(),
+        refused,
+        call_event_path: config.call_event_path.clone(),
+    });
+
+    let (stop_intake, stop_readers, stop_admin) =
+        (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let intake = tokio::spawn(call_events.run(call_event_handler, stop_intake.clone()));
+    let admin = tokio::spawn(admin.run(admin_handler, stop_admin.clone()));
+    let mut readers = JoinSet::new();
+    readers.spawn(upkeep(own_metrics, stop_readers.clone()));
+
+    starting.open();
+    stop.await;
+    let stopping = readiness.latch("stopping");
+    info!("stopping: finishing what was accepted");
+    let in_order = async {
+        stop_intake.cancel();
+        let _ = intake.await;
+        stop_readers.cancel();
+        while readers.join_next().await.is_some() {}
+        stop_admin.cancel();
+        let _ = admin.await;
+    };
+    match tokio::time::timeout(config.shutdown_timeout, in_order).await {
+        Ok(()) => info!("stopped"),
+        Err(_) => warn!(timeout = ?config.shutdown_timeout, "stopped before everything was finished"),
+    }
+    drop(stopping);
+    Ok(())
+}
+
+fn limits(config: &Config) -> server::Limits {
+    server::Limits {
+        connections: config.max_connections,
+        header_timeout: config.header_timeout,
+        idle_timeout: config.idle_timeout,
+        head_bytes: HEAD_BYTES,
+    }
+}
+
+/// Bytes of a request's head: the longest URI that can be configured, and as much again for headers.
+const HEAD_BYTES: usize = 128 * 1024;
+
+fn new_ledger(config: &Config) -> Ledger {
+    let limits = Limits { call_series: config.max_series, ..Limits::default() };
+    let (durations, setup_durations) = (config.duration_buckets.clone(), config.setup_buckets.clone());
+    let mut ledger = Ledger::new(SystemTime::now(), limits, durations, setup_durations);
+    for idc in &config.idcs {
+        ledger.expect_idc(idc);
+    }
+    ledger
+}
+
+fn log_start(config: &Config, call_events: &Server, admin: &Server) {
+    let address =
+        |server: &Server| server.local_address().map(|address| address.to_string()).unwrap_or_default();
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        call_events = %format_args!("http://{}{}", address(call_events), config.call_event_path),
+        admin = %format_args!("http://{}", address(admin)),
+        "planet-call-exporter is listening"
+    );
+    warn!(
+        "everything is in memory: totals, seen session IDs and what waits for delivery begin anew with each start"
+    );
+}
+
+/// Takes in the samples of the exporter's own histograms now and then.
+async fn upkeep(own_metrics: Arc<OwnMetrics>, stop: CancellationToken) {
+    let mut interval = tokio::time::interval(Duration::from_secs(5));
+    while stop.run_until_cancelled(interval.tick()).await.is_some() {
+        own_metrics.run_upkeep();
+    }
+}
+
+/// Everything that metrics are read from, at one moment.
+struct View {
+    acceptance: Arc<Acceptance>,
+    journal: Arc<Journal>,
+    refused: Arc<RefusedRequests>,
+    own_metrics: Arc<OwnMetrics>,
+}
+
+impl View {
+    /// The page of /metrics.
+    fn page(&self) -> String {
+        self.observe();
+        let mut page = prometheus::render(&catalog::call_families(&self.acceptance.ledger()));
+        page.push_str(&self.own_metrics.page());
+        page
+    }
+
+    /// Records what is only known by looking: sizes, backlogs and ages.
+    fn observe(&self) {
+        use metrics::{counter, gauge};
+
+        let now = SystemTime::now();
+        gauge!(catalog::EXPORTER_SEEN_SIDS.name).set(self.acceptance.seen_sids(now) as f64);
+        gauge!(catalog::EXPORTER_REFUSED_REQUESTS.name).set(self.refused.len() as f64);
+        gauge!(catalog::EXPORTER_JOURNAL_SIZE.name).set(self.journal.bytes() as f64);
+        for reader in self.journal.readers() {
+            let oldest = reader.oldest.as_deref().and_then(|bytes| record::decode(bytes).ok());
+            let age =
+                oldest.and_then(|(received_at, _)| now.duration_since(received_at).ok()).unwrap_or_default();
+            gauge!(catalog::EXPORTER_BACKLOG.name, "reader" => reader.name).set(reader.backlog as f64);
+            gauge!(catalog::EXPORTER_BACKLOG_AGE.name, "reader" => reader.name).set(age.as_secs_f64());
+            counter!(catalog::EXPORTER_GIVEN_UP_EVENTS.name, "reader" => reader.name, "cause" => "backlog")
+                .absolute(reader.given_up);
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! A connection with time limits on what its peer can stretch.
+//!
+//! hyper has one limit for the head of a request and for idleness between requests, and none for a peer that does not
+//! take its answer. Here each has its own, in one place: below HTTP, where bytes come and go.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::Limits;
+
+/// What a connection is doing, as the service above and the stream below tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Phase(AtomicU8);
+
+const WAITING: u8 = 0;
+const RECEIVING: u8 = 1;
+const SERVING: u8 = 2;
+
+impl Phase {
+    /// Marks that a request is being served until the guard is dropped; meanwhile the peer keeps nobody waiting.
+    pub(super) fn serving(&self) -> Serving<'_> {
+        self.0.store(SERVING, Ordering::Relaxed);
+        Serving(self)
+    }
+
+    fn get(&self) -> u8 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A request is being served.
+pub(super) struct Serving<'a>(&'a Phase);
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        self.0.0.store(WAITING, Ordering::Relaxed);
+    }
+}
+
+/// A stream that fails with `TimedOut` when its peer is too slow.
+#[derive(Debug)]
+pub(super) struct Deadlines<S> {
+    stream: S,
+    phase: Arc<Phase>,
+    header_timeout: Duration,
+    idle_timeout: Duration,
+    /// When the peer must have sent something, or all of a head; `None` while it owes nothing.
+    read_by: Option<Instant>,
+    /// When the peer must have taken something; `None` while nothing waits for it.
+    written_by: Option<Instant>,
+    /// Fires at or before the next deadline. It is moved only when it fires too early or would fire too late, so that
+    /// a busy connection does not touch the timer at each request.
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl<S> Deadlines<S> {
+    pub(super) fn new(stream: S, phase: Arc<Phase>, limits: Limits) -> Deadlines<S> {
+        let Limits { header_timeout, idle_timeout, .. } = limits;
+        // A new connection owes its first request as soon as a head that has begun.
+        let first = Instant::now() + header_timeout;
+        let alarm = Box::pin(tokio::time::sleep_until(first));
+        Deadlines {
+            stream,
+            phase,
+            header_timeout,
+            idle_timeout,
+            read_by: Some(first),
+            written_by: None,
+            alarm,
+        }
+    }
+
+    /// Ready with an error when the next deadline has passed.
+    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let next = match (self.read_by, self.written_by) {
+            (Some(read), Some(written)) => read.min(written),
+            (Some(only), None) | (None, Some(only)) => only,
+            (None, None) => return Poll::Pending,
+        };
+        if self.alarm.deadline() > next {
+            self.alarm.as_mut().reset(next);
+        }
+        loop {
+            ready!(self.alarm.as_mut().poll(context));
+            if Instant::now() >= next {
+                let message = "the peer sent or took nothing for too long";
+                return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, message));
+            }
+            self.alarm.as_mut().reset(next);
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Deadlines<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if let Poll::Ready(result) = Pin::new(&mut this.stream).poll_read(context, buffer) {
+            if this.phase.get() == WAITING {
+                this.phase.0.store(RECEIVING, Ordering::Relaxed);
+                this.read_by = Some(Instant::now() + this.header_timeout);
+            }
+            return Poll::Ready(result);
+        }
+        match this.phase.get() {
+            SERVING => this.read_by = None,
+            WAITING if this.read_by.is_none() => this.read_by = Some(Instant::now() + this.idle_timeout),
+            _ => {}
+        }
+        this.poll_deadline(context).map(Err)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Deadlines<S> {
+    /// Notes how a write went: what was taken moves the deadlines on, what was not sets one.
+    fn note_write<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.written_by = None;
+            if self.phase.get() == WAITING {
+                self.read_by = None;
+            }
+            return written;
+        }
+        if self.written_by.is_none() {
+            self.written_by = Some(Instant::now() + self.idle_timeout);
+        }
+        self.poll_deadline(context).map(Err)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Deadlines<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note_write(written, context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.note_write(written, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    const HEADER: Duration = Duration::from_secs(10);
+    const IDLE: Duration = Duration::from_secs(60);
+
+    fn connection() -> (Deadlines<DuplexStream>, Arc<Phase>, DuplexStream) {
+        let (near, far) = duplex(16);
+        let phase = Arc::new(Phase::default());
+        let limits = Limits { connections: 1, header_timeout: HEADER, idle_timeout: IDLE, head_bytes: 8192 };
+        (Deadlines::new(near, Arc::clone(&phase), limits), phase, far)
+    }
+
+    async fn time_out(stream: &mut Deadlines<DuplexStream>) -> Duration {
+        let from = Instant::now();
+        let error = stream.read(&mut [0; 64]).await.expect_err("a time-out");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        from.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_sends_nothing_is_cut_off() {
+        let (mut stream, _phase, _far) = connection();
+        assert_eq!(time_out(&mut stream).await.as_secs(), HEADER.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_in_drops_is_cut_off() {
+        let (mut stream, _phase, mut far) = connection();
+        let drops = async {
+            while far.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+            }
+        };
+        let cut_off = async {
+            let from = Instant::now();
+            while stream.read(&mut [0; 64]).await.is_ok() {}
+            from.elapsed()
+        };
+        tokio::select! {
+            () = drops => panic!("the peer was served"),
+            after = cut_off => assert_eq!(after.as_secs(), HEADER.as_secs()),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_has_more_time_than_a_head() {
+        let (mut stream, phase, mut far) = connection();
+        far.write_all(b"head").await.expect("sent");
+        stream.read_exact(&mut [0; 4]).await.expect("received");
+        drop(phase.serving());
+        stream.write_all(b"answer").await.expect("answered");
+        assert_eq!(time_out(&mut stream).await.as_secs(), IDLE.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn serving_has_no_deadline_here() {
+        let (mut stream, phase, mut far) = connection();
+        far.write_all(b"head").await.expect("sent");
+        stream.read_exact(&mut [0; 4]).await.expect("received");
+        let _serving = phase.serving();
+        let mut byte = [0; 1];
+        let read = tokio::time::timeout(IDLE * 10, stream.read(&mut byte)).await;
+        assert!(read.is_err(), "still waiting");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_nothing_is_cut_off() {
+        let (mut stream, phase, _far) = connection();
+        let _serving = phase.serving();
+        let from = Instant::now();
+        let error = stream.write_all(&[0; 1024]).await.expect_err("a time-out");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(from.elapsed().as_secs(), IDLE.as_secs());
+    }
+}

@@ -1,0 +1,60 @@
+//! The few kinds of answer that the listeners give.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+use serde_json::json;
+
+/// The body of an answer.
+pub type Body = Full<Bytes>;
+
+/// What a connection past the limit of connections is told.
+pub(super) const TOO_MANY_CONNECTIONS: &str = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
+     retry-after: 1\r\ncontent-length: 0\r\n\r\n";
+
+/// An answer without a body.
+pub fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = status;
+    response
+}
+
+/// An answer with a body of this content type.
+pub fn content(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// A short text for people.
+pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    content(status, "text/plain; charset=utf-8", body)
+}
+
+/// A problem document (RFC 9457). `parameter` is a member of ours: the query parameter that is to blame.
+pub fn problem(status: StatusCode, title: &str, detail: &str, parameter: Option<&str>) -> Response<Body> {
+    let mut problem =
+        json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+    if let Some(parameter) = parameter {
+        problem["parameter"] = parameter.into();
+    }
+    content(status, "application/problem+json", format!("{problem}\n"))
+}
+
+/// The answer to a method that the path does not have.
+pub fn method_not_allowed(allow: &'static str) -> Response<Body> {
+    with_header(empty(StatusCode::METHOD_NOT_ALLOWED), ALLOW, allow)
+}
+
+/// The answer while events cannot be stored: come again in `seconds`.
+pub fn unavailable(detail: &str, seconds: &'static str) -> Response<Body> {
+    let response = problem(StatusCode::SERVICE_UNAVAILABLE, "Not stored", detail, None);
+    with_header(response, RETRY_AFTER, seconds)
+}
+
+fn with_header(mut response: Response<Body>, name: HeaderName, value: &'static str) -> Response<Body> {
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+    response
+}

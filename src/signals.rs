@@ -1,0 +1,29 @@
+//! SIGTERM and SIGINT: the first asks for an orderly end, the second ends at once.
+
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::warn;
+
+/// Completes at the first SIGTERM or SIGINT. From then on a second one ends the process with code 1.
+///
+/// # Errors
+/// The handlers cannot be installed.
+pub fn stop() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            warn!("ended at once by a second signal");
+            std::process::exit(1);
+        });
+    })
+}
