@@ -79,7 +79,8 @@ impl<S> Deadlines<S> {
 
     /// Ready with an error when the next deadline has passed.
     fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        let next = match (self.read_by, self.written_by) {
+        let read_by = self.read_by.filter(|_| self.phase.get() != SERVING);
+        let next = match (read_by, self.written_by) {
             (Some(read), Some(written)) => read.min(written),
             (Some(only), None) | (None, Some(only)) => only,
             (None, None) => return Poll::Pending,
@@ -113,7 +114,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Deadlines<S> {
             return Poll::Ready(result);
         }
         match this.phase.get() {
-            SERVING => this.read_by = None,
             WAITING if this.read_by.is_none() => this.read_by = Some(Instant::now() + this.idle_timeout),
             _ => {}
         }
