@@ -63,7 +63,10 @@ fn compare() -> Result<()> {
     println!("resident memory, idle: {} KiB", exporter.resident_kib()?);
     for connections in CONNECTIONS {
         println!("{connections} connections");
-        println!("{:>5} {:>12} {:>9} {:>12} {:>9} {:>7}", "round", "bare/s", "p99", "exporter/s", "p99", "ratio");
+        println!(
+            "{:>5} {:>12} {:>9} {:>12} {:>9} {:>7}",
+            "round", "bare/s", "p99", "exporter/s", "p99", "ratio"
+        );
         let mut ratios = Vec::new();
         for round in 1..=ROUNDS {
             let bare = load(&bare.url, &script, *connections, round)?;
@@ -107,7 +110,15 @@ struct Load {
 
 fn load(url: &str, script: &std::path::Path, connections: u32, round: usize) -> Result<Load> {
     let output = Command::new("taskset")
-        .args(["-c", "1", "wrk", "-t1", &format!("-c{connections}"), &format!("-d{SECONDS_A_ROUND}s"), "--latency"])
+        .args([
+            "-c",
+            "1",
+            "wrk",
+            "-t1",
+            &format!("-c{connections}"),
+            &format!("-d{SECONDS_A_ROUND}s"),
+            "--latency",
+        ])
         .arg("-s")
         .arg(script)
         .arg(url)

@@ -17,12 +17,12 @@ use tracing::{info, warn};
 use crate::admin::AdminHandler;
 use crate::call::record;
 use crate::config::{CallLog, Config, IdentityMode};
+use crate::export::catalog::Family;
 use crate::export::delivery::{self, SpanDelivery};
 use crate::export::identity::Identity;
 use crate::export::otlp_client::{OtlpClient, TlsError};
 use crate::export::otlp_settings::{Destination, OtlpSettings};
 use crate::export::own_metrics::{self, InstallError, OwnMetrics};
-use crate::export::catalog::Family;
 use crate::export::{call_log, catalog, otlp_metrics, prometheus};
 use crate::intake::acceptance::Acceptance;
 use crate::intake::handler::CallEventHandler;
@@ -62,7 +62,11 @@ pub enum StartError {
 ///
 /// # Errors
 /// A part cannot be started; nothing is served then.
-pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = ()>) -> Result<(), StartError> {
+pub async fn run(
+    config: Config,
+    otlp: OtlpSettings,
+    stop: impl Future<Output = ()>,
+) -> Result<(), StartError> {
     let own_metrics = Arc::new(OwnMetrics::install()?);
     own_metrics::record_build_info();
     let readiness = Readiness::default();
@@ -146,7 +150,13 @@ fn start_readers(
         let client = OtlpClient::new(destination.clone())?;
         let view = Arc::clone(view);
         let source = move || view.families();
-        readers.spawn(otlp_metrics::run(client, otlp.resource.clone(), otlp.metric_interval, source, stop.clone()));
+        readers.spawn(otlp_metrics::run(
+            client,
+            otlp.resource.clone(),
+            otlp.metric_interval,
+            source,
+            stop.clone(),
+        ));
     }
     if config.call_log == CallLog::Stdout {
         readers.spawn(call_log::run(view.journal.reader(call_log::READER), identity, stop.clone()));
@@ -197,7 +207,8 @@ fn new_ledger(config: &Config) -> Ledger {
 
 /// Says where the exporter listens, and what is on and off.
 fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &Server, admin: &Server) {
-    let address = |server: &Server| server.local_address().map(|address| address.to_string()).unwrap_or_default();
+    let address =
+        |server: &Server| server.local_address().map(|address| address.to_string()).unwrap_or_default();
     info!(
         version = env!("CARGO_PKG_VERSION"),
         call_events = %format_args!("http://{}{}", address(call_events), config.call_event_path),

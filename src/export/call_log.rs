@@ -96,7 +96,8 @@ mod tests {
         let dropped = line(&record, &Identity::Drop).expect("a line");
         assert_eq!(dropped.matches('\n').count(), 1);
         assert!(!dropped.contains("9286"));
-        let kept: Value = serde_json::from_str(&line(&record, &Identity::Keep).expect("a line")).expect("JSON");
+        let kept: Value =
+            serde_json::from_str(&line(&record, &Identity::Keep).expect("a line")).expect("JSON");
         assert_eq!(kept["parameters"]["from_user_id"], "9286");
         assert_eq!(kept["parameters"]["rel_code_str"], "a\n\"b");
         assert_eq!((&kept["media_type"], &kept["duration_seconds"]), (&json!("audio"), &json!(5.0)));

@@ -195,7 +195,9 @@ impl SpanSender {
         };
         // An answer that cannot be decoded still says that the spans were taken.
         let answer = ExportTraceServiceResponse::decode(answer).unwrap_or_default();
-        let Some(partial) = answer.partial_success.filter(|partial| partial.rejected_spans > 0) else { return Ok(0) };
+        let Some(partial) = answer.partial_success.filter(|partial| partial.rejected_spans > 0) else {
+            return Ok(0);
+        };
         let (spans, reason) = (partial.rejected_spans, partial.error_message);
         warn!(spans, ?reason, "the OTLP receiver refused some of the spans; they are given up");
         Ok(spans.unsigned_abs())
@@ -242,9 +244,7 @@ struct Meters {
 
 impl Meters {
     fn new() -> Meters {
-        let given_up = |cause: &'static str| {
-            counter!(catalog::EXPORTER_GIVEN_UP_EVENTS.name, "reader" => READER, "cause" => cause)
-        };
+        let given_up = |cause: &'static str| counter!(catalog::EXPORTER_GIVEN_UP_EVENTS.name, "reader" => READER, "cause" => cause);
         Meters {
             delivered: counter!(catalog::EXPORTER_DELIVERED_EVENTS.name, "reader" => READER),
             refused: given_up("refused"),

@@ -139,7 +139,8 @@ async fn read(response: Response<Incoming>) -> Result<Bytes, SendError> {
 /// Reads a body up to the limit, with its trailers.
 async fn read_body(body: Incoming) -> Result<(Bytes, hyper::HeaderMap), SendError> {
     let collected = Limited::new(body, LONGEST_ANSWER).collect().await;
-    let collected = collected.map_err(|error| SendError::Interrupted(outcome::for_people(&error.to_string())))?;
+    let collected =
+        collected.map_err(|error| SendError::Interrupted(outcome::for_people(&error.to_string())))?;
     let trailers = collected.trailers().cloned().unwrap_or_default();
     Ok((collected.to_bytes(), trailers))
 }

@@ -6,7 +6,9 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
@@ -79,7 +81,8 @@ fn request(families: &[Family], resource: &Resource, now: SystemTime) -> ExportM
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ..InstrumentationScope::default()
     };
-    let metrics = families.iter().filter(|family| !family.points.is_empty()).map(|family| metric(family, now));
+    let metrics =
+        families.iter().filter(|family| !family.points.is_empty()).map(|family| metric(family, now));
     let scope_metrics =
         ScopeMetrics { scope: Some(scope), metrics: metrics.collect(), schema_url: String::new() };
     ExportMetricsServiceRequest {
@@ -121,7 +124,9 @@ fn metric(family: &Family, now: SystemTime) -> Metric {
 
 fn number(point: &Point, start: u64, time: u64) -> Option<NumberDataPoint> {
     let (start, value) = match point.value {
-        Value::Sum(value) => (start, number_data_point::Value::AsInt(i64::try_from(value).unwrap_or(i64::MAX))),
+        Value::Sum(value) => {
+            (start, number_data_point::Value::AsInt(i64::try_from(value).unwrap_or(i64::MAX)))
+        }
         Value::Gauge(value) => (0, number_data_point::Value::AsDouble(value)),
         Value::Histogram { .. } => return None,
     };
@@ -169,7 +174,11 @@ mod tests {
 
     fn family(metric: &'static catalog::Metric, value: Value) -> Family {
         let started_at = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
-        Family { metric, started_at, points: vec![Point { labels: vec![("idc".into(), "KR".into())], value }] }
+        Family {
+            metric,
+            started_at,
+            points: vec![Point { labels: vec![("idc".into(), "KR".into())], value }],
+        }
     }
 
     #[test]
@@ -183,7 +192,8 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(5);
         let request = request(&families, &Resource::builder_empty().build(), now);
         let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
-        let names: Vec<_> = metrics.iter().map(|metric| (metric.name.as_str(), metric.unit.as_str())).collect();
+        let names: Vec<_> =
+            metrics.iter().map(|metric| (metric.name.as_str(), metric.unit.as_str())).collect();
         let expected =
             [("planet.calls", "{call}"), ("planet.call.last_event.time", "s"), ("planet.call.duration", "s")];
         assert_eq!(names, expected);

@@ -55,7 +55,9 @@ impl Signal {
         match (protocol, self) {
             (Protocol::HttpProtobuf, Signal::Metrics) => "/v1/metrics",
             (Protocol::HttpProtobuf, Signal::Traces) => "/v1/traces",
-            (Protocol::Grpc, Signal::Metrics) => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            (Protocol::Grpc, Signal::Metrics) => {
+                "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
+            }
             (Protocol::Grpc, Signal::Traces) => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
         }
     }
@@ -117,7 +119,8 @@ impl OtlpSettings {
     /// The first variable that cannot be followed.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<OtlpSettings, InvalidVariable> {
         let variables = Variables(&|name: &str| variable(name).filter(|value| !value.is_empty()));
-        let disabled = variables.get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let disabled =
+            variables.get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let destination = |signal| if disabled { Ok(None) } else { variables.destination(signal) };
         Ok(OtlpSettings {
             metrics: destination(Signal::Metrics)?,
@@ -169,7 +172,11 @@ impl Variables<'_> {
         let Some(given) = self.get(variable) else { return Ok(default) };
         match given.trim().parse() {
             Ok(number @ 1..) => Ok(number),
-            _ => Err(InvalidVariable { variable: variable.to_owned(), given, expected: "a whole number above zero" }),
+            _ => Err(InvalidVariable {
+                variable: variable.to_owned(),
+                given,
+                expected: "a whole number above zero",
+            }),
         }
     }
 
@@ -207,7 +214,9 @@ impl Variables<'_> {
     }
 
     fn protocol(&self, signal: Signal) -> Result<Protocol, InvalidVariable> {
-        let Some((given, variable)) = self.for_signal(signal, "PROTOCOL") else { return Ok(Protocol::HttpProtobuf) };
+        let Some((given, variable)) = self.for_signal(signal, "PROTOCOL") else {
+            return Ok(Protocol::HttpProtobuf);
+        };
         match given.as_str() {
             "grpc" => Ok(Protocol::Grpc),
             "http/protobuf" => Ok(Protocol::HttpProtobuf),
@@ -231,7 +240,9 @@ impl Variables<'_> {
         }
         let path = match (protocol, is_base) {
             (Protocol::Grpc, _) => signal.path(protocol).to_owned(),
-            (Protocol::HttpProtobuf, true) => uri.path().trim_end_matches('/').to_owned() + signal.path(protocol),
+            (Protocol::HttpProtobuf, true) => {
+                uri.path().trim_end_matches('/').to_owned() + signal.path(protocol)
+            }
             (Protocol::HttpProtobuf, false) => return Some(uri),
         };
         let mut parts = uri.into_parts();
@@ -304,8 +315,10 @@ impl Variables<'_> {
     /// Totals that survive restarts have to be cumulative, so another temporality is not offered.
     fn warnings(&self) -> Vec<String> {
         let variable = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
-        let preference = self.get(variable).filter(|preference| !preference.eq_ignore_ascii_case("cumulative"));
-        let warning = |preference| format!("{variable}={preference} is not followed: metrics are always cumulative");
+        let preference =
+            self.get(variable).filter(|preference| !preference.eq_ignore_ascii_case("cumulative"));
+        let warning =
+            |preference| format!("{variable}={preference} is not followed: metrics are always cumulative");
         preference.map(warning).into_iter().collect()
     }
 }
@@ -342,8 +355,14 @@ mod tests {
 
     #[test]
     fn endpoints_follow_the_specification() {
-        assert_eq!(endpoints(&[(ENDPOINT, "http://c:4318")]), both("http://c:4318/v1/metrics", "http://c:4318/v1/traces"));
-        assert_eq!(endpoints(&[(ENDPOINT, "https://c/otlp/")]), both("https://c/otlp/v1/metrics", "https://c/otlp/v1/traces"));
+        assert_eq!(
+            endpoints(&[(ENDPOINT, "http://c:4318")]),
+            both("http://c:4318/v1/metrics", "http://c:4318/v1/traces")
+        );
+        assert_eq!(
+            endpoints(&[(ENDPOINT, "https://c/otlp/")]),
+            both("https://c/otlp/v1/metrics", "https://c/otlp/v1/traces")
+        );
         let traces = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
         assert_eq!(endpoints(&[(traces, "http://c/a?b")]), (None, Some("http://c/a?b".to_owned())));
         let none = "OTEL_METRICS_EXPORTER";
@@ -375,12 +394,18 @@ mod tests {
         ])
         .expect("valid");
         let (metrics, traces) = (settings.metrics.expect("metrics"), settings.traces.expect("traces"));
-        let headers: Vec<_> =
-            metrics.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("text"))).collect();
+        let headers: Vec<_> = metrics
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().expect("text")))
+            .collect();
         assert_eq!(headers, [("api-key", "a b"), ("x", "1")]);
         assert_eq!(traces.headers.len(), 1);
         assert!(metrics.gzip && !traces.gzip);
-        assert_eq!((metrics.timeout, settings.metric_interval), (Duration::from_millis(500), Duration::from_secs(1)));
+        assert_eq!(
+            (metrics.timeout, settings.metric_interval),
+            (Duration::from_millis(500), Duration::from_secs(1))
+        );
     }
 
     #[test]
@@ -404,7 +429,8 @@ mod tests {
 
     #[test]
     fn a_secret_header_is_not_shown() {
-        let error = read(&[(ENDPOINT, "http://c"), ("OTEL_EXPORTER_OTLP_HEADERS", "secret")]).expect_err("no pair");
+        let error =
+            read(&[(ENDPOINT, "http://c"), ("OTEL_EXPORTER_OTLP_HEADERS", "secret")]).expect_err("no pair");
         assert!(!error.to_string().contains("secret"));
     }
 

@@ -65,7 +65,9 @@ impl Receiver {
     /// How long to wait before the next attempt after this failure.
     pub fn pause(&mut self, error: &SendError) -> Duration {
         let pause = self.pauses.next().unwrap_or(self.longest_pause);
-        error.retry_after().map_or(pause, |asked| asked.clamp(Duration::from_millis(100), LONGEST_RETRY_AFTER))
+        error
+            .retry_after()
+            .map_or(pause, |asked| asked.clamp(Duration::from_millis(100), LONGEST_RETRY_AFTER))
     }
 
     fn note_away(&mut self, error: &SendError) {
@@ -104,9 +106,7 @@ struct Meters {
 
 impl Meters {
     fn new(signal: &'static str) -> Meters {
-        let result = |result: &'static str| {
-            counter!(catalog::EXPORTER_DELIVERIES.name, "signal" => signal, "result" => result)
-        };
+        let result = |result: &'static str| counter!(catalog::EXPORTER_DELIVERIES.name, "signal" => signal, "result" => result);
         Meters {
             success: result("success"),
             partial: result("partial"),

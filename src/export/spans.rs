@@ -6,9 +6,7 @@
 
 use std::borrow::Cow;
 
-use opentelemetry::trace::{
-    Event, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
-};
+use opentelemetry::trace::{Event, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use sha2::{Digest, Sha256};
@@ -126,7 +124,10 @@ mod tests {
     }
 
     fn attribute(span: &SpanData, name: &str) -> Option<Value> {
-        span.attributes.iter().find(|attribute| attribute.key.as_str() == name).map(|found| found.value.clone())
+        span.attributes
+            .iter()
+            .find(|attribute| attribute.key.as_str() == name)
+            .map(|found| found.value.clone())
     }
 
     #[test]
@@ -138,7 +139,9 @@ mod tests {
         assert_eq!((span.name.as_ref(), &span.status), ("call", &Status::Unset));
         let events: Vec<_> = span.events.iter().map(|event| (event.name.as_ref(), event.timestamp)).collect();
         assert_eq!(events, [("answered", at(1_582_527_404)), ("released", at(1_582_527_434))]);
-        for (_, name, ..) in Parameter::TABLE.into_iter().filter(|(parameter, ..)| *parameter != Parameter::UserRelCode) {
+        for (_, name, ..) in
+            Parameter::TABLE.into_iter().filter(|(parameter, ..)| *parameter != Parameter::UserRelCode)
+        {
             assert!(attribute(&span, &format!("planet.{name}")).is_some(), "{name} is in the span");
         }
         assert_eq!(attribute(&span, "planet.duration"), Some(Value::I64(30)));
@@ -155,7 +158,8 @@ mod tests {
             assert!(attribute(&read(SAMPLE, &Identity::Keep), &format!("planet.{name}")).is_some());
         }
         assert!(!format!("{:?}", dropped.attributes).contains("9286"));
-        let hashed = attribute(&read(SAMPLE, &Identity::hash(b"a key of some length")), "planet.from_user_id");
+        let hashed =
+            attribute(&read(SAMPLE, &Identity::hash(b"a key of some length")), "planet.from_user_id");
         assert!(hashed.is_some_and(|value| value.as_str().len() == 64));
     }
 
@@ -174,7 +178,9 @@ mod tests {
         assert!(span.span_context.is_valid());
         assert_eq!((span.start_time, span.end_time), (at(1_600_000_000), at(1_600_000_000)));
         assert_eq!(attribute(&span, "planet.time_estimated"), Some(Value::Bool(true)));
-        assert!(attribute(&span, "planet.anomalies").is_some_and(|value| value.as_str().contains("sid_not_uuid")));
+        assert!(
+            attribute(&span, "planet.anomalies").is_some_and(|value| value.as_str().contains("sid_not_uuid"))
+        );
     }
 
     #[test]

@@ -63,7 +63,9 @@ fn message(mut body: Bytes) -> Result<Bytes, SendError> {
     let length = body.get_u32() as usize;
     match body.len() >= length && !is_compressed {
         true => Ok(body.split_to(length)),
-        false => Err(SendError::Interrupted("the frame of the answer is not whole or is compressed".to_owned())),
+        false => {
+            Err(SendError::Interrupted("the frame of the answer is not whole or is compressed".to_owned()))
+        }
     }
 }
 
@@ -110,7 +112,8 @@ mod tests {
         assert_eq!(of(&[("grpc-status", "0")]), Ok(()));
         assert!(matches!(of(&[]), Err(SendError::Interrupted(_))));
         assert!(matches!(of(&[("grpc-status", "x")]), Err(SendError::Interrupted(_))));
-        let garbage = of(&[("grpc-status", "14"), ("grpc-status-details-bin", "?"), ("grpc-message", "a%0Ab")]);
+        let garbage =
+            of(&[("grpc-status", "14"), ("grpc-status-details-bin", "?"), ("grpc-message", "a%0Ab")]);
         assert_eq!(garbage.as_ref().expect_err("unavailable").retry_after(), None);
         assert!(garbage.expect_err("unavailable").is_retryable());
     }

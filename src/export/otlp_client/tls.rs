@@ -27,7 +27,9 @@ pub enum TlsError {
     #[error("cannot set up TLS: {0}")]
     Rustls(#[from] rustls::Error),
     /// No authority to trust.
-    #[error("no certificate authority to trust: the system has none, and OTEL_EXPORTER_OTLP_CERTIFICATE is not set")]
+    #[error(
+        "no certificate authority to trust: the system has none, and OTEL_EXPORTER_OTLP_CERTIFICATE is not set"
+    )]
     NoAuthorities,
 }
 
@@ -38,12 +40,15 @@ pub(super) fn connector(destination: &Destination) -> Result<HttpsConnector<Http
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(destination.timeout));
     let is_secure = destination.endpoint.scheme_str() == Some("https");
-    let roots = if is_secure { authorities(destination.certificate.as_deref())? } else { RootCertStore::empty() };
+    let roots =
+        if is_secure { authorities(destination.certificate.as_deref())? } else { RootCertStore::empty() };
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots);
     let config = match destination.client_identity.as_ref().filter(|_| is_secure) {
-        Some((certificate, key)) => config.with_client_auth_cert(certificates(certificate)?, private_key(key)?)?,
+        Some((certificate, key)) => {
+            config.with_client_auth_cert(certificates(certificate)?, private_key(key)?)?
+        }
         None => config.with_no_client_auth(),
     };
     let builder = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
