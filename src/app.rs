@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admin::AdminHandler;
-use crate::call::record;
+use crate::call::Record;
 use crate::config::{CallLog, Config, IdentityMode};
 use crate::export::catalog::Family;
 use crate::export::delivery::{self, SpanDelivery};
@@ -27,9 +27,8 @@ use crate::export::{call_log, catalog, otlp_metrics, prometheus};
 use crate::intake::acceptance::Acceptance;
 use crate::intake::handler::CallEventHandler;
 use crate::intake::refused::RefusedRequests;
-use crate::intake::seen::SeenSids;
 use crate::journal::Journal;
-use crate::ledger::{Ledger, Limits};
+use crate::pipeline::{self, OpenError, Pipeline};
 use crate::readiness::Readiness;
 use crate::server::{self, BindError, Server};
 
@@ -50,6 +49,12 @@ pub enum StartError {
         /// Why not.
         reason: String,
     },
+    /// What keeps the calls cannot be opened.
+    #[error(transparent)]
+    Pipeline(#[from] OpenError),
+    /// The position of a reader cannot be read or kept.
+    #[error("cannot use the position of a reader in the state directory: {0}")]
+    Reader(io::Error),
     /// TLS towards a collector cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -74,16 +79,11 @@ pub async fn run(
 
     let call_events = Server::bind("call_events", config.listen, limits(&config)).await?;
     let admin = Server::bind("admin", config.admin_listen, limits(&config)).await?;
-    let journal = Arc::new(Journal::in_memory(config.backlog_max_bytes.as_u64() as usize));
-    let acceptance = Arc::new(Acceptance::new(
-        SeenSids::new(config.seen_max, config.seen_age),
-        Arc::clone(&journal),
-        new_ledger(&config),
-    ));
+    let Pipeline { journal, acceptance, keeper } = pipeline::open(&config, &readiness)?;
     let refused = Arc::new(RefusedRequests::new(config.refused_max));
     let view = Arc::new(View {
         acceptance: Arc::clone(&acceptance),
-        journal: Arc::clone(&journal),
+        journal: journal.clone(),
         refused: Arc::clone(&refused),
         own_metrics: Arc::clone(&own_metrics),
     });
@@ -95,7 +95,7 @@ pub async fn run(
     let call_event_handler = Arc::new(CallEventHandler::new(
         config.call_event_path.clone(),
         config.max_uri_bytes,
-        acceptance,
+        Arc::clone(&acceptance),
         Arc::clone(&refused),
     ));
     let admin_handler = Arc::new(AdminHandler {
@@ -109,6 +109,9 @@ pub async fn run(
     let intake = tokio::spawn(call_events.run(call_event_handler, stop_intake.clone()));
     let admin = tokio::spawn(admin.run(admin_handler, stop_admin.clone()));
     readers.spawn(upkeep(own_metrics, stop_readers.clone()));
+    if let Some(keeper) = keeper {
+        readers.spawn(keeper.run(stop_readers.clone()));
+    }
 
     starting.open();
     stop.await;
@@ -141,7 +144,7 @@ fn start_readers(
     let identity = identity(config)?;
     if let Some(destination) = &otlp.traces {
         let client = OtlpClient::new(destination.clone())?;
-        let reader = view.journal.reader(delivery::READER);
+        let reader = view.journal.reader(delivery::READER).map_err(StartError::Reader)?;
         let (batch, delay) = (otlp.span_batch, otlp.span_delay);
         let delivery = SpanDelivery::new(reader, client, &otlp.resource, identity.clone(), batch, delay)?;
         readers.spawn(delivery.run(stop.clone()));
@@ -159,7 +162,8 @@ fn start_readers(
         ));
     }
     if config.call_log == CallLog::Stdout {
-        readers.spawn(call_log::run(view.journal.reader(call_log::READER), identity, stop.clone()));
+        let reader = view.journal.reader(call_log::READER).map_err(StartError::Reader)?;
+        readers.spawn(call_log::run(reader, identity, stop.clone()));
     }
     Ok(())
 }
@@ -195,16 +199,6 @@ fn limits(config: &Config) -> server::Limits {
 /// Bytes of a request's head: the longest URI that can be configured, and as much again for headers.
 const HEAD_BYTES: usize = 128 * 1024;
 
-fn new_ledger(config: &Config) -> Ledger {
-    let limits = Limits { call_series: config.max_series, ..Limits::default() };
-    let (durations, setup_durations) = (config.duration_buckets.clone(), config.setup_buckets.clone());
-    let mut ledger = Ledger::new(SystemTime::now(), limits, durations, setup_durations);
-    for idc in &config.idcs {
-        ledger.expect_idc(idc);
-    }
-    ledger
-}
-
 /// Says where the exporter listens, and what is on and off.
 fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &Server, admin: &Server) {
     let address =
@@ -229,9 +223,13 @@ fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &Server, admin: 
     for warning in &otlp.warnings {
         warn!("{warning}");
     }
-    warn!(
-        "everything is in memory: totals, seen session IDs and what waits for delivery begin anew with each start"
-    );
+    match &config.state_dir {
+        Some(directory) => info!(state_dir = %directory.display(), "totals survive crashes and restarts"),
+        None => warn!(
+            "no state directory: totals, seen session IDs and what waits for delivery are in memory and begin anew with \
+             each start"
+        ),
+    }
 }
 
 /// Takes in the samples of the exporter's own histograms now and then.
@@ -245,7 +243,7 @@ async fn upkeep(own_metrics: Arc<OwnMetrics>, stop: CancellationToken) {
 /// Everything that metrics are read from, at one moment.
 struct View {
     acceptance: Arc<Acceptance>,
-    journal: Arc<Journal>,
+    journal: Journal,
     refused: Arc<RefusedRequests>,
     own_metrics: Arc<OwnMetrics>,
 }
@@ -275,10 +273,11 @@ impl View {
         gauge!(catalog::EXPORTER_SEEN_SIDS.name).set(self.acceptance.seen_sids(now) as f64);
         gauge!(catalog::EXPORTER_REFUSED_REQUESTS.name).set(self.refused.len() as f64);
         gauge!(catalog::EXPORTER_JOURNAL_SIZE.name).set(self.journal.bytes() as f64);
+        gauge!(catalog::EXPORTER_JOURNAL_DAMAGED.name).set(self.journal.damaged() as f64);
         for reader in self.journal.readers() {
-            let oldest = reader.oldest.as_deref().and_then(|bytes| record::decode(bytes).ok());
+            let oldest = reader.oldest.as_deref().and_then(|bytes| Record::decode(bytes).ok());
             let age =
-                oldest.and_then(|(received_at, _)| now.duration_since(received_at).ok()).unwrap_or_default();
+                oldest.and_then(|oldest| now.duration_since(oldest.received_at).ok()).unwrap_or_default();
             gauge!(catalog::EXPORTER_BACKLOG.name, "reader" => reader.name).set(reader.backlog as f64);
             gauge!(catalog::EXPORTER_BACKLOG_AGE.name, "reader" => reader.name).set(age.as_secs_f64());
             counter!(catalog::EXPORTER_GIVEN_UP_EVENTS.name, "reader" => reader.name, "cause" => "backlog")

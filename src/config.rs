@@ -30,6 +30,16 @@ pub struct Config {
     #[arg(long, env = "PLANET_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:9464")]
     pub admin_listen: SocketAddr,
 
+    /// Directory that keeps totals, session IDs and what waits for delivery across crashes and restarts [default: none,
+    /// everything is in memory].
+    #[arg(long, env = "PLANET_STATE_DIR", value_name = "DIRECTORY")]
+    pub state_dir: Option<PathBuf>,
+
+    /// Bytes that the journal in the state directory may take; beyond them the oldest events that still wait for delivery
+    /// are given up.
+    #[arg(long, env = "PLANET_STATE_MAX_BYTES", value_name = "BYTES", default_value = "1GiB")]
+    pub state_max_bytes: ByteSize,
+
     /// What spans and the call log carry of user IDs and IP addresses.
     #[arg(long, env = "PLANET_IDENTITY", value_enum, default_value_t = IdentityMode::Drop)]
     pub identity: IdentityMode,
@@ -76,7 +86,7 @@ pub struct Config {
     #[arg(long, env = "PLANET_REFUSED_MAX", value_name = "NUMBER", default_value_t = 200)]
     pub refused_max: usize,
 
-    /// What may wait in memory for spans to be delivered and for the call log; beyond it the oldest is given up.
+    /// Without a state directory: what may wait in memory for spans and the call log; beyond it the oldest is given up.
     #[arg(long, env = "PLANET_BACKLOG_MAX_BYTES", value_name = "BYTES", default_value = "64MiB")]
     pub backlog_max_bytes: ByteSize,
 

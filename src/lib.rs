@@ -9,6 +9,8 @@ pub mod intake;
 pub mod journal;
 pub mod ledger;
 pub mod logging;
+pub mod pipeline;
 pub mod readiness;
 pub mod server;
 pub mod signals;
+pub mod state;

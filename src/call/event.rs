@@ -6,6 +6,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::anomaly::{Anomalies, Anomaly};
@@ -53,7 +54,8 @@ impl NotACall {
 }
 
 /// The media type of a call; the value of the label `media_type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MediaType {
     /// `A`.
     Audio,

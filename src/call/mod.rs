@@ -15,4 +15,5 @@ pub mod sid;
 
 pub use anomaly::{Anomalies, Anomaly};
 pub use event::{CallEvent, NotACall};
+pub use record::Record;
 pub use sid::Sid;

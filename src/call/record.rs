@@ -1,14 +1,16 @@
-//! A call event as the journal keeps it: when it was received, and its query string byte for byte.
+//! A call event as the journal keeps it: when it was received, which call it is, and its query string byte for byte.
 
 use std::time::{Duration, SystemTime};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 
+use super::{CallEvent, NotACall, Sid};
+
 /// The layout that this program writes: this byte, the time of receipt in milliseconds since the Unix epoch as eight
-/// bytes with the most significant first, then the query string.
+/// bytes with the most significant first, the sixteen bytes of the sid, then the query string.
 const VERSION: u8 = 1;
-const HEAD: usize = 1 + 8;
+const HEAD: usize = 1 + 8 + 16;
 
 /// Why bytes are not a record that this program can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -17,33 +19,60 @@ pub enum UnreadableRecord {
     #[error("a record of a call event has at least {HEAD} bytes, this one has {0}")]
     TooShort(usize),
     /// Written by a newer version of this program.
-    #[error("the record has version {0}, this program knows version {VERSION} only")]
+    #[error("the record has version {0}, and this program knows version {VERSION}; use the newer program")]
     Version(u8),
+    /// The query is not that of a call event.
+    #[error("the recorded request is not a call event: {0}")]
+    NotACall(#[from] NotACall),
 }
 
-/// The record of a call event.
-pub fn encode(received_at: SystemTime, query: &[u8]) -> Bytes {
-    let since_epoch = received_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+/// A recorded call event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// When the event was received.
+    pub received_at: SystemTime,
+    /// The call's identity.
+    pub sid: Sid,
+    /// The query string as it came.
+    pub query: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// Bytes that are too short, or of another version.
+    pub fn decode(bytes: &'a [u8]) -> Result<Record<'a>, UnreadableRecord> {
+        let version = *bytes.first().ok_or(UnreadableRecord::TooShort(0))?;
+        if version != VERSION {
+            return Err(UnreadableRecord::Version(version));
+        }
+        let (head, query) =
+            bytes.split_first_chunk::<HEAD>().ok_or(UnreadableRecord::TooShort(bytes.len()))?;
+        let time = u64::from_be_bytes(std::array::from_fn(|at| head[1 + at]));
+        let received_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(time));
+        let sid = Sid::from_bytes(std::array::from_fn(|at| head[9 + at]));
+        Ok(Record { received_at: received_at.unwrap_or(SystemTime::UNIX_EPOCH), sid, query })
+    }
+
+    /// The call event, as it was read when it came.
+    ///
+    /// # Errors
+    /// The query is not that of a call event.
+    pub fn event(&self) -> Result<CallEvent<'a>, UnreadableRecord> {
+        Ok(CallEvent::read(self.query, self.received_at)?)
+    }
+}
+
+/// The record of a call event that came with `query`.
+pub fn encode(event: &CallEvent<'_>, query: &[u8]) -> Bytes {
+    let since_epoch = event.received_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let mut record = BytesMut::with_capacity(HEAD + query.len());
     record.put_u8(VERSION);
     record.put_u64(since_epoch.as_millis() as u64);
+    record.put_slice(&event.sid.bytes());
     record.put_slice(query);
     record.freeze()
-}
-
-/// The time of receipt and the query string of a record.
-///
-/// # Errors
-/// Bytes that are too short, or of another version.
-pub fn decode(record: &[u8]) -> Result<(SystemTime, &[u8]), UnreadableRecord> {
-    let (head, query) = record.split_first_chunk::<HEAD>().ok_or(UnreadableRecord::TooShort(record.len()))?;
-    let [version, time @ ..] = *head;
-    if version != VERSION {
-        return Err(UnreadableRecord::Version(version));
-    }
-    let time = Duration::from_millis(u64::from_be_bytes(time));
-    let received_at = SystemTime::UNIX_EPOCH.checked_add(time).unwrap_or(SystemTime::UNIX_EPOCH);
-    Ok((received_at, query))
 }
 
 #[cfg(test)]
@@ -53,8 +82,12 @@ mod tests {
     #[test]
     fn what_is_encoded_is_decoded() {
         let received_at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_582_527_434_567);
-        assert_eq!(decode(&encode(received_at, b"sid=1&x=%00")), Ok((received_at, &b"sid=1&x=%00"[..])));
-        assert_eq!(decode(&[VERSION; 3]), Err(UnreadableRecord::TooShort(3)));
-        assert_eq!(decode(&[9; 20]), Err(UnreadableRecord::Version(9)));
+        let query = b"sid=6364e8b3-bdac-436e-9631-0bce2498ce0c&duration=1&app_svr_data=%00";
+        let event = CallEvent::read(query, received_at).expect("a call");
+        let record = encode(&event, query);
+        assert_eq!(Record::decode(&record), Ok(Record { received_at, sid: event.sid, query }));
+        assert_eq!(Record::decode(&record).and_then(|record| record.event()), Ok(event.clone()));
+        assert_eq!(Record::decode(&record[..3]), Err(UnreadableRecord::TooShort(3)));
+        assert_eq!(Record::decode(&[9; 40]), Err(UnreadableRecord::Version(9)));
     }
 }

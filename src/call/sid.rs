@@ -29,6 +29,11 @@ impl Sid {
         Sid(key)
     }
 
+    /// The sid that has these bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> Sid {
+        Sid(bytes)
+    }
+
     /// The bytes: those of the UUID, or of the hash of what is no UUID. Never all zero.
     pub fn bytes(self) -> [u8; 16] {
         self.0

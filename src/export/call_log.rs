@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::call::event::{Kind, Parameter};
-use crate::call::{CallEvent, labels, record};
+use crate::call::{Record, labels};
 use crate::journal::Reader;
 
 use super::catalog;
@@ -54,8 +54,7 @@ fn write(lines: &str) -> io::Result<()> {
 
 /// The line of a recorded call.
 fn line(bytes: &Bytes, identity: &Identity) -> Option<String> {
-    let (received_at, query) = record::decode(bytes).ok()?;
-    let event = CallEvent::read(query, received_at).ok()?;
+    let event = Record::decode(bytes).and_then(|record| record.event()).ok()?;
     let parameter = |(parameter, name, kind, _): (Parameter, &str, Kind, bool)| {
         let text = event.text(parameter)?;
         let value = match kind {
@@ -68,7 +67,7 @@ fn line(bytes: &Bytes, identity: &Identity) -> Option<String> {
     let parameters: Map<String, Value> = Parameter::TABLE.into_iter().filter_map(parameter).collect();
     let anomalies: Vec<_> = event.anomalies.iter().map(|anomaly| anomaly.as_str()).collect();
     let line = json!({
-        "time": humantime::format_rfc3339_millis(received_at).to_string(),
+        "time": humantime::format_rfc3339_millis(event.received_at).to_string(),
         "media_type": event.media_type.as_str(),
         "idc": event.idc().unwrap_or(labels::OTHER),
         "disconnect_reason": labels::disconnect_reason(&event),
@@ -88,11 +87,13 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+    use crate::call::{CallEvent, record};
 
     #[test]
     fn a_line_cannot_be_forged_and_carries_identity_as_configured() {
         let query = b"sid=6364e8b3-bdac-436e-9631-0bce2498ce0c&type=A&from_user_id=9286&duration=5&rel_code_str=a%0A%22b";
-        let record = record::encode(SystemTime::UNIX_EPOCH, query);
+        let event = CallEvent::read(query, SystemTime::UNIX_EPOCH).expect("a call");
+        let record = record::encode(&event, query);
         let dropped = line(&record, &Identity::Drop).expect("a line");
         assert_eq!(dropped.matches('\n').count(), 1);
         assert!(!dropped.contains("9286"));

@@ -151,6 +151,19 @@ pub static EXPORTER_REFUSED_REQUESTS: Metric =
 /// Size of the journal.
 pub static EXPORTER_JOURNAL_SIZE: Metric =
     gauge("planet.exporter.journal.size", "By", "Bytes that the journal keeps for its readers.");
+/// Records that cannot be read.
+pub static EXPORTER_JOURNAL_DAMAGED: Metric = gauge(
+    "planet.exporter.journal.damaged_records",
+    "{record}",
+    "Acknowledged records that were found damaged in the state directory at the start, and are not in the totals unless a \
+     checkpoint has them.",
+);
+/// Time of storing a batch.
+pub static EXPORTER_JOURNAL_SYNC_DURATION: Metric = histogram(
+    "planet.exporter.journal.sync.duration",
+    "s",
+    "Time that storing a batch of call events on disk took, from the write to the end of the sync.",
+);
 /// Backlog of a reader.
 pub static EXPORTER_BACKLOG: Metric =
     gauge("planet.exporter.backlog", "{event}", "Call events that a reader of the journal has not finished.");
@@ -200,7 +213,7 @@ pub static CALL_METRICS: [&Metric; 8] = [
 ];
 
 /// The metrics of the exporter itself, which are recorded through the `metrics` facade under their OpenTelemetry names.
-pub static EXPORTER_METRICS: [&Metric; 17] = [
+pub static EXPORTER_METRICS: [&Metric; 19] = [
     &EXPORTER_EVENTS,
     &EXPORTER_ANOMALIES,
     &EXPORTER_REQUESTS,
@@ -211,6 +224,8 @@ pub static EXPORTER_METRICS: [&Metric; 17] = [
     &EXPORTER_SEEN_SIDS,
     &EXPORTER_REFUSED_REQUESTS,
     &EXPORTER_JOURNAL_SIZE,
+    &EXPORTER_JOURNAL_DAMAGED,
+    &EXPORTER_JOURNAL_SYNC_DURATION,
     &EXPORTER_BACKLOG,
     &EXPORTER_BACKLOG_AGE,
     &EXPORTER_DELIVERED_EVENTS,

@@ -19,7 +19,7 @@ use prost::Message;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use crate::call::{CallEvent, record};
+use crate::call::Record;
 use crate::journal::Reader;
 
 use super::catalog;
@@ -140,11 +140,7 @@ impl SpanDelivery {
     }
 
     fn span(&self, record: &[u8]) -> Option<SpanData> {
-        let read = record::decode(record).map_err(|error| error.to_string());
-        let event = read.and_then(|(received_at, query)| {
-            CallEvent::read(query, received_at).map_err(|error| error.to_string())
-        });
-        match event {
+        match Record::decode(record).and_then(|record| record.event()) {
             Ok(event) => Some(spans::span(&event, &self.identity)),
             Err(reason) => {
                 error!(%reason, "a record of the journal is not a call event; it has no span");

@@ -7,6 +7,7 @@
 //! | another method | 405 with Allow |
 //! | another path | 404 |
 //! | a URI that is too long | 414 |
+//! | the event cannot be stored | 503 with Retry-After |
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,7 +50,7 @@ impl CallEventHandler {
         CallEventHandler { path, longest_uri, acceptance, refused, meters, refusals_logged }
     }
 
-    fn answer(&self, request: &Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    async fn answer(&self, request: &Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let uri = request.uri();
         let query = uri.query().unwrap_or_default();
         if uri.path().len() + 1 + query.len() > self.longest_uri {
@@ -63,15 +64,19 @@ impl CallEventHandler {
         }
         let received_at = now_in_milliseconds();
         match CallEvent::read(query.as_bytes(), received_at) {
-            Ok(event) => self.accept(&event, query),
+            Ok(event) => self.accept(&event, query).await,
             Err(reason) => self.refuse(reason, query, received_at, peer),
         }
     }
 
-    fn accept(&self, event: &CallEvent<'_>, query: &str) -> Response<Body> {
-        match self.acceptance.accept(event, query.as_bytes()) {
-            Outcome::Duplicate => self.meters.duplicate.increment(1),
-            Outcome::Accepted => {
+    async fn accept(&self, event: &CallEvent<'_>, query: &str) -> Response<Body> {
+        match self.acceptance.accept(event, query.as_bytes()).await {
+            Err(reason) => {
+                self.meters.unavailable.increment(1);
+                return response::unavailable(&reason.to_string(), "1");
+            }
+            Ok(Outcome::Duplicate) => self.meters.duplicate.increment(1),
+            Ok(Outcome::Accepted) => {
                 self.meters.accepted.increment(1);
                 for anomaly in event.anomalies.iter() {
                     self.meters.anomalies[anomaly as usize].increment(1);
@@ -108,7 +113,7 @@ impl CallEventHandler {
 impl Handler for CallEventHandler {
     async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let started = Instant::now();
-        let response = self.answer(&request, peer);
+        let response = self.answer(&request, peer).await;
         self.meters.count_request(response.status());
         self.meters.request_duration.record(started.elapsed());
         response
@@ -126,8 +131,9 @@ struct Meters {
     accepted: Counter,
     duplicate: Counter,
     refused: Counter,
+    unavailable: Counter,
     anomalies: [Counter; Anomaly::ALL.len()],
-    requests: [(StatusCode, Counter); 5],
+    requests: [(StatusCode, Counter); 6],
     request_duration: Histogram,
 }
 
@@ -140,11 +146,13 @@ impl Meters {
             StatusCode::NOT_FOUND,
             StatusCode::METHOD_NOT_ALLOWED,
             StatusCode::URI_TOO_LONG,
+            StatusCode::SERVICE_UNAVAILABLE,
         ];
         Meters {
             accepted: event("accepted"),
             duplicate: event("duplicate"),
             refused: event("refused"),
+            unavailable: event("unavailable"),
             anomalies: Anomaly::ALL
                 .map(|anomaly| counter!(catalog::EXPORTER_ANOMALIES.name, "kind" => anomaly.as_str())),
             requests: answers.map(|status| (status, request_counter(status))),

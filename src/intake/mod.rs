@@ -1,10 +1,11 @@
 //! Intake: where call events come in.
 //!
 //! [`handler`] answers the callback; [`acceptance`] decides what becomes of an event, in the order that keeps the
-//! promise (seen before? journal, ledger, and only then 200); [`seen`] is the window of seen sids; [`refused`] keeps
+//! promise (seen before? journal, ledger, and only then 200), with the [`committer`] where the journal is on disk; [`seen`] is the window of seen sids; [`refused`] keeps
 //! what could not be a call, so that it is not lost.
 
 pub mod acceptance;
+pub mod committer;
 pub mod handler;
 pub mod refused;
 pub mod seen;

@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::call::labels::OTHER;
 
 /// A label value. Copies share one text.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", from = "String")]
 pub struct Label(Arc<str>);
 
 impl Label {
@@ -33,6 +36,18 @@ impl std::borrow::Borrow<str> for Label {
     }
 }
 
+impl From<String> for Label {
+    fn from(value: String) -> Label {
+        Label::new(&value)
+    }
+}
+
+impl From<Label> for String {
+    fn from(label: Label) -> String {
+        label.as_str().to_owned()
+    }
+}
+
 impl fmt::Display for Label {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
@@ -40,7 +55,7 @@ impl fmt::Display for Label {
 }
 
 /// The values of one label that are told apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Admission {
     values: BTreeSet<Label>,
     places: usize,

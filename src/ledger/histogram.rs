@@ -5,10 +5,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The upper bounds of a histogram's buckets, in seconds, each inclusive; above the last stands infinity.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Vec<f64>", try_from = "Vec<f64>")]
 pub struct Buckets(Arc<[f64]>);
 
 /// Why a list of bucket bounds cannot be used.
@@ -48,6 +50,24 @@ impl Buckets {
     pub fn bounds(&self) -> &[f64] {
         &self.0
     }
+
+    fn none() -> Buckets {
+        Buckets(Arc::new([]))
+    }
+}
+
+impl From<Buckets> for Vec<f64> {
+    fn from(buckets: Buckets) -> Vec<f64> {
+        buckets.0.to_vec()
+    }
+}
+
+impl TryFrom<Vec<f64>> for Buckets {
+    type Error = InvalidBuckets;
+
+    fn try_from(bounds: Vec<f64>) -> Result<Buckets, InvalidBuckets> {
+        Buckets::new(&bounds)
+    }
 }
 
 impl FromStr for Buckets {
@@ -68,8 +88,10 @@ impl fmt::Display for Buckets {
 }
 
 /// Counts of durations by bucket, and their exact sum.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Histogram {
+    /// Not written down with each histogram, since all of a metric share them.
+    #[serde(skip, default = "Buckets::none")]
     buckets: Buckets,
     /// One count a bucket, not cumulative; the last is for what is above every bound.
     counts: Box<[u64]>,
@@ -81,6 +103,12 @@ impl Histogram {
     pub fn new(buckets: &Buckets) -> Histogram {
         let counts = vec![0; buckets.bounds().len() + 1].into_boxed_slice();
         Histogram { buckets: buckets.clone(), counts, sum_milliseconds: 0 }
+    }
+
+    /// Gives a histogram that was read back its buckets. Answers whether they fit its counts.
+    pub(super) fn set_buckets(&mut self, buckets: &Buckets) -> bool {
+        self.buckets = buckets.clone();
+        self.counts.len() == buckets.bounds().len() + 1
     }
 
     /// Counts a duration.

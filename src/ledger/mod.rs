@@ -5,10 +5,13 @@
 //! [`Limits`]: what exceeds them is counted under the label value `other`, and never lost.
 
 mod admission;
+pub mod checkpoint;
 mod histogram;
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
 
 use crate::call::event::{CallEvent, MediaType, Parameter, Reason};
 use crate::call::labels;
@@ -37,7 +40,7 @@ impl Default for Limits {
 }
 
 /// The label set of `planet.calls`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CallLabels {
     /// Audio, video or other.
     pub media_type: MediaType,
@@ -54,7 +57,7 @@ pub struct CallLabels {
 }
 
 /// The label set of `planet.call.duration`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DurationLabels {
     /// Audio, video or other.
     pub media_type: MediaType,
@@ -67,7 +70,7 @@ pub struct DurationLabels {
 }
 
 /// The label set of `planet.call.setup.duration`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SetupLabels {
     /// Audio, video or other.
     pub media_type: MediaType,
@@ -78,7 +81,7 @@ pub struct SetupLabels {
 }
 
 /// The label set of `planet.call.billed`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BilledLabels {
     /// Audio, video or other.
     pub media_type: MediaType,
@@ -87,7 +90,7 @@ pub struct BilledLabels {
 }
 
 /// The label set of `planet.call.releases`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ReleaseLabels {
     /// The Q.850 cause as it was sent.
     pub terminate: Label,
@@ -98,7 +101,7 @@ pub struct ReleaseLabels {
 }
 
 /// The label set of `planet.call.abnormal_releases`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct AbnormalLabels {
     /// The reason's name, or `UNKNOWN`.
     pub disconnect_reason: &'static str,
@@ -107,7 +110,7 @@ pub struct AbnormalLabels {
 }
 
 /// How often a value was counted as `other` because a limit was reached.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overflows {
     /// Events whose IDC was past the limit.
     pub idc: u64,
@@ -120,19 +123,26 @@ pub struct Overflows {
 }
 
 /// The totals of all accepted call events since `started_at`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
     started_at: SystemTime,
+    #[serde(skip)]
     limits: Limits,
     duration_buckets: Buckets,
     setup_buckets: Buckets,
     idcs: Admission,
     reasons: Admission,
+    #[serde(with = "checkpoint::pairs")]
     calls: BTreeMap<CallLabels, u64>,
+    #[serde(with = "checkpoint::pairs")]
     durations: BTreeMap<DurationLabels, Histogram>,
+    #[serde(with = "checkpoint::pairs")]
     setup_durations: BTreeMap<SetupLabels, Histogram>,
+    #[serde(with = "checkpoint::pairs")]
     billed_seconds: BTreeMap<BilledLabels, u64>,
+    #[serde(with = "checkpoint::pairs")]
     releases: BTreeMap<ReleaseLabels, u64>,
+    #[serde(with = "checkpoint::pairs")]
     abnormal_releases: BTreeMap<AbnormalLabels, u64>,
     last_event: Option<SystemTime>,
     overflows: Overflows,
@@ -147,33 +157,42 @@ impl Ledger {
         duration_buckets: Buckets,
         setup_buckets: Buckets,
     ) -> Ledger {
-        let mut reasons = Admission::new(limits.unknown_reasons);
-        let mut abnormal_releases = BTreeMap::new();
-        for reason in &DISCONNECT_REASONS {
-            reasons.admit_always(reason.name);
-            for fault_domain in reason.fault_domains().filter(|domain| domain.is_abnormal()) {
-                abnormal_releases.insert(AbnormalLabels { disconnect_reason: reason.name, fault_domain }, 0);
-            }
-        }
-        let unknown =
-            AbnormalLabels { disconnect_reason: labels::UNKNOWN_REASON, fault_domain: FaultDomain::Unknown };
-        abnormal_releases.insert(unknown, 0);
-        Ledger {
+        let mut ledger = Ledger {
             started_at,
             limits,
             duration_buckets,
             setup_buckets,
             idcs: Admission::new(limits.idcs),
-            reasons,
+            reasons: Admission::new(limits.unknown_reasons),
             calls: BTreeMap::new(),
             durations: BTreeMap::new(),
             setup_durations: BTreeMap::new(),
             billed_seconds: BTreeMap::new(),
             releases: BTreeMap::new(),
-            abnormal_releases,
+            abnormal_releases: BTreeMap::new(),
             last_event: None,
             overflows: Overflows::default(),
+        };
+        ledger.expect_known_reasons();
+        ledger
+    }
+
+    /// Lets every known abnormal reason stand at 0 where it does not stand yet.
+    fn expect_known_reasons(&mut self) {
+        for reason in &DISCONNECT_REASONS {
+            self.reasons.admit_always(reason.name);
+            for fault_domain in reason.fault_domains().filter(|domain| domain.is_abnormal()) {
+                let labels = AbnormalLabels { disconnect_reason: reason.name, fault_domain };
+                self.abnormal_releases.entry(labels).or_default();
+            }
         }
+        let (disconnect_reason, fault_domain) = (labels::UNKNOWN_REASON, FaultDomain::Unknown);
+        self.abnormal_releases.entry(AbnormalLabels { disconnect_reason, fault_domain }).or_default();
+    }
+
+    /// The buckets of `planet.call.duration` and of `planet.call.setup.duration`.
+    pub fn buckets(&self) -> (&Buckets, &Buckets) {
+        (&self.duration_buckets, &self.setup_buckets)
     }
 
     /// Lets the usual series of an IDC stand at 0 before its first call: audio and video calls that are answered and

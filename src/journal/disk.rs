@@ -1,0 +1,254 @@
+//! The journal on disk: segments that are appended to and synced, a batch at a time.
+//!
+//! An append answers once the batch is on disk. After a failed write or sync nothing is known of the segment's end, and
+//! trying again proves nothing; so the segment is abandoned at its last good batch, and the next append begins a new one
+//! with the next sequence number. Whatever the failed batch left behind lies beyond the new segment's first record, and
+//! counts for nothing. A restart begins a new segment as well, which is how a torn end is cut.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tracing::{error, warn};
+
+use super::recovery::{Segment, file_name, read_segments};
+use super::segment::{self, LONGEST_RECORD};
+use super::storage::{Storage, StorageFile};
+use super::{JournalError, ReaderStatus};
+
+/// How large a segment grows before the next one begins, at most.
+const LARGEST_SEGMENT: u64 = 16 * 1024 * 1024;
+
+/// The journal on disk.
+pub struct DiskJournal<S: Storage> {
+    pub(super) storage: S,
+    writer: Mutex<Writer<S::File>>,
+    state: Mutex<State>,
+    pub(super) appended: Notify,
+    max_bytes: u64,
+}
+
+struct Writer<F> {
+    /// The segment that is written to; none after a start and after a failure.
+    active: Option<F>,
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    /// In order; the last is the active one, if any is.
+    pub(super) segments: Vec<Segment>,
+    /// Every record before this sequence number is on disk.
+    pub(super) end: u64,
+    pub(super) readers: Vec<ReaderState>,
+    damaged: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct ReaderState {
+    pub(super) name: &'static str,
+    /// Everything before this sequence number is done.
+    pub(super) done: u64,
+    /// Everything before this sequence number has been handed out.
+    pub(super) taken: u64,
+    pub(super) given_up: u64,
+    /// The first of the records that it has taken and not finished.
+    pub(super) oldest: Option<Bytes>,
+}
+
+impl<S: Storage> DiskJournal<S> {
+    /// Opens the journal in `storage` and hands every record to `visit`, in order, with its sequence number. The next
+    /// record gets at least the sequence number `at_least`. Segments may take `max_bytes`.
+    ///
+    /// # Errors
+    /// The disk fails, or a newer version of this program wrote it. Damage is no error: it is reported, counted and stepped
+    /// over.
+    pub fn open(
+        storage: S,
+        max_bytes: u64,
+        at_least: u64,
+        visit: impl FnMut(u64, &[u8]),
+    ) -> Result<DiskJournal<S>, JournalError> {
+        // What a killed process had written and not synced is readable now, and must stay so once it has been seen.
+        for name in storage.list()?.iter().filter(|name| name.ends_with(".segment")) {
+            storage.open(name)?.sync()?;
+        }
+        let found = read_segments(&storage, visit)?;
+        let state = State {
+            end: found.end.max(at_least),
+            segments: found.segments,
+            readers: Vec::new(),
+            damaged: found.damaged,
+        };
+        Ok(DiskJournal {
+            storage,
+            writer: Mutex::new(Writer { active: None, buffer: Vec::new() }),
+            state: Mutex::new(state),
+            appended: Notify::new(),
+            max_bytes,
+        })
+    }
+
+    /// Appends a batch and answers the sequence number of its first record once all of it is on disk. An empty batch
+    /// tells whether the journal can be written.
+    ///
+    /// # Errors
+    /// The disk refused the write or the sync; nothing of the batch is in the journal.
+    pub fn append(&self, records: &[Bytes]) -> Result<u64, JournalError> {
+        if let Some(record) = records.iter().find(|record| record.len() > LONGEST_RECORD) {
+            return Err(JournalError::RecordTooLong(record.len()));
+        }
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = self.state().end;
+        if writer.active.is_none()
+            || self.state().segments.last().is_none_or(|last| last.bytes >= self.segment_bytes())
+        {
+            // Until the new one stands, none does.
+            writer.active = None;
+            writer.active = Some(self.begin_segment(first)?);
+        }
+        let Writer { active, buffer } = &mut *writer;
+        buffer.clear();
+        for (place, record) in records.iter().enumerate() {
+            segment::write_frame(buffer, first + place as u64, place as u32, record);
+        }
+        let written = match active {
+            Some(file) if !records.is_empty() => file.append(buffer).and_then(|()| file.sync()),
+            _ => Ok(()),
+        };
+        if let Err(error) = written {
+            *active = None;
+            return Err(JournalError::Disk(error));
+        }
+        let mut state = self.state();
+        state.end += records.len() as u64;
+        if let Some(last) = state.segments.last_mut() {
+            last.bytes += buffer.len() as u64;
+        }
+        drop(state);
+        self.appended.notify_waiters();
+        Ok(first)
+    }
+
+    fn segment_bytes(&self) -> u64 {
+        (self.max_bytes / 16).clamp(1, LARGEST_SEGMENT)
+    }
+
+    fn begin_segment(&self, first: u64) -> io::Result<S::File> {
+        let name = file_name(first);
+        // One of this name has no record that counts: it was abandoned before its first batch, or torn at it.
+        if self.state().segments.last().is_some_and(|last| last.first == first) {
+            self.storage.remove(&name)?;
+            self.state().segments.pop();
+        } else if self.storage.size(&name).is_ok() {
+            self.storage.remove(&name)?;
+        }
+        let mut file = self.storage.create(&name)?;
+        let head = segment::head(first);
+        file.append(&head)?;
+        file.sync()?;
+        self.storage.sync_directory()?;
+        self.state().segments.push(Segment { first, bytes: head.len() as u64 });
+        Ok(file)
+    }
+
+    /// Drops segments of which every reader is done with all records, and that lie before `keep_from`.
+    pub fn drop_before(&self, keep_from: u64) {
+        let done = self.state().readers.iter().map(|reader| reader.done).min();
+        let bound = keep_from.min(done.unwrap_or(u64::MAX));
+        self.drop_segments(|state| state.segments[1].first <= bound);
+    }
+
+    /// Drops the oldest segments while all take more than the journal may, whether or not readers are done with them.
+    /// Nothing at or beyond `keep_from` is dropped, which is not in the ledger's checkpoint yet.
+    pub fn drop_beyond_limit(&self, keep_from: u64) {
+        self.drop_segments(|state| state.bytes() > self.max_bytes && state.segments[1].first <= keep_from);
+    }
+
+    /// Whether the segments take more than they may.
+    pub fn is_beyond_limit(&self) -> bool {
+        self.bytes() > self.max_bytes
+    }
+
+    /// Drops the oldest segment as long as there is another and `is_due` says so.
+    fn drop_segments(&self, is_due: impl Fn(&State) -> bool) {
+        // Held so that the active segment cannot change meanwhile.
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dropped = false;
+        loop {
+            let mut state = self.state();
+            if state.segments.len() < 2 || !is_due(&state) {
+                break;
+            }
+            let (segment, end) = (state.segments[0], state.segments[1].first);
+            if let Err(error) = self.storage.remove(&file_name(segment.first)) {
+                error!(%error, segment = file_name(segment.first), "a segment of the journal cannot be removed");
+                break;
+            }
+            state.segments.remove(0);
+            state.give_up_before(end);
+            dropped = true;
+        }
+        if dropped && let Err(error) = self.storage.sync_directory() {
+            warn!(%error, "the removal of segments may not last");
+        }
+    }
+
+    /// How every reader stands.
+    pub fn readers(&self) -> Vec<ReaderStatus> {
+        let state = self.state();
+        let status = |reader: &ReaderState| ReaderStatus {
+            name: reader.name,
+            backlog: state.end - reader.done.min(state.end),
+            given_up: reader.given_up,
+            oldest: reader.oldest.clone(),
+        };
+        state.readers.iter().map(status).collect()
+    }
+
+    /// Bytes of all segments.
+    pub fn bytes(&self) -> u64 {
+        self.state().bytes()
+    }
+
+    /// Every record before this sequence number is on disk.
+    pub fn end(&self) -> u64 {
+        self.state().end
+    }
+
+    /// Acknowledged records that were found damaged when the journal was opened.
+    pub fn damaged(&self) -> u64 {
+        self.state().damaged
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics between two changes that belong together.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers a reader that is done with everything before `done`, and answers its index.
+    pub(super) fn register(self: &Arc<Self>, name: &'static str, done: u64) -> usize {
+        let mut state = self.state();
+        let first = state.segments.first().map_or(state.end, |segment| segment.first);
+        let given_up = first.saturating_sub(done);
+        let done = done.clamp(first, state.end.max(first));
+        state.readers.push(ReaderState { name, done, taken: done, given_up, oldest: None });
+        state.readers.len() - 1
+    }
+}
+
+impl State {
+    fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Moves readers on to `end`, before which there is nothing any more.
+    fn give_up_before(&mut self, end: u64) {
+        for reader in &mut self.readers {
+            reader.given_up += end.saturating_sub(reader.taken);
+            reader.taken = reader.taken.max(end);
+            reader.done = reader.done.max(end);
+        }
+    }
+}

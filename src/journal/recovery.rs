@@ -1,0 +1,195 @@
+//! What is in the segments of a journal: every sound record in order, what is torn off, and what is damaged.
+
+use std::ops::Range;
+
+use tracing::error;
+
+use super::JournalError;
+use super::segment::{self, BadHead, HEAD, Next};
+use super::storage::{Storage, read_all};
+
+/// A segment that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Segment {
+    /// The sequence number of its first record.
+    pub(super) first: u64,
+    /// Its size.
+    pub(super) bytes: u64,
+}
+
+/// The name of a segment's file.
+pub(super) fn file_name(first: u64) -> String {
+    format!("{first:020}.segment")
+}
+
+fn first_of(name: &str) -> Option<u64> {
+    name.strip_suffix(".segment").filter(|digits| digits.len() == 20)?.parse().ok()
+}
+
+/// What a journal holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Its segments in order.
+    pub(super) segments: Vec<Segment>,
+    /// The sequence number after the last record.
+    pub(super) end: u64,
+    /// Acknowledged records that cannot be read.
+    pub(super) damaged: u64,
+}
+
+/// Reads every segment and hands every sound record to `visit`, in order, with its sequence number.
+pub(super) fn read_segments(
+    storage: &impl Storage,
+    mut visit: impl FnMut(u64, &[u8]),
+) -> Result<Found, JournalError> {
+    let mut firsts: Vec<u64> = storage.list()?.iter().filter_map(|name| first_of(name)).collect();
+    firsts.sort_unstable();
+    let mut found = Found { segments: Vec::new(), end: firsts.first().copied().unwrap_or(0), damaged: 0 };
+    for (index, &first) in firsts.iter().enumerate() {
+        let next = firsts.get(index + 1).copied();
+        let name = file_name(first);
+        let bytes = read_all(storage, &name)?;
+        let limits = first..next.unwrap_or(u64::MAX);
+        let records = match segment::read_head(&bytes) {
+            Ok(in_head) if in_head == first => &bytes[HEAD..],
+            Err(reason @ BadHead::Version(_)) => return Err(JournalError::Segment { name, reason }),
+            // A last segment of which not even the head is whole was never written to. Elsewhere it is damage, which
+            // shows in what is missing.
+            Ok(_) | Err(BadHead::Short | BadHead::Foreign) => &[],
+        };
+        let scan = scan(records, limits, next.is_none(), &mut visit);
+        if scan.lost > 0 {
+            error!(
+                segment = name,
+                records = scan.lost,
+                "a segment of the journal is damaged; its sound records are used"
+            );
+            found.damaged += scan.lost;
+        }
+        found.end = scan.end;
+        found.segments.push(Segment { first, bytes: bytes.len() as u64 });
+    }
+    Ok(found)
+}
+
+/// The result of a scan.
+#[derive(Debug, PartialEq, Eq)]
+struct Scan {
+    /// The sequence number after the last record.
+    end: u64,
+    /// Records that should be there and are not sound.
+    lost: u64,
+}
+
+/// Goes through the frames of a segment whose records have sequence numbers in `limits`. What lies at or beyond its end
+/// was abandoned when the next segment began. In the last segment, a bad frame with nothing of a later batch behind it
+/// is the torn end of a batch that was never acknowledged; anywhere else it is damage, which is stepped over.
+fn scan(bytes: &[u8], limits: Range<u64>, is_last: bool, visit: &mut impl FnMut(u64, &[u8])) -> Scan {
+    let mut expected = limits.start;
+    let mut lost = 0;
+    let mut offset = 0;
+    while expected < limits.end {
+        let rest = &bytes[offset..];
+        match segment::read_frame(rest) {
+            Next::Frame(frame) if frame.sequence == expected => {
+                visit(expected, frame.record);
+                expected += 1;
+                offset += frame.size();
+                continue;
+            }
+            Next::Short if rest.is_empty() => break,
+            _ => {}
+        }
+        let behind = expected + 1..limits.end;
+        if is_last && !has_later_batch(rest, expected, behind.clone()) {
+            break;
+        }
+        let Some(skip) = segment::find_frame(rest, behind) else { break };
+        let Next::Frame(frame) = segment::read_frame(&rest[skip..]) else { break };
+        lost += frame.sequence - expected;
+        expected = frame.sequence;
+        offset += skip;
+    }
+    if !is_last {
+        lost += limits.end - expected;
+        expected = limits.end;
+    }
+    Scan { end: expected, lost }
+}
+
+/// Whether some frame behind a bad one belongs to a batch that began after the bad one's record.
+fn has_later_batch(bytes: &[u8], bad: u64, behind: Range<u64>) -> bool {
+    let mut offset = 0;
+    while let Some(skip) = segment::find_frame(&bytes[offset..], behind.clone()) {
+        offset += skip;
+        if let Next::Frame(frame) = segment::read_frame(&bytes[offset..])
+            && frame.batch() > bad
+        {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A segment's frames: batches of these sizes, each record being its sequence number.
+    fn frames(batches: &[u32]) -> (Vec<u8>, Vec<usize>) {
+        let (mut bytes, mut starts, mut sequence) = (Vec::new(), Vec::new(), 10);
+        for batch in batches {
+            for place in 0..*batch {
+                starts.push(bytes.len());
+                segment::write_frame(&mut bytes, sequence, place, &sequence.to_le_bytes());
+                sequence += 1;
+            }
+        }
+        (bytes, starts)
+    }
+
+    fn read(bytes: &[u8], end: u64, is_last: bool) -> (Vec<u64>, Scan) {
+        let mut seen = Vec::new();
+        let scan = scan(bytes, 10..end, is_last, &mut |sequence, _| seen.push(sequence));
+        (seen, scan)
+    }
+
+    #[test]
+    fn a_sound_segment_is_read_whole() {
+        let (bytes, _) = frames(&[2, 3]);
+        assert_eq!(read(&bytes, u64::MAX, true), (vec![10, 11, 12, 13, 14], Scan { end: 15, lost: 0 }));
+        assert_eq!(read(&bytes, 15, false).1, Scan { end: 15, lost: 0 });
+    }
+
+    #[test]
+    fn a_torn_last_batch_is_cut_wherever_it_is_torn() {
+        let (mut bytes, starts) = frames(&[2, 3]);
+        bytes[starts[3]] ^= 1;
+        assert_eq!(read(&bytes, u64::MAX, true), (vec![10, 11, 12], Scan { end: 13, lost: 0 }));
+        for end in starts[4]..bytes.len() {
+            let (seen, scan) = read(&bytes[..end], u64::MAX, true);
+            assert_eq!((seen, scan.lost), (vec![10, 11, 12], 0));
+        }
+    }
+
+    #[test]
+    fn damage_before_a_later_batch_is_stepped_over_and_counted() {
+        let (mut bytes, starts) = frames(&[2, 3]);
+        bytes[starts[1] + 3] ^= 1;
+        assert_eq!(read(&bytes, u64::MAX, true), (vec![10, 12, 13, 14], Scan { end: 15, lost: 1 }));
+        assert_eq!(read(&bytes, 15, false), (vec![10, 12, 13, 14], Scan { end: 15, lost: 1 }));
+    }
+
+    #[test]
+    fn a_segment_that_is_not_the_last_has_no_torn_end() {
+        let (bytes, starts) = frames(&[2, 3]);
+        assert_eq!(read(&bytes[..starts[4]], 15, false), (vec![10, 11, 12, 13], Scan { end: 15, lost: 1 }));
+        assert_eq!(read(&[], 15, false).1, Scan { end: 15, lost: 5 });
+    }
+
+    #[test]
+    fn what_lies_beyond_the_next_segments_first_was_abandoned() {
+        let (bytes, _) = frames(&[2, 3]);
+        assert_eq!(read(&bytes, 12, false), (vec![10, 11], Scan { end: 12, lost: 0 }));
+    }
+}

@@ -1,0 +1,185 @@
+//! The checkpoint: the ledger as bytes, with the position in the journal up to which it is folded.
+//!
+//! A line that says what it is, its version and the CRC-32 of the rest; then JSON, so that people can read it.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use thiserror::Error;
+
+use crate::call::labels;
+use crate::call::reason::{DISCONNECT_REASONS, FaultDomain};
+
+use super::{AbnormalLabels, Ledger, Limits};
+
+const NAME: &str = "planet-call-exporter ledger checkpoint";
+const VERSION: u32 = 1;
+
+/// A ledger, and where the journal goes on from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The sequence number of the first record of the journal that is not in the ledger.
+    pub position: u64,
+    /// The totals.
+    pub ledger: Ledger,
+}
+
+/// Why bytes are not a checkpoint that can be used.
+#[derive(Debug, Error)]
+pub enum UnusableCheckpoint {
+    /// Not the first line of one.
+    #[error("it does not begin as a checkpoint does")]
+    Foreign,
+    /// A newer version of this program wrote it.
+    #[error("it has version {0}, and this program knows version {VERSION}; use the newer program")]
+    Version(u32),
+    /// The checksum does not fit.
+    #[error("its checksum does not fit: it is damaged")]
+    Damaged,
+    /// The JSON is not that of a ledger.
+    #[error("its contents cannot be read: {0}")]
+    Contents(#[from] serde_json::Error),
+    /// A histogram has other buckets than it should.
+    #[error("a histogram does not fit its buckets")]
+    Buckets,
+}
+
+impl Checkpoint {
+    /// The checkpoint as bytes.
+    ///
+    /// # Errors
+    /// Some value of the ledger has no JSON, which none has.
+    pub fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let contents = serde_json::to_vec(self)?;
+        let mut bytes =
+            format!("{NAME}, version {VERSION}, crc32 {:08x}\n", crc32fast::hash(&contents)).into_bytes();
+        bytes.extend_from_slice(&contents);
+        Ok(bytes)
+    }
+
+    /// The checkpoint that was encoded, with these limits.
+    ///
+    /// # Errors
+    /// The bytes are not a checkpoint, are damaged, or were written by a newer version.
+    pub fn decode(bytes: &[u8], limits: Limits) -> Result<Checkpoint, UnusableCheckpoint> {
+        let line_end = bytes.iter().position(|byte| *byte == b'\n').ok_or(UnusableCheckpoint::Foreign)?;
+        let (line, contents) = (&bytes[..line_end], &bytes[line_end + 1..]);
+        let (version, checksum) = first_line(line).ok_or(UnusableCheckpoint::Foreign)?;
+        if version != VERSION {
+            return Err(UnusableCheckpoint::Version(version));
+        }
+        if checksum != crc32fast::hash(contents) {
+            return Err(UnusableCheckpoint::Damaged);
+        }
+        let mut checkpoint: Checkpoint = serde_json::from_slice(contents)?;
+        if !checkpoint.ledger.complete(limits) {
+            return Err(UnusableCheckpoint::Buckets);
+        }
+        Ok(checkpoint)
+    }
+}
+
+fn first_line(line: &[u8]) -> Option<(u32, u32)> {
+    let line = std::str::from_utf8(line).ok()?.strip_prefix(NAME)?.strip_prefix(", version ")?;
+    let (version, checksum) = line.split_once(", crc32 ")?;
+    Some((version.parse().ok()?, u32::from_str_radix(checksum, 16).ok()?))
+}
+
+impl Ledger {
+    /// Adds what is not written down: the limits, the buckets of each histogram, and reasons that are newer than the
+    /// checkpoint. Answers whether everything fits.
+    fn complete(&mut self, limits: Limits) -> bool {
+        self.limits = limits;
+        self.expect_known_reasons();
+        let Ledger { durations, setup_durations, duration_buckets, setup_buckets, .. } = self;
+        durations.values_mut().all(|histogram| histogram.set_buckets(duration_buckets))
+            && setup_durations.values_mut().all(|histogram| histogram.set_buckets(setup_buckets))
+    }
+}
+
+impl<'de> Deserialize<'de> for AbnormalLabels {
+    /// A reason that this program does not know, because a newer one wrote it, is `UNKNOWN`.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<AbnormalLabels, D::Error> {
+        #[derive(Deserialize)]
+        struct Written {
+            disconnect_reason: String,
+            fault_domain: FaultDomain,
+        }
+        let Written { disconnect_reason, fault_domain } = Written::deserialize(deserializer)?;
+        let mut names = DISCONNECT_REASONS.iter().map(|reason| reason.name);
+        let known = names.find(|name| *name == disconnect_reason);
+        Ok(AbnormalLabels { disconnect_reason: known.unwrap_or(labels::UNKNOWN_REASON), fault_domain })
+    }
+}
+
+/// Maps whose keys are label sets, as pairs: JSON's keys are texts.
+pub(super) mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<K, V, S>(map: &BTreeMap<K, V>, serializer: S) -> Result<S::Ok, S::Error>
+    where
+        K: Serialize,
+        V: Serialize,
+        S: Serializer,
+    {
+        serializer.collect_seq(map)
+    }
+
+    pub(crate) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::call::CallEvent;
+
+    fn checkpoint() -> Checkpoint {
+        let buckets = |text: &str| text.parse().expect("buckets");
+        let started_at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+        let mut ledger = Ledger::new(started_at, Limits::default(), buckets("0.1,60"), buckets("1.5,7"));
+        ledger.expect_idc("KR");
+        for (number, reason) in [1001, 1109, 1301, 1399, 5].into_iter().enumerate() {
+            let query = format!(
+                "sid={number}&type=A&rc_idc=JP&setup_time=1600000000&start_time=1600000004&end_time=1600000034&\
+                 duration=30&terminate=16&rel_code=1&rel_code_str=%22%0A&billing_sec=30&disconnect_reason={reason}"
+            );
+            ledger.apply(&CallEvent::read(query.as_bytes(), started_at).expect("a call"));
+        }
+        Checkpoint { position: 5, ledger }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let checkpoint = checkpoint();
+        let bytes = checkpoint.encode().expect("encoded");
+        assert_eq!(Checkpoint::decode(&bytes, Limits::default()).expect("decoded"), checkpoint);
+    }
+
+    #[test]
+    fn any_change_is_noticed() {
+        let bytes = checkpoint().encode().expect("encoded");
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            assert!(Checkpoint::decode(&changed, Limits::default()).is_err(), "a flipped bit in byte {at}");
+            assert!(Checkpoint::decode(&bytes[..at], Limits::default()).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_refused_as_such() {
+        let bytes = checkpoint().encode().expect("encoded");
+        let newer = String::from_utf8(bytes).expect("text").replacen("version 1", "version 2", 1);
+        let outcome = Checkpoint::decode(newer.as_bytes(), Limits::default());
+        assert!(matches!(outcome, Err(UnusableCheckpoint::Version(2))));
+    }
+}
