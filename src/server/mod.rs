@@ -142,7 +142,6 @@ impl Server {
             });
             let connection = http1::Builder::new()
                 .header_read_timeout(None)
-                .pipeline_flush(true)
                 .max_buf_size(limits.head_bytes.max(SMALLEST_BUFFER))
                 .serve_connection(TokioIo::new(stream), service);
             let connection = connections.watch(connection);
