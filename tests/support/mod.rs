@@ -1,0 +1,29 @@
+//! What the end-to-end tests share: the real programs around the exporter, and a view of what they say.
+//!
+//! Nothing here is a stand-in for the exporter: every test starts the real binary on ports of its own.
+
+#![allow(dead_code, unreachable_pub, reason = "each file of tests takes the part that it needs")]
+#![allow(clippy::expect_used, reason = "a helper that cannot do its work fails the test")]
+
+pub mod call;
+pub mod exporter;
+pub mod http;
+pub mod process;
+pub mod scrape;
+
+use std::time::{Duration, Instant};
+
+/// How long a test waits for what must happen. Far more than it takes, so that a busy machine fails no test.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks again and again until there is an answer; panics with what was waited for when patience is over.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for this: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
