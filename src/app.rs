@@ -3,9 +3,12 @@
 //! The order of the end, which nothing else knows: not ready; listeners accept no more and finish what they began;
 //! readers and pushes deliver what they can; then the process ends, all within `--shutdown-timeout`.
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use opentelemetry_otlp::ExporterBuildError;
 use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -13,9 +16,14 @@ use tracing::{info, warn};
 
 use crate::admin::AdminHandler;
 use crate::call::record;
-use crate::config::Config;
+use crate::config::{CallLog, Config, IdentityMode};
+use crate::export::catalog::Family;
+use crate::export::delivery::{self, SpanDelivery};
+use crate::export::identity::Identity;
+use crate::export::otlp_client::{OtlpClient, TlsError};
+use crate::export::otlp_settings::{Destination, OtlpSettings};
 use crate::export::own_metrics::{self, InstallError, OwnMetrics};
-use crate::export::{catalog, prometheus};
+use crate::export::{call_log, catalog, otlp_metrics, prometheus};
 use crate::intake::acceptance::Acceptance;
 use crate::intake::handler::CallEventHandler;
 use crate::intake::refused::RefusedRequests;
@@ -34,13 +42,31 @@ pub enum StartError {
     /// The exporter's own metrics cannot be recorded.
     #[error(transparent)]
     Metrics(#[from] InstallError),
+    /// The key of --identity hash cannot be used.
+    #[error("cannot use {path} for --identity hash: {reason}")]
+    IdentityKey {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// TLS towards a collector cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The exporter of spans cannot be built.
+    #[error(transparent)]
+    SpanExporter(#[from] ExporterBuildError),
 }
 
 /// Runs the exporter until `stop` completes, then ends it in order.
 ///
 /// # Errors
 /// A part cannot be started; nothing is served then.
-pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), StartError> {
+pub async fn run(
+    config: Config,
+    otlp: OtlpSettings,
+    stop: impl Future<Output = ()>,
+) -> Result<(), StartError> {
     let own_metrics = Arc::new(OwnMetrics::install()?);
     own_metrics::record_build_info();
     let readiness = Readiness::default();
@@ -55,14 +81,17 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), S
         new_ledger(&config),
     ));
     let refused = Arc::new(RefusedRequests::new(config.refused_max));
-    log_start(&config, &call_events, &admin);
-
-    let view = View {
+    let view = Arc::new(View {
         acceptance: Arc::clone(&acceptance),
         journal: Arc::clone(&journal),
         refused: Arc::clone(&refused),
         own_metrics: Arc::clone(&own_metrics),
-    };
+    });
+    let stop_readers = CancellationToken::new();
+    let mut readers = JoinSet::new();
+    start_readers(&mut readers, &config, &otlp, &view, &stop_readers)?;
+    log_start(&config, &otlp, &call_events, &admin);
+
     let call_event_handler = Arc::new(CallEventHandler::new(
         config.call_event_path.clone(),
         config.max_uri_bytes,
@@ -76,11 +105,9 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), S
         call_event_path: config.call_event_path.clone(),
     });
 
-    let (stop_intake, stop_readers, stop_admin) =
-        (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let (stop_intake, stop_admin) = (CancellationToken::new(), CancellationToken::new());
     let intake = tokio::spawn(call_events.run(call_event_handler, stop_intake.clone()));
     let admin = tokio::spawn(admin.run(admin_handler, stop_admin.clone()));
-    let mut readers = JoinSet::new();
     readers.spawn(upkeep(own_metrics, stop_readers.clone()));
 
     starting.open();
@@ -102,6 +129,59 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), S
     drop(stopping);
     Ok(())
 }
+
+/// Starts everything that reads the journal or pushes the totals.
+fn start_readers(
+    readers: &mut JoinSet<()>,
+    config: &Config,
+    otlp: &OtlpSettings,
+    view: &Arc<View>,
+    stop: &CancellationToken,
+) -> Result<(), StartError> {
+    let identity = identity(config)?;
+    if let Some(destination) = &otlp.traces {
+        let client = OtlpClient::new(destination.clone())?;
+        let reader = view.journal.reader(delivery::READER);
+        let (batch, delay) = (otlp.span_batch, otlp.span_delay);
+        let delivery = SpanDelivery::new(reader, client, &otlp.resource, identity.clone(), batch, delay)?;
+        readers.spawn(delivery.run(stop.clone()));
+    }
+    if let Some(destination) = &otlp.metrics {
+        let client = OtlpClient::new(destination.clone())?;
+        let view = Arc::clone(view);
+        let source = move || view.families();
+        readers.spawn(otlp_metrics::run(
+            client,
+            otlp.resource.clone(),
+            otlp.metric_interval,
+            source,
+            stop.clone(),
+        ));
+    }
+    if config.call_log == CallLog::Stdout {
+        readers.spawn(call_log::run(view.journal.reader(call_log::READER), identity, stop.clone()));
+    }
+    Ok(())
+}
+
+/// What leaves of users, with the key read from its file.
+fn identity(config: &Config) -> Result<Identity, StartError> {
+    let path = match (config.identity, &config.identity_key_file) {
+        (IdentityMode::Drop, _) => return Ok(Identity::Drop),
+        (IdentityMode::Keep, _) => return Ok(Identity::Keep),
+        (IdentityMode::Hash, path) => path.clone().unwrap_or_default(),
+    };
+    let unusable = |reason: String| StartError::IdentityKey { path: path.clone(), reason };
+    let key = std::fs::read(&path).map_err(|error: io::Error| unusable(error.to_string()))?;
+    let key = key.trim_ascii_end();
+    if key.len() < SHORTEST_KEY {
+        return Err(unusable(format!("expected a key of at least {SHORTEST_KEY} bytes, got {}", key.len())));
+    }
+    Ok(Identity::hash(key))
+}
+
+/// The shortest key of --identity hash: 128 bits.
+const SHORTEST_KEY: usize = 16;
 
 fn limits(config: &Config) -> server::Limits {
     server::Limits {
@@ -125,7 +205,8 @@ fn new_ledger(config: &Config) -> Ledger {
     ledger
 }
 
-fn log_start(config: &Config, call_events: &Server, admin: &Server) {
+/// Says where the exporter listens, and what is on and off.
+fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &Server, admin: &Server) {
     let address =
         |server: &Server| server.local_address().map(|address| address.to_string()).unwrap_or_default();
     info!(
@@ -134,6 +215,20 @@ fn log_start(config: &Config, call_events: &Server, admin: &Server) {
         admin = %format_args!("http://{}", address(admin)),
         "planet-call-exporter is listening"
     );
+    let endpoint = |destination: &Option<Destination>| match destination {
+        Some(destination) => destination.endpoint.to_string(),
+        None => "off".to_owned(),
+    };
+    info!(
+        otlp_metrics = endpoint(&otlp.metrics),
+        otlp_traces = endpoint(&otlp.traces),
+        call_log = if config.call_log == CallLog::Stdout { "stdout" } else { "off" },
+        identity = ?config.identity,
+        "what leaves beside /metrics"
+    );
+    for warning in &otlp.warnings {
+        warn!("{warning}");
+    }
     warn!(
         "everything is in memory: totals, seen session IDs and what waits for delivery begin anew with each start"
     );
@@ -162,6 +257,14 @@ impl View {
         let mut page = prometheus::render(&catalog::call_families(&self.acceptance.ledger()));
         page.push_str(&self.own_metrics.page());
         page
+    }
+
+    /// Every metric of the catalog, for OTLP.
+    fn families(&self) -> Vec<Family> {
+        self.observe();
+        let mut families = catalog::call_families(&self.acceptance.ledger());
+        families.extend(self.own_metrics.families());
+        families
     }
 
     /// Records what is only known by looking: sizes, backlogs and ages.

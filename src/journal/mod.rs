@@ -173,14 +173,14 @@ impl Reader {
         state.end() - state.readers[self.index].taken.max(state.first)
     }
 
-    /// Waits until at least one record can be taken.
-    pub async fn readable(&self) {
+    /// Waits until at least this many records can be taken.
+    pub async fn readable(&self, records: u64) {
         loop {
             let appended = self.journal.appended.notified();
             tokio::pin!(appended);
             // Registered before the look, so that an append in between is not missed.
             appended.as_mut().enable();
-            if self.waiting() > 0 {
+            if self.waiting() >= records {
                 return;
             }
             appended.await;
@@ -210,7 +210,7 @@ mod tests {
         let journal = Arc::new(Journal::in_memory(1_000));
         let mut reader = journal.reader("spans");
         let append = async { journal.append(record(7)) };
-        tokio::join!(reader.readable(), append);
+        tokio::join!(reader.readable(1), append);
         assert_eq!(reader.take(10), [record(7)]);
     }
 

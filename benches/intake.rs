@@ -1,0 +1,189 @@
+//! What intake costs: requests a second and latency of the exporter on one core, as a ratio to a bare hyper server that
+//! answers 200 to everything, in the same run; and resident memory before and after.
+//!
+//! `cargo bench --bench intake`, with `wrk` and `taskset` installed. The server has the first core, wrk the second.
+//! Calls are like the documented sample, each with a session ID of its own, over keep-alive connections.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its figures")]
+
+use std::error::Error;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use http_body_util::Full;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+
+const ROUNDS: usize = 5;
+const SECONDS_A_ROUND: u32 = 8;
+const CONNECTIONS: &[u32] = &[16, 64];
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    if arguments.get(1).is_some_and(|argument| argument == "bare") {
+        return bare_server();
+    }
+    compare()
+}
+
+/// The yardstick: hyper with nothing behind it.
+fn bare_server() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        eprintln!("{{\"call_events\":\"http://{}/call_event\",\"admin\":\"\"}}", listener.local_addr()?);
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            let service = service_fn(|_| async {
+                Ok::<_, std::convert::Infallible>(hyper::Response::new(Full::<bytes::Bytes>::default()))
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .pipeline_flush(true)
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(connection);
+        }
+    })
+}
+
+fn compare() -> Result<()> {
+    let script = std::env::temp_dir().join(format!("call-events-{}.lua", std::process::id()));
+    std::fs::write(&script, WRK_SCRIPT)?;
+    let program = std::env::current_exe()?;
+    let bare = Server::start(Command::new("taskset").args(["-c", "0"]).arg(program).arg("bare"))?;
+    let exporter = Server::start(
+        Command::new("taskset")
+            .args(["-c", "0", env!("CARGO_BIN_EXE_planet-call-exporter")])
+            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"])
+            .args(["--seen-max", "1000000"]),
+    )?;
+    println!("resident memory, idle: {} KiB", exporter.resident_kib()?);
+    for connections in CONNECTIONS {
+        println!("{connections} connections");
+        println!(
+            "{:>5} {:>12} {:>9} {:>12} {:>9} {:>7}",
+            "round", "bare/s", "p99", "exporter/s", "p99", "ratio"
+        );
+        let mut ratios = Vec::new();
+        for round in 1..=ROUNDS {
+            let bare = load(&bare.url, &script, *connections, round)?;
+            let ours = load(&exporter.url, &script, *connections, round)?;
+            let ratio = ours.requests_a_second / bare.requests_a_second;
+            ratios.push(ratio);
+            println!(
+                "{round:>5} {:>12.0} {:>9} {:>12.0} {:>9} {ratio:>7.3}",
+                bare.requests_a_second, bare.p99, ours.requests_a_second, ours.p99
+            );
+        }
+        ratios.sort_by(f64::total_cmp);
+        println!("median ratio: {:.3}", ratios[ratios.len() / 2]);
+    }
+    println!("resident memory, after the run: {} KiB", exporter.resident_kib()?);
+    println!("calls in the totals: {}", exporter.calls()?);
+    std::fs::remove_file(script)?;
+    Ok(())
+}
+
+/// One session ID a request, told apart by connection, round and a counter; the rest is the documented sample.
+const WRK_SCRIPT: &str = r#"
+local round = tonumber(os.getenv("ROUND")) + 16 * tonumber(os.getenv("CONNECTIONS"))
+local count = 0
+local before = "/call_event?sid="
+local after = "&type=V&from_user_id=9286&from_service_id=caller-service-id&to_user_id=2809" ..
+  "&to_service_id=callee-service-id&setup_time=1582527400&start_time=1582527404&end_time=1582527434&duration=30" ..
+  "&terminate=16&srcip=1.2.3.4&dstip=1.2.3.5&stid=voip.next&rel_code=1&rel_code_str=NORMAL&billing_sec=25" ..
+  "&rc_idc=KR&disconnect_reason=1001&releaser_type=1&app_svr_data=appSvrData"
+function request()
+  count = count + 1
+  local sid = string.format("6364e8b3-%04x-436e-9631-%012x", round, count)
+  return "GET " .. before .. sid .. after .. " HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+end
+"#;
+
+struct Load {
+    requests_a_second: f64,
+    p99: String,
+}
+
+fn load(url: &str, script: &std::path::Path, connections: u32, round: usize) -> Result<Load> {
+    let output = Command::new("taskset")
+        .args([
+            "-c",
+            "1",
+            "wrk",
+            "-t1",
+            &format!("-c{connections}"),
+            &format!("-d{SECONDS_A_ROUND}s"),
+            "--latency",
+        ])
+        .arg("-s")
+        .arg(script)
+        .arg(url)
+        .env("ROUND", round.to_string())
+        .env("CONNECTIONS", connections.to_string())
+        .output()?;
+    let text = String::from_utf8(output.stdout)?;
+    if text.contains("Non-2xx") || text.contains("Socket errors") {
+        return Err(format!("wrk saw failures:\n{text}").into());
+    }
+    let after = |name: &str| {
+        text.lines().find_map(|line| line.trim().strip_prefix(name)).map(|value| value.trim().to_owned())
+    };
+    let missing = || format!("wrk printed no figures:\n{text}{}", String::from_utf8_lossy(&output.stderr));
+    let requests_a_second = after("Requests/sec:").ok_or_else(missing)?.parse()?;
+    Ok(Load { requests_a_second, p99: after("99%").ok_or_else(missing)? })
+}
+
+/// A server under load; it ends with this value.
+struct Server {
+    process: Child,
+    url: String,
+    admin: String,
+}
+
+impl Server {
+    /// Starts a server that says where it listens in a line of JSON on standard error.
+    fn start(command: &mut Command) -> Result<Server> {
+        let mut process = command.stderr(Stdio::piped()).spawn()?;
+        let mut lines = BufReader::new(process.stderr.take().ok_or("no standard error")?).lines();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline {
+            let line = lines.next().ok_or("the server ended")??;
+            let line: serde_json::Value = serde_json::from_str(&line)?;
+            if let (Some(url), Some(admin)) = (line["call_events"].as_str(), line["admin"].as_str()) {
+                let (url, admin) = (url.to_owned(), admin.to_owned());
+                // A full pipe would stop the server, so somebody has to go on reading.
+                std::thread::spawn(move || lines.for_each(drop));
+                return Ok(Server { process, url, admin });
+            }
+        }
+        Err("the server did not say where it listens".into())
+    }
+
+    fn resident_kib(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        Ok(line.trim_end_matches("kB").trim().parse()?)
+    }
+
+    /// The sum of planet_calls_total.
+    fn calls(&self) -> Result<u64> {
+        let mut stream = std::net::TcpStream::connect(self.admin.trim_start_matches("http://"))?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        let lines = BufReader::new(stream).lines().collect::<std::io::Result<Vec<_>>>()?;
+        let calls = lines.iter().filter(|line| line.starts_with("planet_calls_total"));
+        let counts = calls.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok());
+        Ok(counts.sum())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is as good.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

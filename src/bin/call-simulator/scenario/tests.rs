@@ -1,0 +1,109 @@
+//! The scenario's truth held against the exporter's own reading, and the laws of a scenario.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use clap::Parser;
+use planet_call_exporter::call::CallEvent;
+use planet_call_exporter::export::catalog::{self, Value};
+use planet_call_exporter::ledger::{Ledger, Limits};
+use proptest::prelude::*;
+
+use super::*;
+use crate::report::Totals;
+
+const BASE_TIME: u64 = 1_700_000_000;
+
+fn calls(arguments: &str, number: usize) -> Vec<Call> {
+    let arguments =
+        Arguments::parse_from(std::iter::once("call-simulator").chain(arguments.split_whitespace()));
+    let mut scenario = Scenario::new(&arguments, BASE_TIME).expect("a scenario");
+    std::iter::repeat_with(|| scenario.next_call()).take(number).collect()
+}
+
+/// Name, labels, and the value or the count and the sum, of every series above zero.
+type Series = BTreeMap<(String, Vec<(String, String)>), (u64, u64)>;
+
+fn series_of_ledger(calls: &[Call]) -> Series {
+    let buckets = || "10,100".parse().expect("buckets");
+    let mut ledger = Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
+    for call in calls {
+        let event = CallEvent::read(call.query.as_bytes(), SystemTime::UNIX_EPOCH).expect("a call");
+        ledger.apply(&event);
+    }
+    let mut series = Series::new();
+    for family in catalog::call_families(&ledger) {
+        for mut point in family.points {
+            point.labels.sort();
+            let value = match point.value {
+                Value::Sum(value) => (value, 0),
+                Value::Histogram { counts, sum, .. } => (counts.iter().sum(), sum as u64),
+                Value::Gauge(_) => continue,
+            };
+            if value.0 > 0 {
+                series.insert((family.metric.prometheus_name(), point.labels), value);
+            }
+        }
+    }
+    series
+}
+
+fn series_of_truth(calls: &[Call]) -> Series {
+    let mut totals = Totals::default();
+    for call in calls {
+        totals.add(&call.truth);
+    }
+    let mut series = Series::new();
+    for (name, sets) in totals.series() {
+        for (labels, value) in sets {
+            let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+            series.insert(((*name).to_owned(), labels), (value.count, value.sum));
+        }
+    }
+    series.retain(|_, value| value.0 > 0);
+    series
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn the_same_seed_makes_the_same_calls(seed: u64) {
+        let queries = |seed| -> Vec<String> {
+            calls(&format!("--seed {seed} --odd-share 0.2"), 50).into_iter().map(|call| call.query).collect()
+        };
+        prop_assert_eq!(queries(seed), queries(seed));
+        prop_assert_ne!(queries(seed), queries(seed.wrapping_add(1)));
+    }
+
+    #[test]
+    fn the_exporter_reads_what_the_scenario_meant(seed: u64) {
+        let calls = calls(&format!("--seed {seed} --odd-share 0.3 --abnormal-share 0.3"), 400);
+        prop_assert_eq!(series_of_ledger(&calls), series_of_truth(&calls));
+    }
+}
+
+#[test]
+fn an_incident_has_its_place_and_time() {
+    let failed = |call: &Call| call.truth.disconnect_reason == "SERVER_INTERNAL_ERROR";
+    let usual = "--rate 100 --abnormal-share 0 --odd-share 0 --incident JP:SERVER_INTERNAL_ERROR:2s:4s";
+    let calls = calls(usual, 1000);
+    for call in &calls {
+        let is_covered = call.truth.idc == "JP" && (200..400).contains(&(call.at.as_millis() / 10));
+        assert_eq!(failed(call), is_covered);
+    }
+    assert!(calls.iter().any(failed));
+}
+
+#[test]
+fn the_mix_is_that_of_a_normal_day() {
+    let calls = calls("", 5_000);
+    let share = |wanted: fn(&Call) -> bool| calls.iter().filter(|call| wanted(call)).count() as f64 / 5_000.0;
+    assert!((0.6..0.75).contains(&share(|call| call.truth.answered)));
+    assert!((0.55..0.65).contains(&share(|call| call.truth.idc == "KR")));
+    assert!((0.005..0.04).contains(&share(|call| call.truth.fault_domain.is_abnormal())));
+    let mut sids: Vec<_> = calls.iter().map(|call| &call.sid).collect();
+    sids.sort_unstable();
+    sids.dedup();
+    assert_eq!(sids.len(), calls.len());
+}
