@@ -66,6 +66,16 @@ fn an_idle_connection_is_closed_but_has_longer_than_a_head() {
 }
 
 #[test]
+fn the_idle_timeout_does_not_wait_for_the_header_timeout() {
+    let exporter = Exporter::with(&["--header-timeout", "1h", "--idle-timeout", "1s"]);
+    let mut connection = Connection::open(exporter.call_events);
+    for number in 0..2 {
+        assert_eq!(connection.get(&call_event(number)).status, 200);
+    }
+    assert_eq!(connection.receive_until_closed(), b"");
+}
+
+#[test]
 fn a_peer_that_takes_no_answer_is_cut_off() {
     let exporter = Exporter::with(&["--idle-timeout", "500ms"]);
     let mut deaf = Connection::open(exporter.call_events);
