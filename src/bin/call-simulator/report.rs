@@ -99,7 +99,7 @@ impl Serialize for Totals {
             };
             sets.iter().map(line).collect()
         };
-        serializer.collect_map(self.series.iter().map(|(metric, sets)| (metric, lines(metric, sets))))
+        serializer.collect_map(self.series().iter().map(|(metric, sets)| (metric, lines(metric, sets))))
     }
 }
 
