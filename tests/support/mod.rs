@@ -9,7 +9,10 @@ pub mod call;
 pub mod exporter;
 pub mod http;
 pub mod process;
+pub mod prometheus;
 pub mod scrape;
+#[cfg(feature = "simulator")]
+pub mod simulator;
 
 use std::time::{Duration, Instant};
 
@@ -25,5 +28,25 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         }
         assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for this: {what}");
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// An empty directory for what a program writes; it goes when it is dropped.
+#[derive(Debug)]
+pub struct Scratch(pub std::path::PathBuf);
+
+impl Scratch {
+    pub fn new(name: &str) -> Scratch {
+        let path =
+            std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a directory for what a program writes");
+        Scratch(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What is left over does not harm.
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
