@@ -5,11 +5,13 @@
 #![allow(dead_code, unreachable_pub, reason = "each file of tests takes the part that it needs")]
 #![allow(clippy::expect_used, reason = "a helper that cannot do its work fails the test")]
 
+pub mod backend;
 pub mod call;
 pub mod exporter;
 pub mod http;
 pub mod process;
 pub mod prometheus;
+pub mod rotel;
 pub mod scrape;
 #[cfg(feature = "simulator")]
 pub mod simulator;

@@ -99,7 +99,9 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            println!("--- standard error of {}:\n{}", self.name, self.stderr.all().join("\n"));
+            for (stream, lines) in [("output", &self.stdout), ("error", &self.stderr)] {
+                println!("--- standard {stream} of {}:\n{}", self.name, lines.all().join("\n"));
+            }
         }
     }
 }
