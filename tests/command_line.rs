@@ -147,6 +147,42 @@ fn the_log_is_json_or_text_and_says_where_it_listens() {
     quiet.process.stderr.wait_for("\"DEBUG\"");
 }
 
+#[test]
+fn the_log_says_what_is_on_and_what_is_off() {
+    let off = Exporter::start();
+    let line = off.process.stderr.wait_for("what leaves beside /metrics");
+    let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
+    for name in ["otlp_metrics", "otlp_traces", "call_log"] {
+        assert_eq!(line[name], "off", "{line}");
+    }
+    let variables =
+        [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9"), ("OTEL_METRICS_EXPORTER", "none")];
+    let on = Exporter::launch(command().envs(variables).args(["--call-log", "stdout"]));
+    let line = on.process.stderr.wait_for("what leaves beside /metrics");
+    let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
+    assert_eq!(line["otlp_metrics"], "off", "{line}");
+    assert_eq!(line["otlp_traces"], "http://127.0.0.1:9/v1/traces", "{line}");
+    assert_eq!(line["call_log"], "stdout", "{line}");
+}
+
+#[test]
+fn a_wrong_variable_of_opentelemetry_ends_with_2_and_is_named() {
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
+    for (variable, value, accepted) in [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:4318", "a URL such as http://collector:4318"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "grpc or http/protobuf"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "1m", "a whole number above zero"),
+        ("OTEL_TRACES_EXPORTER", "zipkin", "otlp or none"),
+    ] {
+        let output = run(&[], &[endpoint, (variable, value)]);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{variable}={value}: {message}");
+        for named in [variable, value, accepted] {
+            assert!(message.contains(named), "{named} is named: {message}");
+        }
+    }
+}
+
 /// A connection on which a request has begun, so that the exporter cannot end before it is finished.
 fn begin_request(exporter: &Exporter, number: usize) -> (Connection, String) {
     let request = format!("GET {CALL_EVENT_PATH}?{} HTTP/1.1\r\n", CallEventQuery::new(number).encode());
