@@ -57,13 +57,9 @@ impl<Page: Fn() -> String + Send + Sync + 'static> Handler for AdminHandler<Page
 impl<Page: Fn() -> String> AdminHandler<Page> {
     fn metrics(&self, request: &Request<Incoming>) -> Response<Body> {
         let page = (self.page)();
-        let accepts_gzip = request
-            .headers()
-            .get_all(ACCEPT_ENCODING)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .any(|value| value.split(',').any(|coding| coding.trim().split(';').next() == Some("gzip")));
-        if accepts_gzip && let Some(compressed) = gzip(page.as_bytes()) {
+        if accepts_gzip(request)
+            && let Some(compressed) = gzip(page.as_bytes())
+        {
             let mut answer = response::content(StatusCode::OK, prometheus::CONTENT_TYPE, compressed);
             answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             return answer;
@@ -101,6 +97,17 @@ impl<Page: Fn() -> String> AdminHandler<Page> {
         );
         response::content(StatusCode::OK, "text/html; charset=utf-8", page)
     }
+}
+
+/// Whether the client takes gzip. The names of codings have no case, and a weight of 0 refuses one (RFC 9110, sections
+/// 8.4.1 and 12.5.3).
+fn accepts_gzip(request: &Request<Incoming>) -> bool {
+    let accepted = request.headers().get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
+        name.trim().eq_ignore_ascii_case("gzip") && weight.unwrap_or(1.0) > 0.0
+    })
 }
 
 fn gzip(bytes: &[u8]) -> Option<Vec<u8>> {

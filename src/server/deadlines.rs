@@ -122,6 +122,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Deadlines<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Deadlines<S> {
+    /// Idleness begins with the answer. hyper may have asked for the next request before it wrote this one's answer
+    /// and does not ask again, so the alarm is what it will wake up from.
+    fn begin_idleness(&mut self) {
+        let next = Instant::now() + self.idle_timeout;
+        self.read_by = Some(next);
+        if self.alarm.deadline() > next {
+            self.alarm.as_mut().reset(next);
+        }
+    }
+
     /// Notes how a write went: what was taken moves the deadlines on, what was not sets one.
     fn note_write<T>(
         &mut self,
@@ -131,7 +141,7 @@ impl<S: AsyncWrite + Unpin> Deadlines<S> {
         if written.is_ready() {
             self.written_by = None;
             if self.phase.get() == WAITING {
-                self.read_by = None;
+                self.begin_idleness();
             }
             return written;
         }

@@ -1,7 +1,7 @@
 //! An HTTP/1.1 listener with limits: the ground on which call events and the admin port stand.
 //!
 //! What hyper leaves to its user is here: a cap on connections, time limits on everything that a peer can stretch
-//! ([`deadlines`]), a back-off when accepting fails, and a shutdown that finishes what was begun.
+//! (`deadlines`), a back-off when accepting fails, and a shutdown that finishes what was begun.
 
 mod deadlines;
 pub mod response;

@@ -1,0 +1,104 @@
+//! The real exporter on ports of its own.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use super::http::{self, Response};
+use super::process::Process;
+use super::scrape::Page;
+
+/// The path of the callback unless a test configures another.
+pub const CALL_EVENT_PATH: &str = "/call_event";
+
+/// A running exporter.
+#[derive(Debug)]
+pub struct Exporter {
+    pub process: Process,
+    /// Where call events come in.
+    pub call_events: SocketAddr,
+    /// The admin port.
+    pub admin: SocketAddr,
+}
+
+/// The command of the exporter without arguments and with an environment of its own: what the machine that runs the
+/// tests has set in OTEL_ or PLANET_ variables would change what they show.
+pub fn command() -> Command {
+    command_of(Command::new(env!("CARGO_BIN_EXE_planet-call-exporter")))
+}
+
+/// The exporter under a limit of the shell, such as `ulimit -n 32`.
+pub fn command_under(limit: &str) -> Command {
+    let mut shell = command_of(Command::new("sh"));
+    shell.args(["-c", &format!("{limit} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_planet-call-exporter")]);
+    shell
+}
+
+fn command_of(mut command: Command) -> Command {
+    command.env_clear().envs(std::env::vars().filter(|(name, _)| name == "PATH"));
+    command
+}
+
+impl Exporter {
+    /// Starts the exporter with defaults.
+    pub fn start() -> Exporter {
+        Exporter::with(&[])
+    }
+
+    /// Starts the exporter with these arguments.
+    pub fn with(arguments: &[&str]) -> Exporter {
+        Exporter::launch(command().args(arguments))
+    }
+
+    /// Starts a command of the exporter on free ports and waits until it is ready.
+    pub fn launch(command: &mut Command) -> Exporter {
+        Exporter::launch_as_it_is(command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]))
+    }
+
+    /// Starts a command of the exporter that says where to listen, and waits until it is ready.
+    pub fn launch_as_it_is(command: &mut Command) -> Exporter {
+        let mut process = Process::start("planet-call-exporter", command);
+        let line =
+            process.eventually("its addresses in the log", |process| process.stderr.find("is listening"));
+        let call_events = address_after("call_events", &line);
+        let admin = address_after("admin", &line);
+        process.eventually("its readiness", |_| {
+            let answer = http::try_request(admin, "GET", "/readyz", &[]).ok()?;
+            (answer.status == 200).then_some(())
+        });
+        Exporter { process, call_events, admin }
+    }
+
+    /// Sends a call event.
+    pub fn send(&self, query: &str) -> Response {
+        self.get(&format!("{CALL_EVENT_PATH}?{query}"))
+    }
+
+    /// A GET on the port of call events.
+    pub fn get(&self, path_and_query: &str) -> Response {
+        http::get(self.call_events, path_and_query)
+    }
+
+    /// A GET on the admin port.
+    pub fn admin(&self, path: &str) -> Response {
+        http::get(self.admin, path)
+    }
+
+    /// The metrics at this moment.
+    pub fn metrics(&self) -> Page {
+        let answer = self.admin("/metrics");
+        assert_eq!(answer.status, 200);
+        Page::read(&answer.text())
+    }
+
+    /// The number of call events that were accepted and not refused or repeated.
+    pub fn accepted(&self) -> f64 {
+        self.metrics().value("planet_exporter_events_total", &[("result", "accepted")])
+    }
+}
+
+/// The address in the URL after a field's name in a log line, be it JSON or text.
+fn address_after(field: &str, line: &str) -> SocketAddr {
+    let url = line.split_once(field).and_then(|(_, rest)| rest.split_once("http://"));
+    let address = url.and_then(|(_, rest)| rest.split(['/', '"', ' ']).next()).unwrap_or_default();
+    address.parse().unwrap_or_else(|error| panic!("no address of {field} ({error}) in {line}"))
+}

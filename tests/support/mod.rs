@@ -1,0 +1,54 @@
+//! What the end-to-end tests share: the real programs around the exporter, and a view of what they say.
+//!
+//! Nothing here is a stand-in for the exporter: every test starts the real binary on ports of its own.
+
+#![allow(dead_code, unreachable_pub, reason = "each file of tests takes the part that it needs")]
+#![allow(clippy::expect_used, reason = "a helper that cannot do its work fails the test")]
+
+pub mod backend;
+pub mod call;
+pub mod exporter;
+pub mod http;
+pub mod process;
+pub mod prometheus;
+pub mod rotel;
+pub mod scrape;
+#[cfg(feature = "simulator")]
+pub mod simulator;
+
+use std::time::{Duration, Instant};
+
+/// How long a test waits for what must happen. Far more than it takes, so that a busy machine fails no test.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks again and again until there is an answer; panics with what was waited for when patience is over.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for this: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// An empty directory for what a program writes; it goes when it is dropped.
+#[derive(Debug)]
+pub struct Scratch(pub std::path::PathBuf);
+
+impl Scratch {
+    pub fn new(name: &str) -> Scratch {
+        let path =
+            std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a directory for what a program writes");
+        Scratch(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What is left over does not harm.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

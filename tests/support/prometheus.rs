@@ -1,0 +1,90 @@
+//! A real Prometheus that scrapes the exporter, and promtool.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::{Command, Output, Stdio};
+
+use super::call::percent_encode;
+use super::process::Process;
+use super::scrape::Series;
+use super::{Scratch, http};
+
+/// A running Prometheus.
+#[derive(Debug)]
+pub struct Prometheus {
+    process: Process,
+    address: SocketAddr,
+    // Dropped after the process that writes into it.
+    _scratch: Scratch,
+}
+
+impl Prometheus {
+    /// Starts a Prometheus that scrapes the admin port each second, and waits until it is ready.
+    pub fn scraping(admin: SocketAddr) -> Prometheus {
+        let scratch = Scratch::new("prometheus");
+        let configuration = scratch.0.join("prometheus.yml");
+        let text = format!(
+            "global:\n  scrape_interval: 1s\nscrape_configs:\n  - job_name: planet\n    static_configs:\n      \
+             - targets: ['{admin}']\n"
+        );
+        std::fs::write(&configuration, text).expect("a configuration");
+        let mut process = Process::start(
+            "prometheus",
+            Command::new("prometheus")
+                .arg(format!("--config.file={}", configuration.display()))
+                .arg(format!("--storage.tsdb.path={}", scratch.0.join("data").display()))
+                .arg("--web.listen-address=127.0.0.1:0"),
+        );
+        let line = process.eventually("its address", |process| process.stderr.find("msg=\"Listening on\""));
+        let address = line.split_once("address=").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        let address = address.unwrap_or_else(|| panic!("no address in {line}"));
+        process.eventually("its readiness", |_| {
+            let answer = http::try_request(address, "GET", "/-/ready", &[]).ok()?;
+            (answer.status == 200).then_some(())
+        });
+        Prometheus { process, address, _scratch: scratch }
+    }
+
+    /// The answer to an instant query: series without `job` and `instance`, and their values.
+    pub fn query(&self, query: &str) -> BTreeMap<Series, f64> {
+        let path = format!("/api/v1/query?query={}", percent_encode(query.as_bytes()));
+        let answer = http::get(self.address, &path).json();
+        assert_eq!(answer["status"], "success", "{query}: {answer}");
+        let result = answer["data"]["result"].as_array().expect("a vector").clone();
+        result.iter().map(|sample| read_sample(sample).unwrap_or_else(|| panic!("{sample}"))).collect()
+    }
+
+    /// Asks until the query answers one sample that is accepted.
+    pub fn wait_until(&mut self, query: &str, is_accepted: impl Fn(f64) -> bool) -> f64 {
+        super::eventually(&format!("an answer to {query}"), || {
+            assert_eq!(self.process.ended(), None, "Prometheus ended");
+            let values: Vec<f64> = self.query(query).into_values().collect();
+            values.first().copied().filter(|value| values.len() == 1 && is_accepted(*value))
+        })
+    }
+}
+
+fn read_sample(sample: &serde_json::Value) -> Option<(Series, f64)> {
+    let mut labels = BTreeMap::new();
+    for (name, value) in sample["metric"].as_object()? {
+        labels.insert(name.clone(), value.as_str()?.to_owned());
+    }
+    let name = labels.remove("__name__").unwrap_or_default();
+    labels.retain(|name, _| !matches!(name.as_str(), "job" | "instance"));
+    Some(((name, labels), sample["value"][1].as_str()?.parse().ok()?))
+}
+
+/// What `promtool check metrics` says of a page.
+pub fn check_metrics(page: &str) -> Output {
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("promtool cannot be started; tests/run installs it: {error}"));
+    // Dropped at the end of the statement, so that promtool sees the end of the page. It may stop reading at an error.
+    let _ = promtool.stdin.take().expect("a pipe").write_all(page.as_bytes());
+    promtool.wait_with_output().expect("promtool ends")
+}
