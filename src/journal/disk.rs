@@ -14,7 +14,7 @@ use tracing::{error, warn};
 
 use super::recovery::{Segment, file_name, read_segments};
 use super::segment::{self, LONGEST_RECORD};
-use super::storage::{Storage, StorageFile};
+use super::storage::{Storage, StorageFile, replace};
 use super::{JournalError, ReaderStatus};
 
 /// How large a segment grows before the next one begins, at most.
@@ -70,11 +70,10 @@ impl<S: Storage> DiskJournal<S> {
         at_least: u64,
         visit: impl FnMut(u64, &[u8]),
     ) -> Result<DiskJournal<S>, JournalError> {
-        // What a killed process had written and not synced is readable now, and must stay so once it has been seen.
-        for name in storage.list()?.iter().filter(|name| name.ends_with(".segment")) {
-            storage.open(name)?.sync()?;
-        }
         let found = read_segments(&storage, visit)?;
+        if let Some(last) = found.segments.last() {
+            secure(&storage, &file_name(last.first), found.last.as_deref())?;
+        }
         let state = State {
             end: found.end.max(at_least),
             segments: found.segments,
@@ -235,6 +234,17 @@ impl<S: Storage> DiskJournal<S> {
         let done = done.clamp(first, state.end.max(first));
         state.readers.push(ReaderState { name, done, taken: done, given_up, oldest: None });
         state.readers.len() - 1
+    }
+}
+
+/// Makes durable what was read of the last segment. What a killed process had written and not synced can be read now, and
+/// must stay, since it is in the totals now. Syncing the file is not enough: where a sync failed before, another may
+/// succeed without anything having been written. So the segment is written anew, without its torn end.
+fn secure(storage: &impl Storage, name: &str, sound: Option<&[u8]>) -> io::Result<()> {
+    match sound.map(|bytes| replace(storage, name, bytes)) {
+        Some(Ok(())) => Ok(()),
+        // A damaged segment is left as it is for people to look at, and a full disk is no reason not to start.
+        Some(Err(_)) | None => storage.open(name)?.sync(),
     }
 }
 

@@ -5,9 +5,13 @@
 
 pub mod disk;
 pub mod disk_reader;
+#[cfg(test)]
+mod histories;
 pub mod memory;
 mod recovery;
 pub mod segment;
+#[cfg(test)]
+pub(crate) mod simulated_disk;
 pub mod storage;
 
 use std::io;

@@ -35,6 +35,8 @@ pub(super) struct Found {
     pub(super) end: u64,
     /// Acknowledged records that cannot be read.
     pub(super) damaged: u64,
+    /// The sound bytes of the last segment, if nothing in it is damaged.
+    pub(super) last: Option<Vec<u8>>,
 }
 
 /// Reads every segment and hands every sound record to `visit`, in order, with its sequence number.
@@ -44,11 +46,13 @@ pub(super) fn read_segments(
 ) -> Result<Found, JournalError> {
     let mut firsts: Vec<u64> = storage.list()?.iter().filter_map(|name| first_of(name)).collect();
     firsts.sort_unstable();
-    let mut found = Found { segments: Vec::new(), end: firsts.first().copied().unwrap_or(0), damaged: 0 };
+    let end = firsts.first().copied().unwrap_or(0);
+    let mut found = Found { segments: Vec::new(), end, damaged: 0, last: None };
     for (index, &first) in firsts.iter().enumerate() {
         let next = firsts.get(index + 1).copied();
         let name = file_name(first);
-        let bytes = read_all(storage, &name)?;
+        let mut bytes = read_all(storage, &name)?;
+        let size = bytes.len() as u64;
         let limits = first..next.unwrap_or(u64::MAX);
         let records = match segment::read_head(&bytes) {
             Ok(in_head) if in_head == first => &bytes[HEAD..],
@@ -67,7 +71,11 @@ pub(super) fn read_segments(
             found.damaged += scan.lost;
         }
         found.end = scan.end;
-        found.segments.push(Segment { first, bytes: bytes.len() as u64 });
+        if next.is_none() && scan.lost == 0 && bytes.len() >= HEAD {
+            bytes.truncate(HEAD + scan.sound);
+            found.last = Some(bytes);
+        }
+        found.segments.push(Segment { first, bytes: size });
     }
     Ok(found)
 }
@@ -79,6 +87,8 @@ struct Scan {
     end: u64,
     /// Records that should be there and are not sound.
     lost: u64,
+    /// Bytes up to the end of the last sound frame.
+    sound: usize,
 }
 
 /// Goes through the frames of a segment whose records have sequence numbers in `limits`. What lies at or beyond its end
@@ -114,7 +124,7 @@ fn scan(bytes: &[u8], limits: Range<u64>, is_last: bool, visit: &mut impl FnMut(
         lost += limits.end - expected;
         expected = limits.end;
     }
-    Scan { end: expected, lost }
+    Scan { end: expected, lost, sound: offset }
 }
 
 /// Whether some frame behind a bad one belongs to a batch that began after the bad one's record.
@@ -148,27 +158,26 @@ mod tests {
         (bytes, starts)
     }
 
-    fn read(bytes: &[u8], end: u64, is_last: bool) -> (Vec<u64>, Scan) {
+    fn read(bytes: &[u8], end: u64, is_last: bool) -> (Vec<u64>, u64, u64) {
         let mut seen = Vec::new();
         let scan = scan(bytes, 10..end, is_last, &mut |sequence, _| seen.push(sequence));
-        (seen, scan)
+        (seen, scan.end, scan.lost)
     }
 
     #[test]
     fn a_sound_segment_is_read_whole() {
         let (bytes, _) = frames(&[2, 3]);
-        assert_eq!(read(&bytes, u64::MAX, true), (vec![10, 11, 12, 13, 14], Scan { end: 15, lost: 0 }));
-        assert_eq!(read(&bytes, 15, false).1, Scan { end: 15, lost: 0 });
+        assert_eq!(read(&bytes, u64::MAX, true), (vec![10, 11, 12, 13, 14], 15, 0));
+        assert_eq!(read(&bytes, 15, false), read(&bytes, u64::MAX, true));
     }
 
     #[test]
     fn a_torn_last_batch_is_cut_wherever_it_is_torn() {
         let (mut bytes, starts) = frames(&[2, 3]);
         bytes[starts[3]] ^= 1;
-        assert_eq!(read(&bytes, u64::MAX, true), (vec![10, 11, 12], Scan { end: 13, lost: 0 }));
+        assert_eq!(read(&bytes, u64::MAX, true), (vec![10, 11, 12], 13, 0));
         for end in starts[4]..bytes.len() {
-            let (seen, scan) = read(&bytes[..end], u64::MAX, true);
-            assert_eq!((seen, scan.lost), (vec![10, 11, 12], 0));
+            assert_eq!(read(&bytes[..end], u64::MAX, true), (vec![10, 11, 12], 13, 0));
         }
     }
 
@@ -176,20 +185,20 @@ mod tests {
     fn damage_before_a_later_batch_is_stepped_over_and_counted() {
         let (mut bytes, starts) = frames(&[2, 3]);
         bytes[starts[1] + 3] ^= 1;
-        assert_eq!(read(&bytes, u64::MAX, true), (vec![10, 12, 13, 14], Scan { end: 15, lost: 1 }));
-        assert_eq!(read(&bytes, 15, false), (vec![10, 12, 13, 14], Scan { end: 15, lost: 1 }));
+        assert_eq!(read(&bytes, u64::MAX, true), (vec![10, 12, 13, 14], 15, 1));
+        assert_eq!(read(&bytes, 15, false), (vec![10, 12, 13, 14], 15, 1));
     }
 
     #[test]
     fn a_segment_that_is_not_the_last_has_no_torn_end() {
         let (bytes, starts) = frames(&[2, 3]);
-        assert_eq!(read(&bytes[..starts[4]], 15, false), (vec![10, 11, 12, 13], Scan { end: 15, lost: 1 }));
-        assert_eq!(read(&[], 15, false).1, Scan { end: 15, lost: 5 });
+        assert_eq!(read(&bytes[..starts[4]], 15, false), (vec![10, 11, 12, 13], 15, 1));
+        assert_eq!(read(&[], 15, false), (vec![], 15, 5));
     }
 
     #[test]
     fn what_lies_beyond_the_next_segments_first_was_abandoned() {
         let (bytes, _) = frames(&[2, 3]);
-        assert_eq!(read(&bytes, 12, false), (vec![10, 11], Scan { end: 12, lost: 0 }));
+        assert_eq!(read(&bytes, 12, false), (vec![10, 11], 12, 0));
     }
 }

@@ -31,9 +31,6 @@ pub trait Storage: Send + Sync + 'static {
     /// The size of a file in bytes.
     fn size(&self, name: &str) -> io::Result<u64>;
 
-    /// Cuts a file to a size, and syncs it.
-    fn truncate(&self, name: &str, size: u64) -> io::Result<()>;
-
     /// Gives a file another name, in place of a file that had it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
@@ -115,12 +112,6 @@ impl Storage for Directory {
 
     fn size(&self, name: &str) -> io::Result<u64> {
         Ok(fs::metadata(self.0.join(name))?.len())
-    }
-
-    fn truncate(&self, name: &str, size: u64) -> io::Result<()> {
-        let file = OpenOptions::new().write(true).open(self.0.join(name))?;
-        file.set_len(size)?;
-        file.sync_all()
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

@@ -1,0 +1,225 @@
+//! A disk in memory that does to files what real ones do: it loses what was not synced, tears what was being written,
+//! forgets names of which the directory was not synced, refuses writes and syncs, and runs full.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::storage::{Storage, StorageFile};
+
+/// The disk. Clones are the same disk.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SimulatedDisk(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    files: BTreeMap<u64, Contents>,
+    /// What the directory says now.
+    names: BTreeMap<String, u64>,
+    /// What the directory said at each change since its last sync, the first being the synced one.
+    unsynced_names: Vec<BTreeMap<String, u64>>,
+    next: u64,
+    /// Bytes of an append that are written before it fails, if the next one is to fail.
+    failing_append: Option<usize>,
+    is_sync_failing: bool,
+    /// Bytes that all files may take.
+    capacity: Option<usize>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Contents {
+    bytes: Vec<u8>,
+    /// How many of them are durable.
+    durable: usize,
+    /// Whether a sync failed: nothing appended from then on becomes durable by a later one, as on real kernels, which
+    /// may drop the pages and forget the error.
+    is_poisoned: bool,
+}
+
+impl SimulatedDisk {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().expect("no test panics while it holds the disk")
+    }
+
+    /// Lets the next append write this many of its bytes and fail.
+    pub(crate) fn fail_append(&self, written: usize) {
+        self.inner().failing_append = Some(written);
+    }
+
+    /// Lets the next sync of a file fail.
+    pub(crate) fn fail_sync(&self) {
+        self.inner().is_sync_failing = true;
+    }
+
+    /// Lets the disk have room for this many bytes more, or for any number.
+    pub(crate) fn limit(&self, room: Option<usize>) {
+        let mut inner = self.inner();
+        let used: usize = inner.files.values().map(|file| file.bytes.len()).sum();
+        inner.capacity = room.map(|room| used + room);
+    }
+
+    /// What is on the disk after the power was lost. `choice` decides how much of what was not synced survives, and what
+    /// stands in place of the rest.
+    pub(crate) fn after_power_loss(&self, choice: u64) -> SimulatedDisk {
+        let inner = self.inner();
+        let mut random = Choices(choice);
+        let mut histories = inner.unsynced_names.clone();
+        histories.push(inner.names.clone());
+        let names = histories.swap_remove(random.below(histories.len()));
+        let mut files = BTreeMap::new();
+        for id in names.values() {
+            let contents = &inner.files[id];
+            let unsynced = contents.bytes.len() - contents.durable;
+            let kept = contents.durable + random.below(unsynced + 1);
+            let mut bytes = contents.bytes[..kept].to_vec();
+            let torn = random.below(contents.bytes.len() - kept + 1);
+            bytes.extend((0..torn).map(|_| if random.below(2) == 0 { 0 } else { random.below(256) as u8 }));
+            let durable = bytes.len();
+            files.insert(*id, Contents { bytes, durable, is_poisoned: false });
+        }
+        let inner = Inner { files, names, next: inner.next, ..Inner::default() };
+        SimulatedDisk(Arc::new(Mutex::new(inner)))
+    }
+
+    /// What is on the disk after the process was killed: everything that was written.
+    pub(crate) fn after_kill(&self) -> SimulatedDisk {
+        let inner = self.inner();
+        let inner = Inner {
+            files: inner.files.clone(),
+            names: inner.names.clone(),
+            unsynced_names: inner.unsynced_names.clone(),
+            next: inner.next,
+            ..Inner::default()
+        };
+        SimulatedDisk(Arc::new(Mutex::new(inner)))
+    }
+
+    /// Flips a bit of a file.
+    pub(crate) fn flip_bit(&self, name: &str, byte: usize, bit: u8) {
+        let mut inner = self.inner();
+        let id = inner.names[name];
+        let contents = inner.files.get_mut(&id).expect("the file of a name");
+        contents.bytes[byte] ^= 1 << bit;
+    }
+}
+
+/// A sequence of choices from a seed (SplitMix64).
+struct Choices(u64);
+
+impl Choices {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ mixed >> 31) % bound as u64) as usize
+    }
+}
+
+impl Inner {
+    fn id(&self, name: &str) -> io::Result<u64> {
+        self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn note_names(&mut self) {
+        let names = self.names.clone();
+        self.unsynced_names.push(names);
+    }
+}
+
+impl Storage for SimulatedDisk {
+    type File = SimulatedFile;
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.inner().names.keys().cloned().collect())
+    }
+
+    fn create(&self, name: &str) -> io::Result<SimulatedFile> {
+        let mut inner = self.inner();
+        if inner.names.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        inner.note_names();
+        let id = inner.next;
+        inner.next += 1;
+        inner.names.insert(name.to_owned(), id);
+        inner.files.insert(id, Contents::default());
+        Ok(SimulatedFile { disk: self.clone(), id })
+    }
+
+    fn open(&self, name: &str) -> io::Result<SimulatedFile> {
+        Ok(SimulatedFile { disk: self.clone(), id: self.inner().id(name)? })
+    }
+
+    fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let inner = self.inner();
+        let bytes = inner.files[&inner.id(name)?].bytes.get(offset as usize..).unwrap_or_default();
+        let read = bytes.len().min(buffer.len());
+        buffer[..read].copy_from_slice(&bytes[..read]);
+        Ok(read)
+    }
+
+    fn size(&self, name: &str) -> io::Result<u64> {
+        let inner = self.inner();
+        Ok(inner.files[&inner.id(name)?].bytes.len() as u64)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut inner = self.inner();
+        let id = inner.id(from)?;
+        inner.note_names();
+        inner.names.remove(from);
+        inner.names.insert(to.to_owned(), id);
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut inner = self.inner();
+        inner.id(name)?;
+        inner.note_names();
+        inner.names.remove(name);
+        Ok(())
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.inner().unsynced_names.clear();
+        Ok(())
+    }
+}
+
+/// An open file of the disk.
+#[derive(Debug)]
+pub(crate) struct SimulatedFile {
+    disk: SimulatedDisk,
+    id: u64,
+}
+
+impl StorageFile for SimulatedFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut inner = self.disk.inner();
+        let used: usize = inner.files.values().map(|file| file.bytes.len()).sum();
+        let room = inner.capacity.map_or(usize::MAX, |capacity| capacity.saturating_sub(used));
+        let failing = inner.failing_append.take();
+        let written = bytes.len().min(room).min(failing.unwrap_or(usize::MAX));
+        let contents = inner.files.get_mut(&self.id).expect("an open file");
+        contents.bytes.extend_from_slice(&bytes[..written]);
+        if failing.is_some() || written < bytes.len() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let mut inner = self.disk.inner();
+        let is_failing = std::mem::take(&mut inner.is_sync_failing);
+        let contents = inner.files.get_mut(&self.id).expect("an open file");
+        contents.is_poisoned |= is_failing;
+        if is_failing {
+            return Err(io::Error::other("the disk refused the sync"));
+        }
+        if !contents.is_poisoned {
+            contents.durable = contents.bytes.len();
+        }
+        Ok(())
+    }
+}
