@@ -80,7 +80,7 @@ pub async fn run(
     let call_events = Server::bind("call_events", config.listen, limits(&config)).await?;
     let admin = Server::bind("admin", config.admin_listen, limits(&config)).await?;
     let Pipeline { journal, acceptance, keeper } = pipeline::open(&config, &readiness)?;
-    let refused = Arc::new(RefusedRequests::new(config.refused_max));
+    let refused = Arc::new(RefusedRequests::new(config.refused_max, config.state_dir.as_deref()));
     let view = Arc::new(View {
         acceptance: Arc::clone(&acceptance),
         journal: journal.clone(),

@@ -8,14 +8,48 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::call::event::is_usual_idc;
 use crate::ledger::Buckets;
 
 /// Telemetry sidecar for LINE Planet: turns call events into Prometheus metrics, OTLP metrics and spans.
 #[derive(Debug, Clone, Parser)]
-#[command(version, after_help = OTLP_HELP, next_line_help = true)]
+#[command(version, after_help = OTLP_HELP, next_line_help = true, args_conflicts_with_subcommands = true)]
+pub struct CommandLine {
+    /// How to run the exporter, if no other command is given.
+    #[command(flatten)]
+    pub config: Config,
+
+    /// What to do instead.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program can do beside running.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Show what is in a state directory. It reads only.
+    State {
+        /// The state directory.
+        directory: PathBuf,
+        /// Exit with 1 if a checksum does not fit. All are looked at in any case.
+        #[arg(long)]
+        verify: bool,
+    },
+    /// Send recorded requests again: those of a refused.jsonl, or the call events of a segment of the journal.
+    Replay {
+        /// The file.
+        file: PathBuf,
+        /// The URL of the call event callback, such as http://127.0.0.1:20200/call_event.
+        #[arg(long, value_name = "URL")]
+        to: String,
+    },
+}
+
+/// How to run the exporter.
+#[derive(Debug, Clone, Parser)]
+#[command(version)]
 pub struct Config {
     /// Address on which call events come in.
     #[arg(long, env = "PLANET_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:20200")]

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod app;
 pub mod call;
+pub mod commands;
 pub mod config;
 pub mod export;
 pub mod intake;

@@ -2,26 +2,40 @@
 
 use std::error::Error;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use planet_call_exporter::config::Config;
+use planet_call_exporter::config::{Command, CommandLine, Config};
 use planet_call_exporter::export::otlp_settings::OtlpSettings;
-use planet_call_exporter::{app, logging, signals};
+use planet_call_exporter::{app, commands, logging, signals};
 
 /// The exit code for a wrong flag or variable, as clap has it.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let config = Config::parse();
-    let otlp = match OtlpSettings::read(|name| std::env::var(name).ok()) {
-        Ok(otlp) => otlp,
-        Err(error) => return fail(&error, ExitCode::from(USAGE)),
+    let CommandLine { config, command } = CommandLine::parse();
+    let outcome = match command {
+        Some(Command::State { directory, verify }) => show_state(&directory, verify),
+        Some(Command::Replay { file, to }) => replay(&file, &to),
+        None => match OtlpSettings::read(|name| std::env::var(name).ok()) {
+            Ok(otlp) => run(config, otlp),
+            Err(error) => return fail(&error, ExitCode::from(USAGE)),
+        },
     };
-    match run(config, otlp) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&*error, ExitCode::FAILURE),
-    }
+    outcome.map_or_else(|error| fail(&*error, ExitCode::FAILURE), |()| ExitCode::SUCCESS)
+}
+
+fn show_state(directory: &Path, verify: bool) -> Result<(), Box<dyn Error>> {
+    let is_sound = commands::state::show(directory, &mut std::io::stdout().lock())?;
+    if is_sound || !verify { Ok(()) } else { Err("the state directory is damaged".into()) }
+}
+
+fn replay(file: &Path, to: &str) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let replayed = runtime.block_on(commands::replay::replay(file, to))?;
+    writeln!(std::io::stdout(), "{} taken, {} refused", replayed.taken, replayed.refused)?;
+    Ok(())
 }
 
 fn run(config: Config, otlp: OtlpSettings) -> Result<(), Box<dyn Error>> {

@@ -21,8 +21,10 @@ use crate::ledger::Limits;
 use crate::ledger::checkpoint::{Checkpoint, UnusableCheckpoint};
 
 const LOCK: &str = "planet-call-exporter.lock";
-const CHECKPOINT: &str = "ledger.checkpoint";
-const PREVIOUS_CHECKPOINT: &str = "ledger.checkpoint.previous";
+/// The file of the latest checkpoint.
+pub const CHECKPOINT: &str = "ledger.checkpoint";
+/// The file of the checkpoint before it.
+pub const PREVIOUS_CHECKPOINT: &str = "ledger.checkpoint.previous";
 
 /// What a fresh volume may hold without being anybody's.
 const NOBODYS: &str = "lost+found";

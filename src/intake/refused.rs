@@ -1,10 +1,16 @@
-//! Refused requests: the raw query of what could not be a call, with the reason. A bounded ring in memory.
+//! Refused requests: the raw query of what could not be a call, with the reason. A bounded ring in memory and, with a state
+//! directory, a bounded file of JSON lines that people can read and that can be sent again.
 
 use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use serde::Serialize;
+use tracing::warn;
 
 use crate::call::NotACall;
 
@@ -16,23 +22,45 @@ struct Refused {
     query: String,
 }
 
+impl Refused {
+    /// The request as a line of JSON: `time` (RFC 3339), `reason`, `query`.
+    fn to_json_line(&self) -> String {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            time: String,
+            reason: String,
+            query: &'a str,
+        }
+        let time = humantime::format_rfc3339_millis(self.received_at).to_string();
+        let line = Line { time, reason: self.reason.to_string(), query: &self.query };
+        // Texts have no value that JSON cannot write.
+        serde_json::to_string(&line).unwrap_or_default() + "\n"
+    }
+}
+
 /// The latest refused requests.
 #[derive(Debug)]
 pub struct RefusedRequests {
     ring: Mutex<VecDeque<Refused>>,
     capacity: usize,
+    file: Option<Mutex<RefusedFile>>,
 }
 
 impl RefusedRequests {
-    /// Keeps the latest `capacity` refused requests.
-    pub fn new(capacity: usize) -> RefusedRequests {
-        RefusedRequests { ring: Mutex::default(), capacity }
+    /// Keeps the latest `capacity` refused requests; in `directory` too, if one is given.
+    pub fn new(capacity: usize, directory: Option<&Path>) -> RefusedRequests {
+        let file = directory.map(|directory| Mutex::new(RefusedFile::new(directory)));
+        RefusedRequests { ring: Mutex::default(), capacity, file }
     }
 
     /// Keeps a refused request; the oldest goes if there are too many.
     pub fn keep(&self, received_at: SystemTime, reason: NotACall, query: &str) {
+        let refused = Refused { received_at, reason, query: query.to_owned() };
+        if let Some(file) = &self.file {
+            file.lock().unwrap_or_else(PoisonError::into_inner).append(&refused.to_json_line());
+        }
         let mut ring = self.ring();
-        ring.push_back(Refused { received_at, reason, query: query.to_owned() });
+        ring.push_back(refused);
         if ring.len() > self.capacity {
             ring.pop_front();
         }
@@ -48,26 +76,65 @@ impl RefusedRequests {
         self.ring().is_empty()
     }
 
-    /// The kept requests as JSON lines, the oldest first: `time` (RFC 3339), `reason`, `query`.
+    /// The kept requests as JSON lines, the oldest first.
     pub fn to_json_lines(&self) -> String {
-        #[derive(Serialize)]
-        struct Line<'a> {
-            time: String,
-            reason: String,
-            query: &'a str,
-        }
-        let mut lines = String::new();
-        for refused in self.ring().iter() {
-            let time = humantime::format_rfc3339_millis(refused.received_at).to_string();
-            let line = Line { time, reason: refused.reason.to_string(), query: &refused.query };
-            lines.push_str(&serde_json::to_string(&line).unwrap_or_default());
-            lines.push('\n');
-        }
-        lines
+        self.ring().iter().map(Refused::to_json_line).collect()
     }
 
     fn ring(&self) -> MutexGuard<'_, VecDeque<Refused>> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The name of the file, and of the one before it.
+const FILE: &str = "refused.jsonl";
+const PREVIOUS_FILE: &str = "refused.jsonl.previous";
+
+/// How large the file grows before it becomes the previous one, in whose place it comes.
+const LARGEST_FILE: u64 = 1024 * 1024;
+
+/// The file of refused requests. It is not synced: what it holds was never acknowledged.
+#[derive(Debug)]
+struct RefusedFile {
+    directory: PathBuf,
+    open: Option<(File, u64)>,
+    is_failing: bool,
+}
+
+impl RefusedFile {
+    fn new(directory: &Path) -> RefusedFile {
+        RefusedFile { directory: directory.to_owned(), open: None, is_failing: false }
+    }
+
+    fn append(&mut self, line: &str) {
+        let appended = self.try_append(line);
+        if let Err(error) = &appended
+            && !self.is_failing
+        {
+            warn!(%error, "refused requests cannot be written to {FILE}; they are kept in memory only");
+        }
+        self.is_failing = appended.is_err();
+    }
+
+    fn try_append(&mut self, line: &str) -> io::Result<()> {
+        let (mut file, bytes) = match self.open.take() {
+            Some(open) => open,
+            None => {
+                let path = self.directory.join(FILE);
+                let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+                let bytes = file.metadata()?.len();
+                (file, bytes)
+            }
+        };
+        file.write_all(line.as_bytes())?;
+        let bytes = bytes + line.len() as u64;
+        match bytes > LARGEST_FILE {
+            true => fs::rename(self.directory.join(FILE), self.directory.join(PREVIOUS_FILE)),
+            false => {
+                self.open = Some((file, bytes));
+                Ok(())
+            }
+        }
     }
 }
 
@@ -77,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_latest_are_kept_as_lines_that_cannot_be_forged() {
-        let refused = RefusedRequests::new(2);
+        let refused = RefusedRequests::new(2, None);
         for query in ["a=1", "b=2", "c=\"\n{}"] {
             refused.keep(SystemTime::UNIX_EPOCH, NotACall::NoSid, query);
         }

@@ -15,6 +15,7 @@ pub(crate) mod simulated_disk;
 pub mod storage;
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -25,7 +26,9 @@ use disk::DiskJournal;
 use disk_reader::DiskReader;
 use memory::{MemoryJournal, MemoryReader};
 use segment::{BadHead, LONGEST_RECORD};
-use storage::Directory;
+use storage::{Directory, Storage};
+
+pub use recovery::{Found, Segment};
 
 /// Why the journal cannot be used.
 #[derive(Debug, Error)]
@@ -57,6 +60,23 @@ pub struct ReaderStatus {
     pub given_up: u64,
     /// The oldest record that it has not finished, if it is still kept.
     pub oldest: Option<Bytes>,
+}
+
+/// Looks at the journal in `storage` without changing anything, and hands every sound record to `visit`.
+///
+/// # Errors
+/// The disk fails, or a newer version of this program wrote it.
+pub fn inspect(storage: &impl Storage, visit: impl FnMut(u64, &[u8])) -> Result<Found, JournalError> {
+    recovery::read_segments(storage, visit)
+}
+
+/// Looks at one segment, whose file has these bytes, and hands every sound record to `visit`.
+///
+/// # Errors
+/// It is no segment, or of a newer version of this program.
+pub fn inspect_segment(path: &Path, bytes: &[u8], visit: impl FnMut(u64, &[u8])) -> Result<(), JournalError> {
+    let name = path.display().to_string();
+    recovery::read_segment(bytes, visit).map_err(|reason| JournalError::Segment { name, reason })
 }
 
 /// The journal, wherever it is kept.

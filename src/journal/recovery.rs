@@ -10,11 +10,11 @@ use super::storage::{Storage, read_all};
 
 /// A segment that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Segment {
+pub struct Segment {
     /// The sequence number of its first record.
-    pub(super) first: u64,
+    pub first: u64,
     /// Its size.
-    pub(super) bytes: u64,
+    pub bytes: u64,
 }
 
 /// The name of a segment's file.
@@ -28,13 +28,13 @@ fn first_of(name: &str) -> Option<u64> {
 
 /// What a journal holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
+pub struct Found {
     /// Its segments in order.
-    pub(super) segments: Vec<Segment>,
+    pub segments: Vec<Segment>,
     /// The sequence number after the last record.
-    pub(super) end: u64,
+    pub end: u64,
     /// Acknowledged records that cannot be read.
-    pub(super) damaged: u64,
+    pub damaged: u64,
     /// The sound bytes of the last segment, if nothing in it is damaged.
     pub(super) last: Option<Vec<u8>>,
 }
@@ -78,6 +78,13 @@ pub(super) fn read_segments(
         found.segments.push(Segment { first, bytes: size });
     }
     Ok(found)
+}
+
+/// Reads one segment, whose file has these bytes, and hands every sound record to `visit`.
+pub(super) fn read_segment(bytes: &[u8], mut visit: impl FnMut(u64, &[u8])) -> Result<(), BadHead> {
+    let first = segment::read_head(bytes)?;
+    scan(&bytes[HEAD..], first..u64::MAX, true, &mut visit);
+    Ok(())
 }
 
 /// The result of a scan.

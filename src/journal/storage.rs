@@ -71,6 +71,11 @@ impl Directory {
         Ok(Directory(path.to_owned()))
     }
 
+    /// The directory at `path` as it is.
+    pub fn existing(path: &Path) -> Directory {
+        Directory(path.to_owned())
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0

@@ -1,0 +1,137 @@
+//! `planet-call-exporter state DIR`: shows what is in a state directory. It reads only, so it may be used while an exporter
+//! runs.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use thiserror::Error;
+
+use crate::call::Record;
+use crate::journal::storage::Directory;
+use crate::journal::{self, JournalError};
+use crate::ledger::checkpoint::{Checkpoint, UnusableCheckpoint};
+use crate::ledger::{Ledger, Limits};
+use crate::state::{CHECKPOINT, PREVIOUS_CHECKPOINT};
+
+/// Why a state directory cannot be shown.
+#[derive(Debug, Error)]
+pub enum ShowError {
+    /// It cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Disk {
+        /// Which file or directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Standard output is gone.
+    #[error("cannot write: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Writes what is in the state directory at `path` to `output`, and answers whether all of it is sound.
+///
+/// # Errors
+/// The directory cannot be read, or `output` not be written.
+pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
+    let disk = |source| ShowError::Disk { path: path.to_owned(), source };
+    let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(disk)?;
+    let mut names: Vec<_> = entries.iter().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort_unstable();
+
+    let mut events = Events::default();
+    let journal = journal::inspect(&Directory::existing(path), |_, record| events.note(record))?;
+    writeln!(output, "segments:")?;
+    for segment in &journal.segments {
+        writeln!(output, "  from record {:>12}  {:>12} bytes", segment.first, segment.bytes)?;
+    }
+    writeln!(
+        output,
+        "records: {} sound, {} damaged; the next is {}",
+        events.number, journal.damaged, journal.end
+    )?;
+    writeln!(output, "first event: {}", time(events.first))?;
+    writeln!(output, "last event: {}", time(events.last))?;
+    for name in names.iter().filter(|name| name.ends_with(".position")) {
+        let position = fs::read_to_string(path.join(name)).map_err(disk)?;
+        writeln!(output, "reader {}: record {}", name.trim_end_matches(".position"), position.trim())?;
+    }
+    let mut is_sound = journal.damaged == 0 && events.unreadable == 0;
+    for name in
+        [CHECKPOINT, PREVIOUS_CHECKPOINT].into_iter().filter(|name| names.iter().any(|known| known == name))
+    {
+        let bytes = fs::read(path.join(name)).map_err(disk)?;
+        let checkpoint = Checkpoint::decode(&bytes, Limits::default());
+        is_sound &= checkpoint.is_ok();
+        write_checkpoint(name, &checkpoint, output)?;
+    }
+    Ok(is_sound)
+}
+
+fn write_checkpoint(
+    name: &str,
+    checkpoint: &Result<Checkpoint, UnusableCheckpoint>,
+    output: &mut impl Write,
+) -> io::Result<()> {
+    let (position, ledger) = match checkpoint {
+        Ok(Checkpoint { position, ledger }) => (position, ledger),
+        Err(error) => return writeln!(output, "{name}: {error}"),
+    };
+    let Totals { calls, answered, abnormal } = Totals::of(ledger);
+    let since = humantime::format_rfc3339_millis(ledger.started_at());
+    writeln!(output, "{name}: up to record {position}, since {since}")?;
+    writeln!(output, "  {calls} calls, {answered} answered, {abnormal} released abnormally")
+}
+
+/// What a person wants to know of a ledger at a glance.
+struct Totals {
+    calls: u64,
+    answered: u64,
+    abnormal: u64,
+}
+
+impl Totals {
+    fn of(ledger: &Ledger) -> Totals {
+        Totals {
+            calls: ledger.calls().values().sum(),
+            answered: ledger
+                .calls()
+                .iter()
+                .filter(|(labels, _)| labels.answered)
+                .map(|(_, calls)| calls)
+                .sum(),
+            abnormal: ledger.abnormal_releases().values().sum(),
+        }
+    }
+}
+
+/// What there is to say of the recorded events.
+#[derive(Default)]
+struct Events {
+    number: u64,
+    unreadable: u64,
+    first: Option<SystemTime>,
+    last: Option<SystemTime>,
+}
+
+impl Events {
+    fn note(&mut self, record: &[u8]) {
+        self.number += 1;
+        match Record::decode(record) {
+            Ok(record) => {
+                self.first.get_or_insert(record.received_at);
+                self.last = Some(record.received_at);
+            }
+            Err(_) => self.unreadable += 1,
+        }
+    }
+}
+
+fn time(time: Option<SystemTime>) -> String {
+    time.map_or_else(|| "none".to_owned(), |time| humantime::format_rfc3339_millis(time).to_string())
+}
