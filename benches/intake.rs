@@ -1,5 +1,5 @@
-//! What intake costs: requests a second and latency of the exporter on one core, as a ratio to a bare hyper server that
-//! answers 200 to everything, in the same run; and resident memory before and after.
+//! What intake costs: requests a second and latency of the exporter on one core, without and with a state directory, as a
+//! ratio to a bare hyper server that answers 200 to everything, in the same run; and resident memory before and after.
 //!
 //! `cargo bench --bench intake`, with `wrk` and `taskset` installed. The server has the first core, wrk the second.
 //! Calls are like the documented sample, each with a session ID of its own, over keep-alive connections.
@@ -15,9 +15,9 @@ use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
-const ROUNDS: usize = 5;
-const SECONDS_A_ROUND: u32 = 8;
-const CONNECTIONS: &[u32] = &[16, 64];
+const ROUNDS: usize = 3;
+const SECONDS_A_ROUND: u32 = 5;
+const CONNECTIONS: &[u32] = &[1, 16, 64, 256];
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -54,37 +54,62 @@ fn compare() -> Result<()> {
     std::fs::write(&script, WRK_SCRIPT)?;
     let program = std::env::current_exe()?;
     let bare = Server::start(Command::new("taskset").args(["-c", "0"]).arg(program).arg("bare"))?;
-    let exporter = Server::start(
-        Command::new("taskset")
-            .args(["-c", "0", env!("CARGO_BIN_EXE_planet-call-exporter")])
-            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"])
-            .args(["--seen-max", "1000000"]),
-    )?;
-    println!("resident memory, idle: {} KiB", exporter.resident_kib()?);
+    let exporter = Server::start(&mut exporter_command())?;
+    let state_directory = std::env::temp_dir().join(format!("call-state-{}", std::process::id()));
+    let durable = Server::start(exporter_command().arg("--state-dir").arg(&state_directory))?;
+    println!(
+        "resident memory, idle: {} KiB, with a state directory {} KiB",
+        exporter.resident_kib()?,
+        durable.resident_kib()?
+    );
+    println!("one core; calls a second, p50 and p99; the ratio is to the bare server");
+    println!("{:>5} {:<9} {:>10} {:>9} {:>9} {:>7}", "conns", "server", "calls/s", "p50", "p99", "ratio");
     for connections in CONNECTIONS {
-        println!("{connections} connections");
-        println!(
-            "{:>5} {:>12} {:>9} {:>12} {:>9} {:>7}",
-            "round", "bare/s", "p99", "exporter/s", "p99", "ratio"
-        );
-        let mut ratios = Vec::new();
+        let mut loads: [Vec<Load>; 3] = Default::default();
         for round in 1..=ROUNDS {
-            let bare = load(&bare.url, &script, *connections, round)?;
-            let ours = load(&exporter.url, &script, *connections, round)?;
-            let ratio = ours.requests_a_second / bare.requests_a_second;
-            ratios.push(ratio);
-            println!(
-                "{round:>5} {:>12.0} {:>9} {:>12.0} {:>9} {ratio:>7.3}",
-                bare.requests_a_second, bare.p99, ours.requests_a_second, ours.p99
-            );
+            for (server, loads) in [&bare, &exporter, &durable].into_iter().zip(&mut loads) {
+                loads.push(load(&server.url, &script, *connections, round)?);
+            }
         }
-        ratios.sort_by(f64::total_cmp);
-        println!("median ratio: {:.3}", ratios[ratios.len() / 2]);
+        let yardstick = median(&mut loads[0]).requests_a_second;
+        for (name, loads) in ["bare", "memory", "state dir"].into_iter().zip(&mut loads) {
+            let Load { requests_a_second, p50, p99 } = median(loads);
+            let ratio = *requests_a_second / yardstick;
+            println!("{connections:>5} {name:<9} {requests_a_second:>10.0} {p50:>9} {p99:>9} {ratio:>7.3}");
+        }
     }
-    println!("resident memory, after the run: {} KiB", exporter.resident_kib()?);
-    println!("calls in the totals: {}", exporter.calls()?);
+    println!(
+        "resident memory, after the run: {} KiB, with a state directory {} KiB",
+        exporter.resident_kib()?,
+        durable.resident_kib()?
+    );
+    println!(
+        "calls in the totals: {:.0} and {:.0}",
+        exporter.sum("planet_calls_total")?,
+        durable.sum("planet_calls_total")?
+    );
+    let calls = durable.sum("planet_calls_total")?;
+    let syncs = durable.sum("planet_exporter_journal_sync_duration_seconds_count")?;
+    let bytes = durable.sum("planet_exporter_journal_size_bytes")?;
+    println!("mean calls a sync: {:.1}; bytes on disk a call: {:.0}", calls / syncs, bytes / calls);
+    drop(durable);
+    std::fs::remove_dir_all(state_directory)?;
     std::fs::remove_file(script)?;
     Ok(())
+}
+
+/// The exporter on the first core, on free ports.
+fn exporter_command() -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", "0", env!("CARGO_BIN_EXE_planet-call-exporter")]);
+    command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"]);
+    command.args(["--seen-max", "1000000", "--state-max-bytes", "100GiB"]);
+    command
+}
+
+fn median(loads: &mut [Load]) -> &Load {
+    loads.sort_by(|one, other| one.requests_a_second.total_cmp(&other.requests_a_second));
+    &loads[loads.len() / 2]
 }
 
 /// One session ID a request, told apart by connection, round and a counter; the rest is the documented sample.
@@ -105,6 +130,7 @@ end
 
 struct Load {
     requests_a_second: f64,
+    p50: String,
     p99: String,
 }
 
@@ -134,7 +160,8 @@ fn load(url: &str, script: &std::path::Path, connections: u32, round: usize) -> 
     };
     let missing = || format!("wrk printed no figures:\n{text}{}", String::from_utf8_lossy(&output.stderr));
     let requests_a_second = after("Requests/sec:").ok_or_else(missing)?.parse()?;
-    Ok(Load { requests_a_second, p99: after("99%").ok_or_else(missing)? })
+    let p50 = after("50%").ok_or_else(missing)?;
+    Ok(Load { requests_a_second, p50, p99: after("99%").ok_or_else(missing)? })
 }
 
 /// A server under load; it ends with this value.
@@ -169,14 +196,14 @@ impl Server {
         Ok(line.trim_end_matches("kB").trim().parse()?)
     }
 
-    /// The sum of planet_calls_total.
-    fn calls(&self) -> Result<u64> {
+    /// The sum of all series of a metric.
+    fn sum(&self, metric: &str) -> Result<f64> {
         let mut stream = std::net::TcpStream::connect(self.admin.trim_start_matches("http://"))?;
         stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
         let lines = BufReader::new(stream).lines().collect::<std::io::Result<Vec<_>>>()?;
-        let calls = lines.iter().filter(|line| line.starts_with("planet_calls_total"));
-        let counts = calls.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok());
-        Ok(counts.sum())
+        let of_metric = lines.iter().filter(|line| line.split(['{', ' ']).next() == Some(metric));
+        let values = of_metric.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+        Ok(values.sum())
     }
 }
 

@@ -21,6 +21,19 @@ use super::scrape::Series;
 pub struct Backend {
     address: SocketAddr,
     received: Arc<Mutex<Received>>,
+    mood: Arc<Mutex<Mood>>,
+}
+
+/// How a backend treats who comes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mood {
+    /// It takes what comes.
+    #[default]
+    Up,
+    /// It is away: it closes connections and takes nothing.
+    Away,
+    /// It takes what comes and is gone before it has answered.
+    Forgetful,
 }
 
 /// What a backend received.
@@ -40,15 +53,20 @@ impl Backend {
     pub fn start() -> Backend {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let received = Arc::default();
-        let backend = Backend { address, received: Arc::clone(&received) };
+        let (received, mood) = (Arc::default(), Arc::default());
+        let backend = Backend { address, received: Arc::clone(&received), mood: Arc::clone(&mood) };
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let received = Arc::clone(&received);
-                thread::spawn(move || serve(stream, &received));
+                let (received, mood) = (Arc::clone(&received), Arc::clone(&mood));
+                thread::spawn(move || serve(stream, &received, &mood));
             }
         });
         backend
+    }
+
+    /// Changes how the backend treats who comes.
+    pub fn set_mood(&self, mood: Mood) {
+        *self.mood.lock().expect("no panic while locked") = mood;
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -62,11 +80,18 @@ impl Backend {
 }
 
 /// Serves a connection until the other end closes it.
-fn serve(stream: TcpStream, received: &Mutex<Received>) -> io::Result<()> {
+fn serve(stream: TcpStream, received: &Mutex<Received>, mood: &Mutex<Mood>) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let (path, body) = read_request(&mut stream)?;
+        let mood = *mood.lock().expect("no panic while locked");
+        if mood == Mood::Away {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         let outcome = received.lock().expect("no panic while locked").take(&path, &body);
+        if mood == Mood::Forgetful {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         let status = if outcome.is_ok() { "200 OK" } else { "400 Bad Request" };
         let headers = "content-type: application/x-protobuf\r\ncontent-length: 0";
         write!(stream.get_mut(), "HTTP/1.1 {status}\r\n{headers}\r\n\r\n")?;

@@ -1,7 +1,8 @@
 //! The call-simulator: sends calls made from a seed and reports exactly which were acknowledged.
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
 
 use super::exporter::{CALL_EVENT_PATH, Exporter};
 use super::scrape::{Page, Series};
@@ -19,12 +20,31 @@ pub struct Report {
 
 /// Sends calls to an exporter; panics unless every one of them was acknowledged.
 pub fn send(exporter: &Exporter, arguments: &[&str]) -> Report {
-    let target = format!("http://{}{CALL_EVENT_PATH}", exporter.call_events);
-    let output = Command::new(env!("CARGO_BIN_EXE_call-simulator"))
+    report(start(exporter.call_events, arguments))
+}
+
+/// Starts to send calls.
+pub fn start(call_events: SocketAddr, arguments: &[&str]) -> Child {
+    let target = format!("http://{call_events}{CALL_EVENT_PATH}");
+    Command::new(env!("CARGO_BIN_EXE_call-simulator"))
         .args(["--target", &target])
         .args(arguments)
-        .output()
-        .expect("the simulator runs");
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the simulator runs")
+}
+
+/// Ends sending early; panics unless every call that was sent was acknowledged.
+pub fn interrupt(simulator: Child) -> Report {
+    let kill = format!("kill -s INT {}", simulator.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().expect("a shell").success(), "{kill}");
+    report(simulator)
+}
+
+/// Waits until everything is sent; panics unless every call was acknowledged.
+pub fn report(simulator: Child) -> Report {
+    let output = simulator.wait_with_output().expect("the simulator's output");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "the simulator ended with {}: {errors}", output.status);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report in JSON");

@@ -1,0 +1,151 @@
+//! The promise: every acknowledged call is counted exactly once and has its span, whatever dies and however often.
+//!
+//! The simulator sends over many connections, and sends again what was not acknowledged, while the exporter is killed at
+//! random moments and started again, the receiver of spans comes and goes, and somebody scrapes. PLANET_TEST_KILLS says
+//! how often, PLANET_TEST_SEED from which seed.
+
+#![cfg(feature = "simulator")]
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stderr, reason = "a test of chance says what it did")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use support::backend::{Backend, Mood};
+use support::exporter::{Exporter, command};
+use support::scrape::Series;
+use support::{Scratch, eventually, simulator};
+
+/// A state directory, and where its exporter listens each time it is started.
+struct Site {
+    directory: Scratch,
+    call_events: SocketAddr,
+    admin: SocketAddr,
+    backend: Backend,
+}
+
+impl Site {
+    fn new(name: &str) -> Site {
+        let (call_events, admin) = (free_address(), free_address());
+        Site { directory: Scratch::new(name), call_events, admin, backend: Backend::start() }
+    }
+
+    fn start(&self) -> Exporter {
+        let state = self.directory.0.join("state");
+        let endpoint = format!("http://{}/v1/traces", self.backend.address());
+        Exporter::launch_as_it_is(
+            command()
+                .args(["--listen", &self.call_events.to_string(), "--admin-listen", &self.admin.to_string()])
+                .args(["--idcs", "KR,JP", "--state-dir", &state.to_string_lossy()])
+                .env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint)
+                .env("OTEL_BSP_SCHEDULE_DELAY", "50"),
+        )
+    }
+}
+
+/// An address that is free now and is asked for by name later, again and again.
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+}
+
+fn from_environment(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |value| value.parse().expect("a number"))
+}
+
+/// Kills and restarts the exporter while the simulator runs.
+fn kill_again_and_again(site: &Site, mut exporter: Exporter, kills: u64, random: &mut StdRng) -> Exporter {
+    let mut seen: BTreeMap<Series, f64> = BTreeMap::new();
+    for kill in 0..kills {
+        std::thread::sleep(Duration::from_millis(random.random_range(20..700)));
+        site.backend.set_mood(match random.random_range(0..6) {
+            0 => Mood::Away,
+            1 => Mood::Forgetful,
+            _ => Mood::Up,
+        });
+        let series = simulator::series_of_calls(&exporter.metrics());
+        for (name, value) in &seen {
+            assert!(series.get(name) >= Some(value), "{name:?} went down from {value} before kill {kill}");
+        }
+        assert!(kill == 0 || series != seen, "traffic goes on");
+        seen = series;
+        exporter.process.signal("KILL");
+        exporter.process.wait();
+        exporter = site.start();
+    }
+    exporter
+}
+
+/// What the simulator sends until it is interrupted.
+const TRAFFIC: [&str; 14] = [
+    "--rate",
+    "400",
+    "--for",
+    "1h",
+    "--connections",
+    "32",
+    "--retry-for",
+    "60s",
+    "--odd-share",
+    "0.05",
+    "--repeat-share",
+    "0.05",
+    "--abnormal-share",
+    "0.1",
+];
+
+#[test]
+fn every_acknowledged_call_is_counted_once_and_has_its_span() {
+    let kills = from_environment("PLANET_TEST_KILLS", 30);
+    let seed = from_environment("PLANET_TEST_SEED", u64::from(std::process::id()));
+    eprintln!("seed {seed}, {kills} kills");
+    let mut random = StdRng::seed_from_u64(seed);
+    let site = Site::new("crash");
+    let (sids, seed) = (site.directory.0.join("sids"), seed.to_string());
+    let exporter = site.start();
+    let mut arguments = vec!["--seed", &seed, "--sids", sids.to_str().expect("a path in UTF-8")];
+    arguments.extend(TRAFFIC);
+    let simulator = simulator::start(site.call_events, &arguments);
+    eventually("the first call", || (exporter.accepted() > 0.0).then_some(()));
+    let exporter = kill_again_and_again(&site, exporter, kills, &mut random);
+    site.backend.set_mood(Mood::Up);
+    let report = simulator::interrupt(simulator);
+
+    let page = exporter.metrics();
+    simulator::assert_same(&simulator::series_of_calls(&page), &report.series);
+    assert_eq!(page.sum("planet_calls_total"), report.acknowledged as f64);
+    assert_eq!(page.sum("planet_exporter_journal_damaged_records"), 0.0);
+
+    let sids = std::fs::read_to_string(&sids).expect("the acknowledged sids");
+    let sids: BTreeSet<String> = sids.lines().map(|sid| sid.replace('-', "")).collect();
+    assert_eq!(sids.len() as u64, report.acknowledged);
+    eventually("the spans of all calls", || {
+        (spans_by_trace(&site.backend).len() >= sids.len()).then_some(())
+    });
+    let spans = spans_by_trace(&site.backend);
+    assert_eq!(
+        spans.keys().cloned().collect::<BTreeSet<_>>(),
+        sids,
+        "a span for each call and for nothing else"
+    );
+    let repeated = spans.values().filter(|ids| ids.len() > 1).count();
+    assert!(spans.values().all(|ids| ids.windows(2).all(|pair| pair[0] == pair[1])), "the same span again");
+    eprintln!(
+        "{} calls, {} repeats, {repeated} spans delivered more than once",
+        report.acknowledged, report.duplicates
+    );
+}
+
+/// The span IDs of every trace that the backend received, in the order of their arrival.
+fn spans_by_trace(backend: &Backend) -> BTreeMap<String, Vec<Vec<u8>>> {
+    let mut spans: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
+    for span in &backend.received().spans {
+        let trace_id = span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
+        spans.entry(trace_id).or_default().push(span.span_id.clone());
+    }
+    spans
+}
