@@ -1,0 +1,93 @@
+//! The promise: while the disk is full nothing is acknowledged, readiness says so, and when there is room again the
+//! exporter goes on by itself, with exact totals. On a real file system that is full: a small tmpfs in a namespace.
+
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use support::call::CallEventQuery;
+use support::exporter::Exporter;
+use support::process::Process;
+use support::{Scratch, eventually};
+
+/// A file system of one MiB, which lives as long as the process that holds its namespace.
+struct SmallDisk {
+    holder: Process,
+    mount: PathBuf,
+    _scratch: Scratch,
+}
+
+impl SmallDisk {
+    fn new() -> SmallDisk {
+        let scratch = Scratch::new("full-disk");
+        let mount = scratch.0.clone();
+        let script = "mount -t tmpfs -o size=1m tmpfs \"$0\" && echo mounted && exec sleep 3600";
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-c", script]).arg(&mount);
+        let mut holder = Process::start("unshare of util-linux", &mut command);
+        holder.eventually("a small file system", |holder| holder.stdout.find("mounted"));
+        SmallDisk { holder, mount, _scratch: scratch }
+    }
+
+    /// The path, from outside the namespace, of a file on the disk.
+    fn file(&self, name: &str) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
+        root.join(self.mount.strip_prefix("/").expect("an absolute path")).join(name)
+    }
+
+    fn start(&self) -> Exporter {
+        let mut command = Command::new("nsenter");
+        command.env_clear().envs(std::env::vars().filter(|(name, _)| name == "PATH"));
+        command.args([
+            "--target",
+            &self.holder.id().to_string(),
+            "--user",
+            "--mount",
+            "--preserve-credentials",
+        ]);
+        command.arg(env!("CARGO_BIN_EXE_planet-call-exporter"));
+        Exporter::launch(command.arg("--state-dir").arg(self.mount.join("state")))
+    }
+}
+
+#[test]
+fn a_full_disk_stops_intake_until_there_is_room_and_no_call_is_lost() {
+    let disk = SmallDisk::new();
+    let mut exporter = disk.start();
+    let filler = disk.file("filler");
+    let mut acknowledged = 0;
+    let mut numbers = 0..;
+    let mut send = |exporter: &Exporter| {
+        let answer = exporter.send(&CallEventQuery::new(numbers.next().expect("endless")).encode());
+        acknowledged += u64::from(answer.status == 200);
+        answer
+    };
+    for _ in 0..20 {
+        assert_eq!(send(&exporter).status, 200);
+    }
+    fs::write(&filler, vec![0; 900 * 1024]).expect("room for a filler");
+    let refused = eventually("a full disk", || Some(send(&exporter)).filter(|answer| answer.status != 200));
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+    let answer = exporter.admin("/readyz");
+    assert_eq!((answer.status, answer.text().as_str()), (503, "not ready: storage\n"));
+    assert_eq!(exporter.admin("/livez").status, 200);
+    exporter.process.stderr.wait_for("the journal cannot be written");
+    assert_eq!(send(&exporter).status, 503);
+
+    fs::remove_file(&filler).expect("the filler goes");
+    // Nobody sends, since it is not ready; it finds out by itself.
+    eventually("readiness", || (exporter.admin("/readyz").status == 200).then_some(()));
+    for _ in 0..20 {
+        assert_eq!(send(&exporter).status, 200);
+    }
+    assert_eq!(exporter.metrics().sum("planet_calls_total"), acknowledged as f64);
+    exporter.process.signal("KILL");
+    exporter.process.wait();
+    let page = disk.start().metrics();
+    assert_eq!(page.sum("planet_calls_total"), acknowledged as f64);
+    assert_eq!(page.sum("planet_exporter_journal_damaged_records"), 0.0);
+}

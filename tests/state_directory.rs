@@ -1,0 +1,248 @@
+//! The promise: with a state directory, totals, session IDs and positions survive crashes, restarts and what happens to
+//! files; and a directory that cannot be used is refused with a message that helps.
+
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use support::Scratch;
+use support::call::CallEventQuery;
+use support::exporter::{Exporter, command};
+use support::scrape::Page;
+
+fn start(state: &Path) -> Exporter {
+    Exporter::with(&["--state-dir", state.to_str().expect("a path in UTF-8")])
+}
+
+/// Sends calls with these numbers, each acknowledged.
+fn send(exporter: &Exporter, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        assert_eq!(exporter.send(&CallEventQuery::new(number).encode()).status, 200);
+    }
+}
+
+fn kill(mut exporter: Exporter) {
+    exporter.process.signal("KILL");
+    exporter.process.wait();
+}
+
+fn end(mut exporter: Exporter) {
+    exporter.process.signal("TERM");
+    assert!(exporter.process.wait().success());
+}
+
+/// What the exporter says when it cannot start.
+fn refusal(state: &Path) -> String {
+    let Output { status, stderr, .. } = command()
+        .args([
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--log-format",
+            "json",
+            "--state-dir",
+        ])
+        .arg(state)
+        .output()
+        .expect("the exporter runs");
+    let said = String::from_utf8_lossy(&stderr).into_owned();
+    assert_eq!(status.code(), Some(1), "{said}");
+    said
+}
+
+fn calls(page: &Page) -> f64 {
+    page.sum("planet_calls_total")
+}
+
+/// The files in a directory whose names end so, in order.
+fn files(state: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(state).expect("a directory").map(|entry| entry.expect("an entry").path());
+    let mut files: Vec<_> = entries.filter(|path| path.to_string_lossy().ends_with(ending)).collect();
+    files.sort();
+    files
+}
+
+/// The time from which on the totals count, as the checkpoint has it.
+fn started_at(state: &Path) -> serde_json::Value {
+    let checkpoint = fs::read_to_string(state.join("ledger.checkpoint")).expect("a checkpoint");
+    let json = checkpoint.split_once('\n').expect("two lines").1;
+    serde_json::from_str::<serde_json::Value>(json).expect("JSON")["ledger"]["started_at"].clone()
+}
+
+#[test]
+fn totals_and_session_ids_survive_kills_and_restarts() {
+    let scratch = Scratch::new("survive");
+    let state = scratch.0.join("state");
+    let exporter = start(&state);
+    let since = started_at(&state);
+    send(&exporter, 0..20);
+    let before = exporter.metrics().beginning_with("planet_call");
+    kill(exporter);
+
+    let exporter = start(&state);
+    assert_eq!(exporter.metrics().beginning_with("planet_call"), before);
+    send(&exporter, 10..30);
+    let page = exporter.metrics();
+    assert_eq!(calls(&page), 30.0);
+    assert_eq!(page.value("planet_exporter_events_total", &[("result", "duplicate")]), 10.0);
+    end(exporter);
+
+    let exporter = start(&state);
+    send(&exporter, 0..30);
+    let page = exporter.metrics();
+    assert_eq!(calls(&page), 30.0);
+    assert_eq!(page.value("planet_exporter_events_total", &[("result", "duplicate")]), 30.0);
+    assert_eq!(started_at(&state), since);
+    for file in files(&state, "") {
+        let mode = fs::metadata(&file).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+    }
+}
+
+#[test]
+fn a_second_process_is_told_who_holds_the_directory() {
+    let scratch = Scratch::new("held");
+    let state = scratch.0.join("state");
+    let exporter = start(&state);
+    let said = refusal(&state);
+    let holder = fs::read_to_string(state.join("planet-call-exporter.lock")).expect("the holder");
+    assert!(holder.starts_with("process "), "{holder}");
+    assert!(said.contains("is held by") && said.contains(holder.trim()), "{said}");
+    // The first one goes on.
+    send(&exporter, 0..1);
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_refused_with_the_reason() {
+    let scratch = Scratch::new("unusable");
+    let file = scratch.0.join("file");
+    fs::write(&file, "").expect("a file");
+    assert!(refusal(&file).contains("cannot use the state directory"));
+    assert!(refusal(Path::new("/proc/state")).contains("cannot use the state directory /proc/state"));
+    let said = refusal(&scratch.0);
+    assert!(
+        said.contains("holds other files, such as file") && said.contains("expected an empty directory"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_torn_end_is_cut_and_costs_nothing_that_was_acknowledged() {
+    let scratch = Scratch::new("torn");
+    let state = scratch.0.join("state");
+    let exporter = start(&state);
+    send(&exporter, 0..10);
+    kill(exporter);
+    let segment = files(&state, ".segment").pop().expect("a segment");
+    let mut bytes = fs::read(&segment).expect("a segment");
+    let half_a_record = bytes[20..200].to_vec();
+    bytes.extend(half_a_record);
+    fs::write(&segment, bytes).expect("written");
+
+    let exporter = start(&state);
+    send(&exporter, 5..15);
+    kill(exporter);
+    let page = start(&state).metrics();
+    assert_eq!((calls(&page), page.sum("planet_exporter_journal_damaged_records")), (15.0, 0.0));
+}
+
+#[test]
+fn damage_is_reported_counted_and_stepped_over() {
+    let scratch = Scratch::new("damage");
+    let state = scratch.0.join("state");
+    let exporter = start(&state);
+    send(&exporter, 0..10);
+    kill(exporter);
+    let segment = files(&state, ".segment").pop().expect("a segment");
+    let mut bytes = fs::read(&segment).expect("a segment");
+    bytes[300] ^= 1;
+    fs::write(&segment, bytes).expect("written");
+
+    let exporter = start(&state);
+    let page = exporter.metrics();
+    assert_eq!((calls(&page), page.sum("planet_exporter_journal_damaged_records")), (9.0, 1.0));
+    exporter.process.stderr.wait_for("is damaged");
+    send(&exporter, 0..10);
+    assert_eq!(calls(&exporter.metrics()), 10.0, "the lost one was sent again");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_made_good_by_the_one_before_it() {
+    let scratch = Scratch::new("checkpoint");
+    let state = scratch.0.join("state");
+    let exporter = start(&state);
+    let since = started_at(&state);
+    send(&exporter, 0..10);
+    end(exporter);
+    let checkpoint = state.join("ledger.checkpoint");
+    let mut bytes = fs::read(&checkpoint).expect("a checkpoint");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&checkpoint, bytes).expect("written");
+
+    let exporter = start(&state);
+    assert_eq!(calls(&exporter.metrics()), 10.0);
+    exporter.process.stderr.wait_for("a checkpoint of the ledger cannot be used");
+    end(exporter);
+    assert_eq!(started_at(&state), since);
+}
+
+#[test]
+fn what_a_newer_version_wrote_is_refused_as_such() {
+    let scratch = Scratch::new("newer");
+    let state = scratch.0.join("state");
+    let exporter = start(&state);
+    send(&exporter, 0..2);
+    end(exporter);
+    let checkpoint = state.join("ledger.checkpoint");
+    let text = fs::read_to_string(&checkpoint).expect("a checkpoint");
+    fs::write(&checkpoint, text.replacen("version 1", "version 2", 1)).expect("written");
+    let said = refusal(&state);
+    assert!(said.contains("version 2") && said.contains("use the newer program"), "{said}");
+    fs::write(&checkpoint, text).expect("written");
+
+    let segment = files(&state, ".segment").remove(0);
+    let mut bytes = fs::read(&segment).expect("a segment");
+    bytes[8] = 2;
+    fs::write(&segment, bytes).expect("written");
+    let said = refusal(&state);
+    assert!(said.contains("version 2") && said.contains("use the newer program"), "{said}");
+}
+
+#[test]
+fn a_state_directory_can_be_looked_at_and_its_events_sent_again() {
+    let scratch = Scratch::new("look");
+    let (state, other) = (scratch.0.join("state"), scratch.0.join("other"));
+    let exporter = start(&state);
+    send(&exporter, 0..7);
+    assert_eq!(exporter.send("sid=&duration=1").status, 400);
+    end(exporter);
+    let run = |arguments: &[&str]| {
+        let output = command().args(arguments).output().expect("the exporter runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let path = state.to_str().expect("a path in UTF-8");
+    let (is_sound, shown) = run(&["state", path, "--verify"]);
+    assert!(is_sound && shown.contains("7 sound, 0 damaged") && shown.contains("7 calls"), "{shown}");
+
+    let exporter = start(&other);
+    let to = format!("http://{}/call_event", exporter.call_events);
+    let segment = files(&state, ".segment").remove(0);
+    let (_, said) = run(&["replay", segment.to_str().expect("a path in UTF-8"), "--to", &to]);
+    assert_eq!(said.trim(), "7 taken, 0 refused");
+    let refused = state.join("refused.jsonl");
+    let (_, said) = run(&["replay", refused.to_str().expect("a path in UTF-8"), "--to", &to]);
+    assert_eq!(said.trim(), "0 taken, 1 refused");
+    assert_eq!(calls(&exporter.metrics()), 7.0);
+
+    let mut bytes = fs::read(&segment).expect("a segment");
+    bytes[300] ^= 1;
+    fs::write(&segment, bytes).expect("written");
+    assert!(!run(&["state", path, "--verify"]).0);
+}
