@@ -16,6 +16,8 @@ pub mod scrape;
 #[cfg(feature = "simulator")]
 pub mod simulator;
 
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a test waits for what must happen. Far more than it takes, so that a busy machine fails no test.
@@ -35,12 +37,15 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 
 /// An empty directory for what a program writes; it goes when it is dropped.
 #[derive(Debug)]
-pub struct Scratch(pub std::path::PathBuf);
+pub struct Scratch(pub PathBuf);
 
 impl Scratch {
     pub fn new(name: &str) -> Scratch {
-        let path =
-            std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        // Tests share a process under cargo test, and have one each under cargo-nextest.
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{name}-{}-{number}", std::process::id());
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&path).expect("a directory for what a program writes");
         Scratch(path)
     }
