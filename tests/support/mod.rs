@@ -9,6 +9,7 @@ pub mod backend;
 pub mod call;
 pub mod exporter;
 pub mod http;
+pub mod otlp_receiver;
 pub mod process;
 pub mod prometheus;
 pub mod rotel;

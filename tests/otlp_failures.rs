@@ -1,0 +1,193 @@
+//! The promise: a receiver that is down, busy, slow or picky never harms intake; what it can take arrives, what it refuses
+//! is counted, and nothing blocks what is behind it.
+
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use support::call::CallEventQuery;
+use support::eventually;
+use support::exporter::{Exporter, command};
+use support::otlp_receiver::{Answer, OtlpReceiver};
+use tonic::Code;
+
+/// The exporter with spans pushed over gRPC, soon and in small batches.
+fn pushing_to(endpoint: &str) -> Command {
+    let mut command = command();
+    command
+        .env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint)
+        .env("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc")
+        .env("OTEL_BSP_SCHEDULE_DELAY", "100")
+        .env("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4");
+    command
+}
+
+fn send(exporter: &Exporter, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        assert_eq!(exporter.send(&CallEventQuery::new(number).encode()).status, 200);
+    }
+}
+
+/// Waits until the spans' reader has nothing left to do.
+fn wait_until_done(exporter: &Exporter, calls: f64) -> BTreeMap<&'static str, f64> {
+    let reader = [("reader", "spans")];
+    eventually("an end of the backlog", || {
+        let page = exporter.metrics();
+        let given_up = |cause| {
+            page.value("planet_exporter_given_up_events_total", &[("reader", "spans"), ("cause", cause)])
+        };
+        let delivered = page.value("planet_exporter_delivered_events_total", &reader);
+        let refused = given_up("refused");
+        let is_done = page.value("planet_exporter_backlog", &reader) == 0.0 && delivered + refused == calls;
+        is_done.then(|| {
+            let deliveries = |result| {
+                page.value("planet_exporter_deliveries_total", &[("signal", "traces"), ("result", result)])
+            };
+            BTreeMap::from([
+                ("delivered", delivered),
+                ("refused", refused),
+                ("partial", deliveries("partial")),
+                ("retry", deliveries("retry")),
+            ])
+        })
+    })
+}
+
+#[test]
+fn a_busy_receiver_is_not_asked_again_before_the_time_it_gave() {
+    let pause = Duration::from_secs(2);
+    let receiver = OtlpReceiver::start([Answer::ComeAgain(pause), Answer::Status(Code::Unavailable)]);
+    let exporter = Exporter::launch(&mut pushing_to(&receiver.endpoint()));
+    send(&exporter, 0..3);
+    let outcome = wait_until_done(&exporter, 3.0);
+    assert_eq!((outcome["delivered"], outcome["retry"]), (3.0, 2.0));
+    let requests = receiver.traces();
+    assert!(requests[1].at - requests[0].at >= pause, "it came again too early");
+    assert_eq!(receiver.taken().len(), 3);
+    let log = exporter.process.stderr.all();
+    let lines = |text: &str| log.iter().filter(|line| line.contains(text)).count();
+    assert_eq!((lines("the OTLP receiver is away"), lines("the OTLP receiver is back")), (1, 1));
+}
+
+#[test]
+fn a_batch_that_is_refused_for_good_does_not_block_those_behind_it() {
+    let receiver = OtlpReceiver::start([Answer::Status(Code::InvalidArgument)]);
+    let exporter = Exporter::launch(&mut pushing_to(&receiver.endpoint()));
+    send(&exporter, 0..12);
+    let outcome = wait_until_done(&exporter, 12.0);
+    assert!((1.0..=4.0).contains(&outcome["refused"]), "{outcome:?}");
+    assert_eq!(receiver.taken().len() as f64, outcome["delivered"]);
+    assert_eq!(outcome["retry"], 0.0);
+}
+
+#[test]
+fn a_batch_that_is_too_large_is_split() {
+    // Without a time to come again, an exhausted resource is a message that is too large.
+    let too_large = Answer::Status(Code::ResourceExhausted);
+    let receiver = OtlpReceiver::start([too_large.clone(), too_large]);
+    let exporter = Exporter::launch(pushing_to(&receiver.endpoint()).env("OTEL_BSP_SCHEDULE_DELAY", "60000"));
+    send(&exporter, 0..4);
+    let outcome = wait_until_done(&exporter, 4.0);
+    assert_eq!((outcome["delivered"], outcome["refused"]), (4.0, 0.0));
+    let sizes: Vec<_> = receiver.traces().iter().map(|request| request.spans.len()).collect();
+    assert_eq!(sizes, [4, 2, 1, 1, 2]);
+    let sids: Vec<_> = receiver.taken().into_iter().map(|span| span.trace_id).collect();
+    assert_eq!(sids.len(), 4);
+}
+
+#[test]
+fn what_is_refused_of_a_batch_is_counted_and_not_sent_again() {
+    let receiver = OtlpReceiver::start([Answer::Partial(1)]);
+    let exporter = Exporter::launch(&mut pushing_to(&receiver.endpoint()));
+    send(&exporter, 0..6);
+    let outcome = wait_until_done(&exporter, 6.0);
+    assert_eq!((outcome["delivered"], outcome["refused"], outcome["partial"]), (5.0, 1.0, 1.0));
+    assert_eq!(receiver.taken().len(), 6);
+    exporter.process.stderr.wait_for("some are too old");
+}
+
+#[test]
+fn an_answer_that_comes_too_late_means_the_same_spans_again() {
+    let receiver = OtlpReceiver::start([Answer::Slow(Duration::from_secs(3))]);
+    let exporter =
+        Exporter::launch(pushing_to(&receiver.endpoint()).env("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "300"));
+    send(&exporter, 0..2);
+    wait_until_done(&exporter, 2.0);
+    let ids = |index: usize| -> Vec<_> {
+        receiver.traces()[index]
+            .spans
+            .iter()
+            .map(|span| (span.trace_id.clone(), span.span_id.clone()))
+            .collect()
+    };
+    // Which of the two arrives first at the receiver's end is its own affair.
+    if receiver.traces().len() > 1 {
+        assert_eq!(ids(0), ids(1));
+    }
+    assert!(
+        exporter
+            .metrics()
+            .value("planet_exporter_deliveries_total", &[("signal", "traces"), ("result", "retry")])
+            >= 1.0
+    );
+}
+
+#[test]
+fn headers_and_compression_arrive_over_grpc() {
+    let receiver = OtlpReceiver::start([]);
+    let exporter = Exporter::launch(
+        pushing_to(&receiver.endpoint())
+            .env("OTEL_EXPORTER_OTLP_HEADERS", "api-key=se%20cret,x=1")
+            .env("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+    );
+    send(&exporter, 0..1);
+    wait_until_done(&exporter, 1.0);
+    let metadata = &receiver.traces()[0].metadata;
+    let value = |name: &str| metadata.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    assert_eq!((value("api-key"), value("x")), ("se cret", "1"));
+    assert_eq!(value("grpc-encoding"), "gzip");
+    assert!(value("user-agent").starts_with("planet-call-exporter/"));
+}
+
+#[test]
+fn a_backlog_beyond_its_limit_gives_up_the_oldest_and_totals_stay_right() {
+    // A port on which nobody listens until later.
+    let address =
+        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    let exporter =
+        Exporter::launch(pushing_to(&format!("http://{address}")).args(["--backlog-max-bytes", "20KB"]));
+    send(&exporter, 0..200);
+    let page = exporter.metrics();
+    assert_eq!(page.sum("planet_calls_total"), 200.0);
+    let backlog = [("reader", "spans"), ("cause", "backlog")];
+    let given_up = page.value("planet_exporter_given_up_events_total", &backlog);
+    assert!((100.0..200.0).contains(&given_up), "{given_up} given up");
+    assert!(page.sum("planet_exporter_journal_size_bytes") <= 20_000.0);
+
+    let receiver = OtlpReceiver::start_at(address, []);
+    let reader = [("reader", "spans")];
+    eventually("an end of the backlog", || {
+        (exporter.metrics().value("planet_exporter_backlog", &reader) == 0.0).then_some(())
+    });
+    assert_eq!(receiver.taken().len() as f64, 200.0 - given_up);
+}
+
+#[test]
+fn an_end_while_the_receiver_is_away_comes_in_time_and_says_what_is_lost() {
+    let address =
+        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    let mut exporter =
+        Exporter::launch(pushing_to(&format!("http://{address}")).args(["--shutdown-timeout", "20s"]));
+    send(&exporter, 0..5);
+    let started = Instant::now();
+    exporter.process.signal("TERM");
+    assert!(exporter.process.wait().success());
+    assert!(started.elapsed() < Duration::from_secs(20));
+    let line = exporter.process.stderr.wait_for("ended before all spans were delivered");
+    assert!(line.contains("\"spans\":5"), "{line}");
+}
