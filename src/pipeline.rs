@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::Config;
-use crate::intake::acceptance::{Acceptance, Totals};
+use crate::intake::acceptance::Acceptance;
 use crate::intake::committer;
 use crate::intake::seen::SeenSids;
+use crate::intake::totals::{SharedTotals, Totals};
 use crate::journal::disk::DiskJournal;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::storage::Directory;
@@ -69,7 +70,7 @@ fn open_in_memory(config: &Config) -> Pipeline {
     let mut ledger = new_ledger(config);
     config.idcs.iter().for_each(|idc| ledger.expect_idc(idc));
     let totals = Totals::new(SeenSids::new(config.seen_max, config.seen_age), ledger, 0);
-    let acceptance = Arc::new(Acceptance::in_memory(totals, Arc::clone(&journal)));
+    let acceptance = Arc::new(Acceptance::in_memory(SharedTotals::new(totals), Arc::clone(&journal)));
     Pipeline { journal: Journal::Memory(journal), acceptance, keeper: None }
 }
 
@@ -132,7 +133,10 @@ fn open_durable(
     );
     let journal = Arc::new(journal);
     let storage = readiness.latch(STORAGE);
-    let acceptance = committer::start(totals, Arc::clone(&journal), storage).map_err(OpenError::Committer)?;
+    let totals = SharedTotals::new(totals);
+    let committer =
+        committer::start(totals.clone(), Arc::clone(&journal), storage).map_err(OpenError::Committer)?;
+    let acceptance = Acceptance::durable(totals, committer);
     acceptance.probe_storage();
     let acceptance = Arc::new(acceptance);
     let keeper = StateKeeper {

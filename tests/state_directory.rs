@@ -210,6 +210,8 @@ fn what_a_newer_version_wrote_is_refused_as_such() {
     let segment = files(&state, ".segment").remove(0);
     let mut bytes = fs::read(&segment).expect("a segment");
     bytes[8] = 2;
+    let checksum = crc32fast::hash(&bytes[..20]);
+    bytes[20..24].copy_from_slice(&checksum.to_le_bytes());
     fs::write(&segment, bytes).expect("written");
     let said = refusal(&state);
     assert!(said.contains("version 2") && said.contains("use the newer program"), "{said}");

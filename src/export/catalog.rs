@@ -142,6 +142,12 @@ pub static EXPORTER_ACCEPT_FAILURES: Metric = sum(
     "{failure}",
     "Failures to accept a connection, such as for want of file descriptors, by listener.",
 );
+/// Requests that are none.
+pub static EXPORTER_INVALID_REQUESTS: Metric = sum(
+    "planet.exporter.invalid_requests",
+    "{request}",
+    "Requests that could not be read as HTTP/1.1, or whose head was too large, by listener.",
+);
 /// The window of seen sids.
 pub static EXPORTER_SEEN_SIDS: Metric =
     gauge("planet.exporter.seen_sids", "{sid}", "Session IDs in the window in which a repeat is recognized.");
@@ -213,7 +219,7 @@ pub static CALL_METRICS: [&Metric; 8] = [
 ];
 
 /// The metrics of the exporter itself, which are recorded through the `metrics` facade under their OpenTelemetry names.
-pub static EXPORTER_METRICS: [&Metric; 19] = [
+pub static EXPORTER_METRICS: [&Metric; 20] = [
     &EXPORTER_EVENTS,
     &EXPORTER_ANOMALIES,
     &EXPORTER_REQUESTS,
@@ -221,6 +227,7 @@ pub static EXPORTER_METRICS: [&Metric; 19] = [
     &EXPORTER_CONNECTIONS,
     &EXPORTER_REJECTED_CONNECTIONS,
     &EXPORTER_ACCEPT_FAILURES,
+    &EXPORTER_INVALID_REQUESTS,
     &EXPORTER_SEEN_SIDS,
     &EXPORTER_REFUSED_REQUESTS,
     &EXPORTER_JOURNAL_SIZE,

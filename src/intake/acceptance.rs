@@ -4,20 +4,18 @@
 //! With a journal on disk the way goes through the [`committer`](super::committer), which stores what waits as one batch;
 //! in memory it is short enough to go at once.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use crate::call::{CallEvent, Sid, record};
+use crate::call::{CallEvent, record};
 use crate::journal::memory::MemoryJournal;
 use crate::ledger::Ledger;
 use crate::ledger::checkpoint::Checkpoint;
 
-use super::committer::Submission;
-use super::seen::SeenSids;
+use super::committer::CommitterHandle;
+use super::totals::{NotStored, SharedTotals};
 
 /// What became of a call event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,56 +26,11 @@ pub enum Outcome {
     Duplicate,
 }
 
-/// Why an event was not stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum NotStored {
-    /// The disk refused.
-    #[error("the event could not be stored; send it again")]
-    Storage,
-    /// Too many events wait to be stored.
-    #[error("too many events wait to be stored; send it again")]
-    Busy,
-}
-
-/// The answer to a request that waited for its event to be stored.
-pub(super) type Answer = oneshot::Sender<Result<(), NotStored>>;
-
-/// The totals, the window of seen sids, and the events on their way to the disk. One owner for what must agree.
-#[derive(Debug)]
-pub struct Totals {
-    /// The window of seen sids.
-    pub seen: SeenSids,
-    /// The totals.
-    pub ledger: Ledger,
-    /// The sequence number of the first record of the journal that is not in the ledger.
-    pub position: u64,
-    /// Repeats that wait for the event which is on its way.
-    pub(super) pending: HashMap<Sid, Vec<Answer>>,
-}
-
-impl Totals {
-    /// Totals that begin with these.
-    pub fn new(seen: SeenSids, ledger: Ledger, position: u64) -> Totals {
-        Totals { seen, ledger, position, pending: HashMap::new() }
-    }
-}
-
-/// Totals that several parts share.
-#[derive(Debug, Clone)]
-pub(super) struct SharedTotals(Arc<Mutex<Totals>>);
-
-impl SharedTotals {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Totals> {
-        // A panic while the lock was held would be a bug in the fold; the totals up to it are still the best there are.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Where accepted events go.
 #[derive(Debug)]
 enum Store {
     Memory(Arc<MemoryJournal>),
-    Committer(mpsc::Sender<Submission>),
+    Committer(CommitterHandle),
 }
 
 /// Accepts call events, each call once.
@@ -89,19 +42,13 @@ pub struct Acceptance {
 
 impl Acceptance {
     /// Accepts into a journal in memory.
-    pub fn in_memory(totals: Totals, journal: Arc<MemoryJournal>) -> Acceptance {
-        Acceptance { totals: SharedTotals(Arc::new(Mutex::new(totals))), store: Store::Memory(journal) }
+    pub fn in_memory(totals: SharedTotals, journal: Arc<MemoryJournal>) -> Acceptance {
+        Acceptance { totals, store: Store::Memory(journal) }
     }
 
-    /// Accepts into what a committer makes durable, which `start` starts with the totals and the events to come.
-    pub(super) fn with_committer(
-        totals: Totals,
-        start: impl FnOnce(SharedTotals, mpsc::Receiver<Submission>),
-    ) -> Acceptance {
-        let totals = SharedTotals(Arc::new(Mutex::new(totals)));
-        let (submissions, to_commit) = mpsc::channel(MOST_WAITING);
-        start(totals.clone(), to_commit);
-        Acceptance { totals, store: Store::Committer(submissions) }
+    /// Accepts through a committer that folds into the same totals.
+    pub fn durable(totals: SharedTotals, committer: CommitterHandle) -> Acceptance {
+        Acceptance { totals, store: Store::Committer(committer) }
     }
 
     /// Stores and counts an event, unless its sid was seen before. A repeat of an event that is on its way waits for it.
@@ -114,8 +61,8 @@ impl Acceptance {
             if totals.seen.contains(event.sid, event.received_at) {
                 return Ok(Outcome::Duplicate);
             }
-            let submissions = match &self.store {
-                Store::Committer(submissions) => submissions,
+            let committer = match &self.store {
+                Store::Committer(committer) => committer,
                 Store::Memory(journal) => {
                     journal.append(record::encode(event, query));
                     totals.seen.insert(event.sid, event.received_at);
@@ -130,9 +77,7 @@ impl Acceptance {
                     (Outcome::Duplicate, stored)
                 }
                 None => {
-                    let submission =
-                        Submission::Event { sid: event.sid, record: record::encode(event, query), answer };
-                    submissions.try_send(submission).map_err(|_| NotStored::Busy)?;
+                    committer.submit(event.sid, record::encode(event, query), answer)?;
                     totals.pending.insert(event.sid, Vec::new());
                     (Outcome::Accepted, stored)
                 }
@@ -144,9 +89,8 @@ impl Acceptance {
 
     /// Has the committer find out whether the journal can be written again.
     pub fn probe_storage(&self) {
-        if let Store::Committer(submissions) = &self.store {
-            // One that is full is being written as it is.
-            let _ = submissions.try_send(Submission::Probe);
+        if let Store::Committer(committer) = &self.store {
+            committer.probe();
         }
     }
 
@@ -177,6 +121,3 @@ impl Acceptance {
         self.totals.lock().seen.len_at(now)
     }
 }
-
-/// Events that may wait to be stored.
-const MOST_WAITING: usize = 4096;

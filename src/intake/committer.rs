@@ -11,50 +11,60 @@ use metrics::{Histogram, histogram};
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
-use crate::call::{Record, Sid};
+use crate::call::Sid;
 use crate::export::catalog;
 use crate::journal::disk::DiskJournal;
 use crate::journal::storage::Storage;
 use crate::readiness::Latch;
 
-use super::acceptance::{Acceptance, Answer, NotStored, SharedTotals, Totals};
+use super::totals::{Answer, NotStored, SharedTotals};
 
 /// Events that are stored at once, at most.
 const LARGEST_BATCH: usize = 1024;
 
+/// Events that may wait to be stored.
+const MOST_WAITING: usize = 4096;
+
 /// What the committer is asked to do.
 #[derive(Debug)]
-pub(super) enum Submission {
+enum Submission {
     /// To store an event.
-    Event {
-        /// The call.
-        sid: Sid,
-        /// What is stored of it.
-        record: Bytes,
-        /// Where the outcome goes.
-        answer: Answer,
-    },
+    Event { sid: Sid, record: Bytes, answer: Answer },
     /// To find out whether the journal can be written.
     Probe,
 }
 
-/// Starts a committer that stores in `journal`, and answers the acceptance in front of it. `storage` is open as long as the
-/// journal can be written.
+/// Hands events to a committer.
+#[derive(Debug)]
+pub struct CommitterHandle(mpsc::Sender<Submission>);
+
+impl CommitterHandle {
+    /// Has an event stored; the outcome goes to `answer`.
+    pub(super) fn submit(&self, sid: Sid, record: Bytes, answer: Answer) -> Result<(), NotStored> {
+        self.0.try_send(Submission::Event { sid, record, answer }).map_err(|_| NotStored::Busy)
+    }
+
+    /// Has the committer find out whether the journal can be written.
+    pub(super) fn probe(&self) {
+        // A committer with much to do finds out as it is.
+        let _ = self.0.try_send(Submission::Probe);
+    }
+}
+
+/// Starts a committer that stores in `journal` and then folds into `totals`. `storage` is open as long as the journal can be
+/// written.
 ///
 /// # Errors
 /// The thread cannot be started.
 pub fn start<S: Storage>(
-    totals: Totals,
+    totals: SharedTotals,
     journal: Arc<DiskJournal<S>>,
     storage: Latch,
-) -> io::Result<Acceptance> {
-    let mut started = Ok(());
-    let acceptance = Acceptance::with_committer(totals, |totals, submissions| {
-        let committer = Committer { totals, journal, storage, is_failing: false, sync: sync_duration() };
-        let thread = std::thread::Builder::new().name("committer".to_owned());
-        started = thread.spawn(move || committer.run(submissions)).map(drop);
-    });
-    started.map(|()| acceptance)
+) -> io::Result<CommitterHandle> {
+    let (submissions, to_commit) = mpsc::channel(MOST_WAITING);
+    let committer = Committer { totals, journal, storage, is_failing: false, sync: sync_duration() };
+    std::thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run(to_commit))?;
+    Ok(CommitterHandle(submissions))
 }
 
 fn sync_duration() -> Histogram {
@@ -129,23 +139,73 @@ impl<S: Storage> Committer<S> {
     }
 }
 
-impl Totals {
-    /// Takes a record of the journal into the totals and the window.
-    pub fn fold(&mut self, sequence: u64, bytes: &[u8]) {
-        self.position = sequence + 1;
-        match Record::decode(bytes).and_then(|record| Ok((record, record.event()?))) {
-            Ok((record, event)) => {
-                self.seen.insert(record.sid, record.received_at);
-                self.ledger.apply(&event);
-            }
-            Err(error) => error!(%error, sequence, "a record of the journal is not counted"),
-        }
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::call::CallEvent;
+    use crate::intake::acceptance::{Acceptance, Outcome};
+    use crate::intake::seen::SeenSids;
+    use crate::intake::totals::Totals;
+    use crate::journal::simulated_disk::SimulatedDisk;
+    use crate::ledger::{Ledger, Limits};
+    use crate::readiness::Readiness;
+
+    /// An acceptance on a simulated disk, and what says whether it is ready.
+    fn open(disk: &SimulatedDisk) -> (Acceptance, Readiness) {
+        let buckets = || "1,60".parse().expect("buckets");
+        let ledger = Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
+        let mut totals = Totals::new(SeenSids::new(1_000, Duration::from_secs(3_600)), ledger, 0);
+        let journal =
+            DiskJournal::open(disk.clone(), 1 << 20, 0, |sequence, record| totals.fold(sequence, record));
+        let readiness = Readiness::default();
+        let totals = SharedTotals::new(totals);
+        let journal = Arc::new(journal.expect("a journal"));
+        let committer = start(totals.clone(), journal, readiness.latch("storage")).expect("a thread");
+        (Acceptance::durable(totals, committer), readiness)
     }
 
-    /// Takes a record that the totals have already into the window only.
-    pub fn remember(&mut self, bytes: &[u8]) {
-        if let Ok(record) = Record::decode(bytes) {
-            self.seen.insert(record.sid, record.received_at);
+    async fn accept(acceptance: &Acceptance, sid: u32) -> Result<Outcome, NotStored> {
+        let query = format!("sid={sid}&duration=5&terminate=16&disconnect_reason=1001");
+        let event = CallEvent::read(query.as_bytes(), SystemTime::UNIX_EPOCH).expect("a call");
+        acceptance.accept(&event, query.as_bytes()).await
+    }
+
+    fn calls(acceptance: &Acceptance) -> u64 {
+        acceptance.ledger().calls().values().sum()
+    }
+
+    #[tokio::test]
+    async fn of_concurrent_repeats_one_counts_and_all_wait_for_it() {
+        let (acceptance, _) = open(&SimulatedDisk::default());
+        let (one, two, three) =
+            tokio::join!(accept(&acceptance, 1), accept(&acceptance, 1), accept(&acceptance, 1));
+        assert_eq!(
+            (one, two, three),
+            (Ok(Outcome::Accepted), Ok(Outcome::Duplicate), Ok(Outcome::Duplicate))
+        );
+        assert_eq!(accept(&acceptance, 1).await, Ok(Outcome::Duplicate));
+        assert_eq!((calls(&acceptance), acceptance.position()), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_stored_is_not_counted_and_can_be_sent_again() {
+        let disk = SimulatedDisk::default();
+        let (acceptance, readiness) = open(&disk);
+        assert_eq!(accept(&acceptance, 1).await, Ok(Outcome::Accepted));
+        assert!(readiness.closed().is_empty());
+        disk.fail_sync();
+        let (one, repeat) = tokio::join!(accept(&acceptance, 2), accept(&acceptance, 2));
+        assert_eq!((one, repeat), (Err(NotStored::Storage), Err(NotStored::Storage)));
+        assert_eq!((calls(&acceptance), readiness.closed()), (1, vec!["storage"]));
+        assert_eq!(accept(&acceptance, 2).await, Ok(Outcome::Accepted));
+        assert_eq!((calls(&acceptance), readiness.closed()), (2, vec![]));
+        // And so it is after the power was lost, whatever the failed sync left behind.
+        for choice in 0..20 {
+            let (acceptance, _) = open(&disk.after_power_loss(choice));
+            assert_eq!((calls(&acceptance), acceptance.position()), (2, 2));
+            assert_eq!(accept(&acceptance, 2).await, Ok(Outcome::Duplicate));
         }
     }
 }

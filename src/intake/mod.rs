@@ -1,7 +1,8 @@
 //! Intake: where call events come in.
 //!
 //! [`handler`] answers the callback; [`acceptance`] decides what becomes of an event, in the order that keeps the
-//! promise (seen before? journal, ledger, and only then 200), with the [`committer`] where the journal is on disk; [`seen`] is the window of seen sids; [`refused`] keeps
+//! promise (seen before? journal, ledger, and only then 200), with the [`committer`] where the journal is on disk; [`totals`] holds what must agree, with
+//! [`seen`], the window of seen sids; [`refused`] keeps
 //! what could not be a call, so that it is not lost.
 
 pub mod acceptance;
@@ -9,3 +10,4 @@ pub mod committer;
 pub mod handler;
 pub mod refused;
 pub mod seen;
+pub mod totals;

@@ -59,7 +59,7 @@ pub(super) fn read_segments(
             Err(reason @ BadHead::Version(_)) => return Err(JournalError::Segment { name, reason }),
             // A last segment of which not even the head is whole was never written to. Elsewhere it is damage, which
             // shows in what is missing.
-            Ok(_) | Err(BadHead::Short | BadHead::Foreign) => &[],
+            Ok(_) | Err(BadHead::Torn | BadHead::Foreign) => &[],
         };
         let scan = scan(records, limits, next.is_none(), &mut visit);
         if scan.lost > 0 {

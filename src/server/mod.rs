@@ -145,8 +145,12 @@ impl Server {
                 .max_buf_size(limits.head_bytes.max(SMALLEST_BUFFER))
                 .serve_connection(TokioIo::new(stream), service);
             let connection = connections.watch(connection);
+            let invalid = meters.invalid.clone();
             tokio::spawn(async move {
                 if let Err(error) = connection.await {
+                    if error.is_parse() {
+                        invalid.increment(1);
+                    }
                     debug!(listener = name, %error, "a connection ended early");
                 }
                 drop(open);
@@ -188,6 +192,7 @@ fn reject(mut stream: TcpStream, rejections: &Arc<Semaphore>) {
 struct Meters {
     connections: Gauge,
     rejected: Counter,
+    invalid: Counter,
     accept_failures: Counter,
 }
 
@@ -196,6 +201,7 @@ impl Meters {
         Meters {
             connections: gauge!(catalog::EXPORTER_CONNECTIONS.name, "listener" => listener),
             rejected: counter!(catalog::EXPORTER_REJECTED_CONNECTIONS.name, "listener" => listener),
+            invalid: counter!(catalog::EXPORTER_INVALID_REQUESTS.name, "listener" => listener),
             accept_failures: counter!(catalog::EXPORTER_ACCEPT_FAILURES.name, "listener" => listener),
         }
     }

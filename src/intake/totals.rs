@@ -1,0 +1,82 @@
+//! The totals, the window of seen sids, and the events on their way to the disk: one owner for what must agree.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use thiserror::Error;
+use tokio::sync::oneshot;
+use tracing::error;
+
+use crate::call::{Record, Sid};
+use crate::ledger::Ledger;
+
+use super::seen::SeenSids;
+
+/// Why an event was not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NotStored {
+    /// The disk refused.
+    #[error("the event could not be stored; send it again")]
+    Storage,
+    /// Too many events wait to be stored.
+    #[error("too many events wait to be stored; send it again")]
+    Busy,
+}
+
+/// The answer to a request that waited for its event to be stored.
+pub(super) type Answer = oneshot::Sender<Result<(), NotStored>>;
+
+/// What must agree: which calls were seen, and what they add up to.
+#[derive(Debug)]
+pub struct Totals {
+    /// The window of seen sids.
+    pub seen: SeenSids,
+    /// The totals.
+    pub ledger: Ledger,
+    /// The sequence number of the first record of the journal that is not in the ledger.
+    pub position: u64,
+    /// Repeats that wait for the event which is on its way.
+    pub(super) pending: HashMap<Sid, Vec<Answer>>,
+}
+
+impl Totals {
+    /// Totals that begin with these.
+    pub fn new(seen: SeenSids, ledger: Ledger, position: u64) -> Totals {
+        Totals { seen, ledger, position, pending: HashMap::new() }
+    }
+
+    /// Takes a record of the journal into the totals and the window.
+    pub fn fold(&mut self, sequence: u64, bytes: &[u8]) {
+        self.position = sequence + 1;
+        match Record::decode(bytes).and_then(|record| Ok((record, record.event()?))) {
+            Ok((record, event)) => {
+                self.seen.insert(record.sid, record.received_at);
+                self.ledger.apply(&event);
+            }
+            Err(error) => error!(%error, sequence, "a record of the journal is not counted"),
+        }
+    }
+
+    /// Takes a record that the totals have already into the window only.
+    pub fn remember(&mut self, bytes: &[u8]) {
+        if let Ok(record) = Record::decode(bytes) {
+            self.seen.insert(record.sid, record.received_at);
+        }
+    }
+}
+
+/// Totals that several parts share.
+#[derive(Debug, Clone)]
+pub struct SharedTotals(Arc<Mutex<Totals>>);
+
+impl SharedTotals {
+    /// Shares these totals.
+    pub fn new(totals: Totals) -> SharedTotals {
+        SharedTotals(Arc::new(Mutex::new(totals)))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Totals> {
+        // A panic while the lock was held would be a bug in the fold; the totals up to it are still the best there are.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
