@@ -1,6 +1,6 @@
 //! Random histories of a journal on a simulated disk: what was acknowledged is there, what was not is not half there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -51,9 +51,9 @@ struct History {
     /// Acknowledged records by sequence number.
     acknowledged: BTreeMap<u64, Bytes>,
     /// Every record that was ever handed in; each is different.
-    submitted: Vec<Bytes>,
+    submitted: HashSet<Bytes>,
     /// Records that the reader took.
-    taken: Vec<Bytes>,
+    taken: HashSet<Bytes>,
     /// Everything before this sequence number may be gone.
     dropped: u64,
 }
@@ -65,7 +65,7 @@ impl History {
     fn new() -> History {
         let disk = SimulatedDisk::default();
         let (journal, reader) = open(&disk, |_, _| {});
-        let (acknowledged, submitted, taken) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let (acknowledged, submitted, taken) = (BTreeMap::new(), HashSet::new(), HashSet::new());
         History { disk, journal, reader, acknowledged, submitted, taken, dropped: 0 }
     }
 
@@ -121,7 +121,7 @@ impl History {
             prop_assert_eq!(found.get(sequence), Some(record), "acknowledged as number {}", sequence);
         }
         let mut whole: Vec<_> = found.values().collect();
-        prop_assert!(whole.iter().all(|record| self.submitted.contains(record)), "nothing is half there");
+        prop_assert!(whole.iter().all(|record| self.submitted.contains(*record)), "nothing is half there");
         whole.sort_unstable();
         whole.dedup();
         prop_assert_eq!(whole.len(), found.len(), "nothing is there twice");
