@@ -172,19 +172,28 @@ mod tests {
         acceptance.accept(&event, query.as_bytes()).await
     }
 
+    /// What comes of two requests with the same sid, the second of which arrives before the first is stored.
+    async fn accept_twice(
+        acceptance: &Acceptance,
+        disk: &SimulatedDisk,
+        sid: u32,
+    ) -> [Result<Outcome, NotStored>; 2] {
+        let held = disk.hold();
+        let (one, two, ()) =
+            tokio::join!(biased; accept(acceptance, sid), accept(acceptance, sid), async { drop(held) });
+        [one, two]
+    }
+
     fn calls(acceptance: &Acceptance) -> u64 {
         acceptance.ledger().calls().values().sum()
     }
 
     #[tokio::test]
     async fn of_concurrent_repeats_one_counts_and_all_wait_for_it() {
-        let (acceptance, _) = open(&SimulatedDisk::default());
-        let (one, two, three) =
-            tokio::join!(accept(&acceptance, 1), accept(&acceptance, 1), accept(&acceptance, 1));
-        assert_eq!(
-            (one, two, three),
-            (Ok(Outcome::Accepted), Ok(Outcome::Duplicate), Ok(Outcome::Duplicate))
-        );
+        let disk = SimulatedDisk::default();
+        let (acceptance, _) = open(&disk);
+        let both = accept_twice(&acceptance, &disk, 1).await;
+        assert_eq!(both, [Ok(Outcome::Accepted), Ok(Outcome::Duplicate)]);
         assert_eq!(accept(&acceptance, 1).await, Ok(Outcome::Duplicate));
         assert_eq!((calls(&acceptance), acceptance.position()), (1, 1));
     }
@@ -196,8 +205,7 @@ mod tests {
         assert_eq!(accept(&acceptance, 1).await, Ok(Outcome::Accepted));
         assert!(readiness.closed().is_empty());
         disk.fail_sync();
-        let (one, repeat) = tokio::join!(accept(&acceptance, 2), accept(&acceptance, 2));
-        assert_eq!((one, repeat), (Err(NotStored::Storage), Err(NotStored::Storage)));
+        assert_eq!(accept_twice(&acceptance, &disk, 2).await, [Err(NotStored::Storage); 2]);
         assert_eq!((calls(&acceptance), readiness.closed()), (1, vec!["storage"]));
         assert_eq!(accept(&acceptance, 2).await, Ok(Outcome::Accepted));
         assert_eq!((calls(&acceptance), readiness.closed()), (2, vec![]));

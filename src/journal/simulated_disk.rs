@@ -51,6 +51,11 @@ impl SimulatedDisk {
         self.inner().is_sync_failing = true;
     }
 
+    /// Stops the disk: who uses it waits until the returned guard is dropped.
+    pub(crate) fn hold(&self) -> impl Drop {
+        self.inner()
+    }
+
     /// Lets the disk have room for this many bytes more, or for any number.
     pub(crate) fn limit(&self, room: Option<usize>) {
         let mut inner = self.inner();
