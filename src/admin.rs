@@ -19,8 +19,8 @@ use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
 use crate::export::prometheus;
-use crate::intake::refused::RefusedRequests;
 use crate::readiness::Readiness;
+use crate::refused::RefusedRequests;
 use crate::server::Handler;
 use crate::server::response::{self, Body};
 

@@ -20,17 +20,18 @@ use crate::config::{CallLog, Config, IdentityMode};
 use crate::export::catalog::Family;
 use crate::export::delivery::{self, SpanDelivery};
 use crate::export::identity::Identity;
-use crate::export::otlp_client::{OtlpClient, TlsError};
+use crate::export::otlp_client::OtlpClient;
 use crate::export::otlp_settings::{Destination, OtlpSettings};
 use crate::export::own_metrics::{self, InstallError, OwnMetrics};
 use crate::export::{call_log, catalog, otlp_metrics, prometheus};
 use crate::intake::acceptance::Acceptance;
 use crate::intake::handler::CallEventHandler;
-use crate::intake::refused::RefusedRequests;
 use crate::journal::Journal;
 use crate::pipeline::{self, OpenError, Pipeline};
 use crate::readiness::Readiness;
+use crate::refused::RefusedRequests;
 use crate::server::{self, BindError, Server};
+use crate::tls::TlsError;
 
 /// Why the exporter cannot start.
 #[derive(Debug, Error)]

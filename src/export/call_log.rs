@@ -34,7 +34,7 @@ pub async fn run(mut reader: Reader, identity: Identity, stop: CancellationToken
             return;
         }
         let calls = records.len() as u64;
-        let lines: String = records.iter().filter_map(|record| line(record, &identity)).collect();
+        let lines: String = records.iter().filter_map(|(_, record)| line(record, &identity)).collect();
         // Standard output can block for as long as its other end likes.
         let written = tokio::task::spawn_blocking(move || write(&lines)).await;
         match written {

@@ -92,8 +92,12 @@ impl SpanDelivery {
 
     /// Delivers records, in smaller parts if they are too large, and finishes them: delivered or refused for good.
     /// Fails only if the end came first.
-    async fn deliver(&mut self, records: &[Bytes], stop: &CancellationToken) -> Result<(), Undelivered> {
-        let spans: Vec<SpanData> = records.iter().filter_map(|record| self.span(record)).collect();
+    async fn deliver(
+        &mut self,
+        records: &[(u64, Bytes)],
+        stop: &CancellationToken,
+    ) -> Result<(), Undelivered> {
+        let spans: Vec<SpanData> = records.iter().filter_map(|(_, record)| self.span(record)).collect();
         let mut parts = vec![spans];
         while let Some(mut part) = parts.pop() {
             if part.is_empty() {
@@ -152,6 +156,12 @@ impl SpanDelivery {
 
     fn give_up_the_rest(&self, taken: u64) {
         let waiting = taken + self.reader.waiting();
+        if self.reader.is_durable() {
+            return warn!(
+                spans = waiting,
+                "ended before all spans were delivered; they are delivered after the next start"
+            );
+        }
         self.meters.shutdown.increment(waiting);
         warn!(spans = waiting, "ended before all spans were delivered; they are given up");
     }

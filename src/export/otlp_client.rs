@@ -5,7 +5,6 @@
 
 mod grpc;
 mod outcome;
-mod tls;
 
 use std::io::Write;
 use std::time::Duration;
@@ -23,9 +22,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::otlp_settings::{Destination, Protocol, Signal};
+use crate::retry::for_people;
+use crate::tls::{self, TlsError};
 
 pub use outcome::SendError;
-pub use tls::TlsError;
 
 /// The largest answer that is read.
 const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
@@ -46,7 +46,19 @@ impl OtlpClient {
     /// # Errors
     /// A certificate or key cannot be used.
     pub fn new(destination: Destination) -> Result<OtlpClient, TlsError> {
-        let connector = tls::connector(&destination)?;
+        let connector = tls::connector(&tls::Target {
+            uri: &destination.endpoint,
+            connect_timeout: destination.timeout,
+            versions: match destination.protocol {
+                Protocol::Grpc => tls::Versions::Http2,
+                Protocol::HttpProtobuf => tls::Versions::Http1OrHttp2,
+            },
+            certificate: destination.certificate.as_deref(),
+            client_identity: destination
+                .client_identity
+                .as_ref()
+                .map(|(certificate, key)| (certificate.as_path(), key.as_path())),
+        })?;
         let http = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
@@ -139,8 +151,7 @@ async fn read(response: Response<Incoming>) -> Result<Bytes, SendError> {
 /// Reads a body up to the limit, with its trailers.
 async fn read_body(body: Incoming) -> Result<(Bytes, hyper::HeaderMap), SendError> {
     let collected = Limited::new(body, LONGEST_ANSWER).collect().await;
-    let collected =
-        collected.map_err(|error| SendError::Interrupted(outcome::for_people(&error.to_string())))?;
+    let collected = collected.map_err(|error| SendError::Interrupted(for_people(&error.to_string())))?;
     let trailers = collected.trailers().cloned().unwrap_or_default();
     Ok((collected.to_bytes(), trailers))
 }

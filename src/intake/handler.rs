@@ -25,7 +25,7 @@ use crate::server::Handler;
 use crate::server::response::{self, Body};
 
 use super::acceptance::{Acceptance, Outcome};
-use super::refused::RefusedRequests;
+use crate::refused::RefusedRequests;
 
 /// Answers the callback.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl CallEventHandler {
         peer: SocketAddr,
     ) -> Response<Body> {
         self.meters.refused.increment(1);
-        self.refused.keep(received_at, reason, query);
+        self.refused.keep(received_at, reason.to_string(), query);
         match self.refusals_logged.is_due() {
             true => {
                 warn!(%reason, %peer, "refused a call event; further ones are logged at most once a minute")

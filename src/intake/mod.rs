@@ -8,6 +8,5 @@
 pub mod acceptance;
 pub mod committer;
 pub mod handler;
-pub mod refused;
 pub mod seen;
 pub mod totals;

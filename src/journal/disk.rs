@@ -6,7 +6,7 @@
 //! counts for nothing. A restart begins a new segment as well, which is how a torn end is cut.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -48,8 +48,10 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct ReaderState {
     pub(super) name: &'static str,
-    /// Everything before this sequence number is done.
+    /// Everything before this sequence number is done, and may be dropped.
     pub(super) done: u64,
+    /// How many records from `done` on are done as well.
+    pub(super) done_beyond: u64,
     /// Everything before this sequence number has been handed out.
     pub(super) taken: u64,
     pub(super) given_up: u64,
@@ -199,7 +201,7 @@ impl<S: Storage> DiskJournal<S> {
         let state = self.state();
         let status = |reader: &ReaderState| ReaderStatus {
             name: reader.name,
-            backlog: state.end - reader.done.min(state.end),
+            backlog: (state.end - reader.done.min(state.end)).saturating_sub(reader.done_beyond),
             given_up: reader.given_up,
             oldest: reader.oldest.clone(),
         };
@@ -226,13 +228,18 @@ impl<S: Storage> DiskJournal<S> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers a reader that is done with everything before `done`, and answers its index.
-    pub(super) fn register(self: &Arc<Self>, name: &'static str, done: u64) -> usize {
+    /// Registers a reader that is done with everything before `position` except these records, drops from them what the
+    /// journal does not have any more, and answers the reader's index.
+    pub(super) fn register(&self, name: &'static str, position: u64, unfinished: &mut Vec<u64>) -> usize {
         let mut state = self.state();
         let first = state.segments.first().map_or(state.end, |segment| segment.first);
-        let given_up = first.saturating_sub(done);
-        let done = done.clamp(first, state.end.max(first));
-        state.readers.push(ReaderState { name, done, taken: done, given_up, oldest: None });
+        let taken = position.clamp(first, state.end.max(first));
+        let known = unfinished.len();
+        unfinished.retain(|sequence| (first..taken).contains(sequence));
+        let given_up = first.saturating_sub(position) + (known - unfinished.len()) as u64;
+        let done = unfinished.first().copied().unwrap_or(taken);
+        let done_beyond = taken - done - unfinished.len() as u64;
+        state.readers.push(ReaderState { name, done, done_beyond, taken, given_up, oldest: None });
         state.readers.len() - 1
     }
 }
@@ -258,7 +265,10 @@ impl State {
         for reader in &mut self.readers {
             reader.given_up += end.saturating_sub(reader.taken);
             reader.taken = reader.taken.max(end);
-            reader.done = reader.done.max(end);
+            if reader.done < end {
+                // What it holds of them it goes on with, and says when it is done with it.
+                (reader.done, reader.done_beyond) = (end, 0);
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A reader of the journal on disk, whose position survives restarts.
 
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,11 +17,13 @@ use super::storage::{Storage, read_all, replace};
 const CHUNK: usize = 4 * (FRAME_HEAD + LONGEST_RECORD);
 
 /// A reader: it takes records, and says when it is done with them. Its position is kept in a file and moves when it is
-/// done, so that after a restart it takes again what it had not finished.
+/// done, so that after a restart it takes again what it had not finished, and only that.
 pub struct DiskReader<S: Storage> {
     journal: Arc<DiskJournal<S>>,
     index: usize,
     name: &'static str,
+    /// What it had not finished before the last start, to be taken again before anything else; in order.
+    again: VecDeque<u64>,
     /// Where the record `next` stands, if that is known: in which segment, at which offset.
     cursor: Option<Cursor>,
 }
@@ -39,35 +42,76 @@ impl<S: Storage> DiskReader<S> {
     /// Its position cannot be read or kept.
     pub fn new(journal: &Arc<DiskJournal<S>>, name: &'static str) -> io::Result<DiskReader<S>> {
         let file = position_file(name);
-        let position = match journal.storage.size(&file) {
-            Ok(_) => match std::str::from_utf8(&read_all(&journal.storage, &file)?)
-                .map(|text| text.trim().parse())
-            {
-                Ok(Ok(position)) => position,
-                _ => {
-                    warn!(
-                        reader = name,
-                        file, "a position cannot be read; the reader begins with the oldest record"
-                    );
-                    0
-                }
-            },
+        let mut position = match journal.storage.size(&file) {
+            Ok(_) => Position::decode(&read_all(&journal.storage, &file)?).unwrap_or_else(|| {
+                warn!(
+                    reader = name,
+                    file, "a position cannot be read; the reader begins with the oldest record"
+                );
+                Position::default()
+            }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let end = journal.end();
-                replace(&journal.storage, &file, format!("{end}\n").as_bytes())?;
-                end
+                let position = Position { next: journal.end(), unfinished: Vec::new() };
+                replace(&journal.storage, &file, position.encode().as_bytes())?;
+                position
             }
             Err(error) => return Err(error),
         };
-        let index = journal.register(name, position);
-        Ok(DiskReader { journal: Arc::clone(journal), index, name, cursor: None })
+        let index = journal.register(name, position.next, &mut position.unfinished);
+        Ok(DiskReader {
+            journal: Arc::clone(journal),
+            index,
+            name,
+            again: position.unfinished.into(),
+            cursor: None,
+        })
     }
 
-    /// Takes the next records, at most `max`; none if there are none. Damaged ones are passed over.
+    /// Takes the next records with their sequence numbers, at most `max`; none if there are none. Damaged ones are passed
+    /// over.
     ///
     /// # Errors
     /// Those of the disk; nothing was taken.
-    pub fn take(&mut self, max: usize) -> io::Result<Vec<Bytes>> {
+    pub fn take(&mut self, max: usize) -> io::Result<Vec<(u64, Bytes)>> {
+        let mut records = self.take_again(max)?;
+        if records.is_empty() {
+            records = self.take_next(max)?;
+        }
+        let mut state = self.journal.state();
+        let reader = &mut state.readers[self.index];
+        if reader.oldest.is_none() {
+            // A copy, so that it does not keep the whole chunk that was read.
+            reader.oldest = records.first().map(|(_, record)| Bytes::copy_from_slice(record));
+        }
+        Ok(records)
+    }
+
+    /// Takes what it had not finished before the last start.
+    fn take_again(&mut self, max: usize) -> io::Result<Vec<(u64, Bytes)>> {
+        let mut records = Vec::new();
+        while let Some(&sequence) = self.again.front().filter(|_| records.len() < max) {
+            if let Some((segment, _)) = self.segment_of(sequence) {
+                match self.read_chunk(segment, sequence..sequence + 1, max, &mut records) {
+                    Ok(cursor) => {
+                        self.cursor = Some(cursor);
+                        if cursor.next <= sequence {
+                            continue;
+                        }
+                    }
+                    // It was dropped since the start.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            if records.last().is_none_or(|(taken, _)| *taken != sequence) {
+                self.journal.state().readers[self.index].given_up += 1;
+            }
+            self.again.pop_front();
+        }
+        Ok(records)
+    }
+
+    fn take_next(&mut self, max: usize) -> io::Result<Vec<(u64, Bytes)>> {
         let start = self.journal.state().readers[self.index].taken;
         let (mut next, mut records) = (start, Vec::new());
         while records.len() < max {
@@ -87,32 +131,34 @@ impl<S: Storage> DiskReader<S> {
         // What was dropped meanwhile was counted as given up, although it had been read by then.
         reader.given_up -= reader.taken.min(next).saturating_sub(start);
         reader.taken = reader.taken.max(next);
-        if reader.oldest.is_none() {
-            // A copy, so that it does not keep the whole chunk that was read.
-            reader.oldest = records.first().map(|record| Bytes::copy_from_slice(record));
-        }
         Ok(records)
     }
 
-    /// Finishes everything that was taken, durably.
+    /// Finishes everything that was taken except these records, in their order, durably.
     ///
     /// # Errors
     /// The position cannot be kept; after a restart the same records would be taken again.
-    pub fn done(&mut self) -> io::Result<()> {
-        let position = {
-            let mut state = self.journal.state();
-            let reader = &mut state.readers[self.index];
-            reader.done = reader.taken;
-            reader.oldest = None;
-            reader.done
-        };
-        replace(&self.journal.storage, &position_file(self.name), format!("{position}\n").as_bytes())
+    pub fn done_except(&mut self, unfinished: &[(u64, Bytes)]) -> io::Result<()> {
+        let mut sequences: Vec<u64> = unfinished.iter().map(|(sequence, _)| *sequence).collect();
+        sequences.extend(&self.again);
+        sequences.sort_unstable();
+        let next = self.journal.state().readers[self.index].taken;
+        let position = Position { next, unfinished: sequences };
+        replace(&self.journal.storage, &position_file(self.name), position.encode().as_bytes())?;
+        // Only now, since what is done may be dropped, and what was dropped counts as given up where it is taken again.
+        let Position { next, unfinished: sequences } = position;
+        let mut state = self.journal.state();
+        let reader = &mut state.readers[self.index];
+        reader.done = sequences.first().copied().unwrap_or(next);
+        reader.done_beyond = (next - reader.done).saturating_sub(sequences.len() as u64);
+        reader.oldest = unfinished.first().map(|(_, record)| record.clone());
+        Ok(())
     }
 
     /// How many records wait to be taken.
     pub fn waiting(&self) -> u64 {
         let state = self.journal.state();
-        state.end.saturating_sub(state.readers[self.index].taken)
+        state.end.saturating_sub(state.readers[self.index].taken) + self.again.len() as u64
     }
 
     /// Waits until at least this many records can be taken.
@@ -146,7 +192,7 @@ impl<S: Storage> DiskReader<S> {
         segment: Segment,
         wanted: Range<u64>,
         max: usize,
-        records: &mut Vec<Bytes>,
+        records: &mut Vec<(u64, Bytes)>,
     ) -> io::Result<Cursor> {
         let known =
             self.cursor.filter(|cursor| cursor.segment == segment.first && cursor.next <= wanted.start);
@@ -162,7 +208,7 @@ impl<S: Storage> DiskReader<S> {
             match segment::read_frame(&chunk[at..]) {
                 Next::Frame(frame) if frame.sequence == cursor.next => {
                     if wanted.contains(&frame.sequence) {
-                        records.push(chunk.slice_ref(frame.record));
+                        records.push((frame.sequence, chunk.slice_ref(frame.record)));
                     }
                     at += frame.size();
                     cursor.offset += frame.size() as u64;
@@ -190,6 +236,30 @@ impl<S: Storage> DiskReader<S> {
         let next = found.unwrap_or(Cursor { next: end, ..cursor });
         warn!(file, reader = self.name, records = next.next - cursor.next, "damaged records are passed over");
         Ok(next)
+    }
+}
+
+/// Where a reader stands, as its file has it: the sequence number of the next record, and of those before it which are not
+/// finished, in decimal digits.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Position {
+    next: u64,
+    unfinished: Vec<u64>,
+}
+
+impl Position {
+    fn decode(bytes: &[u8]) -> Option<Position> {
+        let numbers = std::str::from_utf8(bytes).ok()?.split_ascii_whitespace().map(str::parse);
+        let mut numbers = numbers.collect::<Result<Vec<u64>, _>>().ok()?.into_iter();
+        let next = numbers.next()?;
+        let unfinished: Vec<u64> = numbers.collect();
+        unfinished.is_sorted().then_some(Position { next, unfinished })
+    }
+
+    fn encode(&self) -> String {
+        let numbers: Vec<_> =
+            std::iter::once(&self.next).chain(&self.unfinished).map(ToString::to_string).collect();
+        format!("{}\n", numbers.join(" "))
     }
 }
 

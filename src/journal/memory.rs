@@ -32,11 +32,14 @@ struct State {
 #[derive(Debug)]
 struct ReaderState {
     name: &'static str,
-    /// Everything before this position is done.
+    /// Everything before this position need not be kept for this reader.
     done: u64,
     /// Everything before this position has been handed out.
     taken: u64,
     given_up: u64,
+    /// How many records before `done` it holds itself and has not finished, and the first of them.
+    held: u64,
+    oldest: Option<Bytes>,
 }
 
 impl MemoryJournal {
@@ -67,7 +70,8 @@ impl MemoryJournal {
     pub fn reader(self: &Arc<MemoryJournal>, name: &'static str) -> MemoryReader {
         let mut state = self.state();
         let end = state.end();
-        state.readers.push(ReaderState { name, done: end, taken: end, given_up: 0 });
+        let reader = ReaderState { name, done: end, taken: end, given_up: 0, held: 0, oldest: None };
+        state.readers.push(reader);
         MemoryReader { journal: Arc::clone(self), index: state.readers.len() - 1 }
     }
 
@@ -77,9 +81,9 @@ impl MemoryJournal {
         let end = state.end();
         let status = |reader: &ReaderState| ReaderStatus {
             name: reader.name,
-            backlog: end - reader.done,
+            backlog: end - reader.done + reader.held,
             given_up: reader.given_up,
-            oldest: state.records.get((reader.done.max(state.first) - state.first) as usize).cloned(),
+            oldest: reader.oldest.clone().or_else(|| state.record(reader.done).cloned()),
         };
         state.readers.iter().map(status).collect()
     }
@@ -98,6 +102,11 @@ impl MemoryJournal {
 impl State {
     fn end(&self) -> u64 {
         self.first + self.records.len() as u64
+    }
+
+    /// The record at a position, or else the first.
+    fn record(&self, position: u64) -> Option<&Bytes> {
+        self.records.get(position.saturating_sub(self.first) as usize)
     }
 
     fn drop_oldest(&mut self) {
@@ -136,20 +145,23 @@ pub struct MemoryReader {
 }
 
 impl MemoryReader {
-    /// Takes the next records, at most `max`; none if there are none.
-    pub fn take(&mut self, max: usize) -> Vec<Bytes> {
+    /// Takes the next records with their sequence numbers, at most `max`; none if there are none.
+    pub fn take(&mut self, max: usize) -> Vec<(u64, Bytes)> {
         let mut state = self.journal.state();
         let start = state.readers[self.index].taken.max(state.first);
         let skip = (start - state.first) as usize;
-        let taken: Vec<_> = state.records.iter().skip(skip).take(max).cloned().collect();
+        let taken: Vec<_> = (start..).zip(state.records.iter().skip(skip).take(max).cloned()).collect();
         state.readers[self.index].taken = start + taken.len() as u64;
         taken
     }
 
-    /// Finishes everything that was taken.
-    pub fn done(&mut self) {
+    /// Finishes everything that was taken except these records, in their order, which the reader goes on holding itself.
+    pub fn done_except(&mut self, unfinished: &[(u64, Bytes)]) {
         let mut state = self.journal.state();
-        state.readers[self.index].done = state.readers[self.index].taken;
+        let reader = &mut state.readers[self.index];
+        reader.done = reader.taken;
+        reader.held = unfinished.len() as u64;
+        reader.oldest = unfinished.first().map(|(_, record)| record.clone());
         state.drop_what_all_have_done();
     }
 
@@ -197,7 +209,7 @@ mod tests {
         let mut reader = journal.reader("spans");
         let append = async { journal.append(record(7)) };
         tokio::join!(reader.readable(1), append);
-        assert_eq!(reader.take(10), [record(7)]);
+        assert_eq!(reader.take(10), [(0, record(7))]);
     }
 
     #[derive(Debug, Clone)]
@@ -210,6 +222,18 @@ mod tests {
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![4 => Just(Step::Append), 1 => (1usize..4).prop_map(Step::Take), 1 => Just(Step::Done)];
         prop::collection::vec(step, 0..200)
+    }
+
+    #[test]
+    fn what_a_reader_holds_is_its_backlog_and_nobody_elses_burden() {
+        let journal = Arc::new(MemoryJournal::new(1_000));
+        let mut reader = journal.reader("service");
+        (0..4).for_each(|number| journal.append(record(number)));
+        let taken = reader.take(3);
+        reader.done_except(&taken[1..2]);
+        let status = &journal.readers()[0];
+        assert_eq!((status.backlog, status.oldest.clone()), (2, Some(record(1))));
+        assert_eq!(journal.bytes(), RECORD_OVERHEAD + 1);
     }
 
     proptest! {
@@ -227,7 +251,7 @@ mod tests {
                         appended += 1;
                     }
                     Step::Take(most) => taken.extend(reader.take(most)),
-                    Step::Done => reader.done(),
+                    Step::Done => reader.done_except(&[]),
                 }
                 prop_assert!(journal.bytes() <= limit);
                 let status = &journal.readers()[0];
@@ -236,7 +260,7 @@ mod tests {
             }
             prop_assert!(taken.is_sorted());
             reader.take(usize::MAX);
-            reader.done();
+            reader.done_except(&[]);
             prop_assert_eq!(journal.bytes(), 0);
             prop_assert_eq!(journal.readers()[0].backlog, 0);
         }

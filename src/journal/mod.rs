@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use thiserror::Error;
+use tokio::task::block_in_place;
 use tracing::error;
 
 use disk::DiskJournal;
@@ -136,11 +137,12 @@ pub enum Reader {
 }
 
 impl Reader {
-    /// Takes the next records, at most `max`; none if there are none, or if the disk cannot be read now.
-    pub fn take(&mut self, max: usize) -> Vec<Bytes> {
+    /// Takes the next records with their sequence numbers, at most `max`; none if there are none, or if the disk cannot be
+    /// read now.
+    pub fn take(&mut self, max: usize) -> Vec<(u64, Bytes)> {
         match self {
             Reader::Memory(reader) => reader.take(max),
-            Reader::Disk(reader) => reader.take(max).unwrap_or_else(|error| {
+            Reader::Disk(reader) => block_in_place(|| reader.take(max)).unwrap_or_else(|error| {
                 error!(%error, "the journal cannot be read; trying again");
                 Vec::new()
             }),
@@ -149,14 +151,24 @@ impl Reader {
 
     /// Finishes everything that was taken. On disk a position that cannot be kept now is kept the next time.
     pub fn done(&mut self) {
+        self.done_except(&[]);
+    }
+
+    /// Finishes everything that was taken except these records, in their order, which its user still holds.
+    pub fn done_except(&mut self, unfinished: &[(u64, Bytes)]) {
         match self {
-            Reader::Memory(reader) => reader.done(),
+            Reader::Memory(reader) => reader.done_except(unfinished),
             Reader::Disk(reader) => {
-                if let Err(error) = reader.done() {
+                if let Err(error) = block_in_place(|| reader.done_except(unfinished)) {
                     error!(%error, "the position of a reader cannot be kept; after a restart it would deliver again");
                 }
             }
         }
+    }
+
+    /// Whether what it has not finished is still there after a restart.
+    pub fn is_durable(&self) -> bool {
+        matches!(self, Reader::Disk(_))
     }
 
     /// How many records wait to be taken.

@@ -1,11 +1,12 @@
 //! Why a message was not taken, and what to do about it.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use hyper::header::RETRY_AFTER;
 use hyper::{HeaderMap, StatusCode};
 use thiserror::Error;
 use tonic::Code;
+
+use crate::retry::{causes, for_people, retry_after};
 
 /// Why a message was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -49,11 +50,9 @@ impl SendError {
         }
     }
 
-    /// The chain of causes of a failed connection: the first alone says little.
+    /// What a failed connection means.
     pub(super) fn unreachable(error: &dyn std::error::Error) -> SendError {
-        let causes = std::iter::successors(Some(error), |error| error.source());
-        let causes: Vec<_> = causes.map(ToString::to_string).collect();
-        SendError::Unreachable(for_people(&causes.join(": ")))
+        SendError::Unreachable(causes(error))
     }
 
     /// What an answer of OTLP/HTTP other than success means: 429, 502, 503 and 504 are worth another try.
@@ -88,24 +87,10 @@ impl SendError {
     }
 }
 
-/// The Retry-After of an answer: seconds or a date (RFC 9110, 10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
-}
-
-/// A text from outside, short enough for a log line and unable to forge one.
-pub(super) fn for_people(text: &str) -> String {
-    const LONGEST: usize = 300;
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).take(LONGEST).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use hyper::header::RETRY_AFTER;
+
     use super::*;
 
     #[test]
@@ -125,8 +110,6 @@ mod tests {
         }
         assert!(matches!(of(413, None), SendError::TooLarge(_)));
         assert_eq!(of(429, Some("17")).retry_after(), Some(Duration::from_secs(17)));
-        assert_eq!(of(503, Some("Thu, 01 Jan 1970 00:00:00 GMT")).retry_after(), Some(Duration::ZERO));
-        assert_eq!(of(503, Some("soon")).retry_after(), None);
         assert!(!of(400, None).to_string().contains('\n'));
     }
 

@@ -1,4 +1,4 @@
-//! Refused requests: the raw query of what could not be a call, with the reason. A bounded ring in memory and, with a state
+//! Refused requests: the raw query of what could not be a call, or was refused by the service behind, with the reason. A bounded ring in memory and, with a state
 //! directory, a bounded file of JSON lines that people can read and that can be sent again.
 
 use std::collections::VecDeque;
@@ -12,13 +12,11 @@ use std::time::SystemTime;
 use serde::Serialize;
 use tracing::warn;
 
-use crate::call::NotACall;
-
 /// A refused request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Refused {
     received_at: SystemTime,
-    reason: NotACall,
+    reason: String,
     query: String,
 }
 
@@ -28,11 +26,11 @@ impl Refused {
         #[derive(Serialize)]
         struct Line<'a> {
             time: String,
-            reason: String,
+            reason: &'a str,
             query: &'a str,
         }
         let time = humantime::format_rfc3339_millis(self.received_at).to_string();
-        let line = Line { time, reason: self.reason.to_string(), query: &self.query };
+        let line = Line { time, reason: &self.reason, query: &self.query };
         // Texts have no value that JSON cannot write.
         serde_json::to_string(&line).unwrap_or_default() + "\n"
     }
@@ -54,7 +52,7 @@ impl RefusedRequests {
     }
 
     /// Keeps a refused request; the oldest goes if there are too many.
-    pub fn keep(&self, received_at: SystemTime, reason: NotACall, query: &str) {
+    pub fn keep(&self, received_at: SystemTime, reason: String, query: &str) {
         let refused = Refused { received_at, reason, query: query.to_owned() };
         if let Some(file) = &self.file {
             file.lock().unwrap_or_else(PoisonError::into_inner).append(&refused.to_json_line());
@@ -146,7 +144,7 @@ mod tests {
     fn the_latest_are_kept_as_lines_that_cannot_be_forged() {
         let refused = RefusedRequests::new(2, None);
         for query in ["a=1", "b=2", "c=\"\n{}"] {
-            refused.keep(SystemTime::UNIX_EPOCH, NotACall::NoSid, query);
+            refused.keep(SystemTime::UNIX_EPOCH, "no sid".to_owned(), query);
         }
         let lines = refused.to_json_lines();
         let lines: Vec<serde_json::Value> =
@@ -155,6 +153,6 @@ mod tests {
         assert_eq!(lines[0]["query"], "b=2");
         assert_eq!(lines[1]["query"], "c=\"\n{}");
         assert_eq!(lines[1]["time"], "1970-01-01T00:00:00.000Z");
-        assert_eq!(lines[1]["reason"], NotACall::NoSid.to_string());
+        assert_eq!(lines[1]["reason"], "no sid");
     }
 }
