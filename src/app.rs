@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use crate::admin::AdminHandler;
 use crate::call::Record;
-use crate::config::{CallLog, Config, IdentityMode};
+use crate::config::{CallLog, Config, ForwardMode, IdentityMode};
 use crate::export::catalog::Family;
 use crate::export::delivery::{self, SpanDelivery};
 use crate::export::identity::Identity;
@@ -24,6 +24,9 @@ use crate::export::otlp_client::OtlpClient;
 use crate::export::otlp_settings::{Destination, OtlpSettings};
 use crate::export::own_metrics::{self, InstallError, OwnMetrics};
 use crate::export::{call_log, catalog, otlp_metrics, prometheus};
+use crate::forward::delivery::{self as forward_delivery, ServiceDelivery};
+use crate::forward::proxy::Proxy;
+use crate::forward::service::{Service, ServiceUrl};
 use crate::intake::acceptance::Acceptance;
 use crate::intake::handler::CallEventHandler;
 use crate::journal::Journal;
@@ -56,7 +59,10 @@ pub enum StartError {
     /// The position of a reader cannot be read or kept.
     #[error("cannot use the position of a reader in the state directory: {0}")]
     Reader(io::Error),
-    /// TLS towards a collector cannot be set up.
+    /// Every request would come back.
+    #[error("--forward-to {0} is where call events come in; expected the URL of the service behind")]
+    ForwardToSelf(ServiceUrl),
+    /// TLS towards a collector or the service cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The exporter of spans cannot be built.
@@ -91,6 +97,17 @@ pub async fn run(
     let stop_readers = CancellationToken::new();
     let mut readers = JoinSet::new();
     start_readers(&mut readers, &config, &otlp, &view, &stop_readers)?;
+    let service = service(&config, &call_events)?;
+    if let Some(service) = service.as_ref().filter(|_| config.forward_mode == ForwardMode::Stored) {
+        let reader = view.journal.reader(forward_delivery::READER).map_err(StartError::Reader)?;
+        let settings = forward_delivery::Settings {
+            call_event_path: config.call_event_path.clone(),
+            concurrency: config.forward_concurrency.get(),
+            max_age: config.forward_max_age,
+        };
+        let delivery = ServiceDelivery::new(reader, Arc::clone(service), Arc::clone(&refused), settings);
+        readers.spawn(delivery.run(stop_readers.clone()));
+    }
     log_start(&config, &otlp, &call_events, &admin);
 
     let call_event_handler = Arc::new(CallEventHandler::new(
@@ -98,6 +115,7 @@ pub async fn run(
         config.max_uri_bytes,
         Arc::clone(&acceptance),
         Arc::clone(&refused),
+        service.map(|service| (Proxy::new(service), config.forward_mode)),
     ));
     let admin_handler = Arc::new(AdminHandler {
         page: move || view.page(),
@@ -169,6 +187,15 @@ fn start_readers(
     Ok(())
 }
 
+/// The service behind, if there is one.
+fn service(config: &Config, call_events: &Server) -> Result<Option<Arc<Service>>, StartError> {
+    let Some(url) = &config.forward_to else { return Ok(None) };
+    if call_events.local_address().is_ok_and(|address| url.is_local_port(address.port())) {
+        return Err(StartError::ForwardToSelf(url.clone()));
+    }
+    Ok(Some(Arc::new(Service::new(url.clone(), config.forward_timeout)?)))
+}
+
 /// What leaves of users, with the key read from its file.
 fn identity(config: &Config) -> Result<Identity, StartError> {
     let path = match (config.identity, &config.identity_key_file) {
@@ -219,6 +246,7 @@ fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &Server, admin: 
         otlp_traces = endpoint(&otlp.traces),
         call_log = if config.call_log == CallLog::Stdout { "stdout" } else { "off" },
         identity = ?config.identity,
+        forward_to = config.forward_to.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string),
         "what leaves beside /metrics"
     );
     for warning in &otlp.warnings {

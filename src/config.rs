@@ -4,6 +4,7 @@
 //! the OpenTelemetry specification instead (`export::otlp_settings`).
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use bytesize::ByteSize;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::call::event::is_usual_idc;
+use crate::forward::service::ServiceUrl;
 use crate::ledger::Buckets;
 
 /// Telemetry sidecar for LINE Planet: turns call events into Prometheus metrics, OTLP metrics and spans.
@@ -120,9 +122,30 @@ pub struct Config {
     #[arg(long, env = "PLANET_REFUSED_MAX", value_name = "NUMBER", default_value_t = 200)]
     pub refused_max: usize,
 
-    /// Without a state directory: what may wait in memory for spans and the call log; beyond it the oldest is given up.
+    /// Without a state directory: what may wait in memory for spans, the call log and the service behind; beyond it the oldest is given up.
     #[arg(long, env = "PLANET_BACKLOG_MAX_BYTES", value_name = "BYTES", default_value = "64MiB")]
     pub backlog_max_bytes: ByteSize,
+
+    /// Base URL of the service behind, such as http://127.0.0.1:8080: it gets its call events and everything else that
+    /// arrives [default: none, the exporter answers everything itself].
+    #[arg(long, env = "PLANET_FORWARD_TO", value_name = "URL")]
+    pub forward_to: Option<ServiceUrl>,
+
+    /// How the service behind gets call events.
+    #[arg(long, env = "PLANET_FORWARD_MODE", value_enum, default_value_t = ForwardMode::Stored)]
+    pub forward_mode: ForwardMode,
+
+    /// Time that the service behind has for a connection, for its answer, and for every further part of it.
+    #[arg(long, env = "PLANET_FORWARD_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub forward_timeout: Duration,
+
+    /// Call events that are on their way to the service behind at once, at most.
+    #[arg(long, env = "PLANET_FORWARD_CONCURRENCY", value_name = "NUMBER", default_value = "16")]
+    pub forward_concurrency: NonZeroUsize,
+
+    /// Age past which a call event that the service behind did not take is not tried again.
+    #[arg(long, env = "PLANET_FORWARD_MAX_AGE", value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    pub forward_max_age: Duration,
 
     /// Open connections of each listener; further ones are answered 503.
     #[arg(long, env = "PLANET_MAX_CONNECTIONS", value_name = "NUMBER", default_value_t = 1024)]
@@ -174,6 +197,15 @@ pub enum IdentityMode {
     Hash,
     /// What was sent.
     Keep,
+}
+
+/// How the service behind gets call events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ForwardMode {
+    /// From the journal, again and again until it takes them; the exporter answers as soon as an event is stored.
+    Stored,
+    /// At once, and its own answer goes back.
+    Inline,
 }
 
 /// Where each call is logged.
@@ -265,6 +297,9 @@ mod tests {
             ("--duration-buckets", "5,1", "ascending"),
             ("--seen-age", "0s", "above zero"),
             ("--max-uri-bytes", "1MiB", "up to 65534"),
+            ("--forward-to", "127.0.0.1:8080", "such as http://127.0.0.1:8080"),
+            ("--forward-mode", "later", "stored, inline"),
+            ("--forward-concurrency", "0", "non-zero"),
             ("--log-level", "a=b=c", "filter directives"),
         ] {
             let error =

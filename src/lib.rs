@@ -38,6 +38,7 @@ pub mod call;
 pub mod commands;
 pub mod config;
 pub mod export;
+pub mod forward;
 pub mod intake;
 pub mod journal;
 pub mod ledger;

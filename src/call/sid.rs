@@ -40,6 +40,17 @@ impl Sid {
     }
 }
 
+impl std::fmt::Display for Sid {
+    /// In the form of a UUID: 36 lower-case characters.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (at, byte) in self.0.iter().enumerate() {
+            let dash = if matches!(at, 4 | 6 | 8 | 10) { "-" } else { "" };
+            write!(formatter, "{dash}{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
 /// The bytes of a UUID in its usual form, or without dashes.
 fn uuid_bytes(text: &[u8]) -> Option<[u8; 16]> {
     let dashed = match text.len() {
@@ -81,6 +92,7 @@ mod tests {
         for odd in ["6364e8b3bdac436e96310bce2498ce0c", "6364E8B3-BDAC-436E-9631-0BCE2498CE0C"] {
             let (sid, anomalies) = read(odd);
             assert_eq!(sid.bytes(), usual.bytes());
+            assert_eq!(sid.to_string(), "6364e8b3-bdac-436e-9631-0bce2498ce0c");
             assert_eq!(anomalies, [Anomaly::SidFormat]);
         }
     }

@@ -93,7 +93,7 @@ mod tests {
     fn a_line_cannot_be_forged_and_carries_identity_as_configured() {
         let query = b"sid=6364e8b3-bdac-436e-9631-0bce2498ce0c&type=A&from_user_id=9286&duration=5&rel_code_str=a%0A%22b";
         let event = CallEvent::read(query, SystemTime::UNIX_EPOCH).expect("a call");
-        let record = record::encode(&event, query);
+        let record = record::encode(&event, b"", query);
         let dropped = line(&record, &Identity::Drop).expect("a line");
         assert_eq!(dropped.matches('\n').count(), 1);
         assert!(!dropped.contains("9286"));

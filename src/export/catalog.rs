@@ -125,7 +125,8 @@ pub static EXPORTER_REQUESTS: Metric =
 pub static EXPORTER_REQUEST_DURATION: Metric = histogram(
     "planet.exporter.request.duration",
     "s",
-    "Time from a request's head having been read to its answer, on the call event listener.",
+    "Time from a request's head having been read to its answer, on the call event listener; without requests that are \
+     passed on.",
 );
 /// Open connections.
 pub static EXPORTER_CONNECTIONS: Metric =
@@ -190,18 +191,32 @@ pub static EXPORTER_GIVEN_UP_EVENTS: Metric = sum(
     "planet.exporter.given_up_events",
     "{event}",
     "Call events that a reader of the journal did not deliver and will not, by cause: backlog (it passed its limit), \
-     refused (the receiver refused them for good), shutdown (they waited when the exporter ended).",
+     refused (the receiver refused them for good), age (they failed for too long), shutdown (they waited in memory when the \
+     exporter ended).",
 );
 /// Attempts to push.
 pub static EXPORTER_DELIVERIES: Metric = sum(
     "planet.exporter.deliveries",
     "{delivery}",
-    "Attempts to push to a receiver, by signal and result: success, partial (some of it was refused), retry (to be \
+    "Attempts to deliver, by signal (metrics, traces, or call_events for the service behind) and result: success, partial (some of it was refused), retry (to be \
      tried again), refused (never to be tried again).",
 );
 /// Time of an attempt to push.
 pub static EXPORTER_DELIVERY_DURATION: Metric =
-    histogram("planet.exporter.delivery.duration", "s", "Time that an attempt to push took, by signal.");
+    histogram("planet.exporter.delivery.duration", "s", "Time that an attempt to deliver took, by signal.");
+/// Failures of the proxy.
+pub static EXPORTER_PROXY_FAILURES: Metric = sum(
+    "planet.exporter.proxy.failures",
+    "{failure}",
+    "Requests that were not passed on to the service behind, or not to their end, by error: unreachable (502), timeout \
+     (504), request_timeout (408, the client was too slow), no_path (501), aborted (the service broke off its answer).",
+);
+/// Time of the service behind.
+pub static EXPORTER_PROXY_DURATION: Metric = histogram(
+    "planet.exporter.proxy.duration",
+    "s",
+    "Time from passing a request on to the head of the answer of the service behind, or to the failure.",
+);
 /// Version.
 pub static EXPORTER_BUILD_INFO: Metric =
     gauge("planet.exporter.build_info", "{info}", "Always 1; the labels say which version runs.");
@@ -219,7 +234,7 @@ pub static CALL_METRICS: [&Metric; 8] = [
 ];
 
 /// The metrics of the exporter itself, which are recorded through the `metrics` facade under their OpenTelemetry names.
-pub static EXPORTER_METRICS: [&Metric; 20] = [
+pub static EXPORTER_METRICS: [&Metric; 22] = [
     &EXPORTER_EVENTS,
     &EXPORTER_ANOMALIES,
     &EXPORTER_REQUESTS,
@@ -239,6 +254,8 @@ pub static EXPORTER_METRICS: [&Metric; 20] = [
     &EXPORTER_GIVEN_UP_EVENTS,
     &EXPORTER_DELIVERIES,
     &EXPORTER_DELIVERY_DURATION,
+    &EXPORTER_PROXY_FAILURES,
+    &EXPORTER_PROXY_DURATION,
     &EXPORTER_BUILD_INFO,
 ];
 

@@ -52,10 +52,16 @@ impl Acceptance {
     }
 
     /// Stores and counts an event, unless its sid was seen before. A repeat of an event that is on its way waits for it.
+    /// `envelope` is stored along for whoever passes the event on.
     ///
     /// # Errors
     /// The event is not stored, and the request must not be acknowledged.
-    pub async fn accept(&self, event: &CallEvent<'_>, query: &[u8]) -> Result<Outcome, NotStored> {
+    pub async fn accept(
+        &self,
+        event: &CallEvent<'_>,
+        envelope: &[u8],
+        query: &[u8],
+    ) -> Result<Outcome, NotStored> {
         let (outcome, stored) = {
             let mut totals = self.totals.lock();
             if totals.seen.contains(event.sid, event.received_at) {
@@ -64,7 +70,7 @@ impl Acceptance {
             let committer = match &self.store {
                 Store::Committer(committer) => committer,
                 Store::Memory(journal) => {
-                    journal.append(record::encode(event, query));
+                    journal.append(record::encode(event, envelope, query));
                     totals.seen.insert(event.sid, event.received_at);
                     totals.ledger.apply(event);
                     return Ok(Outcome::Accepted);
@@ -77,7 +83,7 @@ impl Acceptance {
                     (Outcome::Duplicate, stored)
                 }
                 None => {
-                    committer.submit(event.sid, record::encode(event, query), answer)?;
+                    committer.submit(event.sid, record::encode(event, envelope, query), answer)?;
                     totals.pending.insert(event.sid, Vec::new());
                     (Outcome::Accepted, stored)
                 }

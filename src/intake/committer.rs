@@ -169,7 +169,7 @@ mod tests {
     async fn accept(acceptance: &Acceptance, sid: u32) -> Result<Outcome, NotStored> {
         let query = format!("sid={sid}&duration=5&terminate=16&disconnect_reason=1001");
         let event = CallEvent::read(query.as_bytes(), SystemTime::UNIX_EPOCH).expect("a call");
-        acceptance.accept(&event, query.as_bytes()).await
+        acceptance.accept(&event, b"", query.as_bytes()).await
     }
 
     /// What comes of two requests with the same sid, the second of which arrives before the first is stored.

@@ -1,13 +1,16 @@
 //! The call event handler: one GET in, one answer out.
 //!
-//! | request | answer |
-//! |---|---|
-//! | GET call event, good, or a repeat | 200, empty |
-//! | GET call event that cannot be a call | 400, a problem document naming the parameter |
-//! | another method | 405 with Allow |
-//! | another path | 404 |
-//! | a URI that is too long | 414 |
-//! | the event cannot be stored | 503 with Retry-After |
+//! | request | answer | with a service behind |
+//! |---|---|---|
+//! | GET call event, good, or a repeat | 200, empty | the same; inline: the service's |
+//! | GET call event that cannot be a call | 400, a problem document naming the parameter | the service's |
+//! | another method | 405 with Allow | the service's |
+//! | another path | 404 | the service's |
+//! | a URI that is too long, or headers that are | 414, 431 | the same |
+//! | the event cannot be stored | 503 with Retry-After | the same |
+//!
+//! What cannot be a call is passed on as well, since the service may know better than this program; it is counted and kept
+//! as refused all the same.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,7 +23,10 @@ use metrics::{Counter, Histogram, counter, histogram};
 use tracing::{debug, warn};
 
 use crate::call::{Anomaly, CallEvent, NotACall};
+use crate::config::ForwardMode;
 use crate::export::catalog;
+use crate::forward::proxy::Proxy;
+use crate::forward::{envelope, headers};
 use crate::server::Handler;
 use crate::server::response::{self, Body};
 
@@ -34,65 +40,92 @@ pub struct CallEventHandler {
     longest_uri: usize,
     acceptance: Arc<Acceptance>,
     refused: Arc<RefusedRequests>,
+    service: Option<(Proxy, ForwardMode)>,
     meters: Meters,
     refusals_logged: LogPace,
 }
 
 impl CallEventHandler {
-    /// Answers call events on `path`, whose URI may have up to `longest_uri` bytes.
+    /// Answers call events on `path`, whose URI may have up to `longest_uri` bytes. With a service behind, everything else
+    /// is passed on to it, and call events are as the mode says.
     pub fn new(
         path: String,
         longest_uri: usize,
         acceptance: Arc<Acceptance>,
         refused: Arc<RefusedRequests>,
+        service: Option<(Proxy, ForwardMode)>,
     ) -> CallEventHandler {
         let (meters, refusals_logged) = (Meters::new(), LogPace::default());
-        CallEventHandler { path, longest_uri, acceptance, refused, meters, refusals_logged }
+        CallEventHandler { path, longest_uri, acceptance, refused, service, meters, refusals_logged }
     }
 
-    async fn answer(&self, request: &Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let started = Instant::now();
+        let response = match self.call_event(&request, peer).await {
+            CallEventAnswer::Own(response) => response,
+            CallEventAnswer::OfService(proxy) => return proxy.pass_on(request, peer).await,
+        };
+        self.meters.request_duration.record(started.elapsed());
+        response
+    }
+
+    /// What a request is answered, as far as it is a call event; everything else is for the service, if there is one.
+    async fn call_event(&self, request: &Request<Incoming>, peer: SocketAddr) -> CallEventAnswer<'_> {
+        let of_service = |or_else: fn() -> Response<Body>| match &self.service {
+            Some((proxy, _)) => CallEventAnswer::OfService(proxy),
+            None => CallEventAnswer::Own(or_else()),
+        };
         let uri = request.uri();
-        let query = uri.query().unwrap_or_default();
-        if uri.path().len() + 1 + query.len() > self.longest_uri {
-            return response::empty(StatusCode::URI_TOO_LONG);
-        }
         if uri.path() != self.path {
-            return response::empty(StatusCode::NOT_FOUND);
+            return of_service(|| response::empty(StatusCode::NOT_FOUND));
         }
         if request.method() != Method::GET {
-            return response::method_not_allowed("GET");
+            return of_service(|| response::method_not_allowed("GET"));
+        }
+        let query = uri.query().unwrap_or_default();
+        if uri.path().len() + 1 + query.len() > self.longest_uri {
+            return CallEventAnswer::Own(response::empty(StatusCode::URI_TOO_LONG));
         }
         let received_at = now_in_milliseconds();
-        match CallEvent::read(query.as_bytes(), received_at) {
-            Ok(event) => self.accept(&event, query).await,
-            Err(reason) => self.refuse(reason, query, received_at, peer),
-        }
-    }
-
-    async fn accept(&self, event: &CallEvent<'_>, query: &str) -> Response<Body> {
-        match self.acceptance.accept(event, query.as_bytes()).await {
+        let event = match CallEvent::read(query.as_bytes(), received_at) {
+            Ok(event) => event,
+            Err(reason) => {
+                self.note_refused(reason, query, received_at, peer);
+                return match &self.service {
+                    Some((proxy, _)) => CallEventAnswer::OfService(proxy),
+                    None => CallEventAnswer::Own(not_a_call(reason)),
+                };
+            }
+        };
+        let envelope = match &self.service {
+            Some((_, ForwardMode::Stored)) => self.envelope(request, peer),
+            Some((_, ForwardMode::Inline)) | None => Some(Vec::new()),
+        };
+        let Some(envelope) = envelope else {
+            return CallEventAnswer::Own(response::empty(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+        };
+        match self.acceptance.accept(&event, &envelope, query.as_bytes()).await {
+            Ok(outcome) => self.meters.count_event(&event, outcome),
             Err(reason) => {
                 self.meters.unavailable.increment(1);
-                return response::unavailable(&reason.to_string(), "1");
-            }
-            Ok(Outcome::Duplicate) => self.meters.duplicate.increment(1),
-            Ok(Outcome::Accepted) => {
-                self.meters.accepted.increment(1);
-                for anomaly in event.anomalies.iter() {
-                    self.meters.anomalies[anomaly as usize].increment(1);
-                }
+                return CallEventAnswer::Own(response::unavailable(&reason.to_string(), "1"));
             }
         }
-        response::empty(StatusCode::OK)
+        match &self.service {
+            Some((proxy, ForwardMode::Inline)) => CallEventAnswer::OfService(proxy),
+            Some((_, ForwardMode::Stored)) | None => CallEventAnswer::Own(response::empty(StatusCode::OK)),
+        }
     }
 
-    fn refuse(
-        &self,
-        reason: NotACall,
-        query: &str,
-        received_at: SystemTime,
-        peer: SocketAddr,
-    ) -> Response<Body> {
+    /// What the journal keeps of a call event to pass it on, unless that is too much.
+    fn envelope(&self, request: &Request<Incoming>, peer: SocketAddr) -> Option<Vec<u8>> {
+        let mut fields = request.headers().clone();
+        headers::pass_on(&mut fields, peer.ip(), request.version());
+        envelope::encode(request.uri().path(), &fields)
+    }
+
+    /// Counts and keeps what cannot be a call.
+    fn note_refused(&self, reason: NotACall, query: &str, received_at: SystemTime, peer: SocketAddr) {
         self.meters.refused.increment(1);
         self.refused.keep(received_at, reason.to_string(), query);
         match self.refusals_logged.is_due() {
@@ -101,21 +134,25 @@ impl CallEventHandler {
             }
             false => debug!(%reason, %peer, "refused a call event"),
         }
-        response::problem(
-            StatusCode::BAD_REQUEST,
-            "Not a call event",
-            &reason.to_string(),
-            reason.parameter(),
-        )
     }
+}
+
+/// Who answers a request.
+enum CallEventAnswer<'a> {
+    /// This program.
+    Own(Response<Body>),
+    /// The service behind.
+    OfService(&'a Proxy),
+}
+
+fn not_a_call(reason: NotACall) -> Response<Body> {
+    response::problem(StatusCode::BAD_REQUEST, "Not a call event", &reason.to_string(), reason.parameter())
 }
 
 impl Handler for CallEventHandler {
     async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-        let started = Instant::now();
-        let response = self.answer(&request, peer).await;
+        let response = self.answer(request, peer).await;
         self.meters.count_request(response.status());
-        self.meters.request_duration.record(started.elapsed());
         response
     }
 }
@@ -157,6 +194,18 @@ impl Meters {
                 .map(|anomaly| counter!(catalog::EXPORTER_ANOMALIES.name, "kind" => anomaly.as_str())),
             requests: answers.map(|status| (status, request_counter(status))),
             request_duration: histogram!(catalog::EXPORTER_REQUEST_DURATION.name),
+        }
+    }
+
+    fn count_event(&self, event: &CallEvent<'_>, outcome: Outcome) {
+        match outcome {
+            Outcome::Duplicate => self.duplicate.increment(1),
+            Outcome::Accepted => {
+                self.accepted.increment(1);
+                for anomaly in event.anomalies.iter() {
+                    self.anomalies[anomaly as usize].increment(1);
+                }
+            }
         }
     }
 

@@ -25,9 +25,9 @@ const SERVING: u8 = 2;
 
 impl Phase {
     /// Marks that a request is being served until the guard is dropped; meanwhile the peer keeps nobody waiting.
-    pub(super) fn serving(&self) -> Serving<'_> {
+    pub(super) fn serving(self: &Arc<Phase>) -> Serving {
         self.0.store(SERVING, Ordering::Relaxed);
-        Serving(self)
+        Serving(Arc::clone(self))
     }
 
     fn get(&self) -> u8 {
@@ -36,9 +36,10 @@ impl Phase {
 }
 
 /// A request is being served.
-pub(super) struct Serving<'a>(&'a Phase);
+#[derive(Debug)]
+pub(super) struct Serving(Arc<Phase>);
 
-impl Drop for Serving<'_> {
+impl Drop for Serving {
     fn drop(&mut self) {
         self.0.0.store(WAITING, Ordering::Relaxed);
     }

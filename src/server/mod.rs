@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -134,8 +135,10 @@ impl Server {
                     let (handler, phase) = (Arc::clone(&handler), Arc::clone(&phase));
                     async move {
                         let serving = phase.serving();
-                        let response = handler.handle(request, peer).await;
-                        drop(serving);
+                        let mut response = handler.handle(request, peer).await;
+                        if let Either::Right(streamed) = response.body_mut() {
+                            streamed.keep(serving);
+                        }
                         Ok::<_, std::convert::Infallible>(response)
                     }
                 }

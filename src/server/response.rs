@@ -1,13 +1,65 @@
 //! The few kinds of answer that the listeners give.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::{Frame, SizeHint};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde_json::json;
 
-/// The body of an answer.
-pub type Body = Full<Bytes>;
+use super::deadlines::Serving;
+
+/// The body of an answer: at hand, or coming from elsewhere.
+pub type Body = Either<Full<Bytes>, Streamed>;
+
+/// What goes wrong with a body that comes from elsewhere.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A body that comes from elsewhere. As long as it does, its request is being served.
+pub struct Streamed {
+    body: UnsyncBoxBody<Bytes, Failure>,
+    serving: Option<Serving>,
+}
+
+impl Streamed {
+    /// Keeps this until the body has come to its end.
+    pub(super) fn keep(&mut self, serving: Serving) {
+        self.serving = Some(serving);
+    }
+}
+
+impl hyper::body::Body for Streamed {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A body that comes from elsewhere.
+pub fn streamed(body: impl hyper::body::Body<Data = Bytes, Error = Failure> + Send + 'static) -> Body {
+    Either::Right(Streamed { body: body.boxed_unsync(), serving: None })
+}
+
+fn at_hand(body: impl Into<Bytes>) -> Body {
+    Either::Left(Full::new(body.into()))
+}
 
 /// What a connection past the limit of connections is told.
 pub(super) const TOO_MANY_CONNECTIONS: &str = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
@@ -15,14 +67,14 @@ pub(super) const TOO_MANY_CONNECTIONS: &str = "HTTP/1.1 503 Service Unavailable\
 
 /// An answer without a body.
 pub fn empty(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Body::default());
+    let mut response = Response::new(at_hand(Bytes::new()));
     *response.status_mut() = status;
     response
 }
 
 /// An answer with a body of this content type.
 pub fn content(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(Body::new(body.into()));
+    let mut response = Response::new(at_hand(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

@@ -97,6 +97,11 @@ impl Connection {
         self.try_receive_head().expect("an answer")
     }
 
+    /// Fills `bytes` with what comes next, whatever it is.
+    pub fn receive_exactly(&mut self, bytes: &mut [u8]) {
+        self.stream.read_exact(bytes).expect("as many bytes");
+    }
+
     fn try_receive_head(&mut self) -> io::Result<Response> {
         let status_line = self.receive_line()?;
         let status = status_line.split(' ').nth(1).and_then(|status| status.parse().ok());

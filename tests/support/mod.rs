@@ -14,6 +14,7 @@ pub mod process;
 pub mod prometheus;
 pub mod rotel;
 pub mod scrape;
+pub mod service;
 #[cfg(feature = "simulator")]
 pub mod simulator;
 

@@ -1,0 +1,196 @@
+//! A service behind the exporter: answers as a test says, and keeps what came.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// A request as it arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    pub method: String,
+    /// The request target, byte for byte.
+    pub target: String,
+    /// Names in lower case, in the order of the request.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    /// The number of the connection that it came on.
+    pub connection: usize,
+}
+
+impl Request {
+    /// The value of a header, which is named in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The sid in the query, with its dashes whether or not they came percent-encoded.
+    pub fn sid(&self) -> String {
+        let sid = self.target.split(['?', '&']).find_map(|pair| pair.strip_prefix("sid="));
+        sid.unwrap_or_else(|| panic!("no sid in {}", self.target)).replace("%2D", "-")
+    }
+}
+
+/// What a request gets.
+pub enum Answer {
+    /// This status, these header lines, this body.
+    Send(u16, &'static str, Vec<u8>),
+    /// The same as `Send`, after a while.
+    SendAfter(Duration, u16),
+    /// These bytes, and the next ones when the test says so; then the connection is closed.
+    Pieces(&'static [&'static str], Arc<AtomicBool>),
+    /// No answer; the connection is closed.
+    HangUp,
+}
+
+impl Answer {
+    pub fn status(status: u16) -> Answer {
+        Answer::Send(status, "", Vec::new())
+    }
+}
+
+type Behaviour = Box<dyn Fn(&Request) -> Answer + Send + Sync>;
+
+/// A running service.
+pub struct Service {
+    pub address: SocketAddr,
+    state: Arc<State>,
+}
+
+struct State {
+    behaviour: Mutex<Arc<Behaviour>>,
+    requests: Mutex<Vec<Request>>,
+    connections: Mutex<Vec<TcpStream>>,
+    is_stopped: AtomicBool,
+}
+
+impl Service {
+    /// A service that answers 200.
+    pub fn start() -> Service {
+        Service::start_at("127.0.0.1:0".parse().expect("an address"))
+    }
+
+    /// A service at this address, where another one may have been until now.
+    pub fn start_at(address: SocketAddr) -> Service {
+        let listener = TcpListener::bind(address).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let behaviour: Behaviour = Box::new(|_| Answer::status(200));
+        let state = Arc::new(State {
+            behaviour: Mutex::new(Arc::new(behaviour)),
+            requests: Mutex::default(),
+            connections: Mutex::default(),
+            is_stopped: AtomicBool::new(false),
+        });
+        let service = Service { address, state: Arc::clone(&state) };
+        thread::spawn(move || {
+            for (number, stream) in listener.incoming().flatten().enumerate() {
+                if state.is_stopped.load(Ordering::SeqCst) {
+                    break;
+                }
+                let state = Arc::clone(&state);
+                state.connections.lock().expect("no panic").push(stream.try_clone().expect("a handle"));
+                thread::spawn(move || serve(stream, number, &state));
+            }
+        });
+        service
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Changes how the service answers.
+    pub fn answer(&self, behaviour: impl Fn(&Request) -> Answer + Send + Sync + 'static) {
+        *self.state.behaviour.lock().expect("no panic") = Arc::new(Box::new(behaviour));
+    }
+
+    /// What came until now.
+    pub fn requests(&self) -> Vec<Request> {
+        self.state.requests.lock().expect("no panic").clone()
+    }
+}
+
+impl Drop for Service {
+    /// Stops listening and cuts every connection.
+    fn drop(&mut self) {
+        self.state.is_stopped.store(true, Ordering::SeqCst);
+        // Wakes up who waits for the next connection. If that fails, nobody listens any more.
+        let _ = TcpStream::connect(self.address);
+        for connection in self.state.connections.lock().expect("no panic").drain(..) {
+            // It may be gone already.
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// Serves a connection until the other end closes it.
+fn serve(stream: TcpStream, number: usize, state: &State) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut stream = BufReader::new(stream);
+    loop {
+        let request = read_request(&mut stream, number)?;
+        let behaviour = Arc::clone(&state.behaviour.lock().expect("no panic"));
+        let is_head = request.method == "HEAD";
+        let answer = behaviour(&request);
+        state.requests.lock().expect("no panic").push(request);
+        let (status, headers, body) = match answer {
+            Answer::Send(status, headers, body) => (status, headers, body),
+            Answer::SendAfter(pause, status) => {
+                thread::sleep(pause);
+                (status, "", Vec::new())
+            }
+            Answer::Pieces(pieces, go_on) => {
+                for piece in pieces {
+                    stream.get_mut().write_all(piece.as_bytes())?;
+                    while !go_on.load(Ordering::SeqCst) {
+                        thread::sleep(Duration::from_millis(5));
+                    }
+                }
+                return stream.get_mut().shutdown(Shutdown::Both);
+            }
+            Answer::HangUp => return stream.get_mut().shutdown(Shutdown::Both),
+        };
+        let head = format!("HTTP/1.1 {status} Said\r\ncontent-length: {}\r\n{headers}\r\n", body.len());
+        stream.get_mut().write_all(head.as_bytes())?;
+        if !is_head {
+            stream.get_mut().write_all(&body)?;
+        }
+    }
+}
+
+fn read_request(stream: &mut impl BufRead, connection: usize) -> io::Result<Request> {
+    let mut line = || {
+        let mut line = String::new();
+        match stream.read_line(&mut line)? {
+            0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+            _ => Ok(line.trim_end().to_owned()),
+        }
+    };
+    let request_line = line()?;
+    let mut parts = request_line.split(' ').map(str::to_owned);
+    let (method, target) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let mut headers = Vec::new();
+    while let Some((name, value)) = line()?.split_once(':') {
+        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+    }
+    let mut request = Request { method, target, headers, body: Vec::new(), connection };
+    if request.header("transfer-encoding") == Some("chunked") {
+        loop {
+            let mut size = String::new();
+            stream.read_line(&mut size)?;
+            let size = usize::from_str_radix(size.trim(), 16).map_err(io::Error::other)?;
+            let mut chunk = vec![0; size + 2];
+            stream.read_exact(&mut chunk)?;
+            request.body.extend_from_slice(&chunk[..size]);
+            if size == 0 {
+                break;
+            }
+        }
+    } else if let Some(length) = request.header("content-length").and_then(|length| length.parse().ok()) {
+        request.body = vec![0; length];
+        stream.read_exact(&mut request.body)?;
+    }
+    Ok(request)
+}
