@@ -7,12 +7,12 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use support::exporter::{Exporter, command};
 use support::otlp_receiver::OtlpReceiver;
-use support::{Scratch, simulator};
+use support::{Scratch, free_address, simulator};
 
 fn start(state: &Path, receiver: SocketAddr, arguments: &[&str]) -> Exporter {
     Exporter::launch(
@@ -23,11 +23,6 @@ fn start(state: &Path, receiver: SocketAddr, arguments: &[&str]) -> Exporter {
             .env("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc")
             .env("OTEL_BSP_SCHEDULE_DELAY", "50"),
     )
-}
-
-/// An address at which nobody listens until later.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
 fn send(exporter: &Exporter, calls: u64, seed: u64) -> u64 {

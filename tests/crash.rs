@@ -1,7 +1,8 @@
-//! The promise: every acknowledged call is counted exactly once and has its span, whatever dies and however often.
+//! The promise: every acknowledged call is counted exactly once, has its span and reaches the service behind, whatever dies
+//! and however often.
 //!
 //! The simulator sends over many connections, and sends again what was not acknowledged, while the exporter is killed at
-//! random moments and started again, the receiver of spans comes and goes, and somebody scrapes. PLANET_TEST_KILLS says
+//! random moments and started again, the receiver of spans and the service come and go, and somebody scrapes. PLANET_TEST_KILLS says
 //! how often, PLANET_TEST_SEED from which seed.
 
 #![cfg(feature = "simulator")]
@@ -11,7 +12,7 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -19,7 +20,8 @@ use rand::{RngExt, SeedableRng};
 use support::backend::{Backend, Mood};
 use support::exporter::{Exporter, command};
 use support::scrape::Series;
-use support::{Scratch, eventually, simulator};
+use support::service::{Answer, Request, Service};
+use support::{Scratch, eventually, free_address, simulator};
 
 /// A state directory, and where its exporter listens each time it is started.
 struct Site {
@@ -27,12 +29,19 @@ struct Site {
     call_events: SocketAddr,
     admin: SocketAddr,
     backend: Backend,
+    service: Service,
 }
 
 impl Site {
     fn new(name: &str) -> Site {
         let (call_events, admin) = (free_address(), free_address());
-        Site { directory: Scratch::new(name), call_events, admin, backend: Backend::start() }
+        Site {
+            directory: Scratch::new(name),
+            call_events,
+            admin,
+            backend: Backend::start(),
+            service: Service::start(),
+        }
     }
 
     fn start(&self) -> Exporter {
@@ -42,15 +51,11 @@ impl Site {
             command()
                 .args(["--listen", &self.call_events.to_string(), "--admin-listen", &self.admin.to_string()])
                 .args(["--idcs", "KR,JP", "--state-dir", &state.to_string_lossy()])
+                .args(["--forward-to", &self.service.url()])
                 .env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint)
                 .env("OTEL_BSP_SCHEDULE_DELAY", "50"),
         )
     }
-}
-
-/// An address that is free now and is asked for by name later, again and again.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
 fn from_environment(name: &str, default: u64) -> u64 {
@@ -67,6 +72,14 @@ fn kill_again_and_again(site: &Site, mut exporter: Exporter, kills: u64, random:
             1 => Mood::Forgetful,
             _ => Mood::Up,
         });
+        match random.random_range(0..6) {
+            0 => site.service.answer(|_| Answer::HangUp),
+            1 => site.service.answer(|_| Answer::status(503)),
+            2 => site
+                .service
+                .answer(|request| Answer::status(if request.sid() < "8".to_owned() { 500 } else { 200 })),
+            _ => site.service.answer(|_| Answer::status(200)),
+        }
         let series = simulator::series_of_calls(&exporter.metrics());
         for (name, value) in &seen {
             assert!(series.get(name) >= Some(value), "{name:?} went down from {value} before kill {kill}");
@@ -99,7 +112,7 @@ const TRAFFIC: [&str; 14] = [
 ];
 
 #[test]
-fn every_acknowledged_call_is_counted_once_and_has_its_span() {
+fn every_acknowledged_call_is_counted_once_and_reaches_everyone() {
     let kills = from_environment("PLANET_TEST_KILLS", 30);
     let seed = from_environment("PLANET_TEST_SEED", u64::from(std::process::id()));
     eprintln!("seed {seed}, {kills} kills");
@@ -113,6 +126,7 @@ fn every_acknowledged_call_is_counted_once_and_has_its_span() {
     eventually("the first call", || (exporter.accepted() > 0.0).then_some(()));
     let exporter = kill_again_and_again(&site, exporter, kills, &mut random);
     site.backend.set_mood(Mood::Up);
+    site.service.answer(|_| Answer::status(200));
     let report = simulator::interrupt(simulator);
 
     let page = exporter.metrics();
@@ -134,9 +148,18 @@ fn every_acknowledged_call_is_counted_once_and_has_its_span() {
     );
     let repeated = spans.values().filter(|ids| ids.len() > 1).count();
     assert!(spans.values().all(|ids| ids.windows(2).all(|pair| pair[0] == pair[1])), "the same span again");
+    eventually("every call at the service", || {
+        let backlog = exporter.metrics().value("planet_exporter_backlog", &[("reader", "service")]);
+        (backlog == 0.0).then_some(())
+    });
+    let requests = site.service.requests();
+    let arrived: BTreeSet<String> = requests.iter().map(Request::trace_id).collect();
+    assert_eq!(arrived, sids, "each call reached the service, and nothing else did");
     eprintln!(
-        "{} calls, {} repeats, {repeated} spans delivered more than once",
-        report.acknowledged, report.duplicates
+        "{} calls, {} repeats, {repeated} spans delivered more than once, {} requests to the service",
+        report.acknowledged,
+        report.duplicates,
+        requests.len()
     );
 }
 

@@ -13,7 +13,7 @@ use support::call::{CallEventQuery, sid};
 use support::exporter::{Exporter, command};
 use support::http::request;
 use support::service::{Answer, Service};
-use support::{Scratch, eventually};
+use support::{Scratch, eventually, free_address};
 
 fn exporter(service: &Service, arguments: &[&str]) -> Exporter {
     let url = service.url();
@@ -252,11 +252,12 @@ fn what_was_not_taken_is_delivered_after_a_restart_and_only_that() {
 
 #[test]
 fn forwarding_to_itself_and_headers_without_end_are_refused() {
-    let itself = "http://127.0.0.1:20299";
-    let listen = ["--listen", "127.0.0.1:20299", "--admin-listen", "127.0.0.1:0", "--forward-to", itself];
+    let address = free_address().to_string();
+    let itself = format!("http://{address}");
+    let listen = ["--listen", &address, "--admin-listen", "127.0.0.1:0", "--forward-to", &itself];
     let output = command().args(listen).output().expect("it runs");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && errors.contains("--forward-to http://127.0.0.1:20299"), "{errors}");
+    assert!(!output.status.success() && errors.contains(&format!("--forward-to {itself}")), "{errors}");
 
     let service = Service::start();
     let exporter = exporter(&service, &[]);

@@ -18,6 +18,7 @@ pub mod service;
 #[cfg(feature = "simulator")]
 pub mod simulator;
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -35,6 +36,11 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for this: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// An address that is free now and is asked for by name later, again and again.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
 /// An empty directory for what a program writes; it goes when it is dropped.

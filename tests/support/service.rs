@@ -31,6 +31,12 @@ impl Request {
         let sid = self.target.split(['?', '&']).find_map(|pair| pair.strip_prefix("sid="));
         sid.unwrap_or_else(|| panic!("no sid in {}", self.target)).replace("%2D", "-")
     }
+
+    /// The 32 hexadecimal digits by which the exporter knows the call, from the key that it sends along.
+    pub fn trace_id(&self) -> String {
+        let key = self.header("idempotency-key").expect("an idempotency key");
+        key.trim_matches('"').replace('-', "")
+    }
 }
 
 /// What a request gets.
