@@ -1,5 +1,6 @@
 //! What intake costs: requests a second and latency of the exporter on one core, without and with a state directory, as a
-//! ratio to a bare hyper server that answers 200 to everything, in the same run; and resident memory before and after.
+//! ratio to a bare hyper server that answers 200 to everything, in the same run; what passing a request on adds to that
+//! server's own answer; and resident memory before and after.
 //!
 //! `cargo bench --bench intake`, with `wrk` and `taskset` installed. The server has the first core, wrk the second.
 //! Calls are like the documented sample, each with a session ID of its own, over keep-alive connections.
@@ -77,6 +78,7 @@ fn compare() -> Result<()> {
             println!("{connections:>5} {name:<9} {requests_a_second:>10.0} {p50:>9} {p99:>9} {ratio:>7.3}");
         }
     }
+    compare_passing_on(&bare, &script)?;
     println!(
         "resident memory, after the run: {} KiB, with a state directory {} KiB",
         exporter.resident_kib()?,
@@ -97,6 +99,40 @@ fn compare() -> Result<()> {
     Ok(())
 }
 
+/// What the proxy adds to the answer of the server behind, which shares its core.
+fn compare_passing_on(bare: &Server, script: &std::path::Path) -> Result<()> {
+    let base = bare.url.trim_end_matches("/call_event");
+    let proxy = Server::start(exporter_command().args(["--forward-to", base]))?;
+    let through = proxy.url.replace("/call_event", "/notify");
+    println!("a request that is passed on; median time directly, through the proxy, and what the proxy adds");
+    for connections in [1, 16] {
+        let mut medians: [Vec<f64>; 2] = Default::default();
+        for round in 1..=ROUNDS {
+            for (url, medians) in [&bare.url, &through].into_iter().zip(&mut medians) {
+                medians.push(microseconds(&load(url, script, connections, round)?.p50)?);
+            }
+        }
+        let [direct, through] = medians.map(|mut medians| {
+            medians.sort_by(f64::total_cmp);
+            medians[medians.len() / 2]
+        });
+        println!("{connections:>5} {direct:>9.0} us {through:>9.0} us {:>9.0} us", through - direct);
+    }
+    Ok(())
+}
+
+/// A time as wrk prints it.
+fn microseconds(text: &str) -> Result<f64> {
+    let digits = text.trim_end_matches(|character: char| character.is_alphabetic());
+    let factor = match &text[digits.len()..] {
+        "us" => 1.0,
+        "ms" => 1_000.0,
+        "s" => 1_000_000.0,
+        unit => return Err(format!("wrk printed the unit {unit}").into()),
+    };
+    Ok(digits.parse::<f64>()? * factor)
+}
+
 /// The exporter on the first core, on free ports.
 fn exporter_command() -> Command {
     let mut command = Command::new("taskset");
@@ -115,7 +151,7 @@ fn median(loads: &mut [Load]) -> &Load {
 const WRK_SCRIPT: &str = r#"
 local round = tonumber(os.getenv("ROUND")) + 16 * tonumber(os.getenv("CONNECTIONS"))
 local count = 0
-local before = "/call_event?sid="
+local before = wrk.path .. "?sid="
 local after = "&type=V&from_user_id=9286&from_service_id=caller-service-id&to_user_id=2809" ..
   "&to_service_id=callee-service-id&setup_time=1582527400&start_time=1582527404&end_time=1582527434&duration=30" ..
   "&terminate=16&srcip=1.2.3.4&dstip=1.2.3.5&stid=voip.next&rel_code=1&rel_code_str=NORMAL&billing_sec=25" ..

@@ -259,6 +259,13 @@ fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &Server, admin: 
              each start"
         ),
     }
+    if config.forward_to.is_some() && config.forward_mode == ForwardMode::Stored && config.state_dir.is_none()
+    {
+        warn!(
+            "call events for the service behind wait in memory: they are answered 200 before it has them, and what it has not \
+             taken is lost if the process dies; --state-dir or --forward-mode inline prevents that"
+        );
+    }
 }
 
 /// Takes in the samples of the exporter's own histograms now and then.

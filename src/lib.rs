@@ -6,6 +6,7 @@
 //! GET ─► intake ─► parse ─► seen before? ─► journal (synced) ─► 200
 //!                                             ├─► ledger ──► /metrics (pull), OTLP metrics (push)
 //!                                             ├─► OTLP spans, at their own position
+//!                                             ├─► the service behind, at its own position
 //!                                             └─► call log, at its own position
 //! ```
 //!
@@ -17,14 +18,15 @@
 //!    make the same totals, from the latest checkpoint on.
 //! 5. [`export`] shows the totals to Prometheus and pushes them over OTLP; readers of the journal deliver spans and
 //!    write the call log.
+//! 6. [`forward`] brings call events from the journal to the service behind, and passes everything else on to it.
 //!
 //! # The parts
 //!
-//! [`call`] ◄ [`ledger`] ◄ [`export`] ◄ [`intake`]: a part knows only those before it; intake knows of export the catalog
-//! of metrics. [`journal`] stands alone and knows bytes, not calls. [`pipeline`] opens journal, ledger and acceptance with
-//! what a [`state`] directory holds, and keeps it in order. [`app`] builds everything, starts it and stops it in order; nobody
-//! knows [`app`]. [`config`] is the command line, [`commands`] what the program can do beside running, [`admin`] the admin port,
-//! [`readiness`] its latches.
+//! [`call`] ◄ [`ledger`] ◄ [`export`] ◄ [`forward`] ◄ [`intake`]: a part knows only those before it; intake knows of export
+//! the catalog of metrics, and of forward the proxy. [`journal`] stands alone and knows bytes, not calls. [`pipeline`] opens
+//! journal, ledger and acceptance with what a [`state`] directory holds, and keeps it in order. [`app`] builds everything,
+//! starts it and stops it in order; nobody knows [`app`]. [`config`] is the command line, [`commands`] what the program can do beside running, [`admin`] the admin port,
+//! [`readiness`] its latches, [`refused`] what was refused; [`retry`] and [`tls`] serve every delivery.
 //!
 //! # What always holds
 //!

@@ -77,7 +77,7 @@ fn kill_again_and_again(site: &Site, mut exporter: Exporter, kills: u64, random:
             1 => site.service.answer(|_| Answer::status(503)),
             2 => site
                 .service
-                .answer(|request| Answer::status(if request.sid() < "8".to_owned() { 500 } else { 200 })),
+                .answer(|request| Answer::status(if request.sid().as_str() < "8" { 500 } else { 200 })),
             _ => site.service.answer(|_| Answer::status(200)),
         }
         let series = simulator::series_of_calls(&exporter.metrics());

@@ -59,7 +59,13 @@ pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
     writeln!(output, "last event: {}", time(events.last))?;
     for name in names.iter().filter(|name| name.ends_with(".position")) {
         let position = fs::read_to_string(path.join(name)).map_err(disk)?;
-        writeln!(output, "reader {}: record {}", name.trim_end_matches(".position"), position.trim())?;
+        let reader = name.trim_end_matches(".position");
+        match position.trim().split_once(' ') {
+            None => writeln!(output, "reader {reader}: record {}", position.trim())?,
+            Some((next, unfinished)) => {
+                writeln!(output, "reader {reader}: record {next}, and before it {unfinished}")?;
+            }
+        }
     }
     let mut is_sound = journal.damaged == 0 && events.unreadable == 0;
     for name in

@@ -291,8 +291,8 @@ impl ServiceDelivery {
         self.presence.note_back();
     }
 
-    fn note_away(&mut self, reason: &String, retry_after: Option<Duration>) {
-        self.presence.note_away(reason);
+    fn note_away(&mut self, reason: &str, retry_after: Option<Duration>) {
+        self.presence.note_away(&reason);
         let now = Instant::now();
         // Of attempts that fail together the first says when the service is asked again.
         if self.away_until.is_none_or(|until| until <= now) {
