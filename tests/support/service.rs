@@ -63,6 +63,7 @@ type Behaviour = Box<dyn Fn(&Request) -> Answer + Send + Sync>;
 pub struct Service {
     pub address: SocketAddr,
     state: Arc<State>,
+    listener: Option<thread::JoinHandle<()>>,
 }
 
 struct State {
@@ -89,8 +90,8 @@ impl Service {
             connections: Mutex::default(),
             is_stopped: AtomicBool::new(false),
         });
-        let service = Service { address, state: Arc::clone(&state) };
-        thread::spawn(move || {
+        let shared = Arc::clone(&state);
+        let accept = thread::spawn(move || {
             for (number, stream) in listener.incoming().flatten().enumerate() {
                 if state.is_stopped.load(Ordering::SeqCst) {
                     break;
@@ -100,7 +101,7 @@ impl Service {
                 thread::spawn(move || serve(stream, number, &state));
             }
         });
-        service
+        Service { address, state: shared, listener: Some(accept) }
     }
 
     pub fn url(&self) -> String {
@@ -124,6 +125,10 @@ impl Drop for Service {
         self.state.is_stopped.store(true, Ordering::SeqCst);
         // Wakes up who waits for the next connection. If that fails, nobody listens any more.
         let _ = TcpStream::connect(self.address);
+        if let Some(listener) = self.listener.take() {
+            // If it panicked, the test has failed by now.
+            let _ = listener.join();
+        }
         for connection in self.state.connections.lock().expect("no panic").drain(..) {
             // It may be gone already.
             let _ = connection.shutdown(Shutdown::Both);
