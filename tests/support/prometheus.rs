@@ -22,12 +22,19 @@ pub struct Prometheus {
 impl Prometheus {
     /// Starts a Prometheus that scrapes the admin port each second, and waits until it is ready.
     pub fn scraping(admin: SocketAddr) -> Prometheus {
+        Prometheus::start(&[("planet", admin)], "")
+    }
+
+    /// Starts a Prometheus that scrapes these jobs each second, with more lines in its configuration, and waits until it
+    /// is ready.
+    pub fn start(jobs: &[(&str, SocketAddr)], more: &str) -> Prometheus {
         let scratch = Scratch::new("prometheus");
         let configuration = scratch.0.join("prometheus.yml");
-        let text = format!(
-            "global:\n  scrape_interval: 1s\nscrape_configs:\n  - job_name: planet\n    static_configs:\n      \
-             - targets: ['{admin}']\n"
-        );
+        let mut text =
+            format!("{more}\nglobal: {{scrape_interval: 1s, evaluation_interval: 1s}}\nscrape_configs:\n");
+        for (job, admin) in jobs {
+            text += &format!("  - {{job_name: {job}, static_configs: [{{targets: ['{admin}']}}]}}\n");
+        }
         std::fs::write(&configuration, text).expect("a configuration");
         let mut process = Process::start(
             "prometheus",
@@ -53,6 +60,16 @@ impl Prometheus {
         assert_eq!(answer["status"], "success", "{query}: {answer}");
         let result = answer["data"]["result"].as_array().expect("a vector").clone();
         result.iter().map(|sample| read_sample(sample).unwrap_or_else(|| panic!("{sample}"))).collect()
+    }
+
+    /// How many samples the query answers, or what is wrong with it.
+    pub fn samples(&self, query: &str) -> Result<usize, String> {
+        let path = format!("/api/v1/query?query={}", percent_encode(query.as_bytes()));
+        let answer = http::get(self.address, &path).json();
+        match answer["data"]["result"].as_array() {
+            Some(samples) => Ok(samples.len()),
+            None => Err(answer.to_string()),
+        }
     }
 
     /// Asks until the query answers one sample that is accepted.
