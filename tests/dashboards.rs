@@ -10,7 +10,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::SystemTime;
 
 use serde_json::Value;
 use support::backend::Backend;
@@ -199,7 +199,7 @@ fn dashboards_keep_the_rules_of_dashboards() {
 struct Scene {
     exporter: Exporter,
     _directory: Scratch,
-    _backend: Backend,
+    backend: Backend,
     _service: Service,
 }
 
@@ -212,9 +212,14 @@ impl Scene {
                 .args(["--state-dir", state.to_str().expect("a path in UTF-8"), "--idcs", "KR,JP,TW"])
                 .args(["--forward-to", &service.url()])
                 .env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", format!("http://{}/v1/traces", backend.address()))
-                .env("OTEL_BSP_SCHEDULE_DELAY", "100"),
+                .env("OTEL_BSP_SCHEDULE_DELAY", "100")
+                .env(
+                    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+                    format!("http://{}/v1/metrics", backend.address()),
+                )
+                .env("OTEL_METRIC_EXPORT_INTERVAL", "1000"),
         );
-        Scene { exporter, _directory: directory, _backend: backend, _service: service }
+        Scene { exporter, _directory: directory, backend, _service: service }
     }
 }
 
@@ -264,6 +269,22 @@ fn every_expression_has_an_answer_and_indicators_are_what_was_sent() {
                 Ok(samples) => (samples > 0).then_some(()),
                 Err(error) => panic!("{name}: {sent}: {error}"),
             });
+        }
+    }
+    // Over OTLP the same expressions find the same metrics, with the same names and values of labels.
+    let scraped = simulator::series_of_calls(&scene.exporter.metrics());
+    eventually("the same series over OTLP", || {
+        let pushed = &scene.backend.received().series;
+        scraped.keys().all(|series| pushed.contains_key(series)).then_some(())
+    });
+    let pushed: BTreeSet<_> = scene.backend.received().series.keys().map(|(name, _)| name.clone()).collect();
+    for (dashboard, panel) in panels() {
+        for metric in expressions(&panel).iter().flat_map(|expression| metric_names(expression)) {
+            let is_of_process = metric.starts_with("process_");
+            assert!(
+                is_of_process || pushed.contains(&metric),
+                "{dashboard}: {metric} does not come over OTLP"
+            );
         }
     }
     let recorded: BTreeSet<_> = self::rules().into_iter().map(|(name, _)| name).collect();
@@ -370,8 +391,9 @@ fn an_incident_reaches_the_alertmanager_and_a_normal_run_does_not() {
     });
     simulator::report(of_normal);
     simulator::report(of_incident);
-    // What the end of the run brings about has been evaluated, too.
-    std::thread::sleep(Duration::from_secs(3));
+    // What the end of the run brings about has been evaluated, too, and was told.
+    let ended = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock").as_secs_f64();
+    prometheus.wait_until("min(timestamp(job:planet_calls:rate5m))", |evaluated| evaluated > ended + 3.0);
     for labels in alertmanager.alerts() {
         assert_eq!(labels["job"], "incident", "{labels:?}");
         assert!(labels.get("idc").is_none_or(|idc| idc == "JP"), "{labels:?}");
