@@ -111,8 +111,9 @@ fn open_durable(
         }
     })?;
     totals.position = journal.end();
-    if !has_checkpoint {
-        // So that the totals keep their start time whatever happens before the first regular checkpoint.
+    if !has_checkpoint || folded > 0 {
+        // So that the totals keep their start time, and a process that dies again and again does not fold the same records
+        // each time, whatever happens before the first regular checkpoint.
         let checkpoint = Checkpoint { position: totals.position, ledger: totals.ledger.clone() };
         state.write_checkpoint(&checkpoint).map_err(OpenError::Checkpoint)?;
     }

@@ -86,28 +86,26 @@ impl<S: Storage> DiskReader<S> {
         Ok(records)
     }
 
-    /// Takes what it had not finished before the last start.
+    /// Takes what it had not finished before the last start: those that lie within `max` records of the first of them.
     fn take_again(&mut self, max: usize) -> io::Result<Vec<(u64, Bytes)>> {
-        let mut records = Vec::new();
-        while let Some(&sequence) = self.again.front().filter(|_| records.len() < max) {
-            if let Some((segment, _)) = self.segment_of(sequence) {
-                match self.read_chunk(segment, sequence..sequence + 1, max, &mut records) {
-                    Ok(cursor) => {
-                        self.cursor = Some(cursor);
-                        if cursor.next <= sequence {
-                            continue;
-                        }
-                    }
-                    // It was dropped since the start.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
+        let Some(&first) = self.again.front() else { return Ok(Vec::new()) };
+        let number = self.again.partition_point(|sequence| *sequence - first < max as u64);
+        let (mut next, end, mut records) = (first, self.again[number - 1] + 1, Vec::new());
+        while next < end {
+            let Some((segment, segment_end)) = self.segment_of(next) else { break };
+            match self.read_chunk((segment, segment_end), next..end.min(segment_end), max, &mut records) {
+                Ok(cursor) => {
+                    next = next.max(cursor.next);
+                    self.cursor = Some(cursor);
                 }
+                // It was dropped since the start.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => next = segment_end,
+                Err(error) => return Err(error),
             }
-            if records.last().is_none_or(|(taken, _)| *taken != sequence) {
-                self.journal.state().readers[self.index].given_up += 1;
-            }
-            self.again.pop_front();
         }
+        let wanted: Vec<u64> = self.again.drain(..number).collect();
+        records.retain(|(sequence, _)| wanted.binary_search(sequence).is_ok());
+        self.journal.state().readers[self.index].given_up += (wanted.len() - records.len()) as u64;
         Ok(records)
     }
 
@@ -116,7 +114,7 @@ impl<S: Storage> DiskReader<S> {
         let (mut next, mut records) = (start, Vec::new());
         while records.len() < max {
             let Some((segment, end)) = self.segment_of(next) else { break };
-            match self.read_chunk(segment, next..end, max, &mut records) {
+            match self.read_chunk((segment, end), next..end, max, &mut records) {
                 Ok(cursor) => {
                     next = next.max(cursor.next);
                     self.cursor = Some(cursor);
@@ -186,10 +184,11 @@ impl<S: Storage> DiskReader<S> {
         Some((state.segments[index], end))
     }
 
-    /// Reads a chunk of a segment, gathers those of its records that are `wanted`, and answers where the next one stands.
+    /// Reads a chunk of a segment, which has records up to `end`, gathers those of them that are `wanted`, and answers where
+    /// the next one stands.
     fn read_chunk(
         &self,
-        segment: Segment,
+        (segment, end): (Segment, u64),
         wanted: Range<u64>,
         max: usize,
         records: &mut Vec<(u64, Bytes)>,
@@ -216,7 +215,7 @@ impl<S: Storage> DiskReader<S> {
                 }
                 // The chunk ends within a frame, which the next one begins with.
                 Next::Short if at > 0 => break,
-                _ => return self.step_over(&file, cursor, wanted.end),
+                _ => return self.step_over(&file, cursor, end),
             }
         }
         Ok(cursor)
