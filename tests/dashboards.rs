@@ -226,8 +226,8 @@ impl Scene {
 /// The expression as Grafana would send it. What lies a week back lies a second back here, so that there is something.
 fn as_sent(expression: &str) -> String {
     expression
-        .replace("$__rate_interval", "1m")
-        .replace("$__range", "1m")
+        .replace("$__rate_interval", "10m")
+        .replace("$__range", "10m")
         .replace("offset 1w", "offset 1s")
         .replace("$job", "planet")
         .replace("$instance", ".+")
