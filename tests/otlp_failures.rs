@@ -8,12 +8,14 @@ mod support;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use support::call::CallEventQuery;
 use support::eventually;
 use support::exporter::{Exporter, command};
 use support::otlp_receiver::{Answer, OtlpReceiver};
+use support::service::{self, Service};
 use tonic::Code;
 
 /// The exporter with spans pushed over gRPC, soon and in small batches.
@@ -190,4 +192,40 @@ fn an_end_while_the_receiver_is_away_comes_in_time_and_says_what_is_lost() {
     assert!(started.elapsed() < Duration::from_secs(20));
     let line = exporter.process.stderr.wait_for("ended before all spans were delivered");
     assert!(line.contains("\"spans\":5"), "{line}");
+}
+
+#[test]
+fn over_http_answers_of_every_kind_are_heeded_and_block_nothing() {
+    let receiver = Service::start();
+    static ARRIVED: Mutex<Vec<Instant>> = Mutex::new(Vec::new());
+    receiver.answer(|_| {
+        let mut arrived = ARRIVED.lock().expect("no panic");
+        arrived.push(Instant::now());
+        match arrived.len() {
+            1 => service::Answer::Send(429, "retry-after: 2\r\n", Vec::new()),
+            // A success that cannot be decoded is one all the same.
+            2 => service::Answer::Send(200, "", b"\xff\xff no message".to_vec()),
+            3 => service::Answer::HangUp,
+            // An answer without end is cut off, and the batch is tried again.
+            4 => service::Answer::Send(200, "", vec![0; 5 * 1024 * 1024]),
+            5 => service::Answer::Send(400, "", b"not like this".to_vec()),
+            _ => service::Answer::status(200),
+        }
+    });
+    let mut command = pushing_to(&format!("{}/v1/traces", receiver.url()));
+    // A batch leaves when it is full, and not before.
+    command
+        .env("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
+        .env("OTEL_BSP_SCHEDULE_DELAY", "60000");
+    let exporter = Exporter::launch(&mut command);
+    send(&exporter, 0..4);
+    wait_until_done(&exporter, 4.0);
+    send(&exporter, 4..8);
+    let outcome = wait_until_done(&exporter, 8.0);
+    assert_eq!((outcome["delivered"], outcome["refused"], outcome["retry"]), (4.0, 4.0, 3.0));
+    send(&exporter, 8..12);
+    assert_eq!(wait_until_done(&exporter, 12.0)["delivered"], 8.0);
+    let arrived = ARRIVED.lock().expect("no panic").clone();
+    assert!(arrived[1] - arrived[0] >= Duration::from_secs(2), "it came again too early");
+    assert!(receiver.requests().iter().all(|request| request.target == "/v1/traces"));
 }
