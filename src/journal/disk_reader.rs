@@ -161,16 +161,7 @@ impl<S: Storage> DiskReader<S> {
 
     /// Waits until at least this many records can be taken.
     pub async fn readable(&self, records: u64) {
-        loop {
-            let appended = self.journal.appended.notified();
-            tokio::pin!(appended);
-            // Registered before the look, so that an append in between is not missed.
-            appended.as_mut().enable();
-            if self.waiting() >= records {
-                return;
-            }
-            appended.await;
-        }
+        super::until(&self.journal.appended, || self.waiting() >= records).await;
     }
 
     /// The segment that holds a record, and the sequence number where it ends.

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use thiserror::Error;
+use tokio::sync::Notify;
 use tokio::task::block_in_place;
 use tracing::error;
 
@@ -78,6 +79,20 @@ pub fn inspect(storage: &impl Storage, visit: impl FnMut(u64, &[u8])) -> Result<
 pub fn inspect_segment(path: &Path, bytes: &[u8], visit: impl FnMut(u64, &[u8])) -> Result<(), JournalError> {
     let name = path.display().to_string();
     recovery::read_segment(bytes, visit).map_err(|reason| JournalError::Segment { name, reason })
+}
+
+/// Waits until something holds that only an append can bring about.
+async fn until(appended: &Notify, holds: impl Fn() -> bool) {
+    loop {
+        let next = appended.notified();
+        tokio::pin!(next);
+        // Registered before the look, so that an append in between is not missed.
+        next.as_mut().enable();
+        if holds() {
+            return;
+        }
+        next.await;
+    }
 }
 
 /// The journal, wherever it is kept.
