@@ -1,0 +1,284 @@
+{{/*
+The container of planet-call-exporter, and what it needs of its pod. Every template takes the context of this chart as a subchart:
+
+  {{- include "planet-call-exporter-sidecar.volumes" (index .Subcharts "planet-call-exporter-sidecar") | nindent 8 }}
+
+A list that is empty renders as nothing.
+*/}}
+
+{{/* The list of init containers: the exporter, if it is a native sidecar. */}}
+{{- define "planet-call-exporter-sidecar.initContainers" -}}
+{{- if .Values.nativeSidecar -}}
+- {{ include "planet-call-exporter-sidecar.container" . | nindent 2 | trim }}
+  restartPolicy: Always
+{{- end }}
+{{- end }}
+
+{{/* The list of containers: the exporter, if it is an ordinary container. */}}
+{{- define "planet-call-exporter-sidecar.containers" -}}
+{{- if not .Values.nativeSidecar -}}
+- {{ include "planet-call-exporter-sidecar.container" . | nindent 2 | trim }}
+  {{- /* The field exists from Kubernetes 1.30 on, and the image has no shell to sleep in. */}}
+  {{- if and .Values.preStopSleepSeconds (semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version) }}
+  lifecycle:
+    preStop:
+      sleep:
+        seconds: {{ .Values.preStopSleepSeconds }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "planet-call-exporter-sidecar.container" -}}
+name: {{ .Values.containerName }}
+image: {{ include "planet-call-exporter-sidecar.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+args:
+  {{- include "planet-call-exporter-sidecar.args" . | nindent 2 }}
+env:
+  {{- include "planet-call-exporter-sidecar.env" . | nindent 2 }}
+{{- with .Values.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+ports:
+  - name: planet-calls
+    containerPort: {{ .Values.ports.callEvents }}
+  - name: planet-metrics
+    containerPort: {{ .Values.ports.metrics }}
+{{- /* Neither asks after a collector or the service behind: a restart would not bring those back. A disk that is full makes the pod
+unready, and does not restart it either. */}}
+startupProbe:
+  {{- include "planet-call-exporter-sidecar.probe" (list . "/livez" .Values.startupProbe) | nindent 2 }}
+livenessProbe:
+  {{- include "planet-call-exporter-sidecar.probe" (list . "/livez" .Values.livenessProbe) | nindent 2 }}
+readinessProbe:
+  {{- include "planet-call-exporter-sidecar.probe" (list . "/readyz" .Values.readinessProbe) | nindent 2 }}
+{{- /* Why the exporter could not start is the last that it logs. */}}
+terminationMessagePolicy: FallbackToLogsOnError
+{{- with .Values.resources }}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.securityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with include "planet-call-exporter-sidecar.volumeMounts" . | trim }}
+volumeMounts:
+  {{- . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "planet-call-exporter-sidecar.image" -}}
+{{- with .Values.image -}}
+{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- define "planet-call-exporter-sidecar.probe" -}}
+{{- $context := index . 0 -}}
+httpGet:
+  path: {{ index . 1 }}
+  {{- /* By number: names of ports are not found everywhere in init containers before Kubernetes 1.32. */}}
+  port: {{ $context.Values.ports.metrics }}
+{{- with index . 2 }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "planet-call-exporter-sidecar.args" -}}
+- --listen={{ .Values.listenAddress }}:{{ .Values.ports.callEvents }}
+- --admin-listen={{ .Values.listenAddress }}:{{ .Values.ports.metrics }}
+{{- if .Values.state.enabled }}
+- --state-dir={{ include "planet-call-exporter-sidecar.stateDirectory" . }}
+{{- end }}
+{{- if .Values.identityKeySecret.name }}
+- --identity-key-file=/etc/planet-call-exporter/identity/{{ .Values.identityKeySecret.key }}
+{{- else if eq (.Values.flags.identity | default "") "hash" }}
+{{- fail "flags.identity is hash, which needs a key: name a secret in identityKeySecret.name" }}
+{{- end }}
+{{- range $flag, $value := .Values.flags }}
+{{- if not (kindIs "invalid" $value) }}
+{{- if kindIs "slice" $value }}
+{{- $value = join "," $value }}
+{{- else if kindIs "float64" $value }}
+{{- $value = int64 $value }}
+{{- end }}
+- {{ printf "--%s=%v" (kebabcase $flag) $value | quote }}
+{{- end }}
+{{- end }}
+{{- with .Values.extraArgs }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "planet-call-exporter-sidecar.stateDirectory" -}}
+/var/lib/planet-call-exporter
+{{- end }}
+
+{{/* Extra variables come first, so that the others can refer to them. */}}
+{{- define "planet-call-exporter-sidecar.env" -}}
+- name: TOKIO_WORKER_THREADS
+  value: {{ .Values.workerThreads | quote }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- with .Values.otlp }}
+{{- if .endpoint }}
+- name: K8S_NAMESPACE_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: K8S_POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+{{- $attributes := dict
+      "k8s.namespace.name" "$(K8S_NAMESPACE_NAME)"
+      "k8s.pod.name" "$(K8S_POD_NAME)"
+      "k8s.container.name" $.Values.containerName
+      "service.instance.id" (printf "$(K8S_NAMESPACE_NAME).$(K8S_POD_NAME).%s" $.Values.containerName) }}
+{{- /* With a claim the totals go on in the next pod, wherever that runs; a series that goes on may not change its attributes. */}}
+{{- if not (include "planet-call-exporter-sidecar.stateOutlivesPod" $) }}
+- name: K8S_POD_UID
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.uid
+- name: K8S_NODE_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: spec.nodeName
+{{- $_ := set $attributes "k8s.pod.uid" "$(K8S_POD_UID)" }}
+{{- $_ := set $attributes "k8s.node.name" "$(K8S_NODE_NAME)" }}
+{{- end }}
+{{- $list := list }}
+{{- range $name, $value := merge (deepCopy .resourceAttributes) $attributes }}
+{{- $list = append $list (printf "%s=%v" $name $value) }}
+{{- end }}
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: {{ join "," $list | quote }}
+- name: OTEL_SERVICE_NAME
+  value: {{ .serviceName | default $.Release.Name | quote }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .endpoint | quote }}
+- name: OTEL_EXPORTER_OTLP_PROTOCOL
+  value: {{ .protocol }}
+{{- with .compression }}
+- name: OTEL_EXPORTER_OTLP_COMPRESSION
+  value: {{ . }}
+{{- end }}
+{{- if not .metrics }}
+- name: OTEL_METRICS_EXPORTER
+  value: none
+{{- end }}
+{{- if not .traces }}
+- name: OTEL_TRACES_EXPORTER
+  value: none
+{{- end }}
+{{- if .headersSecret.name }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom:
+    secretKeyRef:
+      name: {{ .headersSecret.name }}
+      key: {{ .headersSecret.key }}
+{{- end }}
+{{- with .tlsSecret }}
+{{- if .name }}
+{{- range $variable, $file := dict "CERTIFICATE" .certificateAuthority "CLIENT_CERTIFICATE" .certificate "CLIENT_KEY" .key }}
+{{- if $file }}
+- name: OTEL_EXPORTER_OTLP_{{ $variable }}
+  value: /etc/planet-call-exporter/otlp/{{ $file }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Something if the state is kept by a claim, nothing if it goes with the pod. */}}
+{{- define "planet-call-exporter-sidecar.stateOutlivesPod" -}}
+{{- with .Values.state }}
+{{- if and .enabled (or .existingClaim .claimTemplate.enabled) }}true{{ end }}
+{{- end }}
+{{- end }}
+
+{{- define "planet-call-exporter-sidecar.volumeMounts" -}}
+{{- if .Values.state.enabled }}
+- name: planet-call-exporter-state
+  mountPath: {{ include "planet-call-exporter-sidecar.stateDirectory" . }}
+{{- end }}
+{{- if .Values.identityKeySecret.name }}
+- name: planet-call-exporter-identity
+  mountPath: /etc/planet-call-exporter/identity
+  readOnly: true
+{{- end }}
+{{- if and .Values.otlp.endpoint .Values.otlp.tlsSecret.name }}
+- name: planet-call-exporter-otlp
+  mountPath: /etc/planet-call-exporter/otlp
+  readOnly: true
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The list of volumes of the pod, but for those from claim templates. */}}
+{{- define "planet-call-exporter-sidecar.volumes" -}}
+{{- with .Values.state }}
+{{- if and .existingClaim .claimTemplate.enabled }}
+{{- fail "state.existingClaim and state.claimTemplate.enabled are both set: choose one claim, or one for each pod" }}
+{{- end }}
+{{- if and .enabled (not .claimTemplate.enabled) }}
+- name: planet-call-exporter-state
+  {{- if .existingClaim }}
+  persistentVolumeClaim:
+    claimName: {{ .existingClaim }}
+  {{- else }}
+  emptyDir:
+    {{- toYaml .emptyDir | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end }}
+{{- if .Values.identityKeySecret.name }}
+- name: planet-call-exporter-identity
+  secret:
+    secretName: {{ .Values.identityKeySecret.name }}
+    items:
+      - key: {{ .Values.identityKeySecret.key }}
+        path: {{ .Values.identityKeySecret.key }}
+{{- end }}
+{{- if and .Values.otlp.endpoint .Values.otlp.tlsSecret.name }}
+- name: planet-call-exporter-otlp
+  secret:
+    secretName: {{ .Values.otlp.tlsSecret.name }}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The list of claim templates of a StatefulSet. */}}
+{{- define "planet-call-exporter-sidecar.volumeClaimTemplates" -}}
+{{- if and .Values.state.enabled .Values.state.claimTemplate.enabled -}}
+{{- with .Values.state.claimTemplate -}}
+- apiVersion: v1
+  kind: PersistentVolumeClaim
+  metadata:
+    name: planet-call-exporter-state
+    {{- with .annotations }}
+    annotations:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+  spec:
+    accessModes:
+      {{- toYaml .accessModes | nindent 6 }}
+    {{- with .storageClassName }}
+    storageClassName: {{ . | quote }}
+    {{- end }}
+    resources:
+      requests:
+        storage: {{ .size }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,142 @@
+{{- define "planet-call-exporter.name" -}}
+{{ .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* Short enough for what a StatefulSet adds to the names and labels of its pods. */}}
+{{- define "planet-call-exporter.fullname" -}}
+{{- $name := include "planet-call-exporter.name" . -}}
+{{- if .Values.fullnameOverride -}}
+{{ .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
+{{- else if contains $name .Release.Name -}}
+{{ .Release.Name | trunc 52 | trimSuffix "-" }}
+{{- else -}}
+{{ printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "planet-call-exporter.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "planet-call-exporter.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "planet-call-exporter.labels" -}}
+{{ include "planet-call-exporter.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{/* The metadata of an object: (dict "context" . "name" "of the release, if not given" "labels" dict "annotations" dict). */}}
+{{- define "planet-call-exporter.metadata" -}}
+name: {{ .name | default (include "planet-call-exporter.fullname" .context) }}
+namespace: {{ .context.Release.Namespace }}
+labels:
+  {{- include "planet-call-exporter.labels" .context | nindent 2 }}
+  {{- with .labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "planet-call-exporter.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ .Values.serviceAccount.name | default (include "planet-call-exporter.fullname" .) }}
+{{- else -}}
+{{ .Values.serviceAccount.name | default "default" }}
+{{- end }}
+{{- end }}
+
+{{- define "planet-call-exporter.callEventPath" -}}
+{{ .Values.exporter.flags.callEventPath | default "/call_event" }}
+{{- end }}
+
+{{/* What a route leads here: the path of call events or, with a service behind, everything. */}}
+{{- define "planet-call-exporter.routePath" -}}
+{{ ternary "/" (include "planet-call-exporter.callEventPath" .) (not (empty .Values.exporter.flags.forwardTo)) }}
+{{- end }}
+
+{{/* Something if there are pods. */}}
+{{- define "planet-call-exporter.hasWorkload" -}}
+{{- if ne .Values.workload.kind "None" }}true{{ end }}
+{{- end }}
+
+{{/* The pod, for both kinds of workload. */}}
+{{- define "planet-call-exporter.podTemplate" -}}
+{{- $exporter := .Subcharts.exporter -}}
+metadata:
+  labels:
+    {{- include "planet-call-exporter.selectorLabels" . | nindent 4 }}
+    {{- with .Values.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with .Values.podAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  serviceAccountName: {{ include "planet-call-exporter.serviceAccountName" . }}
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  {{- with .Values.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.podSecurityContext }}
+  securityContext:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+  {{- with .Values.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  {{- with .Values.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.affinity }}
+  affinity:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.topologySpreadConstraints }}
+  topologySpreadConstraints:
+    {{- range . }}
+    {{- if not .labelSelector }}
+    {{- $own := dict "matchLabels" (include "planet-call-exporter.selectorLabels" $ | fromYaml) }}
+    {{- $_ := set . "labelSelector" $own }}
+    {{- end }}
+    - {{ toYaml . | nindent 6 | trim }}
+    {{- end }}
+  {{- end }}
+  containers:
+    {{- include "planet-call-exporter-sidecar.containers" $exporter | nindent 4 }}
+  {{- with include "planet-call-exporter-sidecar.volumes" $exporter | trim }}
+  volumes:
+    {{- . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
+{{/* What does not fit together, and no schema can tell. */}}
+{{- define "planet-call-exporter.check" -}}
+{{- if .Values.exporter.nativeSidecar }}
+{{- fail "exporter.nativeSidecar is true: here the exporter is the only container; native sidecars come from the chart planet-call-exporter-sidecar" }}
+{{- end }}
+{{- if and (eq .Values.workload.kind "Deployment") .Values.exporter.state.enabled .Values.exporter.state.claimTemplate.enabled }}
+{{- fail "workload.kind is Deployment, which has no claim for each pod: set exporter.state.claimTemplate.enabled=false to keep the state within the pod, or workload.kind=StatefulSet" }}
+{{- end }}
+{{- if and .Values.exporter.state.existingClaim (or .Values.autoscaling.enabled (gt (int .Values.workload.replicas) 1)) }}
+{{- fail "exporter.state.existingClaim is one claim, and one exporter can use it: set workload.replicas=1 and autoscaling.enabled=false, or exporter.state.claimTemplate.enabled=true" }}
+{{- end }}
+{{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled }}
+{{- fail "serviceMonitor.enabled and podMonitor.enabled are both true: every series would be there twice; choose one" }}
+{{- end }}
+{{- if and .Values.dashboards.grafanaOperator.enabled (not .Values.dashboards.enabled) }}
+{{- fail "dashboards.grafanaOperator.enabled reads the ConfigMaps of dashboards.enabled, which is false" }}
+{{- end }}
+{{- end }}
