@@ -7,6 +7,7 @@
 
 pub mod backend;
 pub mod call;
+pub mod charts;
 pub mod exporter;
 pub mod http;
 pub mod otlp_receiver;
