@@ -12,11 +12,13 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::export::prometheus;
 use crate::readiness::Readiness;
@@ -24,47 +26,69 @@ use crate::refused::RefusedRequests;
 use crate::server::Handler;
 use crate::server::response::{self, Body};
 
-/// Answers the admin port. `page` makes the metrics page.
+/// Answers the admin port.
 pub struct AdminHandler<Page> {
     /// Makes the page of /metrics.
-    pub page: Page,
+    page: Page,
     /// What /readyz tells.
-    pub readiness: Readiness,
+    readiness: Readiness,
     /// What /refused shows.
-    pub refused: Arc<RefusedRequests>,
+    refused: Arc<RefusedRequests>,
     /// The path of the call event callback, for the landing page.
-    pub call_event_path: String,
+    call_event_path: String,
+    places: Arc<Semaphore>,
+}
+
+/// Metrics pages that are on their way at once. With many series a page takes megabytes until its reader has taken it, so
+/// a further one waits.
+const CONCURRENT_PAGES: usize = 4;
+
+impl<Page> AdminHandler<Page> {
+    /// Shows pages that `page` makes, whether `readiness` is open, and what was `refused`; names the path of call events.
+    pub fn new(
+        page: Page,
+        readiness: Readiness,
+        refused: Arc<RefusedRequests>,
+        call_event_path: String,
+    ) -> AdminHandler<Page> {
+        let places = Arc::new(Semaphore::new(CONCURRENT_PAGES));
+        AdminHandler { page, readiness, refused, call_event_path, places }
+    }
 }
 
 impl<Page: Fn() -> String + Send + Sync + 'static> Handler for AdminHandler<Page> {
     async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-        let answer: fn(&Self, &Request<Incoming>) -> Response<Body> = match request.uri().path() {
-            "/" => |admin, _| admin.landing_page(),
-            "/metrics" => |admin, request| admin.metrics(request),
-            "/livez" => |_, _| response::text(StatusCode::OK, "ok\n"),
-            "/readyz" => |admin, _| admin.readyz(),
-            "/refused" if peer.ip().to_canonical().is_loopback() => |admin, _| admin.refused(),
-            "/refused" => |_, _| response::text(StatusCode::FORBIDDEN, "only from the same host\n"),
-            _ => return response::text(StatusCode::NOT_FOUND, "not found\n"),
-        };
+        let path = request.uri().path();
+        if !["/", "/metrics", "/livez", "/readyz", "/refused"].contains(&path) {
+            return response::text(StatusCode::NOT_FOUND, "not found\n");
+        }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return response::method_not_allowed("GET, HEAD");
         }
-        answer(self, &request)
+        match path {
+            "/metrics" => self.metrics(&request).await,
+            "/livez" => response::text(StatusCode::OK, "ok\n"),
+            "/readyz" => self.readyz(),
+            "/refused" if peer.ip().to_canonical().is_loopback() => self.refused(),
+            "/refused" => response::text(StatusCode::FORBIDDEN, "only from the same host\n"),
+            _ => self.landing_page(),
+        }
     }
 }
 
 impl<Page: Fn() -> String> AdminHandler<Page> {
-    fn metrics(&self, request: &Request<Incoming>) -> Response<Body> {
-        let page = (self.page)();
-        if accepts_gzip(request)
-            && let Some(compressed) = gzip(page.as_bytes())
-        {
-            let mut answer = response::content(StatusCode::OK, prometheus::CONTENT_TYPE, compressed);
+    async fn metrics(&self, request: &Request<Incoming>) -> Response<Body> {
+        // The semaphore is never closed; without a place the page would only be unbounded.
+        let place = Arc::clone(&self.places).acquire_owned().await.ok();
+        let text = (self.page)().into_bytes();
+        let compressed = if accepts_gzip(request) { gzip(&text) } else { None };
+        let is_gzip = compressed.is_some();
+        let page = Placed { page: compressed.unwrap_or(text), _place: place };
+        let mut answer = response::content(StatusCode::OK, prometheus::CONTENT_TYPE, Bytes::from_owner(page));
+        if is_gzip {
             answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            return answer;
         }
-        response::content(StatusCode::OK, prometheus::CONTENT_TYPE, page)
+        answer
     }
 
     fn readyz(&self) -> Response<Body> {
@@ -96,6 +120,18 @@ impl<Page: Fn() -> String> AdminHandler<Page> {
             path = escape_html(&self.call_event_path),
         );
         response::content(StatusCode::OK, "text/html; charset=utf-8", page)
+    }
+}
+
+/// A page that holds its place until its last byte has gone.
+struct Placed {
+    page: Vec<u8>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Placed {
+    fn as_ref(&self) -> &[u8] {
+        &self.page
     }
 }
 

@@ -84,8 +84,13 @@ pub async fn run(
     let readiness = Readiness::default();
     let starting = readiness.latch("starting");
 
-    let call_events = Server::bind("call_events", config.listen, limits(&config)).await?;
-    let admin = Server::bind("admin", config.admin_listen, limits(&config)).await?;
+    let call_events = Server::bind(
+        "call_events",
+        config.listen,
+        limits(&config, CALL_EVENT_HEADERS + config.max_uri_bytes),
+    )
+    .await?;
+    let admin = Server::bind("admin", config.admin_listen, limits(&config, ADMIN_HEAD)).await?;
     let Pipeline { journal, acceptance, keeper } = pipeline::open(&config, &readiness)?;
     let refused = Arc::new(RefusedRequests::new(config.refused_max, config.state_dir.as_deref()));
     let view = Arc::new(View {
@@ -117,12 +122,8 @@ pub async fn run(
         Arc::clone(&refused),
         service.map(|service| (Proxy::new(service), config.forward_mode)),
     ));
-    let admin_handler = Arc::new(AdminHandler {
-        page: move || view.page(),
-        readiness: readiness.clone(),
-        refused,
-        call_event_path: config.call_event_path.clone(),
-    });
+    let path = config.call_event_path.clone();
+    let admin_handler = Arc::new(AdminHandler::new(move || view.page(), readiness.clone(), refused, path));
 
     let (stop_intake, stop_admin) = (CancellationToken::new(), CancellationToken::new());
     let intake = tokio::spawn(call_events.run(call_event_handler, stop_intake.clone()));
@@ -215,17 +216,21 @@ fn identity(config: &Config) -> Result<Identity, StartError> {
 /// The shortest key of --identity hash: 128 bits.
 const SHORTEST_KEY: usize = 16;
 
-fn limits(config: &Config) -> server::Limits {
+fn limits(config: &Config, head_bytes: usize) -> server::Limits {
     server::Limits {
         connections: config.max_connections,
         header_timeout: config.header_timeout,
         idle_timeout: config.idle_timeout,
-        head_bytes: HEAD_BYTES,
+        head_bytes,
     }
 }
 
-/// Bytes of a request's head: the longest URI that can be configured, and as much again for headers.
-const HEAD_BYTES: usize = 128 * 1024;
+/// Bytes of the headers of a call event, or of a request that is passed on. What is open times what it may hold bounds
+/// memory.
+const CALL_EVENT_HEADERS: usize = 32 * 1024;
+
+/// Bytes of the head of a request to the admin port.
+const ADMIN_HEAD: usize = 16 * 1024;
 
 /// Says where the exporter listens, and what is on and off.
 fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &Server, admin: &Server) {

@@ -21,6 +21,9 @@ use crate::tls::{self, TlsError};
 /// How long an unused connection is kept: less than most servers do, so that they seldom close one as it is used.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// What a connection holds of an answer at most: its head, or what the client has not taken yet.
+const BUFFER: usize = 64 * 1024;
+
 /// The base URL of the service behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceUrl {
@@ -109,6 +112,7 @@ impl Service {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .timer(TokioTimer::new())
+            .http1_max_buf_size(BUFFER)
             .build(connector);
         Ok(Service { http, url, timeout })
     }
