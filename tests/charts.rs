@@ -167,6 +167,10 @@ fn wrong_values_are_refused_with_what_is_accepted() {
         (json!({"ingress": {"hosts": ["https://a"]}}), "/ingress/hosts/0'"),
         (json!({"httpRoute": {"enabled": true}}), "/httpRoute/parentRefs': minItems: got 0, want 1"),
         (json!({"serviceMonitor": {"enabled": true}, "podMonitor": {"enabled": true}}), "choose one"),
+        (
+            json!({"serviceMonitor": {"enabled": true}, "service": {"type": "LoadBalancer"}}),
+            "set podMonitor.enabled=true instead",
+        ),
         (json!({"serviceMonitor": {"interval": 15}}), "/serviceMonitor/interval': got number, want string"),
         (json!({"podDisruptionBudget": {"maxUnavailable": 0}}), "/podDisruptionBudget/maxUnavailable'"),
         (json!({"prometheusRule": {"settings": {"objective": 99.9}}}), "exclusiveMaximum: got 99.9, want 1"),

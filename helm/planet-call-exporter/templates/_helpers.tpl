@@ -136,6 +136,9 @@ spec:
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled }}
 {{- fail "serviceMonitor.enabled and podMonitor.enabled are both true: every series would be there twice; choose one" }}
 {{- end }}
+{{- if and .Values.serviceMonitor.enabled (ne .Values.service.type "ClusterIP") }}
+{{- fail (printf "service.type is %s, and such a service has no port for metrics: set podMonitor.enabled=true instead of serviceMonitor.enabled" .Values.service.type) }}
+{{- end }}
 {{- if and .Values.dashboards.grafanaOperator.enabled (not .Values.dashboards.enabled) }}
 {{- fail "dashboards.grafanaOperator.enabled reads the ConfigMaps of dashboards.enabled, which is false" }}
 {{- end }}
