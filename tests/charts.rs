@@ -75,6 +75,19 @@ fn helm_3_and_helm_4_render_the_same() {
     }
 }
 
+/// The links to the shared container and to the dashboards are followed.
+#[test]
+fn a_package_for_a_registry_has_all_that_the_chart_has() {
+    let scratch = Scratch::new("package");
+    for mut case in
+        charts::cases().into_iter().filter(|case| case.name == "everything" || case.name == "plain")
+    {
+        let from_directory = charts::render_with_helm_3(&case, "1.35.0");
+        case.chart = charts::package(&case.chart, &scratch.0);
+        assert_eq!(charts::render_with_helm_3(&case, "1.35.0"), from_directory);
+    }
+}
+
 #[test]
 fn every_object_is_valid_in_every_version_of_kubernetes() {
     for (case, rendered) in charts::rendered_cases() {

@@ -104,6 +104,14 @@ pub fn render_with_helm_3(case: &Case, kubernetes: &str) -> Vec<Value> {
     objects(&output(helm.arg("--values").arg(&case.file).arg(&case.chart), ""))
 }
 
+/// Packages a chart as Helm does it for a registry, and answers where the package is.
+pub fn package(chart: &Path, into: &Path) -> PathBuf {
+    let mut helm = Command::new(path(".tools/charts/programs/helm/helm"));
+    let said = output(helm.arg("package").arg(chart).arg("--destination").arg(into), "");
+    let file = said.split_once("saved it to: ").expect("a package").1;
+    PathBuf::from(file.lines().next().expect("a path"))
+}
+
 /// What kubectl makes of a kustomization.
 pub fn kustomize(directory: &Path) -> Vec<Value> {
     objects(&output(
