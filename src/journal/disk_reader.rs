@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tracing::warn;
 
+use super::BYTES_AT_ONCE;
 use super::disk::DiskJournal;
 use super::recovery::{Segment, file_name};
 use super::segment::{self, FRAME_HEAD, HEAD, LONGEST_RECORD, Next};
@@ -67,8 +68,8 @@ impl<S: Storage> DiskReader<S> {
         })
     }
 
-    /// Takes the next records with their sequence numbers, at most `max`; none if there are none. Damaged ones are passed
-    /// over.
+    /// Takes the next records with their sequence numbers, at most `max` and about [`BYTES_AT_ONCE`]; none if there are
+    /// none. Damaged ones are passed over.
     ///
     /// # Errors
     /// Those of the disk; nothing was taken.
@@ -91,8 +92,11 @@ impl<S: Storage> DiskReader<S> {
         let Some(&first) = self.again.front() else { return Ok(Vec::new()) };
         let number = self.again.partition_point(|sequence| *sequence - first < max as u64);
         let (mut next, end, mut records) = (first, self.again[number - 1] + 1, Vec::new());
-        while next < end {
-            let Some((segment, segment_end)) = self.segment_of(next) else { break };
+        while next < end && !is_enough(&records) {
+            let Some((segment, segment_end)) = self.segment_of(next) else {
+                next = end;
+                break;
+            };
             match self.read_chunk((segment, segment_end), next..end.min(segment_end), max, &mut records) {
                 Ok(cursor) => {
                     next = next.max(cursor.next);
@@ -103,6 +107,7 @@ impl<S: Storage> DiskReader<S> {
                 Err(error) => return Err(error),
             }
         }
+        let number = self.again.partition_point(|sequence| *sequence < next);
         let wanted: Vec<u64> = self.again.drain(..number).collect();
         records.retain(|(sequence, _)| wanted.binary_search(sequence).is_ok());
         self.journal.state().readers[self.index].given_up += (wanted.len() - records.len()) as u64;
@@ -112,7 +117,7 @@ impl<S: Storage> DiskReader<S> {
     fn take_next(&mut self, max: usize) -> io::Result<Vec<(u64, Bytes)>> {
         let start = self.journal.state().readers[self.index].taken;
         let (mut next, mut records) = (start, Vec::new());
-        while records.len() < max {
+        while records.len() < max && !is_enough(&records) {
             let Some((segment, end)) = self.segment_of(next) else { break };
             match self.read_chunk((segment, end), next..end, max, &mut records) {
                 Ok(cursor) => {
@@ -164,15 +169,16 @@ impl<S: Storage> DiskReader<S> {
         super::until(&self.journal.appended, || self.waiting() >= records).await;
     }
 
-    /// The segment that holds a record, and the sequence number where it ends.
+    /// The segment that holds a record, or else the first one behind it, and the sequence number where that ends.
     fn segment_of(&self, next: u64) -> Option<(Segment, u64)> {
         let state = self.journal.state();
         if next >= state.end {
             return None;
         }
-        let index = state.segments.partition_point(|segment| segment.first <= next).checked_sub(1)?;
+        let index = state.segments.partition_point(|segment| segment.first <= next).saturating_sub(1);
+        let segment = *state.segments.get(index)?;
         let end = state.segments.get(index + 1).map_or(state.end, |following| following.first.min(state.end));
-        Some((state.segments[index], end))
+        Some((segment, end))
     }
 
     /// Reads a chunk of a segment, which has records up to `end`, gathers those of them that are `wanted`, and answers where
@@ -227,6 +233,10 @@ impl<S: Storage> DiskReader<S> {
         warn!(file, reader = self.name, records = next.next - cursor.next, "damaged records are passed over");
         Ok(next)
     }
+}
+
+fn is_enough(records: &[(u64, Bytes)]) -> bool {
+    records.iter().map(|(_, record)| record.len()).sum::<usize>() >= BYTES_AT_ONCE
 }
 
 /// Where a reader stands, as its file has it: the sequence number of the next record, and of those before it which are not

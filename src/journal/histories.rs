@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::BYTES_AT_ONCE;
 use super::disk::DiskJournal;
 use super::disk_reader::DiskReader;
 use super::simulated_disk::SimulatedDisk;
@@ -249,4 +250,48 @@ fn a_journal_that_takes_too_much_gives_up_its_oldest_and_counts_it() {
     let taken = history.reader.take(usize::MAX).expect("a disk that can be read").len() as u64;
     assert!(given_up > 0);
     assert_eq!(given_up + taken, 600);
+}
+
+#[test]
+fn what_is_taken_at_once_has_a_limit_of_bytes() {
+    let mut history = History::new();
+    let records: Vec<Bytes> = (0..50u8).map(|number| vec![number; 100_000].into()).collect();
+    history.journal.append(&records).expect("appended");
+    let takes = |reader: &mut DiskReader<SimulatedDisk>| {
+        let mut taken = Vec::new();
+        loop {
+            let records = reader.take(usize::MAX).expect("a disk that can be read");
+            if records.is_empty() {
+                return taken;
+            }
+            let bytes: usize = records.iter().map(|(_, record)| record.len()).sum();
+            assert!(bytes < 2 * BYTES_AT_ONCE, "{bytes} bytes");
+            taken.extend(records);
+        }
+    };
+    let taken = takes(&mut history.reader);
+    assert!(taken.iter().map(|(_, record)| record).eq(&records));
+
+    // The same holds for what it had not finished before a start.
+    history.reader.done_except(&taken).expect("a position");
+    let (_, mut reader) = open(&history.disk.after_kill(), |_, _| {});
+    assert_eq!(takes(&mut reader), taken);
+}
+
+#[test]
+fn what_was_unfinished_and_is_still_there_is_taken_again() {
+    let mut history = History::new();
+    for _ in 0..4 {
+        history.append(3).expect("appended");
+        history.reopen(history.disk.after_kill()).expect("reopened");
+    }
+    let taken = history.reader.take(usize::MAX).expect("a disk that can be read");
+    history.reader.done_except(&taken[1..]).expect("a position");
+    let room = history.journal.bytes() - 1;
+    let journal = DiskJournal::open(history.disk.after_kill(), room, 0, |_, _| {}).expect("a journal");
+    let journal = Arc::new(journal);
+    let mut reader = DiskReader::new(&journal, "spans").expect("a reader");
+    journal.drop_beyond_limit(u64::MAX);
+    assert_eq!(reader.take(usize::MAX).expect("a disk that can be read"), taken[3..]);
+    assert_eq!(journal.readers()[0].given_up, 2);
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::ReaderStatus;
+use super::{BYTES_AT_ONCE, ReaderStatus};
 
 /// What one record costs beside its own bytes, about: its place in the queue and its allocation.
 const RECORD_OVERHEAD: usize = 64;
@@ -145,12 +145,20 @@ pub struct MemoryReader {
 }
 
 impl MemoryReader {
-    /// Takes the next records with their sequence numbers, at most `max`; none if there are none.
+    /// Takes the next records with their sequence numbers, at most `max` and about [`BYTES_AT_ONCE`]; none if there are
+    /// none.
     pub fn take(&mut self, max: usize) -> Vec<(u64, Bytes)> {
         let mut state = self.journal.state();
         let start = state.readers[self.index].taken.max(state.first);
         let skip = (start - state.first) as usize;
-        let taken: Vec<_> = (start..).zip(state.records.iter().skip(skip).take(max).cloned()).collect();
+        let mut bytes = 0;
+        let has_room = |record: &&Bytes| {
+            let has_room = bytes < BYTES_AT_ONCE;
+            bytes += record.len();
+            has_room
+        };
+        let records = state.records.iter().skip(skip).take(max).take_while(has_room).cloned();
+        let taken: Vec<_> = (start..).zip(records).collect();
         state.readers[self.index].taken = start + taken.len() as u64;
         taken
     }
@@ -201,6 +209,16 @@ mod tests {
         let append = async { journal.append(record(7)) };
         tokio::join!(reader.readable(1), append);
         assert_eq!(reader.take(10), [(0, record(7))]);
+    }
+
+    #[test]
+    fn what_is_taken_at_once_has_a_limit_of_bytes_and_is_never_nothing() {
+        let journal = Arc::new(MemoryJournal::new(usize::MAX));
+        let mut reader = journal.reader("spans");
+        let lengths = [BYTES_AT_ONCE + 1, BYTES_AT_ONCE / 2, BYTES_AT_ONCE / 2, 1];
+        lengths.iter().for_each(|length| journal.append(vec![0; *length].into()));
+        let numbers = [(); 4].map(|()| reader.take(10).len());
+        assert_eq!(numbers, [1, 2, 1, 0]);
     }
 
     #[derive(Debug, Clone)]

@@ -32,6 +32,10 @@ use storage::{Directory, Storage};
 
 pub use recovery::{Found, Segment};
 
+/// The bytes of records after which a reader takes no more at once, so that a batch of the longest records is no larger in
+/// memory than one of the usual.
+const BYTES_AT_ONCE: usize = 1024 * 1024;
+
 /// Why the journal cannot be used.
 #[derive(Debug, Error)]
 pub enum JournalError {
@@ -152,8 +156,8 @@ pub enum Reader {
 }
 
 impl Reader {
-    /// Takes the next records with their sequence numbers, at most `max`; none if there are none, or if the disk cannot be
-    /// read now.
+    /// Takes the next records with their sequence numbers, at most `max` and about a megabyte; none if there are none, or if
+    /// the disk cannot be read now.
     pub fn take(&mut self, max: usize) -> Vec<(u64, Bytes)> {
         match self {
             Reader::Memory(reader) => reader.take(max),
