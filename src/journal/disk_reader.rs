@@ -68,7 +68,7 @@ impl<S: Storage> DiskReader<S> {
         })
     }
 
-    /// Takes the next records with their sequence numbers, at most `max` and about [`BYTES_AT_ONCE`]; none if there are
+    /// Takes the next records with their sequence numbers, at most `max` and about a megabyte; none if there are
     /// none. Damaged ones are passed over.
     ///
     /// # Errors

@@ -145,7 +145,7 @@ pub struct MemoryReader {
 }
 
 impl MemoryReader {
-    /// Takes the next records with their sequence numbers, at most `max` and about [`BYTES_AT_ONCE`]; none if there are
+    /// Takes the next records with their sequence numbers, at most `max` and about a megabyte; none if there are
     /// none.
     pub fn take(&mut self, max: usize) -> Vec<(u64, Bytes)> {
         let mut state = self.journal.state();
