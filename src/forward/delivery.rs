@@ -50,9 +50,6 @@ const LONGEST_ANSWER: usize = 64 * 1024;
 /// How long what was finished may wait to be noted durably. After a crash it is delivered once more.
 const SAVE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The pause before the journal is read again that could not be read.
-const READ_PAUSE: Duration = Duration::from_secs(1);
-
 /// The pauses before another attempt.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -83,7 +80,6 @@ pub struct ServiceDelivery {
     away_until: Option<Instant>,
     away_pauses: Pauses,
     presence: Presence,
-    read_again_at: Option<Instant>,
     /// Since when something is finished that is not noted durably.
     unsaved_since: Option<Instant>,
     meters: Meters,
@@ -136,7 +132,6 @@ impl ServiceDelivery {
             away_until: None,
             away_pauses: Pauses::new(SHORTEST_PAUSE, LONGEST_PAUSE),
             presence: Presence::new("the service behind", SIGNAL),
-            read_again_at: None,
             unsaved_since: None,
             meters: Meters::new(),
         }
@@ -174,24 +169,21 @@ impl ServiceDelivery {
 
     /// Whether nothing more goes out without waiting for the service or for a pause.
     fn is_at_a_standstill(&self) -> bool {
-        let can_take_more = self.has_room() && self.reader.waiting() > 0;
+        let can_take_more = self.has_room() && self.reader.is_readable();
         self.attempts.is_empty() && (self.away_until.is_some() || !can_take_more)
     }
 
     fn has_room(&self) -> bool {
-        self.events.len() < MOST_UNFINISHED
-            && self.bytes < MOST_UNFINISHED_BYTES
-            && self.read_again_at.is_none_or(|at| at <= Instant::now())
+        self.events.len() < MOST_UNFINISHED && self.bytes < MOST_UNFINISHED_BYTES
     }
 
     /// Takes events from the journal, unless enough are unfinished.
     fn take_more(&mut self) {
-        if !self.has_room() || self.reader.waiting() == 0 {
+        if !self.has_room() || !self.reader.is_readable() {
             return;
         }
         let room = MOST_UNFINISHED - self.events.len();
         let records = self.reader.take(room.min(BATCH));
-        self.read_again_at = records.is_empty().then(|| Instant::now() + READ_PAUSE);
         for (sequence, record) in records {
             match event(&record) {
                 Some(event) => {
@@ -241,8 +233,7 @@ impl ServiceDelivery {
         let next_event = events.map(|event| event.not_before).filter(|at| *at > now).min();
         let save = self.unsaved_since.map(|since| since + SAVE_INTERVAL);
         let away = self.away_until.filter(|until| *until > now && !self.events.is_empty());
-        let read = self.read_again_at.filter(|at| *at > now);
-        [next_event, save, away, read].into_iter().flatten().min()
+        [next_event, save, away].into_iter().flatten().min()
     }
 
     /// Takes in how an attempt ended.

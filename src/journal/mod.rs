@@ -17,11 +17,13 @@ pub mod storage;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::task::block_in_place;
+use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
 use disk::DiskJournal;
@@ -35,6 +37,9 @@ pub use recovery::{Found, Segment};
 /// The bytes of records after which a reader takes no more at once, so that a batch of the longest records is no larger in
 /// memory than one of the usual.
 const BYTES_AT_ONCE: usize = 1024 * 1024;
+
+/// The pause before the journal on disk is read again where nothing could be read.
+const READ_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why the journal cannot be used.
 #[derive(Debug, Error)]
@@ -117,7 +122,8 @@ impl Journal {
         match self {
             Journal::Memory(journal) => Ok(Reader::Memory(journal.reader(name))),
             Journal::Disk(journal) => {
-                DiskReader::new(journal, name).map(|reader| Reader::Disk(Box::new(reader)))
+                let reader = Box::new(DiskReader::new(journal, name)?);
+                Ok(Reader::Disk { reader, readable_at: None })
             }
         }
     }
@@ -152,7 +158,12 @@ pub enum Reader {
     /// Of a journal in memory.
     Memory(MemoryReader),
     /// Of a journal on disk.
-    Disk(Box<DiskReader<Directory>>),
+    Disk {
+        /// What reads.
+        reader: Box<DiskReader<Directory>>,
+        /// When it may read again, after it could not.
+        readable_at: Option<Instant>,
+    },
 }
 
 impl Reader {
@@ -161,10 +172,14 @@ impl Reader {
     pub fn take(&mut self, max: usize) -> Vec<(u64, Bytes)> {
         match self {
             Reader::Memory(reader) => reader.take(max),
-            Reader::Disk(reader) => block_in_place(|| reader.take(max)).unwrap_or_else(|error| {
-                error!(%error, "the journal cannot be read; trying again");
-                Vec::new()
-            }),
+            Reader::Disk { reader, readable_at } => {
+                let records = block_in_place(|| reader.take(max)).unwrap_or_else(|error| {
+                    error!(%error, "the journal cannot be read; trying again");
+                    Vec::new()
+                });
+                *readable_at = records.is_empty().then(|| Instant::now() + READ_PAUSE);
+                records
+            }
         }
     }
 
@@ -177,7 +192,7 @@ impl Reader {
     pub fn done_except(&mut self, unfinished: &[(u64, Bytes)]) {
         match self {
             Reader::Memory(reader) => reader.done_except(unfinished),
-            Reader::Disk(reader) => {
+            Reader::Disk { reader, .. } => {
                 if let Err(error) = block_in_place(|| reader.done_except(unfinished)) {
                     error!(%error, "the position of a reader cannot be kept; after a restart it would deliver again");
                 }
@@ -187,22 +202,66 @@ impl Reader {
 
     /// Whether what it has not finished is still there after a restart.
     pub fn is_durable(&self) -> bool {
-        matches!(self, Reader::Disk(_))
+        matches!(self, Reader::Disk { .. })
     }
 
     /// How many records wait to be taken.
     pub fn waiting(&self) -> u64 {
         match self {
             Reader::Memory(reader) => reader.waiting(),
-            Reader::Disk(reader) => reader.waiting(),
+            Reader::Disk { reader, .. } => reader.waiting(),
         }
     }
 
-    /// Waits until at least this many records can be taken.
+    /// Whether a record can be taken: one waits, and the disk did not fail a moment ago.
+    pub fn is_readable(&self) -> bool {
+        let is_paused = matches!(self, Reader::Disk { readable_at: Some(at), .. } if *at > Instant::now());
+        !is_paused && self.waiting() > 0
+    }
+
+    /// Waits until at least this many records can be taken, and for a pause after the disk failed.
     pub async fn readable(&self, records: u64) {
         match self {
             Reader::Memory(reader) => reader.readable(records).await,
-            Reader::Disk(reader) => reader.readable(records).await,
+            Reader::Disk { reader, readable_at } => {
+                if let Some(at) = *readable_at {
+                    sleep_until(at).await;
+                }
+                reader.readable(records).await;
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_disk_that_cannot_be_read_is_given_a_pause_and_then_read() {
+        let directory = std::env::temp_dir().join(format!("planet-call-exporter-{}", std::process::id()));
+        fs::create_dir(&directory).expect("a directory");
+        let storage = Directory::new(&directory).expect("a directory");
+        let disk = Arc::new(DiskJournal::open(storage, 1_000_000, 0, |_, _| {}).expect("a journal"));
+        let mut reader = Journal::Disk(Arc::clone(&disk)).reader("spans").expect("a reader");
+        disk.append(&[Bytes::from_static(b"record")]).expect("appended");
+        let segment = directory.join(recovery::file_name(0));
+        let elsewhere = directory.join("elsewhere");
+
+        fs::rename(&segment, &elsewhere).expect("renamed");
+        fs::create_dir(&segment).expect("something that cannot be read");
+        let begin = Instant::now();
+        assert!(reader.is_readable());
+        assert!(reader.take(1).is_empty());
+        fs::remove_dir(&segment).expect("removed");
+        fs::rename(&elsewhere, &segment).expect("renamed");
+
+        reader.readable(1).await;
+        assert!(begin.elapsed() >= READ_PAUSE);
+        assert!(reader.is_readable());
+        assert_eq!(reader.take(1), [(0, Bytes::from_static(b"record"))]);
+        fs::remove_dir_all(&directory).expect("removed");
     }
 }
