@@ -207,7 +207,7 @@ proptest! {
         history.finish()?;
     }
 
-    /// A bit that flips costs the record that it is in, and no other; and it does not go unnoticed.
+    /// A bit that flips costs the record that it is in, if it is in one, and no other; and it does not go unnoticed.
     #[test]
     fn a_flipped_bit_costs_one_record(batches in prop::collection::vec(1usize..5, 3..20), at: prop::sample::Index, bit in 0u8..8) {
         let mut history = History::new();
@@ -220,8 +220,8 @@ proptest! {
         let names = history.disk.list().expect("names");
         let segments: Vec<_> = names.iter().filter(|name| name.ends_with(".segment")).collect();
         let name = segments[at.index(segments.len() - 1)];
-        let size = history.disk.size(name).expect("a size") as usize;
-        let byte = super::segment::HEAD + at.index(size - super::segment::HEAD);
+        let byte = at.index(history.disk.size(name).expect("a size") as usize);
+        let lost = usize::from(byte >= super::segment::HEAD);
         history.disk.flip_bit(name, byte, bit);
 
         let mut found = BTreeMap::new();
@@ -230,12 +230,45 @@ proptest! {
             found.insert(sequence, Bytes::copy_from_slice(record));
         });
         prop_assert_eq!(journal.damaged(), 1);
-        prop_assert_eq!(found.len() + 1, history.acknowledged.len());
+        prop_assert_eq!(found.len() + lost, history.acknowledged.len());
         prop_assert!(found.iter().all(|(sequence, record)| history.acknowledged.get(sequence) == Some(record)));
         prop_assert_eq!(journal.end(), history.journal.end());
         let taken = reader.take(usize::MAX).expect("a disk that can be read");
         prop_assert_eq!(taken, found.into_iter().collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn a_damaged_head_of_the_last_segment_costs_no_record_and_does_not_go_unnoticed() {
+    for byte in 0..super::segment::HEAD {
+        let mut history = History::new();
+        history.append(3).expect("appended");
+        history.disk.flip_bit("00000000000000000000.segment", byte, 0);
+        let mut found = Vec::new();
+        let disk = history.disk.after_kill();
+        let (journal, mut reader) = open(&disk, |sequence, _| found.push(sequence));
+        assert_eq!((found, journal.damaged()), (vec![0, 1, 2], 1), "byte {byte}");
+        let records: Vec<_> = history.acknowledged.into_iter().collect();
+        assert_eq!(reader.take(usize::MAX).expect("a disk that can be read"), records);
+
+        // It is there for people to look at, whatever comes after it.
+        journal.append(&[Bytes::from_static(b"next")]).expect("appended");
+        assert_eq!(disk.list().expect("names").iter().filter(|name| name.ends_with(".segment")).count(), 2);
+    }
+}
+
+#[test]
+fn a_last_segment_that_is_damaged_throughout_is_kept_and_counted() {
+    let mut history = History::new();
+    history.append(1).expect("appended");
+    let name = "00000000000000000000.segment";
+    let size = history.disk.size(name).expect("a size") as usize;
+    (0..size).for_each(|byte| history.disk.flip_bit(name, byte, 3));
+    let disk = history.disk.after_kill();
+    let (journal, _) = open(&disk, |_, _| panic!("nothing in it is sound"));
+    assert_eq!((journal.damaged(), journal.end()), (1, 1));
+    journal.append(&[Bytes::from_static(b"next")]).expect("appended");
+    assert_eq!(disk.size(name).expect("a size") as usize, size);
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub struct Found {
     pub segments: Vec<Segment>,
     /// The sequence number after the last record.
     pub end: u64,
-    /// Acknowledged records that cannot be read.
+    /// Acknowledged records that cannot be read. A segment whose head is damaged counts as one at least.
     pub damaged: u64,
     /// The sound bytes of the last segment, if nothing in it is damaged.
     pub(super) last: Option<Vec<u8>>,
@@ -54,14 +54,17 @@ pub(super) fn read_segments(
         let mut bytes = read_all(storage, &name)?;
         let size = bytes.len() as u64;
         let limits = first..next.unwrap_or(u64::MAX);
-        let records = match segment::read_head(&bytes) {
-            Ok(in_head) if in_head == first => &bytes[HEAD..],
+        let is_head_sound = match segment::read_head(&bytes) {
             Err(reason @ BadHead::Version(_)) => return Err(JournalError::Segment { name, reason }),
-            // A last segment of which not even the head is whole was never written to. Elsewhere it is damage, which
-            // shows in what is missing.
-            Ok(_) | Err(BadHead::Torn | BadHead::Foreign) => &[],
+            head => head.is_ok_and(|in_head| in_head == first),
         };
-        let scan = scan(records, limits, next.is_none(), &mut visit);
+        let records = bytes.get(HEAD..).unwrap_or_default();
+        let mut scan = scan(records, limits, next.is_none(), &mut visit);
+        // A head is on disk before the first record. So where nothing is behind it, it is torn, and elsewhere damaged.
+        if !is_head_sound && !records.is_empty() {
+            scan.lost = scan.lost.max(1);
+            scan.end = scan.end.max(first + 1);
+        }
         if scan.lost > 0 {
             error!(
                 segment = name,
@@ -71,7 +74,7 @@ pub(super) fn read_segments(
             found.damaged += scan.lost;
         }
         found.end = scan.end;
-        if next.is_none() && scan.lost == 0 && bytes.len() >= HEAD {
+        if next.is_none() && scan.lost == 0 && is_head_sound {
             bytes.truncate(HEAD + scan.sound);
             found.last = Some(bytes);
         }
