@@ -97,6 +97,7 @@ pub async fn run(
         acceptance: Arc::clone(&acceptance),
         journal: journal.clone(),
         refused: Arc::clone(&refused),
+        readiness: readiness.clone(),
         own_metrics: Arc::clone(&own_metrics),
     });
     let stop_readers = CancellationToken::new();
@@ -107,7 +108,7 @@ pub async fn run(
         let reader = view.journal.reader(forward_delivery::READER).map_err(StartError::Reader)?;
         let settings = forward_delivery::Settings {
             call_event_path: config.call_event_path.clone(),
-            concurrency: config.forward_concurrency.get(),
+            concurrency: config.forward_concurrency,
             max_age: config.forward_max_age,
         };
         let delivery = ServiceDelivery::new(reader, Arc::clone(service), Arc::clone(&refused), settings);
@@ -286,6 +287,7 @@ struct View {
     acceptance: Arc<Acceptance>,
     journal: Journal,
     refused: Arc<RefusedRequests>,
+    readiness: Readiness,
     own_metrics: Arc<OwnMetrics>,
 }
 
@@ -313,6 +315,8 @@ impl View {
         let now = SystemTime::now();
         gauge!(catalog::EXPORTER_SEEN_SIDS.name).set(self.acceptance.seen_sids(now) as f64);
         gauge!(catalog::EXPORTER_REFUSED_REQUESTS.name).set(self.refused.len() as f64);
+        let is_failing = self.readiness.closed().contains(&pipeline::STORAGE);
+        gauge!(catalog::EXPORTER_STORAGE_FAILING.name).set(f64::from(u8::from(is_failing)));
         gauge!(catalog::EXPORTER_JOURNAL_SIZE.name).set(self.journal.bytes() as f64);
         gauge!(catalog::EXPORTER_JOURNAL_DAMAGED.name).set(self.journal.damaged() as f64);
         for reader in self.journal.readers() {

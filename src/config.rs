@@ -4,12 +4,12 @@
 //! the OpenTelemetry specification instead (`export::otlp_settings`).
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Parser, Subcommand, ValueEnum};
+use tracing::level_filters::LevelFilter;
 
 use crate::call::event::is_usual_idc;
 use crate::forward::service::ServiceUrl;
@@ -54,7 +54,8 @@ pub enum Command {
 #[command(version)]
 pub struct Config {
     /// Address on which call events come in.
-    #[arg(long, env = "PLANET_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:20200")]
+    #[arg(long, env = "PLANET_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:20200",
+          value_parser = address)]
     pub listen: SocketAddr,
 
     /// Path of the call event callback, as registered with LINE Planet.
@@ -63,7 +64,8 @@ pub struct Config {
     pub call_event_path: String,
 
     /// Address of /metrics, /livez, /readyz and the landing page.
-    #[arg(long, env = "PLANET_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:9464")]
+    #[arg(long, env = "PLANET_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:9464",
+          value_parser = address)]
     pub admin_listen: SocketAddr,
 
     /// Directory that keeps totals, session IDs and what waits for delivery across crashes and restarts [default: none,
@@ -72,8 +74,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
 
     /// Bytes that the journal in the state directory may take; beyond them the oldest events that still wait for delivery
-    /// are given up.
-    #[arg(long, env = "PLANET_STATE_MAX_BYTES", value_name = "BYTES", default_value = "1GiB")]
+    /// are given up, and their session IDs are not known after a restart.
+    #[arg(long, env = "PLANET_STATE_MAX_BYTES", value_name = "BYTES", default_value = "1GiB", value_parser = state_bytes)]
     pub state_max_bytes: ByteSize,
 
     /// What spans and the call log carry of user IDs and IP addresses.
@@ -107,11 +109,11 @@ pub struct Config {
     pub setup_buckets: Buckets,
 
     /// Label sets of planet_calls_total; past them the IDC and the disconnect reason of new ones are "other".
-    #[arg(long, env = "PLANET_MAX_SERIES", value_name = "NUMBER", default_value_t = 10_000)]
+    #[arg(long, env = "PLANET_MAX_SERIES", value_name = "NUMBER", default_value = "10000", value_parser = positive)]
     pub max_series: usize,
 
-    /// Session IDs that are remembered, to recognize a repeated call event. Each takes about 60 bytes of memory.
-    #[arg(long, env = "PLANET_SEEN_MAX", value_name = "NUMBER", default_value_t = 500_000)]
+    /// Session IDs that are remembered, to recognize a repeated call event. Each takes 60 to 150 bytes of memory.
+    #[arg(long, env = "PLANET_SEEN_MAX", value_name = "NUMBER", default_value = "500000", value_parser = positive)]
     pub seen_max: usize,
 
     /// How long a session ID is remembered.
@@ -119,11 +121,11 @@ pub struct Config {
     pub seen_age: Duration,
 
     /// Refused requests that are kept in memory, to be looked at on the admin port at /refused from the same host.
-    #[arg(long, env = "PLANET_REFUSED_MAX", value_name = "NUMBER", default_value_t = 200)]
+    #[arg(long, env = "PLANET_REFUSED_MAX", value_name = "NUMBER", default_value = "200", value_parser = number)]
     pub refused_max: usize,
 
     /// Without a state directory: what may wait in memory for spans, the call log and the service behind; beyond it the oldest is given up.
-    #[arg(long, env = "PLANET_BACKLOG_MAX_BYTES", value_name = "BYTES", default_value = "64MiB")]
+    #[arg(long, env = "PLANET_BACKLOG_MAX_BYTES", value_name = "BYTES", default_value = "64MiB", value_parser = bytes)]
     pub backlog_max_bytes: ByteSize,
 
     /// Base URL of the service behind, such as http://127.0.0.1:8080: it gets its call events and everything else that
@@ -140,15 +142,15 @@ pub struct Config {
     pub forward_timeout: Duration,
 
     /// Call events that are on their way to the service behind at once, at most.
-    #[arg(long, env = "PLANET_FORWARD_CONCURRENCY", value_name = "NUMBER", default_value = "16")]
-    pub forward_concurrency: NonZeroUsize,
+    #[arg(long, env = "PLANET_FORWARD_CONCURRENCY", value_name = "NUMBER", default_value = "16", value_parser = positive)]
+    pub forward_concurrency: usize,
 
     /// Age past which a call event that the service behind did not take is not tried again.
     #[arg(long, env = "PLANET_FORWARD_MAX_AGE", value_name = "DURATION", default_value = "24h", value_parser = duration)]
     pub forward_max_age: Duration,
 
     /// Open connections of each listener; further ones are answered 503.
-    #[arg(long, env = "PLANET_MAX_CONNECTIONS", value_name = "NUMBER", default_value_t = 1024)]
+    #[arg(long, env = "PLANET_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "1024", value_parser = positive)]
     pub max_connections: usize,
 
     /// Bytes of a call event's path and query; a longer one is answered 414.
@@ -226,6 +228,36 @@ pub enum LogFormat {
     Json,
 }
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "expected an IP address and a port, such as 0.0.0.0:20200 or [::]:20200".to_owned())
+}
+
+fn number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "expected a number in decimal digits".to_owned())
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match number(text)? {
+        0 => Err("expected a number above zero".to_owned()),
+        number => Ok(number),
+    }
+}
+
+fn bytes(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|_| "expected a size such as 64MiB".to_owned())
+}
+
+/// The least that a journal with its segments can do with.
+const LEAST_STATE: ByteSize = ByteSize::mib(1);
+
+fn state_bytes(text: &str) -> Result<ByteSize, String> {
+    match text.parse() {
+        Ok(size) if size >= LEAST_STATE => Ok(size),
+        _ => Err("expected a size of at least 1MiB, such as 512MiB or 2GiB".to_owned()),
+    }
+}
+
 fn absolute_path(text: &str) -> Result<String, String> {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
     match text.starts_with('/') && text.bytes().all(is_plain) {
@@ -262,9 +294,15 @@ fn uri_bytes(text: &str) -> Result<usize, String> {
 }
 
 fn log_level(text: &str) -> Result<String, String> {
+    const EXPECTED: &str =
+        "expected error, warn, info, debug, trace, off or filter directives such as info,hyper=debug";
+    // A word alone could be a target too, but is a mistyped level.
+    let is_level =
+        |word: &str| word.contains(['=', '[']) || !word.is_empty() && word.parse::<LevelFilter>().is_ok();
     match tracing_subscriber::EnvFilter::try_new(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!("{error}; expected error, warn, info, debug, trace or filter directives")),
+        Ok(_) if text.split(',').all(is_level) => Ok(text.to_owned()),
+        Ok(_) => Err(EXPECTED.to_owned()),
+        Err(error) => Err(format!("{error}; {EXPECTED}")),
     }
 }
 
@@ -289,7 +327,8 @@ mod tests {
     #[test]
     fn wrong_values_are_refused_with_what_is_accepted() {
         for (flag, value, accepted) in [
-            ("--listen", "20200", "socket address"),
+            ("--listen", "20200", "such as 0.0.0.0:20200"),
+            ("--admin-listen", "localhost", "an IP address"),
             ("--call-event-path", "call_event", "begins with /"),
             ("--call-event-path", "/a?b", "has no query"),
             ("--idcs", "KR,J P", "such as KR,JP"),
@@ -299,11 +338,20 @@ mod tests {
             ("--max-uri-bytes", "1MiB", "up to 65534"),
             ("--forward-to", "127.0.0.1:8080", "such as http://127.0.0.1:8080"),
             ("--forward-mode", "later", "stored, inline"),
-            ("--forward-concurrency", "0", "non-zero"),
+            ("--forward-concurrency", "0", "above zero"),
+            ("--max-connections", "0", "above zero"),
+            ("--max-series", "many", "decimal digits"),
+            ("--seen-max", "0", "above zero"),
+            ("--refused-max", "-1", "decimal digits"),
+            ("--state-max-bytes", "5", "at least 1MiB"),
+            ("--log-level", "blah", "error, warn, info"),
+            ("--log-level", "", "error, warn, info"),
             ("--log-level", "a=b=c", "filter directives"),
         ] {
             let error =
-                Config::try_parse_from(["planet-call-exporter", flag, value]).expect_err(flag).to_string();
+                Config::try_parse_from(["planet-call-exporter".to_owned(), format!("{flag}={value}")])
+                    .expect_err(flag)
+                    .to_string();
             assert!(error.contains(accepted) && error.contains(flag), "{flag} {value}: {error}");
         }
     }

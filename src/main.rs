@@ -35,7 +35,10 @@ fn replay(file: &Path, to: &str) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let replayed = runtime.block_on(commands::replay::replay(file, to))?;
     writeln!(std::io::stdout(), "{} taken, {} refused", replayed.taken, replayed.refused)?;
-    Ok(())
+    match replayed.refused {
+        0 => Ok(()),
+        _ => Err("not every request was taken".into()),
+    }
 }
 
 fn run(config: Config, otlp: OtlpSettings) -> Result<(), Box<dyn Error>> {

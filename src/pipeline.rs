@@ -24,7 +24,7 @@ use crate::readiness::Readiness;
 use crate::state::{StateDirectory, StateError};
 
 /// The name of the latch that is open as long as the journal can be written.
-const STORAGE: &str = "storage";
+pub const STORAGE: &str = "storage";
 
 /// Why the pipeline cannot be opened.
 #[derive(Debug, Error)]

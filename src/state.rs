@@ -20,7 +20,8 @@ use crate::journal::storage::{Directory, Storage, read_all, replace};
 use crate::ledger::Limits;
 use crate::ledger::checkpoint::{Checkpoint, UnusableCheckpoint};
 
-const LOCK: &str = "planet-call-exporter.lock";
+/// The file that says who holds the directory, and that it is ours.
+pub const LOCK: &str = "planet-call-exporter.lock";
 /// The file of the latest checkpoint.
 pub const CHECKPOINT: &str = "ledger.checkpoint";
 /// The file of the checkpoint before it.

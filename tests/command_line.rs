@@ -77,17 +77,18 @@ fn the_environment_configures_and_flags_come_first() {
 #[test]
 fn a_wrong_value_ends_with_2_and_names_flag_value_and_what_is_accepted() {
     for (flag, value, accepted) in [
-        ("--listen", "20200", "socket address"),
-        ("--admin-listen", "localhost", "socket address"),
+        ("--listen", "20200", "an IP address and a port"),
+        ("--admin-listen", "localhost", "an IP address and a port"),
         ("--call-event-path", "call_event", "such as /call_event"),
         ("--identity", "some", "drop, hash, keep"),
         ("--idcs", "KR,J P", "such as KR,JP"),
         ("--duration-buckets", "5,1", "ascending"),
         ("--setup-buckets", "one", "such as 1,10,60,600"),
-        ("--max-series", "-1", ""),
-        ("--seen-max", "many", "invalid digit"),
+        ("--max-series", "-1", "decimal digits"),
+        ("--seen-max", "many", "decimal digits"),
+        ("--state-max-bytes", "5", "at least 1MiB"),
         ("--seen-age", "24", "such as 500ms, 10s, 5m or 24h"),
-        ("--backlog-max-bytes", "64 apples", ""),
+        ("--backlog-max-bytes", "64 apples", "such as 64MiB"),
         ("--max-uri-bytes", "1MiB", "up to 65534"),
         ("--header-timeout", "0s", "above zero"),
         ("--call-log", "stderr", "off, stdout"),

@@ -75,12 +75,14 @@ fn a_full_disk_stops_intake_until_there_is_room_and_no_call_is_lost() {
     let answer = exporter.admin("/readyz");
     assert_eq!((answer.status, answer.text().as_str()), (503, "not ready: storage\n"));
     assert_eq!(exporter.admin("/livez").status, 200);
+    assert_eq!(exporter.metrics().sum("planet_exporter_storage_failing"), 1.0);
     exporter.process.stderr.wait_for("the journal cannot be written");
     assert_eq!(send(&exporter).status, 503);
 
     fs::remove_file(&filler).expect("the filler goes");
     // Nobody sends, since it is not ready; it finds out by itself.
     eventually("readiness", || (exporter.admin("/readyz").status == 200).then_some(()));
+    assert_eq!(exporter.metrics().sum("planet_exporter_storage_failing"), 0.0);
     for _ in 0..20 {
         assert_eq!(send(&exporter).status, 200);
     }

@@ -153,6 +153,25 @@ fn a_torn_end_is_cut_and_costs_nothing_that_was_acknowledged() {
 }
 
 #[test]
+fn a_damaged_head_costs_no_call() {
+    let scratch = Scratch::new("head");
+    let state = scratch.0.join("state");
+    let exporter = start(&state);
+    send(&exporter, 0..10);
+    kill(exporter);
+    let segment = files(&state, ".segment").pop().expect("a segment");
+    let mut bytes = fs::read(&segment).expect("a segment");
+    bytes[8] ^= 1;
+    fs::write(&segment, bytes).expect("written");
+
+    let exporter = start(&state);
+    exporter.process.stderr.wait_for("is damaged");
+    send(&exporter, 0..10);
+    let page = exporter.metrics();
+    assert_eq!((calls(&page), page.sum("planet_exporter_journal_damaged_records")), (10.0, 1.0));
+}
+
+#[test]
 fn damage_is_reported_counted_and_stepped_over() {
     let scratch = Scratch::new("damage");
     let state = scratch.0.join("state");
@@ -236,15 +255,27 @@ fn a_state_directory_can_be_looked_at_and_its_events_sent_again() {
     let exporter = start(&other);
     let to = format!("http://{}/call_event", exporter.call_events);
     let segment = files(&state, ".segment").remove(0);
-    let (_, said) = run(&["replay", segment.to_str().expect("a path in UTF-8"), "--to", &to]);
-    assert_eq!(said.trim(), "7 taken, 0 refused");
+    let copy = scratch.0.join("a copy of a segment");
+    fs::copy(&segment, &copy).expect("copied");
+    let (all_taken, said) = run(&["replay", copy.to_str().expect("a path in UTF-8"), "--to", &to]);
+    assert_eq!((all_taken, said.trim()), (true, "7 taken, 0 refused"));
     let refused = state.join("refused.jsonl");
-    let (_, said) = run(&["replay", refused.to_str().expect("a path in UTF-8"), "--to", &to]);
-    assert_eq!(said.trim(), "0 taken, 1 refused");
+    let (all_taken, said) = run(&["replay", refused.to_str().expect("a path in UTF-8"), "--to", &to]);
+    assert_eq!((all_taken, said.trim()), (false, "0 taken, 1 refused"));
     assert_eq!(calls(&exporter.metrics()), 7.0);
 
-    let mut bytes = fs::read(&segment).expect("a segment");
+    let whole = fs::read(&segment).expect("a segment");
+    let mut bytes = whole.clone();
     bytes[300] ^= 1;
     fs::write(&segment, bytes).expect("written");
-    assert!(!run(&["state", path, "--verify"]).0);
+    let (is_sound, shown) = run(&["state", path, "--verify"]);
+    assert!(!is_sound && shown.contains("bytes  1 damaged"), "{shown}");
+
+    // Records that the checkpoint has and the journal has not any more are no torn end.
+    fs::write(&segment, &whole[..whole.len() - 20]).expect("written");
+    let (is_sound, shown) = run(&["state", path, "--verify"]);
+    assert!(!is_sound && shown.contains("up to record 7, which the journal does not have"), "{shown}");
+
+    let elsewhere = scratch.0.to_str().expect("a path in UTF-8");
+    assert!(!run(&["state", elsewhere]).0, "it is no state directory");
 }

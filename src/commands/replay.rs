@@ -99,7 +99,7 @@ pub async fn replay(file: &Path, url: &str) -> Result<Replayed, ReplayError> {
 /// The queries that a file holds.
 fn queries(path: &Path) -> Result<Vec<String>, ReplayError> {
     let bytes = fs::read(path).map_err(|source| ReplayError::Read { path: path.to_owned(), source })?;
-    if path.extension().is_some_and(|extension| extension == "segment") {
+    if journal::is_segment(&bytes) {
         let mut queries = Vec::new();
         journal::inspect_segment(path, &bytes, |_, record| {
             let query =

@@ -13,7 +13,7 @@ use crate::journal::storage::Directory;
 use crate::journal::{self, JournalError};
 use crate::ledger::checkpoint::{Checkpoint, UnusableCheckpoint};
 use crate::ledger::{Ledger, Limits};
-use crate::state::{CHECKPOINT, PREVIOUS_CHECKPOINT};
+use crate::state::{CHECKPOINT, LOCK, PREVIOUS_CHECKPOINT};
 
 /// Why a state directory cannot be shown.
 #[derive(Debug, Error)]
@@ -29,6 +29,9 @@ pub enum ShowError {
     /// The journal cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// It is no state directory.
+    #[error("{0} is no state directory of this program: it has no {LOCK}")]
+    Foreign(PathBuf),
     /// Standard output is gone.
     #[error("cannot write: {0}")]
     Output(#[from] io::Error),
@@ -43,12 +46,33 @@ pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
     let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(disk)?;
     let mut names: Vec<_> = entries.iter().filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort_unstable();
+    if !names.iter().any(|name| name == LOCK) {
+        return Err(ShowError::Foreign(path.to_owned()));
+    }
+
+    // Before the journal, which an exporter that runs meanwhile only lengthens.
+    let mut positions = Vec::new();
+    for name in names.iter().filter(|name| name.ends_with(".position")) {
+        let position = fs::read_to_string(path.join(name)).map_err(disk)?;
+        positions.push((name.trim_end_matches(".position"), position));
+    }
+    let mut checkpoints = Vec::new();
+    for name in
+        [CHECKPOINT, PREVIOUS_CHECKPOINT].into_iter().filter(|name| names.iter().any(|known| known == name))
+    {
+        let bytes = fs::read(path.join(name)).map_err(disk)?;
+        checkpoints.push((name, Checkpoint::decode(&bytes, Limits::default())));
+    }
 
     let mut events = Events::default();
     let journal = journal::inspect(&Directory::existing(path), |_, record| events.note(record))?;
     writeln!(output, "segments:")?;
     for segment in &journal.segments {
-        writeln!(output, "  from record {:>12}  {:>12} bytes", segment.first, segment.bytes)?;
+        let damage = match segment.damaged {
+            0 => String::new(),
+            records => format!("  {records} damaged"),
+        };
+        writeln!(output, "  from record {:>12}  {:>12} bytes{damage}", segment.first, segment.bytes)?;
     }
     writeln!(
         output,
@@ -57,24 +81,24 @@ pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
     )?;
     writeln!(output, "first event: {}", time(events.first))?;
     writeln!(output, "last event: {}", time(events.last))?;
-    for name in names.iter().filter(|name| name.ends_with(".position")) {
-        let position = fs::read_to_string(path.join(name)).map_err(disk)?;
-        let reader = name.trim_end_matches(".position");
-        match position.trim().split_once(' ') {
-            None => writeln!(output, "reader {reader}: record {}", position.trim())?,
-            Some((next, unfinished)) => {
-                writeln!(output, "reader {reader}: record {next}, and before it {unfinished}")?;
+    let mut is_sound = journal.damaged == 0 && events.unreadable == 0;
+    let mut beyond = |next: u64| {
+        is_sound &= next <= journal.end;
+        if next <= journal.end { "" } else { ", which the journal does not have" }
+    };
+    for (reader, position) in positions {
+        let (next, unfinished) = position.trim().split_once(' ').unwrap_or((position.trim(), ""));
+        let note = beyond(next.parse().unwrap_or(u64::MAX));
+        match unfinished {
+            "" => writeln!(output, "reader {reader}: record {next}{note}")?,
+            unfinished => {
+                writeln!(output, "reader {reader}: record {next}{note}, and before it {unfinished}")?
             }
         }
     }
-    let mut is_sound = journal.damaged == 0 && events.unreadable == 0;
-    for name in
-        [CHECKPOINT, PREVIOUS_CHECKPOINT].into_iter().filter(|name| names.iter().any(|known| known == name))
-    {
-        let bytes = fs::read(path.join(name)).map_err(disk)?;
-        let checkpoint = Checkpoint::decode(&bytes, Limits::default());
-        is_sound &= checkpoint.is_ok();
-        write_checkpoint(name, &checkpoint, output)?;
+    for (name, checkpoint) in checkpoints {
+        let note = beyond(checkpoint.as_ref().map_or(u64::MAX, |checkpoint| checkpoint.position));
+        write_checkpoint(name, &checkpoint, note, output)?;
     }
     Ok(is_sound)
 }
@@ -82,6 +106,7 @@ pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
 fn write_checkpoint(
     name: &str,
     checkpoint: &Result<Checkpoint, UnusableCheckpoint>,
+    note: &str,
     output: &mut impl Write,
 ) -> io::Result<()> {
     let (position, ledger) = match checkpoint {
@@ -90,7 +115,7 @@ fn write_checkpoint(
     };
     let Totals { calls, answered, abnormal } = Totals::of(ledger);
     let since = humantime::format_rfc3339_millis(ledger.started_at());
-    writeln!(output, "{name}: up to record {position}, since {since}")?;
+    writeln!(output, "{name}: up to record {position}{note}, since {since}")?;
     writeln!(output, "  {calls} calls, {answered} answered, {abnormal} released abnormally")
 }
 

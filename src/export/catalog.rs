@@ -155,6 +155,12 @@ pub static EXPORTER_SEEN_SIDS: Metric =
 /// Refused requests that are kept.
 pub static EXPORTER_REFUSED_REQUESTS: Metric =
     gauge("planet.exporter.refused_requests", "{request}", "Refused requests that are kept to be looked at.");
+/// Whether call events cannot be stored.
+pub static EXPORTER_STORAGE_FAILING: Metric = gauge(
+    "planet.exporter.storage_failing",
+    "{state}",
+    "1 while call events cannot be stored and the exporter is not ready for them, else 0.",
+);
 /// Size of the journal.
 pub static EXPORTER_JOURNAL_SIZE: Metric =
     gauge("planet.exporter.journal.size", "By", "Bytes that the journal keeps for its readers.");
@@ -234,7 +240,7 @@ pub static CALL_METRICS: [&Metric; 8] = [
 ];
 
 /// The metrics of the exporter itself, which are recorded through the `metrics` facade under their OpenTelemetry names.
-pub static EXPORTER_METRICS: [&Metric; 22] = [
+pub static EXPORTER_METRICS: [&Metric; 23] = [
     &EXPORTER_EVENTS,
     &EXPORTER_ANOMALIES,
     &EXPORTER_REQUESTS,
@@ -245,6 +251,7 @@ pub static EXPORTER_METRICS: [&Metric; 22] = [
     &EXPORTER_INVALID_REQUESTS,
     &EXPORTER_SEEN_SIDS,
     &EXPORTER_REFUSED_REQUESTS,
+    &EXPORTER_STORAGE_FAILING,
     &EXPORTER_JOURNAL_SIZE,
     &EXPORTER_JOURNAL_DAMAGED,
     &EXPORTER_JOURNAL_SYNC_DURATION,

@@ -29,7 +29,7 @@ impl SeenSids {
 
     /// Puts a sid into the window.
     pub fn insert(&mut self, sid: Sid, now: SystemTime) {
-        if self.capacity == 0 || !self.sids.insert(sid) {
+        if !self.sids.insert(sid) {
             return;
         }
         self.order.push_back((seconds(now), sid));

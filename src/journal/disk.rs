@@ -150,7 +150,7 @@ impl<S: Storage> DiskJournal<S> {
         file.append(&head)?;
         file.sync()?;
         self.storage.sync_directory()?;
-        self.state().segments.push(Segment { first, bytes: head.len() as u64 });
+        self.state().segments.push(Segment { first, bytes: head.len() as u64, damaged: 0 });
         Ok(file)
     }
 

@@ -81,6 +81,11 @@ pub fn inspect(storage: &impl Storage, visit: impl FnMut(u64, &[u8])) -> Result<
     recovery::read_segments(storage, visit)
 }
 
+/// Whether a file with these bytes is a segment, by its first bytes.
+pub fn is_segment(bytes: &[u8]) -> bool {
+    bytes.starts_with(&segment::MAGIC)
+}
+
 /// Looks at one segment, whose file has these bytes, and hands every sound record to `visit`.
 ///
 /// # Errors

@@ -15,6 +15,8 @@ pub struct Segment {
     pub first: u64,
     /// Its size.
     pub bytes: u64,
+    /// Acknowledged records in it that could not be read when it was found.
+    pub damaged: u64,
 }
 
 /// The name of a segment's file.
@@ -78,7 +80,7 @@ pub(super) fn read_segments(
             bytes.truncate(HEAD + scan.sound);
             found.last = Some(bytes);
         }
-        found.segments.push(Segment { first, bytes: size });
+        found.segments.push(Segment { first, bytes: size, damaged: scan.lost });
     }
     Ok(found)
 }

@@ -9,7 +9,8 @@
 
 use thiserror::Error;
 
-const MAGIC: [u8; 8] = *b"PLANETJ\n";
+/// How a segment begins.
+pub(super) const MAGIC: [u8; 8] = *b"PLANETJ\n";
 const VERSION: u32 = 1;
 
 /// Bytes of a segment's head.
