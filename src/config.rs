@@ -38,6 +38,10 @@ pub enum Command {
         /// Exit with 1 if a checksum does not fit. All are looked at in any case.
         #[arg(long)]
         verify: bool,
+        /// Show the calls that the journal holds instead, one line of JSON each as in the call log, without users and
+        /// addresses.
+        #[arg(long, conflicts_with = "verify")]
+        calls: bool,
     },
     /// Send recorded requests again: those of a refused.jsonl, or the call events of a segment of the journal.
     Replay {

@@ -16,7 +16,8 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let CommandLine { config, command } = CommandLine::parse();
     let outcome = match command {
-        Some(Command::State { directory, verify }) => show_state(&directory, verify),
+        Some(Command::State { directory, calls: true, .. }) => show_calls(&directory),
+        Some(Command::State { directory, verify, .. }) => show_state(&directory, verify),
         Some(Command::Replay { file, to }) => replay(&file, &to),
         None => match OtlpSettings::read(|name| std::env::var(name).ok()) {
             Ok(otlp) => run(config, otlp),
@@ -29,6 +30,10 @@ fn main() -> ExitCode {
 fn show_state(directory: &Path, verify: bool) -> Result<(), Box<dyn Error>> {
     let is_sound = commands::state::show(directory, &mut std::io::stdout().lock())?;
     if is_sound || !verify { Ok(()) } else { Err("the state directory is damaged".into()) }
+}
+
+fn show_calls(directory: &Path) -> Result<(), Box<dyn Error>> {
+    Ok(commands::state::show_calls(directory, &mut std::io::stdout().lock())?)
 }
 
 fn replay(file: &Path, to: &str) -> Result<(), Box<dyn Error>> {

@@ -64,11 +64,11 @@ impl Presence {
         Presence { peer, signal, away_since: None }
     }
 
-    /// Notes an attempt that is worth another.
+    /// Notes a failure that shows that it is not there.
     pub fn note_away(&mut self, error: &dyn Display) {
         if self.away_since.is_none() {
             self.away_since = Some(Instant::now());
-            warn!(signal = self.signal, %error, "{} is away; trying again", self.peer);
+            warn!(signal = self.signal, %error, "{} is away", self.peer);
         }
     }
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
+use planet_call_exporter::call::Anomaly;
 use serde_json::Value;
 use support::backend::Backend;
 use support::exporter::{Exporter, command};
@@ -98,6 +99,14 @@ fn rules_hold_what_their_tests_say() {
             .args(["test", "rules"])
             .args(["alerts", "week"].map(|name| path(&format!("tests/rules/{name}.test.yml")))),
     );
+}
+
+#[test]
+fn the_runbook_says_what_every_oddity_is() {
+    let runbook = fs::read_to_string(path("dashboards/RUNBOOK.md")).expect("the runbook");
+    for kind in Anomaly::ALL.map(Anomaly::as_str) {
+        assert!(runbook.contains(&format!("`{kind}`")), "{kind}");
+    }
 }
 
 #[test]

@@ -224,18 +224,20 @@ fn the_charts_memory_limit_is_enough_for_its_bounds() {
     let values = charts::objects(&values.expect("values")).remove(0);
     let help = command().arg("--help").output().expect("help").stdout;
     let help = String::from_utf8(help).expect("UTF-8");
+    let default = |flag: &str| {
+        let help = help.split(&format!("--{flag} ")).nth(1).expect("a flag");
+        help.split("[default: ").nth(1).and_then(|text| text.split(']').next()).expect("a default")
+    };
     let number = |name: &str, flag: &str| {
-        let default =
-            help.split(&format!("--{flag} ")).nth(1).and_then(|text| text.split("[default: ").nth(1));
-        let default = default.and_then(|text| text.split(']').next()?.parse().ok());
-        values["flags"][name].as_u64().or(default).expect("a number")
+        values["flags"][name].as_u64().unwrap_or_else(|| default(flag).parse().expect("a number"))
     };
     let bounds = Bounds {
         seen_max: number("seenMax", "seen-max"),
         max_series: number("maxSeries", "max-series"),
         max_connections: number("maxConnections", "max-connections"),
         passes_on: true,
-        backlog_max_bytes: 0,
+        // Its values may say that there is no state directory.
+        backlog_max_bytes: default("backlog-max-bytes").parse::<ByteSize>().expect("a size").as_u64(),
     };
     let Value::String(limit) = &values["resources"]["limits"]["memory"] else { panic!("a limit") };
     let limit: ByteSize = format!("{limit}B").parse().expect("a size");

@@ -155,6 +155,7 @@ fn a_service_that_is_down_or_slow_is_a_clear_answer() {
     drop(service);
     let down = exporter.get("/down");
     assert_eq!((down.status, failures("unreachable")), (502, 2.0));
+    exporter.process.stderr.wait_for("the service behind is away");
     assert!(
         down.json()["detail"].as_str().is_some_and(|detail| detail.contains("refused")),
         "{}",

@@ -252,6 +252,16 @@ fn a_state_directory_can_be_looked_at_and_its_events_sent_again() {
     let (is_sound, shown) = run(&["state", path, "--verify"]);
     assert!(is_sound && shown.contains("7 sound, 0 damaged") && shown.contains("7 calls"), "{shown}");
 
+    let (is_sound, calls_shown) = run(&["state", path, "--calls"]);
+    assert!(is_sound && calls_shown.lines().count() == 7, "{calls_shown}");
+    for line in calls_shown.lines() {
+        let call: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        assert!(
+            call["parameters"]["sid"].is_string() && call["parameters"]["from_user_id"].is_null(),
+            "{call}"
+        );
+    }
+
     let exporter = start(&other);
     let to = format!("http://{}/call_event", exporter.call_events);
     let segment = files(&state, ".segment").remove(0);

@@ -9,6 +9,8 @@ use std::time::SystemTime;
 use thiserror::Error;
 
 use crate::call::Record;
+use crate::export::call_log;
+use crate::export::identity::Identity;
 use crate::journal::storage::Directory;
 use crate::journal::{self, JournalError};
 use crate::ledger::checkpoint::{Checkpoint, UnusableCheckpoint};
@@ -37,6 +39,32 @@ pub enum ShowError {
     Output(#[from] io::Error),
 }
 
+/// Writes the calls that the journal of the state directory at `path` holds to `output`, as the call log has them, without
+/// users and addresses.
+///
+/// # Errors
+/// The journal cannot be read, or `output` not be written.
+pub fn show_calls(path: &Path, output: &mut impl Write) -> Result<(), ShowError> {
+    let mut written = Ok(());
+    journal::inspect(&existing(path)?, |_, record| {
+        if written.is_ok()
+            && let Some(line) = call_log::line(record, &Identity::Drop)
+        {
+            written = output.write_all(line.as_bytes());
+        }
+    })?;
+    Ok(written?)
+}
+
+/// The state directory at `path`.
+fn existing(path: &Path) -> Result<Directory, ShowError> {
+    match path.join(LOCK).try_exists() {
+        Ok(true) => Ok(Directory::existing(path)),
+        Ok(false) => Err(ShowError::Foreign(path.to_owned())),
+        Err(source) => Err(ShowError::Disk { path: path.to_owned(), source }),
+    }
+}
+
 /// Writes what is in the state directory at `path` to `output`, and answers whether all of it is sound.
 ///
 /// # Errors
@@ -46,9 +74,7 @@ pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
     let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(disk)?;
     let mut names: Vec<_> = entries.iter().filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort_unstable();
-    if !names.iter().any(|name| name == LOCK) {
-        return Err(ShowError::Foreign(path.to_owned()));
-    }
+    let directory = existing(path)?;
 
     // Before the journal, which an exporter that runs meanwhile only lengthens.
     let mut positions = Vec::new();
@@ -65,7 +91,7 @@ pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
     }
 
     let mut events = Events::default();
-    let journal = journal::inspect(&Directory::existing(path), |_, record| events.note(record))?;
+    let journal = journal::inspect(&directory, |_, record| events.note(record))?;
     writeln!(output, "segments:")?;
     for segment in &journal.segments {
         let damage = match segment.damaged {

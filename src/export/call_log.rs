@@ -5,7 +5,6 @@
 
 use std::io::{self, Write};
 
-use bytes::Bytes;
 use metrics::{Counter, counter};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
@@ -52,8 +51,8 @@ fn write(lines: &str) -> io::Result<()> {
     output.flush()
 }
 
-/// The line of a recorded call.
-fn line(bytes: &Bytes, identity: &Identity) -> Option<String> {
+/// The line of a recorded call; `None` if it is none.
+pub fn line(bytes: &[u8], identity: &Identity) -> Option<String> {
     let event = Record::decode(bytes).and_then(|record| record.event()).ok()?;
     let parameter = |(parameter, name, kind, _): (Parameter, &str, Kind, bool)| {
         let text = event.text(parameter)?;

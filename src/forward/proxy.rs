@@ -1,7 +1,7 @@
 //! The proxy: a request goes to the service as it came, and the service's own answer goes back, both streamed.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Either};
@@ -14,20 +14,27 @@ use super::body::{Progress, Timed, Watched};
 use super::headers;
 use super::service::Service;
 use crate::export::catalog;
-use crate::retry::causes;
+use crate::retry::{Presence, causes};
 use crate::server::response::{self, Body};
 
 /// Passes requests on.
 #[derive(Debug)]
 pub struct Proxy {
     service: Arc<Service>,
+    presence: Mutex<Presence>,
     meters: Meters,
 }
 
 impl Proxy {
     /// Passes requests on to `service`.
     pub fn new(service: Arc<Service>) -> Proxy {
-        Proxy { service, meters: Meters::new() }
+        let presence = Mutex::new(Presence::new("the service behind", "requests"));
+        Proxy { service, presence, meters: Meters::new() }
+    }
+
+    fn presence(&self) -> MutexGuard<'_, Presence> {
+        // Nothing in here panics between two changes that belong together.
+        self.presence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Passes a request from `peer` on and answers what the service answers: 502 if it cannot be reached, 504 if it is too
@@ -38,6 +45,9 @@ impl Proxy {
         self.meters.duration.record(started.elapsed());
         outcome.unwrap_or_else(|failure| {
             failures(failure.as_str()).increment(1);
+            if let NotPassedOn::Unreachable(_) = failure {
+                self.presence().note_away(&failure);
+            }
             response::problem(failure.status(), "Not passed on", &failure.to_string(), None)
         })
     }
@@ -65,6 +75,7 @@ impl Proxy {
                 false => NotPassedOn::RequestTimeout(timeout),
             }),
         };
+        self.presence().note_back();
         let (mut head, body) = response.into_parts();
         headers::remove_those_of_one_connection(&mut head.headers);
         head.version = hyper::Version::HTTP_11;

@@ -263,7 +263,15 @@ impl State {
     /// Moves readers on to `end`, before which there is nothing any more.
     fn give_up_before(&mut self, end: u64) {
         for reader in &mut self.readers {
-            reader.given_up += end.saturating_sub(reader.taken);
+            let given_up = end.saturating_sub(reader.taken);
+            if given_up > 0 {
+                warn!(
+                    reader = reader.name,
+                    events = given_up,
+                    "the journal takes more than it may; events that waited are given up"
+                );
+            }
+            reader.given_up += given_up;
             reader.taken = reader.taken.max(end);
             if reader.done < end {
                 // What it holds of them it goes on with, and says when it is done with it.

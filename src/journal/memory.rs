@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
+use tracing::warn;
 
 use super::{BYTES_AT_ONCE, ReaderStatus};
 
@@ -27,6 +28,8 @@ struct State {
     bytes: usize,
     max_bytes: usize,
     readers: Vec<ReaderState>,
+    /// Whether events were given up since it was last empty; said once.
+    is_giving_up: bool,
 }
 
 #[derive(Debug)]
@@ -46,7 +49,8 @@ impl MemoryJournal {
     /// An empty journal that keeps at most `max_bytes` for its readers.
     pub fn new(max_bytes: usize) -> MemoryJournal {
         let records = VecDeque::new();
-        let state = State { records, first: 0, bytes: 0, max_bytes, readers: Vec::new() };
+        let state =
+            State { records, first: 0, bytes: 0, max_bytes, readers: Vec::new(), is_giving_up: false };
         MemoryJournal { state: Mutex::new(state), appended: Notify::new() }
     }
 
@@ -120,6 +124,12 @@ impl State {
         let position = self.first;
         for reader in &mut self.readers {
             if reader.taken <= position {
+                if !std::mem::replace(&mut self.is_giving_up, true) {
+                    warn!(
+                        reader = reader.name,
+                        "the backlog in memory takes more than it may; the oldest events are given up"
+                    );
+                }
                 reader.given_up += 1;
                 reader.taken = position + 1;
                 reader.done = position + 1;
@@ -133,6 +143,7 @@ impl State {
         while self.first < done && !self.records.is_empty() {
             self.drop_oldest();
         }
+        self.is_giving_up &= !self.records.is_empty();
     }
 }
 
