@@ -152,18 +152,23 @@ fn a_torn_end_is_cut_and_costs_nothing_that_was_acknowledged() {
     assert_eq!((calls(&page), page.sum("planet_exporter_journal_damaged_records")), (15.0, 0.0));
 }
 
-#[test]
-fn a_damaged_head_costs_no_call() {
-    let scratch = Scratch::new("head");
+/// The state directory of an exporter that took ten calls and was killed, in whose segment a bit flipped at this byte.
+fn killed_and_damaged(name: &str, byte: usize) -> (Scratch, PathBuf) {
+    let scratch = Scratch::new(name);
     let state = scratch.0.join("state");
     let exporter = start(&state);
     send(&exporter, 0..10);
     kill(exporter);
     let segment = files(&state, ".segment").pop().expect("a segment");
     let mut bytes = fs::read(&segment).expect("a segment");
-    bytes[8] ^= 1;
+    bytes[byte] ^= 1;
     fs::write(&segment, bytes).expect("written");
+    (scratch, state)
+}
 
+#[test]
+fn a_damaged_head_costs_no_call() {
+    let (_scratch, state) = killed_and_damaged("head", 8);
     let exporter = start(&state);
     exporter.process.stderr.wait_for("is damaged");
     send(&exporter, 0..10);
@@ -173,16 +178,7 @@ fn a_damaged_head_costs_no_call() {
 
 #[test]
 fn damage_is_reported_counted_and_stepped_over() {
-    let scratch = Scratch::new("damage");
-    let state = scratch.0.join("state");
-    let exporter = start(&state);
-    send(&exporter, 0..10);
-    kill(exporter);
-    let segment = files(&state, ".segment").pop().expect("a segment");
-    let mut bytes = fs::read(&segment).expect("a segment");
-    bytes[300] ^= 1;
-    fs::write(&segment, bytes).expect("written");
-
+    let (_scratch, state) = killed_and_damaged("damage", 300);
     let exporter = start(&state);
     let page = exporter.metrics();
     assert_eq!((calls(&page), page.sum("planet_exporter_journal_damaged_records")), (9.0, 1.0));
