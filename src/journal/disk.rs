@@ -60,8 +60,8 @@ pub(super) struct ReaderState {
 }
 
 impl<S: Storage> DiskJournal<S> {
-    /// Opens the journal in `storage` and hands every record to `visit`, in order, with its sequence number. The next
-    /// record gets at least the sequence number `at_least`. Segments may take `max_bytes`.
+    /// Opens the journal in `storage` and hands every record to `visit`, in order, with its sequence number. Those before
+    /// `known` are known to have been acknowledged; the next record gets at least that number. Segments may take `max_bytes`.
     ///
     /// # Errors
     /// The disk fails, or a newer version of this program wrote it. Damage is no error: it is reported, counted and stepped
@@ -69,15 +69,15 @@ impl<S: Storage> DiskJournal<S> {
     pub fn open(
         storage: S,
         max_bytes: u64,
-        at_least: u64,
+        known: u64,
         visit: impl FnMut(u64, &[u8]),
     ) -> Result<DiskJournal<S>, JournalError> {
-        let found = read_segments(&storage, visit)?;
+        let found = read_segments(&storage, known, visit)?;
         if let Some(last) = found.segments.last() {
             secure(&storage, &file_name(last.first), found.last.as_deref())?;
         }
         let state = State {
-            end: found.end.max(at_least),
+            end: found.end.max(known),
             segments: found.segments,
             readers: Vec::new(),
             damaged: found.damaged,

@@ -97,8 +97,13 @@ impl History {
                 self.journal.drop_before(bound);
                 self.dropped = self.dropped.max(bound);
             }
-            Step::Kill => self.reopen(self.disk.after_kill())?,
-            Step::LosePower(choice) => self.reopen(self.disk.after_power_loss(choice))?,
+            Step::Kill => self.reopen(self.disk.after_kill(), 0)?,
+            Step::LosePower(choice) => {
+                // A checkpoint may tell what was acknowledged.
+                let known = self.acknowledged.last_key_value().filter(|_| choice % 2 == 0);
+                let known = known.map_or(0, |(sequence, _)| sequence + 1);
+                self.reopen(self.disk.after_power_loss(choice / 2), known)?;
+            }
         }
         Ok(())
     }
@@ -143,9 +148,9 @@ impl History {
         Ok(())
     }
 
-    fn reopen(&mut self, disk: SimulatedDisk) -> Result<(), TestCaseError> {
+    fn reopen(&mut self, disk: SimulatedDisk, known: u64) -> Result<(), TestCaseError> {
         let mut found = BTreeMap::new();
-        let (journal, reader) = open(&disk, |sequence, record| {
+        let (journal, reader) = open_known(&disk, known, |sequence, record| {
             found.insert(sequence, Bytes::copy_from_slice(record));
         });
         prop_assert_eq!(journal.damaged(), 0);
@@ -189,7 +194,12 @@ impl History {
 type Opened = (Arc<DiskJournal<SimulatedDisk>>, DiskReader<SimulatedDisk>);
 
 fn open(disk: &SimulatedDisk, visit: impl FnMut(u64, &[u8])) -> Opened {
-    let journal = DiskJournal::open(disk.clone(), MAX_BYTES, 0, visit).expect("a journal");
+    open_known(disk, 0, visit)
+}
+
+/// Opens a journal of which every record before `known` is known to have been acknowledged.
+fn open_known(disk: &SimulatedDisk, known: u64, visit: impl FnMut(u64, &[u8])) -> Opened {
+    let journal = DiskJournal::open(disk.clone(), MAX_BYTES, known, visit).expect("a journal");
     let journal = Arc::new(journal);
     let reader = DiskReader::new(&journal, "spans").expect("a reader");
     (journal, reader)
@@ -215,7 +225,7 @@ proptest! {
             history.append(batch)?;
         }
         // The last segment's last batch could be a torn one for all that can be told, so a later segment follows.
-        history.reopen(history.disk.after_kill())?;
+        history.reopen(history.disk.after_kill(), 0)?;
         history.append(1)?;
         let names = history.disk.list().expect("names");
         let segments: Vec<_> = names.iter().filter(|name| name.ends_with(".segment")).collect();
@@ -316,7 +326,7 @@ fn what_was_unfinished_and_is_still_there_is_taken_again() {
     let mut history = History::new();
     for _ in 0..4 {
         history.append(3).expect("appended");
-        history.reopen(history.disk.after_kill()).expect("reopened");
+        history.reopen(history.disk.after_kill(), 0).expect("reopened");
     }
     let taken = history.reader.take(usize::MAX).expect("a disk that can be read");
     history.reader.done_except(&taken[1..]).expect("a position");

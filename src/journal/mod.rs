@@ -78,7 +78,7 @@ pub struct ReaderStatus {
 /// # Errors
 /// The disk fails, or a newer version of this program wrote it.
 pub fn inspect(storage: &impl Storage, visit: impl FnMut(u64, &[u8])) -> Result<Found, JournalError> {
-    recovery::read_segments(storage, visit)
+    recovery::read_segments(storage, 0, visit)
 }
 
 /// Whether a file with these bytes is a segment, by its first bytes.

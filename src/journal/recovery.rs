@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use tracing::error;
+use tracing::{error, info};
 
 use super::JournalError;
 use super::segment::{self, BadHead, HEAD, Next};
@@ -41,9 +41,11 @@ pub struct Found {
     pub(super) last: Option<Vec<u8>>,
 }
 
-/// Reads every segment and hands every sound record to `visit`, in order, with its sequence number.
+/// Reads every segment and hands every sound record to `visit`, in order, with its sequence number. Every record before the
+/// sequence number `known` is known to have been acknowledged.
 pub(super) fn read_segments(
     storage: &impl Storage,
+    known: u64,
     mut visit: impl FnMut(u64, &[u8]),
 ) -> Result<Found, JournalError> {
     let mut firsts: Vec<u64> = storage.list()?.iter().filter_map(|name| first_of(name)).collect();
@@ -55,13 +57,13 @@ pub(super) fn read_segments(
         let name = file_name(first);
         let mut bytes = read_all(storage, &name)?;
         let size = bytes.len() as u64;
-        let limits = first..next.unwrap_or(u64::MAX);
+        let extent = next.map_or(Extent::Last { first, known }, |next| Extent::Followed { first, next });
         let is_head_sound = match segment::read_head(&bytes) {
             Err(reason @ BadHead::Version(_)) => return Err(JournalError::Segment { name, reason }),
             head => head.is_ok_and(|in_head| in_head == first),
         };
         let records = bytes.get(HEAD..).unwrap_or_default();
-        let mut scan = scan(records, limits, next.is_none(), &mut visit);
+        let mut scan = scan(records, extent, &mut visit);
         // A head is on disk before the first record. So where nothing is behind it, it is torn, and elsewhere damaged.
         if !is_head_sound && !records.is_empty() {
             scan.lost = scan.lost.max(1);
@@ -74,6 +76,12 @@ pub(super) fn read_segments(
                 "a segment of the journal is damaged; its sound records are used"
             );
             found.damaged += scan.lost;
+        } else if next.is_none() && scan.sound < records.len() {
+            info!(
+                segment = name,
+                bytes = records.len() - scan.sound,
+                "the journal has a torn end: what was being written and was never acknowledged"
+            );
         }
         found.end = scan.end;
         if next.is_none() && scan.lost == 0 && is_head_sound {
@@ -88,8 +96,17 @@ pub(super) fn read_segments(
 /// Reads one segment, whose file has these bytes, and hands every sound record to `visit`.
 pub(super) fn read_segment(bytes: &[u8], mut visit: impl FnMut(u64, &[u8])) -> Result<(), BadHead> {
     let first = segment::read_head(bytes)?;
-    scan(&bytes[HEAD..], first..u64::MAX, true, &mut visit);
+    scan(&bytes[HEAD..], Extent::Last { first, known: 0 }, &mut visit);
     Ok(())
+}
+
+/// What is known of the sequence numbers in a segment.
+#[derive(Debug, Clone, Copy)]
+enum Extent {
+    /// The next segment begins with `next`. What lies at or beyond it was abandoned then.
+    Followed { first: u64, next: u64 },
+    /// It is the last one. Every record before `known` was acknowledged.
+    Last { first: u64, known: u64 },
 }
 
 /// The result of a scan.
@@ -103,10 +120,14 @@ struct Scan {
     sound: usize,
 }
 
-/// Goes through the frames of a segment whose records have sequence numbers in `limits`. What lies at or beyond its end
-/// was abandoned when the next segment began. In the last segment, a bad frame with nothing of a later batch behind it
-/// is the torn end of a batch that was never acknowledged; anywhere else it is damage, which is stepped over.
-fn scan(bytes: &[u8], limits: Range<u64>, is_last: bool, visit: &mut impl FnMut(u64, &[u8])) -> Scan {
+/// Goes through the frames of a segment. In the last one, a bad frame with nothing of a later batch behind it is the torn
+/// end of a batch that was never acknowledged, unless it is known to have been; anywhere else it is damage, which is
+/// stepped over.
+fn scan(bytes: &[u8], extent: Extent, visit: &mut impl FnMut(u64, &[u8])) -> Scan {
+    let (limits, known) = match extent {
+        Extent::Followed { first, next } => (first..next, next),
+        Extent::Last { first, known } => (first..u64::MAX, known),
+    };
     let mut expected = limits.start;
     let mut lost = 0;
     let mut offset = 0;
@@ -123,7 +144,7 @@ fn scan(bytes: &[u8], limits: Range<u64>, is_last: bool, visit: &mut impl FnMut(
             _ => {}
         }
         let behind = expected + 1..limits.end;
-        if is_last && !has_later_batch(rest, expected, behind.clone()) {
+        if expected >= known && !has_later_batch(rest, expected, behind.clone()) {
             break;
         }
         let Some(skip) = segment::find_frame(rest, behind) else { break };
@@ -132,10 +153,8 @@ fn scan(bytes: &[u8], limits: Range<u64>, is_last: bool, visit: &mut impl FnMut(
         expected = frame.sequence;
         offset += skip;
     }
-    if !is_last {
-        lost += limits.end - expected;
-        expected = limits.end;
-    }
+    lost += known.saturating_sub(expected);
+    expected = expected.max(known);
     Scan { end: expected, lost, sound: offset }
 }
 
@@ -170,47 +189,64 @@ mod tests {
         (bytes, starts)
     }
 
-    fn read(bytes: &[u8], end: u64, is_last: bool) -> (Vec<u64>, u64, u64) {
+    fn read(bytes: &[u8], extent: Extent) -> (Vec<u64>, u64, u64) {
         let mut seen = Vec::new();
-        let scan = scan(bytes, 10..end, is_last, &mut |sequence, _| seen.push(sequence));
+        let scan = scan(bytes, extent, &mut |sequence, _| seen.push(sequence));
         (seen, scan.end, scan.lost)
+    }
+
+    fn followed(next: u64) -> Extent {
+        Extent::Followed { first: 10, next }
+    }
+
+    fn last(known: u64) -> Extent {
+        Extent::Last { first: 10, known }
     }
 
     #[test]
     fn a_sound_segment_is_read_whole() {
         let (bytes, _) = frames(&[2, 3]);
-        assert_eq!(read(&bytes, u64::MAX, true), (vec![10, 11, 12, 13, 14], 15, 0));
-        assert_eq!(read(&bytes, 15, false), read(&bytes, u64::MAX, true));
+        assert_eq!(read(&bytes, last(0)), (vec![10, 11, 12, 13, 14], 15, 0));
+        assert_eq!(read(&bytes, followed(15)), read(&bytes, last(0)));
     }
 
     #[test]
     fn a_torn_last_batch_is_cut_wherever_it_is_torn() {
         let (mut bytes, starts) = frames(&[2, 3]);
         bytes[starts[3]] ^= 1;
-        assert_eq!(read(&bytes, u64::MAX, true), (vec![10, 11, 12], 13, 0));
+        assert_eq!(read(&bytes, last(0)), (vec![10, 11, 12], 13, 0));
         for end in starts[4]..bytes.len() {
-            assert_eq!(read(&bytes[..end], u64::MAX, true), (vec![10, 11, 12], 13, 0));
+            assert_eq!(read(&bytes[..end], last(0)), (vec![10, 11, 12], 13, 0));
         }
+    }
+
+    #[test]
+    fn what_is_known_to_have_been_acknowledged_is_no_torn_end() {
+        let (mut bytes, starts) = frames(&[2, 3]);
+        bytes[starts[3]] ^= 1;
+        assert_eq!(read(&bytes, last(14)), (vec![10, 11, 12, 14], 15, 1));
+        assert_eq!(read(&bytes, last(13)), (vec![10, 11, 12], 13, 0));
+        assert_eq!(read(&bytes[..starts[3]], last(15)), (vec![10, 11, 12], 15, 2));
     }
 
     #[test]
     fn damage_before_a_later_batch_is_stepped_over_and_counted() {
         let (mut bytes, starts) = frames(&[2, 3]);
         bytes[starts[1] + 3] ^= 1;
-        assert_eq!(read(&bytes, u64::MAX, true), (vec![10, 12, 13, 14], 15, 1));
-        assert_eq!(read(&bytes, 15, false), (vec![10, 12, 13, 14], 15, 1));
+        assert_eq!(read(&bytes, last(0)), (vec![10, 12, 13, 14], 15, 1));
+        assert_eq!(read(&bytes, followed(15)), (vec![10, 12, 13, 14], 15, 1));
     }
 
     #[test]
     fn a_segment_that_is_not_the_last_has_no_torn_end() {
         let (bytes, starts) = frames(&[2, 3]);
-        assert_eq!(read(&bytes[..starts[4]], 15, false), (vec![10, 11, 12, 13], 15, 1));
-        assert_eq!(read(&[], 15, false), (vec![], 15, 5));
+        assert_eq!(read(&bytes[..starts[4]], followed(15)), (vec![10, 11, 12, 13], 15, 1));
+        assert_eq!(read(&[], followed(15)), (vec![], 15, 5));
     }
 
     #[test]
     fn what_lies_beyond_the_next_segments_first_was_abandoned() {
         let (bytes, _) = frames(&[2, 3]);
-        assert_eq!(read(&bytes, 12, false), (vec![10, 11], 12, 0));
+        assert_eq!(read(&bytes, followed(12)), (vec![10, 11], 12, 0));
     }
 }
