@@ -9,6 +9,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::call::record::UnreadableRecord;
 use crate::config::Config;
 use crate::intake::acceptance::Acceptance;
 use crate::intake::committer;
@@ -35,6 +36,14 @@ pub enum OpenError {
     /// The journal in the state directory cannot be used.
     #[error("cannot use the journal in the state directory: {0}")]
     Journal(#[from] JournalError),
+    /// A newer version of this program wrote a record.
+    #[error("record {sequence} of the journal in the state directory cannot be used: {reason}")]
+    Record {
+        /// Its sequence number.
+        sequence: u64,
+        /// Why not.
+        reason: UnreadableRecord,
+    },
     /// The first checkpoint cannot be written.
     #[error("cannot write to the state directory: {0}")]
     Checkpoint(io::Error),
@@ -99,17 +108,27 @@ fn open_durable(
     warn_of_other_buckets(config, &ledger);
     config.idcs.iter().for_each(|idc| ledger.expect_idc(idc));
     let mut totals = Totals::new(SeenSids::new(config.seen_max, config.seen_age), ledger, position);
-    let (mut first, mut folded) = (None, 0u64);
+    let (mut first, mut folded, mut newer) = (None, 0u64, None);
     let max_bytes = config.state_max_bytes.as_u64();
     let journal = DiskJournal::open(state.directory().clone(), max_bytes, position, |sequence, record| {
         first.get_or_insert(sequence);
-        if sequence < position {
-            totals.remember(record);
+        let read = if sequence < position {
+            totals.remember(sequence, record)
         } else {
-            totals.fold(sequence, record);
             folded += 1;
+            totals.fold(sequence, record)
+        };
+        match read {
+            Ok(()) => {}
+            Err(reason @ UnreadableRecord::Version(_)) => {
+                newer.get_or_insert(OpenError::Record { sequence, reason });
+            }
+            Err(error) => error!(%error, sequence, "a record of the journal cannot be read"),
         }
     })?;
+    if let Some(newer) = newer {
+        return Err(newer);
+    }
     totals.position = journal.end();
     if !has_checkpoint || folded > 0 {
         // So that the totals keep their start time, and a process that dies again and again does not fold the same records

@@ -71,7 +71,9 @@ impl Acceptance {
                 Store::Committer(committer) => committer,
                 Store::Memory(journal) => {
                     journal.append(record::encode(event, envelope, query));
-                    totals.seen.insert(event.sid, event.received_at);
+                    let sequence = totals.position;
+                    totals.seen.insert(event.sid, sequence, event.received_at);
+                    totals.position += 1;
                     totals.ledger.apply(event);
                     return Ok(Outcome::Accepted);
                 }
@@ -79,6 +81,8 @@ impl Acceptance {
             let (answer, stored) = oneshot::channel();
             match totals.pending.get_mut(&event.sid) {
                 Some(repeats) => {
+                    // Those whose clients have gone away, which may be many while the disk hangs.
+                    repeats.retain(|repeat| !repeat.is_closed());
                     repeats.push(answer);
                     (Outcome::Duplicate, stored)
                 }
@@ -116,10 +120,10 @@ impl Acceptance {
         self.totals.lock().position
     }
 
-    /// The sequence number of the oldest record whose sid is in the window at `now`. Each record has put one sid there.
+    /// The sequence number of the oldest record whose sid is in the window at `now`, or of the next record if none is.
     pub fn window_start(&self, now: SystemTime) -> u64 {
-        let mut totals = self.totals.lock();
-        totals.position.saturating_sub(totals.seen.len_at(now) as u64)
+        let totals = self.totals.lock();
+        totals.seen.first_at(now).unwrap_or(totals.position)
     }
 
     /// How many sids are in the window at `now`.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use metrics::{Histogram, histogram};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{error, info};
 
 use crate::call::Sid;
@@ -22,32 +22,50 @@ use super::totals::{Answer, NotStored, SharedTotals};
 /// Events that are stored at once, at most.
 const LARGEST_BATCH: usize = 1024;
 
-/// Events that may wait to be stored.
+/// Events that may wait to be stored, and bytes of their records. Events whose clients have gone away count too, which may
+/// be many while the disk hangs.
 const MOST_WAITING: usize = 4096;
+const MOST_WAITING_BYTES: usize = 8 * 1024 * 1024;
 
 /// What the committer is asked to do.
 #[derive(Debug)]
 enum Submission {
     /// To store an event.
-    Event { sid: Sid, record: Bytes, answer: Answer },
+    Event { record: Bytes, caller: Caller },
     /// To find out whether the journal can be written.
     Probe,
 }
 
+/// Who wants an event stored.
+#[derive(Debug)]
+struct Caller {
+    sid: Sid,
+    answer: Answer,
+    /// What the record takes of the bytes that may wait.
+    _room: OwnedSemaphorePermit,
+}
+
 /// Hands events to a committer.
 #[derive(Debug)]
-pub struct CommitterHandle(mpsc::Sender<Submission>);
+pub struct CommitterHandle {
+    submissions: mpsc::Sender<Submission>,
+    /// A permit for each byte that may wait.
+    room: Arc<Semaphore>,
+}
 
 impl CommitterHandle {
     /// Has an event stored; the outcome goes to `answer`.
     pub(super) fn submit(&self, sid: Sid, record: Bytes, answer: Answer) -> Result<(), NotStored> {
-        self.0.try_send(Submission::Event { sid, record, answer }).map_err(|_| NotStored::Busy)
+        let bytes = u32::try_from(record.len()).map_err(|_| NotStored::Busy)?;
+        let room = Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| NotStored::Busy)?;
+        let caller = Caller { sid, answer, _room: room };
+        self.submissions.try_send(Submission::Event { record, caller }).map_err(|_| NotStored::Busy)
     }
 
     /// Has the committer find out whether the journal can be written.
     pub(super) fn probe(&self) {
         // A committer with much to do finds out as it is.
-        let _ = self.0.try_send(Submission::Probe);
+        let _ = self.submissions.try_send(Submission::Probe);
     }
 }
 
@@ -64,7 +82,7 @@ pub fn start<S: Storage>(
     let (submissions, to_commit) = mpsc::channel(MOST_WAITING);
     let committer = Committer { totals, journal, storage, is_failing: false, sync: sync_duration() };
     std::thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run(to_commit))?;
-    Ok(CommitterHandle(submissions))
+    Ok(CommitterHandle { submissions, room: Arc::new(Semaphore::new(MOST_WAITING_BYTES)) })
 }
 
 fn sync_duration() -> Histogram {
@@ -90,9 +108,9 @@ impl<S: Storage> Committer<S> {
     fn commit(&mut self, waiting: &mut Vec<Submission>) {
         let (mut records, mut callers) = (Vec::new(), Vec::new());
         for submission in waiting.drain(..) {
-            if let Submission::Event { sid, record, answer } = submission {
+            if let Submission::Event { record, caller } = submission {
                 records.push(record);
-                callers.push((sid, answer));
+                callers.push(caller);
             }
         }
         let started = std::time::Instant::now();
@@ -111,15 +129,19 @@ impl<S: Storage> Committer<S> {
         let mut repeats = Vec::new();
         {
             let mut totals = self.totals.lock();
-            for (sid, _) in &callers {
-                repeats.extend(totals.pending.remove(sid).unwrap_or_default());
+            for caller in &callers {
+                repeats.extend(totals.pending.remove(&caller.sid).unwrap_or_default());
             }
             if let Ok(first) = first {
-                (first..).zip(&records).for_each(|(sequence, record)| totals.fold(sequence, record));
+                for (sequence, record) in (first..).zip(&records) {
+                    if let Err(error) = totals.fold(sequence, record) {
+                        error!(%error, sequence, "a stored call event cannot be read again and is not counted");
+                    }
+                }
             }
         }
         // Who has gone away meanwhile needs no answer.
-        for answer in callers.into_iter().map(|(_, answer)| answer).chain(repeats) {
+        for answer in callers.into_iter().map(|caller| caller.answer).chain(repeats) {
             let _ = answer.send(first.map(|_| ()));
         }
     }
@@ -141,6 +163,8 @@ impl<S: Storage> Committer<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
     use std::time::{Duration, SystemTime};
 
     use super::*;
@@ -152,18 +176,20 @@ mod tests {
     use crate::ledger::{Ledger, Limits};
     use crate::readiness::Readiness;
 
-    /// An acceptance on a simulated disk, and what says whether it is ready.
-    fn open(disk: &SimulatedDisk) -> (Acceptance, Readiness) {
+    /// An acceptance on a simulated disk, what says whether it is ready, and its totals.
+    fn open(disk: &SimulatedDisk) -> (Acceptance, Readiness, SharedTotals) {
         let buckets = || "1,60".parse().expect("buckets");
         let ledger = Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
         let mut totals = Totals::new(SeenSids::new(1_000, Duration::from_secs(3_600)), ledger, 0);
         let journal =
-            DiskJournal::open(disk.clone(), 1 << 20, 0, |sequence, record| totals.fold(sequence, record));
+            DiskJournal::open(disk.clone(), 1 << 20, 0, |sequence, record| {
+                totals.fold(sequence, record).expect("a call");
+            });
         let readiness = Readiness::default();
         let totals = SharedTotals::new(totals);
         let journal = Arc::new(journal.expect("a journal"));
         let committer = start(totals.clone(), journal, readiness.latch("storage")).expect("a thread");
-        (Acceptance::durable(totals, committer), readiness)
+        (Acceptance::durable(totals.clone(), committer), readiness, totals)
     }
 
     async fn accept(acceptance: &Acceptance, sid: u32) -> Result<Outcome, NotStored> {
@@ -184,6 +210,14 @@ mod tests {
         [one, two]
     }
 
+    /// What a client gets that does not wait.
+    fn give_up_at_once<T>(answer: impl Future<Output = T>) -> Option<T> {
+        match pin!(answer).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => Some(answer),
+            Poll::Pending => None,
+        }
+    }
+
     fn calls(acceptance: &Acceptance) -> u64 {
         acceptance.ledger().calls().values().sum()
     }
@@ -191,7 +225,7 @@ mod tests {
     #[tokio::test]
     async fn of_concurrent_repeats_one_counts_and_all_wait_for_it() {
         let disk = SimulatedDisk::default();
-        let (acceptance, _) = open(&disk);
+        let (acceptance, ..) = open(&disk);
         let both = accept_twice(&acceptance, &disk, 1).await;
         assert_eq!(both, [Ok(Outcome::Accepted), Ok(Outcome::Duplicate)]);
         assert_eq!(accept(&acceptance, 1).await, Ok(Outcome::Duplicate));
@@ -199,9 +233,40 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_waits_for_a_disk_that_hangs_is_bounded_though_clients_give_up() {
+        let disk = SimulatedDisk::default();
+        let (acceptance, _, totals) = open(&disk);
+        let held = disk.hold();
+        let envelope = vec![b'x'; 100_000];
+        let mut stored = 0;
+        let most = MOST_WAITING_BYTES / envelope.len();
+        for sid in 0..2 * most as u32 {
+            let query = format!("sid={sid}&duration=5&terminate=16&disconnect_reason=1001");
+            let event = CallEvent::read(query.as_bytes(), SystemTime::UNIX_EPOCH).expect("a call");
+            let answer = give_up_at_once(acceptance.accept(&event, &envelope, query.as_bytes()));
+            stored += usize::from(answer.is_none());
+            assert!(answer.is_none() || answer == Some(Err(NotStored::Busy)));
+        }
+        assert!((1..=most).contains(&stored), "{stored} of {most}");
+        // Nor do repeats of one call pile up.
+        for _ in 0..1_000 {
+            assert_eq!(give_up_at_once(accept(&acceptance, 0)), None);
+        }
+        assert_eq!(totals.lock().pending.values().map(Vec::len).sum::<usize>(), 1);
+        drop(held);
+        assert_eq!(accept(&acceptance, 0).await, Ok(Outcome::Duplicate));
+        // Room again.
+        while acceptance.position() < stored as u64 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(accept(&acceptance, u32::MAX).await, Ok(Outcome::Accepted));
+        assert_eq!(calls(&acceptance), stored as u64 + 1);
+    }
+
+    #[tokio::test]
     async fn what_could_not_be_stored_is_not_counted_and_can_be_sent_again() {
         let disk = SimulatedDisk::default();
-        let (acceptance, readiness) = open(&disk);
+        let (acceptance, readiness, _) = open(&disk);
         assert_eq!(accept(&acceptance, 1).await, Ok(Outcome::Accepted));
         assert!(readiness.closed().is_empty());
         disk.fail_sync();
@@ -211,7 +276,7 @@ mod tests {
         assert_eq!((calls(&acceptance), readiness.closed()), (2, vec![]));
         // And so it is after the power was lost, whatever the failed sync left behind.
         for choice in 0..20 {
-            let (acceptance, _) = open(&disk.after_power_loss(choice));
+            let (acceptance, ..) = open(&disk.after_power_loss(choice));
             assert_eq!((calls(&acceptance), acceptance.position()), (2, 2));
             assert_eq!(accept(&acceptance, 2).await, Ok(Outcome::Duplicate));
         }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 use tokio::sync::oneshot;
-use tracing::error;
 
+use crate::call::record::UnreadableRecord;
 use crate::call::{Record, Sid};
 use crate::ledger::Ledger;
 
@@ -46,22 +46,26 @@ impl Totals {
     }
 
     /// Takes a record of the journal into the totals and the window.
-    pub fn fold(&mut self, sequence: u64, bytes: &[u8]) {
+    ///
+    /// # Errors
+    /// It cannot be read, and is not counted.
+    pub fn fold(&mut self, sequence: u64, bytes: &[u8]) -> Result<(), UnreadableRecord> {
         self.position = sequence + 1;
-        match Record::decode(bytes).and_then(|record| Ok((record, record.event()?))) {
-            Ok((record, event)) => {
-                self.seen.insert(record.sid, record.received_at);
-                self.ledger.apply(&event);
-            }
-            Err(error) => error!(%error, sequence, "a record of the journal is not counted"),
-        }
+        let record = Record::decode(bytes)?;
+        let event = record.event()?;
+        self.seen.insert(record.sid, sequence, record.received_at);
+        self.ledger.apply(&event);
+        Ok(())
     }
 
     /// Takes a record that the totals have already into the window only.
-    pub fn remember(&mut self, bytes: &[u8]) {
-        if let Ok(record) = Record::decode(bytes) {
-            self.seen.insert(record.sid, record.received_at);
-        }
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn remember(&mut self, sequence: u64, bytes: &[u8]) -> Result<(), UnreadableRecord> {
+        let record = Record::decode(bytes)?;
+        self.seen.insert(record.sid, sequence, record.received_at);
+        Ok(())
     }
 }
 

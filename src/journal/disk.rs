@@ -20,6 +20,9 @@ use super::{JournalError, ReaderStatus};
 /// How large a segment grows before the next one begins, at most.
 const LARGEST_SEGMENT: u64 = 16 * 1024 * 1024;
 
+/// How much memory a batch may leave behind for the next.
+const LARGEST_KEPT_BUFFER: usize = 1024 * 1024;
+
 /// The journal on disk.
 pub struct DiskJournal<S: Storage> {
     pub(super) storage: S,
@@ -110,7 +113,6 @@ impl<S: Storage> DiskJournal<S> {
             writer.active = Some(self.begin_segment(first)?);
         }
         let Writer { active, buffer } = &mut *writer;
-        buffer.clear();
         for (place, record) in records.iter().enumerate() {
             segment::write_frame(buffer, first + place as u64, place as u32, record);
         }
@@ -118,6 +120,9 @@ impl<S: Storage> DiskJournal<S> {
             Some(file) if !records.is_empty() => file.append(buffer).and_then(|()| file.sync()),
             _ => Ok(()),
         };
+        let bytes = buffer.len() as u64;
+        buffer.clear();
+        buffer.shrink_to(LARGEST_KEPT_BUFFER);
         if let Err(error) = written {
             *active = None;
             return Err(JournalError::Disk(error));
@@ -125,7 +130,7 @@ impl<S: Storage> DiskJournal<S> {
         let mut state = self.state();
         state.end += records.len() as u64;
         if let Some(last) = state.segments.last_mut() {
-            last.bytes += buffer.len() as u64;
+            last.bytes += bytes;
         }
         drop(state);
         self.appended.notify_waiters();
