@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use thiserror::Error;
+use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -22,7 +23,7 @@ use crate::journal::{Journal, JournalError};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::{Ledger, Limits};
 use crate::readiness::Readiness;
-use crate::state::{StateDirectory, StateError};
+use crate::state::{KeptCheckpoints, StateDirectory, StateError};
 
 /// The name of the latch that is open as long as the journal can be written.
 pub const STORAGE: &str = "storage";
@@ -101,10 +102,15 @@ fn open_durable(
     readiness: &Readiness,
 ) -> Result<Pipeline, OpenError> {
     let started = Instant::now();
-    let checkpoint = state.read_checkpoint(ledger_limits(config))?;
-    let has_checkpoint = checkpoint.is_some();
-    let (mut ledger, position) = checkpoint
-        .map_or_else(|| (new_ledger(config), 0), |checkpoint| (checkpoint.ledger, checkpoint.position));
+    let checkpoints = state.read_checkpoints(ledger_limits(config))?;
+    let has_checkpoint = checkpoints.is_some();
+    let (mut ledger, mut kept) = match checkpoints {
+        None => (new_ledger(config), Kept { latest: 0, previous: 0 }),
+        Some(KeptCheckpoints { latest: Checkpoint { ledger, position }, previous }) => {
+            (ledger, Kept { latest: position, previous })
+        }
+    };
+    let position = kept.latest;
     warn_of_other_buckets(config, &ledger);
     config.idcs.iter().for_each(|idc| ledger.expect_idc(idc));
     let mut totals = Totals::new(SeenSids::new(config.seen_max, config.seen_age), ledger, position);
@@ -134,7 +140,12 @@ fn open_durable(
         // So that the totals keep their start time, and a process that dies again and again does not fold the same records
         // each time, whatever happens before the first regular checkpoint.
         let checkpoint = Checkpoint { position: totals.position, ledger: totals.ledger.clone() };
-        state.write_checkpoint(&checkpoint).map_err(OpenError::Checkpoint)?;
+        match state.write_checkpoint(&checkpoint) {
+            Ok(()) => kept.replace(checkpoint.position),
+            // A full disk is no reason not to start: it may be the journal itself that can make room.
+            Err(error) if has_checkpoint => warn!(%error, "{NO_CHECKPOINT}"),
+            Err(error) => return Err(OpenError::Checkpoint(error)),
+        }
     }
     if let Some(first) = first.filter(|first| *first > position) {
         let missing = first - position;
@@ -160,10 +171,11 @@ fn open_durable(
     acceptance.probe_storage();
     let acceptance = Arc::new(acceptance);
     let keeper = StateKeeper {
-        state: Arc::new(state),
+        state,
         journal: Arc::clone(&journal),
         acceptance: Arc::clone(&acceptance),
         readiness: readiness.clone(),
+        kept,
     };
     Ok(Pipeline { journal: Journal::Disk(journal), acceptance, keeper: Some(keeper) })
 }
@@ -184,51 +196,62 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 /// How often it is looked whether the journal can be written again, or takes too much.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What is said when a checkpoint cannot be written.
+const NO_CHECKPOINT: &str = "the checkpoint of the ledger cannot be written; the journal keeps what it needs";
+
+/// The positions of the two checkpoints that are kept. The journal goes on keeping everything from the previous one on,
+/// which may have to stand in.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    latest: u64,
+    previous: u64,
+}
+
+impl Kept {
+    /// Another checkpoint has been written.
+    fn replace(&mut self, latest: u64) {
+        *self = Kept { latest, previous: self.latest };
+    }
+}
+
 /// Writes checkpoints, and drops what the journal need not keep.
 pub struct StateKeeper {
-    state: Arc<StateDirectory>,
+    state: StateDirectory,
     journal: Arc<DiskJournal<Directory>>,
     acceptance: Arc<Acceptance>,
     readiness: Readiness,
+    kept: Kept,
 }
 
 impl StateKeeper {
     /// Keeps the state until `stop`, and once more then.
-    pub async fn run(self, stop: CancellationToken) {
-        let keeper = Arc::new(self);
+    pub async fn run(mut self, stop: CancellationToken) {
         let mut looks = tokio::time::interval(LOOK_INTERVAL);
-        let mut kept = (Instant::now(), None);
+        let mut kept_at = Instant::now();
         while stop.run_until_cancelled(looks.tick()).await.is_some() {
-            if keeper.readiness.closed().contains(&STORAGE) {
-                keeper.acceptance.probe_storage();
+            if self.readiness.closed().contains(&STORAGE) {
+                self.acceptance.probe_storage();
             }
-            let is_due = kept.0.elapsed() >= CHECKPOINT_INTERVAL || keeper.journal.is_beyond_limit();
-            if is_due && kept.1 != Some(keeper.acceptance.position()) {
-                kept = (Instant::now(), keeper.clone().keep(kept.1).await.or(kept.1));
+            if kept_at.elapsed() >= CHECKPOINT_INTERVAL || self.journal.is_beyond_limit() {
+                // Writing waits for the disk, which the other tasks must not.
+                block_in_place(|| self.keep());
+                kept_at = Instant::now();
             }
         }
-        keeper.keep(kept.1).await;
+        block_in_place(|| self.keep());
     }
 
-    /// Keeps the state, and answers the position that is kept. The journal goes on keeping everything from `previous` on,
-    /// the position of the checkpoint before, which may have to stand in.
-    async fn keep(self: Arc<Self>, previous: Option<u64>) -> Option<u64> {
-        // Writing waits for the disk, which the runtime must not.
-        tokio::task::spawn_blocking(move || {
-            let checkpoint = self.acceptance.checkpoint();
-            let position = checkpoint.position;
-            if let Err(error) = self.state.write_checkpoint(&checkpoint) {
-                warn!(%error, "the checkpoint of the ledger cannot be written; the journal keeps what it needs");
-                return None;
-            }
-            if let Some(previous) = previous {
-                self.journal.drop_before(previous.min(self.acceptance.window_start(SystemTime::now())));
-                self.journal.drop_beyond_limit(previous);
-            }
-            Some(position)
-        })
-        .await
-        .ok()
-        .flatten()
+    /// Drops what the journal need not keep any more, and then writes a checkpoint, for which a full disk may need the room.
+    fn keep(&mut self) {
+        self.journal.drop_before(self.kept.previous.min(self.acceptance.window_start(SystemTime::now())));
+        self.journal.drop_beyond_limit(self.kept.previous);
+        if self.acceptance.position() == self.kept.latest {
+            return;
+        }
+        let checkpoint = self.acceptance.checkpoint();
+        match self.state.write_checkpoint(&checkpoint) {
+            Ok(()) => self.kept.replace(checkpoint.position),
+            Err(error) => warn!(%error, "{NO_CHECKPOINT}"),
+        }
     }
 }

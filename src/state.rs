@@ -6,6 +6,7 @@
 //! | NUMBER.segment | the journal, see `journal::segment` |
 //! | NAME.position | how far a reader of the journal is |
 //! | ledger.checkpoint, ledger.checkpoint.previous | the totals, see `ledger::checkpoint` |
+//! | ledger.checkpoint.damaged | a latest checkpoint that could not be used, for people to look at |
 //! | refused.jsonl, refused.jsonl.previous | refused requests |
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -14,9 +15,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
-use tracing::error;
+use tracing::{error, warn};
 
-use crate::journal::storage::{Directory, Storage, read_all, replace};
+use crate::journal::storage::{Directory, Storage, read_all, write_new};
 use crate::ledger::Limits;
 use crate::ledger::checkpoint::{Checkpoint, UnusableCheckpoint};
 
@@ -26,6 +27,9 @@ pub const LOCK: &str = "planet-call-exporter.lock";
 pub const CHECKPOINT: &str = "ledger.checkpoint";
 /// The file of the checkpoint before it.
 pub const PREVIOUS_CHECKPOINT: &str = "ledger.checkpoint.previous";
+
+/// The file of a latest checkpoint that could not be used.
+const DAMAGED_CHECKPOINT: &str = "ledger.checkpoint.damaged";
 
 /// What a fresh volume may hold without being anybody's.
 const NOBODYS: &str = "lost+found";
@@ -109,7 +113,11 @@ impl StateDirectory {
         }
         let holder =
             format!("process {} on {}\n", std::process::id(), gethostname::gethostname().to_string_lossy());
-        lock.set_len(0).and_then(|()| lock.write_all(holder.as_bytes())).map_err(disk)?;
+        // Who holds it is told for people only, and a full disk may have no room for it.
+        if let Err(error) = lock.write_all(holder.as_bytes()).and_then(|()| lock.set_len(holder.len() as u64))
+        {
+            warn!(%error, "the state directory does not say which process holds it");
+        }
         Ok(StateDirectory { directory, _lock: lock })
     }
 
@@ -118,28 +126,38 @@ impl StateDirectory {
         &self.directory
     }
 
-    /// The latest checkpoint that can be used, with these limits; `None` if there is none.
+    /// What is kept of the totals, with these limits; `None` if there is nothing that can be used.
     ///
     /// # Errors
-    /// The disk refuses, or a newer version of this program wrote the checkpoint. A damaged one is reported, and the one
-    /// before it stands in.
-    pub fn read_checkpoint(&self, limits: Limits) -> Result<Option<Checkpoint>, StateError> {
-        for name in [CHECKPOINT, PREVIOUS_CHECKPOINT] {
-            let path = self.directory.path().join(name);
-            let bytes = match read_all(&self.directory, name) {
-                Ok(bytes) => bytes,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(source) => return Err(StateError::Disk { path, source }),
-            };
-            match Checkpoint::decode(&bytes, limits) {
-                Ok(checkpoint) => return Ok(Some(checkpoint)),
-                Err(source @ UnusableCheckpoint::Version(_)) => {
-                    return Err(StateError::Checkpoint { path, source });
-                }
-                Err(error) => error!(%error, name, "a checkpoint of the ledger cannot be used"),
+    /// The disk refuses, or a newer version of this program wrote a checkpoint. A damaged one is reported and set aside,
+    /// and the one before it stands in.
+    pub fn read_checkpoints(&self, limits: Limits) -> Result<Option<KeptCheckpoints>, StateError> {
+        let latest = self.read_checkpoint(CHECKPOINT, limits)?;
+        let previous = self.read_checkpoint(PREVIOUS_CHECKPOINT, limits)?;
+        let previous_position = previous.as_ref().map(|previous| previous.position);
+        Ok(latest
+            .or(previous)
+            .map(|latest| KeptCheckpoints { previous: previous_position.unwrap_or(latest.position), latest }))
+    }
+
+    fn read_checkpoint(&self, name: &str, limits: Limits) -> Result<Option<Checkpoint>, StateError> {
+        let path = self.directory.path().join(name);
+        let disk = |source| StateError::Disk { path: path.clone(), source };
+        let bytes = match read_all(&self.directory, name) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(disk(source)),
+        };
+        match Checkpoint::decode(&bytes, limits) {
+            Ok(checkpoint) => Ok(Some(checkpoint)),
+            Err(source @ UnusableCheckpoint::Version(_)) => Err(StateError::Checkpoint { path, source }),
+            Err(error) => {
+                error!(%error, name, "a checkpoint of the ledger cannot be used");
+                // Otherwise the next one would put it in the place of the previous one, which may be the only good one.
+                self.directory.rename(name, DAMAGED_CHECKPOINT).map_err(disk)?;
+                Ok(None)
             }
         }
-        Ok(None)
     }
 
     /// Keeps a checkpoint in place of the latest one, which becomes the previous one.
@@ -147,10 +165,20 @@ impl StateDirectory {
     /// # Errors
     /// The disk refuses; the latest checkpoint is then still there, or the previous one.
     pub fn write_checkpoint(&self, checkpoint: &Checkpoint) -> io::Result<()> {
-        let bytes = checkpoint.encode()?;
+        let new = write_new(&self.directory, CHECKPOINT, &checkpoint.encode()?)?;
         if self.directory.size(CHECKPOINT).is_ok() {
             self.directory.rename(CHECKPOINT, PREVIOUS_CHECKPOINT)?;
         }
-        replace(&self.directory, CHECKPOINT, &bytes)
+        self.directory.rename(&new, CHECKPOINT)?;
+        self.directory.sync_directory()
     }
+}
+
+/// What is kept of the totals.
+#[derive(Debug)]
+pub struct KeptCheckpoints {
+    /// The latest checkpoint that can be used.
+    pub latest: Checkpoint,
+    /// The position of the one before it, which may have to stand in; if there is none, that of the latest.
+    pub previous: u64,
 }

@@ -181,10 +181,9 @@ mod tests {
         let buckets = || "1,60".parse().expect("buckets");
         let ledger = Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
         let mut totals = Totals::new(SeenSids::new(1_000, Duration::from_secs(3_600)), ledger, 0);
-        let journal =
-            DiskJournal::open(disk.clone(), 1 << 20, 0, |sequence, record| {
-                totals.fold(sequence, record).expect("a call");
-            });
+        let journal = DiskJournal::open(disk.clone(), 1 << 20, 0, |sequence, record| {
+            totals.fold(sequence, record).expect("a call");
+        });
         let readiness = Readiness::default();
         let totals = SharedTotals::new(totals);
         let journal = Arc::new(journal.expect("a journal"));

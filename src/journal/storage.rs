@@ -62,12 +62,17 @@ pub trait StorageFile: Send + 'static {
 pub struct Directory(PathBuf);
 
 impl Directory {
-    /// The directory at `path`, which is made if it does not exist.
+    /// The directory at `path`, which is made if it does not exist, durably.
     ///
     /// # Errors
     /// It cannot be made.
     pub fn new(path: &Path) -> io::Result<Directory> {
+        let absolute = std::path::absolute(path)?;
+        let missing: Vec<&Path> = absolute.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        for parent in missing.into_iter().filter_map(Path::parent) {
+            File::open(parent)?.sync_all()?;
+        }
         Ok(Directory(path.to_owned()))
     }
 
@@ -158,14 +163,26 @@ pub fn read_all(storage: &impl Storage, name: &str) -> io::Result<Vec<u8>> {
 /// # Errors
 /// Those of the disk; the old file is then still there.
 pub fn replace(storage: &impl Storage, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let new = write_new(storage, name, bytes)?;
+    storage.rename(&new, name)?;
+    storage.sync_directory()
+}
+
+/// Writes what is to take the place of a file, and answers the name under which it is on disk.
+///
+/// # Errors
+/// Those of the disk.
+pub fn write_new(storage: &impl Storage, name: &str, bytes: &[u8]) -> io::Result<String> {
     let new = format!("{name}.new");
     // One that a crash left behind.
     if storage.size(&new).is_ok() {
         storage.remove(&new)?;
     }
     let mut file = storage.create(&new)?;
-    file.append(bytes)?;
-    file.sync()?;
-    storage.rename(&new, name)?;
-    storage.sync_directory()
+    if let Err(error) = file.append(bytes).and_then(|()| file.sync()) {
+        // Half of it is of no use, and a full disk needs the room.
+        let _ = storage.remove(&new);
+        return Err(error);
+    }
+    Ok(new)
 }
