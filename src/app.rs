@@ -1,7 +1,8 @@
 //! Builds the parts, starts them, and stops them in order.
 //!
-//! The order of the end, which nothing else knows: not ready; listeners accept no more and finish what they began;
-//! readers and pushes deliver what they can; then the process ends, all within `--shutdown-timeout`.
+//! The order of the end, which nothing else knows: not ready; listeners accept no more and finish what they began, for half
+//! of the time if it takes longer; readers and pushes deliver what they can, while requests go on that still are not
+//! finished; then the process ends, all within `--shutdown-timeout`.
 
 use std::io;
 use std::path::PathBuf;
@@ -127,7 +128,7 @@ pub async fn run(
     let admin_handler = Arc::new(AdminHandler::new(move || view.page(), readiness.clone(), refused, path));
 
     let (stop_intake, stop_admin) = (CancellationToken::new(), CancellationToken::new());
-    let intake = tokio::spawn(call_events.run(call_event_handler, stop_intake.clone()));
+    let mut intake = tokio::spawn(call_events.run(call_event_handler, stop_intake.clone()));
     let admin = tokio::spawn(admin.run(admin_handler, stop_admin.clone()));
     readers.spawn(upkeep(own_metrics, stop_readers.clone()));
     if let Some(keeper) = keeper {
@@ -140,9 +141,12 @@ pub async fn run(
     info!("stopping: finishing what was accepted");
     let in_order = async {
         stop_intake.cancel();
-        let _ = intake.await;
+        let finished = tokio::time::timeout(config.shutdown_timeout / 2, &mut intake).await;
         stop_readers.cancel();
         while readers.join_next().await.is_some() {}
+        if finished.is_err() {
+            let _ = intake.await;
+        }
         stop_admin.cancel();
         let _ = admin.await;
     };

@@ -91,7 +91,8 @@ const PREVIOUS_FILE: &str = "refused.jsonl.previous";
 /// How large the file grows before it becomes the previous one, in whose place it comes.
 const LARGEST_FILE: u64 = 1024 * 1024;
 
-/// The file of refused requests. It is not synced: what it holds was never acknowledged.
+/// The file of refused requests. It is not synced: what it holds was never acknowledged, or else was refused by the service
+/// behind and is in the journal.
 #[derive(Debug)]
 struct RefusedFile {
     directory: PathBuf,

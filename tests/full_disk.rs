@@ -5,7 +5,8 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -33,13 +34,21 @@ impl SmallDisk {
         SmallDisk { holder, mount, _scratch: scratch }
     }
 
+    /// Takes all the room that there is.
+    fn fill(&self) {
+        let mut filler = File::create(self.file("filler")).expect("a filler");
+        let block = [0; 4096];
+        while filler.write_all(&block).is_ok() {}
+    }
+
     /// The path, from outside the namespace, of a file on the disk.
     fn file(&self, name: &str) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         root.join(self.mount.strip_prefix("/").expect("an absolute path")).join(name)
     }
 
-    fn start(&self) -> Exporter {
+    /// The command of an exporter with its state on the disk.
+    fn exporter(&self) -> Command {
         let mut command = Command::new("nsenter");
         command.env_clear().envs(std::env::vars().filter(|(name, _)| name == "PATH"));
         command.args([
@@ -50,14 +59,15 @@ impl SmallDisk {
             "--preserve-credentials",
         ]);
         command.arg(env!("CARGO_BIN_EXE_planet-call-exporter"));
-        Exporter::launch(command.arg("--state-dir").arg(self.mount.join("state")))
+        command.arg("--state-dir").arg(self.mount.join("state"));
+        command
     }
 }
 
 #[test]
 fn a_full_disk_stops_intake_until_there_is_room_and_no_call_is_lost() {
     let disk = SmallDisk::new();
-    let mut exporter = disk.start();
+    let exporter = Exporter::launch(&mut disk.exporter());
     let filler = disk.file("filler");
     let mut acknowledged = 0;
     let mut numbers = 0..;
@@ -87,9 +97,36 @@ fn a_full_disk_stops_intake_until_there_is_room_and_no_call_is_lost() {
         assert_eq!(send(&exporter).status, 200);
     }
     assert_eq!(exporter.metrics().sum("planet_calls_total"), acknowledged as f64);
-    exporter.process.signal("KILL");
-    exporter.process.wait();
-    let page = disk.start().metrics();
+    kill(exporter);
+    let page = Exporter::launch(&mut disk.exporter()).metrics();
     assert_eq!(page.sum("planet_calls_total"), acknowledged as f64);
     assert_eq!(page.sum("planet_exporter_journal_damaged_records"), 0.0);
+}
+
+fn kill(mut exporter: Exporter) {
+    exporter.process.signal("KILL");
+    exporter.process.wait();
+}
+
+#[test]
+fn with_a_full_disk_it_starts_with_the_totals_and_takes_nothing_until_there_is_room() {
+    let disk = SmallDisk::new();
+    let exporter = Exporter::launch(&mut disk.exporter());
+    for number in 0..20 {
+        assert_eq!(exporter.send(&CallEventQuery::new(number).encode()).status, 200);
+    }
+    kill(exporter);
+    disk.fill();
+    let exporter = Exporter::launch_unready(&mut disk.exporter());
+    assert_eq!(exporter.metrics().sum("planet_calls_total"), 20.0);
+    eventually("it is not ready", || (exporter.admin("/readyz").status == 503).then_some(()));
+    assert_eq!(exporter.send(&CallEventQuery::new(20).encode()).status, 503);
+    fs::remove_file(disk.file("filler")).expect("the filler goes");
+    eventually("readiness", || (exporter.admin("/readyz").status == 200).then_some(()));
+    for number in 10..30 {
+        assert_eq!(exporter.send(&CallEventQuery::new(number).encode()).status, 200);
+    }
+    assert_eq!(exporter.metrics().sum("planet_calls_total"), 30.0);
+    kill(exporter);
+    assert_eq!(Exporter::launch(&mut disk.exporter()).metrics().sum("planet_calls_total"), 30.0);
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use support::call::CallEventQuery;
 use support::eventually;
 use support::exporter::{Exporter, command};
+use support::http::Connection;
 use support::otlp_receiver::{Answer, OtlpReceiver};
 use support::service::{self, Service};
 use tonic::Code;
@@ -192,6 +193,26 @@ fn an_end_while_the_receiver_is_away_comes_in_time_and_says_what_is_lost() {
     assert!(started.elapsed() < Duration::from_secs(20));
     let line = exporter.process.stderr.wait_for("ended before all spans were delivered");
     assert!(line.contains("\"spans\":5"), "{line}");
+}
+
+#[test]
+fn a_request_that_is_not_finished_does_not_hold_back_what_is_delivered_at_the_end() {
+    let receiver = OtlpReceiver::start([]);
+    let mut command = pushing_to(&receiver.endpoint());
+    command.env("OTEL_BSP_SCHEDULE_DELAY", "3600000").env("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "100");
+    let mut exporter =
+        Exporter::launch(command.args(["--header-timeout", "1h", "--shutdown-timeout", "10s"]));
+    let mut unfinished = Connection::open(exporter.call_events);
+    unfinished.send(format!("GET /call_event?{} HTTP/1.1\r\n", CallEventQuery::new(5).encode()));
+    send(&exporter, 0..5);
+    assert!(receiver.traces().is_empty());
+    exporter.process.signal("TERM");
+    eventually("the last spans", || (receiver.taken().len() == 5).then_some(()));
+    assert_eq!(exporter.process.ended(), None);
+    unfinished.send("host: test\r\n\r\n");
+    assert_eq!(unfinished.receive().status, 200);
+    assert!(exporter.process.wait().success());
+    exporter.process.stderr.wait_for("\"stopped\"");
 }
 
 #[test]

@@ -10,10 +10,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use support::Scratch;
 use support::call::CallEventQuery;
 use support::exporter::{Exporter, command};
 use support::scrape::Page;
+use support::{Scratch, eventually};
 
 fn start(state: &Path) -> Exporter {
     Exporter::with(&["--state-dir", state.to_str().expect("a path in UTF-8")])
@@ -204,8 +204,41 @@ fn a_damaged_checkpoint_is_made_good_by_the_one_before_it() {
     let exporter = start(&state);
     assert_eq!(calls(&exporter.metrics()), 10.0);
     exporter.process.stderr.wait_for("a checkpoint of the ledger cannot be used");
+    kill(exporter);
+    assert_eq!(started_at(&state), since);
+    // It is set aside, and took the place of no good one.
+    assert!(state.join("ledger.checkpoint.damaged").exists());
+    fs::remove_file(&checkpoint).expect("a new checkpoint");
+    let exporter = start(&state);
+    assert_eq!(calls(&exporter.metrics()), 10.0);
     end(exporter);
     assert_eq!(started_at(&state), since);
+}
+
+#[test]
+fn a_damaged_position_is_reported_and_the_reader_begins_with_the_oldest_record() {
+    let scratch = Scratch::new("position");
+    let state = scratch.0.join("state");
+    let start = || Exporter::launch(command().args(["--call-log", "stdout", "--state-dir"]).arg(&state));
+    let exporter = start();
+    send(&exporter, 0..3);
+    eventually("three lines", || (exporter.process.stdout.all().len() == 3).then_some(()));
+    end(exporter);
+    let position = state.join("call_log.position");
+    let text = fs::read_to_string(&position).expect("a position");
+    assert!(text.starts_with("3 "), "{text}");
+    fs::write(&position, text.replacen('3', "2", 1)).expect("written");
+    let looked_at =
+        || command().arg("state").arg(&state).arg("--verify").output().expect("the exporter runs");
+    let Output { status, stdout, .. } = looked_at();
+    let shown = String::from_utf8_lossy(&stdout).into_owned();
+    assert!(!status.success() && shown.contains("reader call_log: its position is damaged"), "{shown}");
+
+    let exporter = start();
+    exporter.process.stderr.wait_for("begins with the oldest record");
+    eventually("three lines again", || (exporter.process.stdout.all().len() == 3).then_some(()));
+    end(exporter);
+    assert!(looked_at().status.success());
 }
 
 #[test]
@@ -217,9 +250,13 @@ fn what_a_newer_version_wrote_is_refused_as_such() {
     end(exporter);
     let checkpoint = state.join("ledger.checkpoint");
     let text = fs::read_to_string(&checkpoint).expect("a checkpoint");
-    fs::write(&checkpoint, text.replacen("version 1", "version 2", 1)).expect("written");
+    let (line, contents) = text.split_once('\n').expect("two lines");
+    let (line, _) = line.split_once(", crc32 ").expect("a checksum");
+    let line = line.replace("version 2", "version 3");
+    let checksum = crc32fast::hash(format!("{line}{contents}").as_bytes());
+    fs::write(&checkpoint, format!("{line}, crc32 {checksum:08x}\n{contents}")).expect("written");
     let said = refusal(&state);
-    assert!(said.contains("version 2") && said.contains("use the newer program"), "{said}");
+    assert!(said.contains("version 3") && said.contains("use the newer program"), "{said}");
     fs::write(&checkpoint, text).expect("written");
 
     let segment = files(&state, ".segment").remove(0);

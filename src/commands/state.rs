@@ -11,6 +11,7 @@ use thiserror::Error;
 use crate::call::Record;
 use crate::export::call_log;
 use crate::export::identity::Identity;
+use crate::journal::position::{self, Position};
 use crate::journal::storage::Directory;
 use crate::journal::{self, JournalError};
 use crate::ledger::checkpoint::{Checkpoint, UnusableCheckpoint};
@@ -78,9 +79,10 @@ pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
 
     // Before the journal, which an exporter that runs meanwhile only lengthens.
     let mut positions = Vec::new();
-    for name in names.iter().filter(|name| name.ends_with(".position")) {
-        let position = fs::read_to_string(path.join(name)).map_err(disk)?;
-        positions.push((name.trim_end_matches(".position"), position));
+    for name in &names {
+        if let Some(reader) = position::reader(name) {
+            positions.push((reader, Position::decode(&fs::read(path.join(name)).map_err(disk)?)));
+        }
     }
     let mut checkpoints = Vec::new();
     for name in
@@ -113,12 +115,16 @@ pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
         if next <= journal.end { "" } else { ", which the journal does not have" }
     };
     for (reader, position) in positions {
-        let (next, unfinished) = position.trim().split_once(' ').unwrap_or((position.trim(), ""));
-        let note = beyond(next.parse().unwrap_or(u64::MAX));
-        match unfinished {
-            "" => writeln!(output, "reader {reader}: record {next}{note}")?,
-            unfinished => {
-                writeln!(output, "reader {reader}: record {next}{note}, and before it {unfinished}")?
+        let note = beyond(position.as_ref().map_or(u64::MAX, |position| position.next));
+        match position {
+            None => writeln!(output, "reader {reader}: its position is damaged")?,
+            Some(Position { next, unfinished }) => {
+                write!(output, "reader {reader}: record {next}{note}")?;
+                let unfinished: Vec<_> = unfinished.iter().map(u64::to_string).collect();
+                match unfinished.as_slice() {
+                    [] => writeln!(output)?,
+                    unfinished => writeln!(output, ", and before it {}", unfinished.join(" "))?,
+                }
             }
         }
     }

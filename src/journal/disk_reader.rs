@@ -10,6 +10,7 @@ use tracing::warn;
 
 use super::BYTES_AT_ONCE;
 use super::disk::DiskJournal;
+use super::position::{Position, file_name as position_file};
 use super::recovery::{Segment, file_name};
 use super::segment::{self, FRAME_HEAD, HEAD, LONGEST_RECORD, Next};
 use super::storage::{Storage, read_all, replace};
@@ -53,7 +54,7 @@ impl<S: Storage> DiskReader<S> {
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let position = Position { next: journal.end(), unfinished: Vec::new() };
-                replace(&journal.storage, &file, position.encode().as_bytes())?;
+                replace(&journal.storage, &file, &position.encode())?;
                 position
             }
             Err(error) => return Err(error),
@@ -147,7 +148,7 @@ impl<S: Storage> DiskReader<S> {
         sequences.sort_unstable();
         let next = self.journal.state().readers[self.index].taken;
         let position = Position { next, unfinished: sequences };
-        replace(&self.journal.storage, &position_file(self.name), position.encode().as_bytes())?;
+        replace(&self.journal.storage, &position_file(self.name), &position.encode())?;
         // Only now, since what is done may be dropped, and what was dropped counts as given up where it is taken again.
         let Position { next, unfinished: sequences } = position;
         let mut state = self.journal.state();
@@ -237,32 +238,4 @@ impl<S: Storage> DiskReader<S> {
 
 fn is_enough(records: &[(u64, Bytes)]) -> bool {
     records.iter().map(|(_, record)| record.len()).sum::<usize>() >= BYTES_AT_ONCE
-}
-
-/// Where a reader stands, as its file has it: the sequence number of the next record, and of those before it which are not
-/// finished, in decimal digits.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Position {
-    next: u64,
-    unfinished: Vec<u64>,
-}
-
-impl Position {
-    fn decode(bytes: &[u8]) -> Option<Position> {
-        let numbers = std::str::from_utf8(bytes).ok()?.split_ascii_whitespace().map(str::parse);
-        let mut numbers = numbers.collect::<Result<Vec<u64>, _>>().ok()?.into_iter();
-        let next = numbers.next()?;
-        let unfinished: Vec<u64> = numbers.collect();
-        unfinished.is_sorted().then_some(Position { next, unfinished })
-    }
-
-    fn encode(&self) -> String {
-        let numbers: Vec<_> =
-            std::iter::once(&self.next).chain(&self.unfinished).map(ToString::to_string).collect();
-        format!("{}\n", numbers.join(" "))
-    }
-}
-
-fn position_file(reader: &str) -> String {
-    format!("{reader}.position")
 }

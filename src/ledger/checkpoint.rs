@@ -1,6 +1,6 @@
 //! The checkpoint: the ledger as bytes, with the position in the journal up to which it is folded.
 //!
-//! A line that says what it is, its version and the CRC-32 of the rest; then JSON, so that people can read it.
+//! A line that says what it is, its version, and the CRC-32 of these and of the rest; then JSON, so that people can read it.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
@@ -11,7 +11,13 @@ use crate::call::reason::{DISCONNECT_REASONS, FaultDomain};
 use super::{AbnormalLabels, Ledger, Limits};
 
 const NAME: &str = "planet-call-exporter ledger checkpoint";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// The version whose CRC-32 is that of the JSON alone.
+const VERSION_WITH_UNPROTECTED_LINE: u32 = 1;
+
+/// What stands before the checksum.
+const CHECKSUM: &str = ", crc32 ";
 
 /// A ledger, and where the journal goes on from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,8 +55,9 @@ impl Checkpoint {
     /// Some value of the ledger has no JSON, which none has.
     pub fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
         let contents = serde_json::to_vec(self)?;
-        let mut bytes =
-            format!("{NAME}, version {VERSION}, crc32 {:08x}\n", crc32fast::hash(&contents)).into_bytes();
+        let line = format!("{NAME}, version {VERSION}");
+        let checksum = checksum(VERSION, line.as_bytes(), &contents);
+        let mut bytes = format!("{line}{CHECKSUM}{checksum:08x}\n").into_bytes();
         bytes.extend_from_slice(&contents);
         Ok(bytes)
     }
@@ -62,12 +69,14 @@ impl Checkpoint {
     pub fn decode(bytes: &[u8], limits: Limits) -> Result<Checkpoint, UnusableCheckpoint> {
         let line_end = bytes.iter().position(|byte| *byte == b'\n').ok_or(UnusableCheckpoint::Foreign)?;
         let (line, contents) = (&bytes[..line_end], &bytes[line_end + 1..]);
-        let (version, checksum) = first_line(line).ok_or(UnusableCheckpoint::Foreign)?;
-        if version != VERSION {
-            return Err(UnusableCheckpoint::Version(version));
-        }
-        if checksum != crc32fast::hash(contents) {
+        let FirstLine { protected, version, checksum } =
+            FirstLine::read(line).ok_or(UnusableCheckpoint::Foreign)?;
+        // Before the version is believed: to refuse a damaged one as newer would be to refuse to start.
+        if checksum != self::checksum(version, protected.as_bytes(), contents) {
             return Err(UnusableCheckpoint::Damaged);
+        }
+        if version > VERSION {
+            return Err(UnusableCheckpoint::Version(version));
         }
         let mut checkpoint: Checkpoint = serde_json::from_slice(contents)?;
         if !checkpoint.ledger.complete(limits) {
@@ -77,10 +86,28 @@ impl Checkpoint {
     }
 }
 
-fn first_line(line: &[u8]) -> Option<(u32, u32)> {
-    let line = std::str::from_utf8(line).ok()?.strip_prefix(NAME)?.strip_prefix(", version ")?;
-    let (version, checksum) = line.split_once(", crc32 ")?;
-    Some((version.parse().ok()?, u32::from_str_radix(checksum, 16).ok()?))
+struct FirstLine<'a> {
+    /// What comes before the checksum.
+    protected: &'a str,
+    version: u32,
+    checksum: u32,
+}
+
+impl FirstLine<'_> {
+    fn read(line: &[u8]) -> Option<FirstLine<'_>> {
+        let (protected, checksum) = std::str::from_utf8(line).ok()?.split_once(CHECKSUM)?;
+        let version = protected.strip_prefix(NAME)?.strip_prefix(", version ")?.parse().ok()?;
+        Some(FirstLine { protected, version, checksum: u32::from_str_radix(checksum, 16).ok()? })
+    }
+}
+
+fn checksum(version: u32, line: &[u8], contents: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    if version != VERSION_WITH_UNPROTECTED_LINE {
+        hasher.update(line);
+    }
+    hasher.update(contents);
+    hasher.finalize()
 }
 
 impl Ledger {
@@ -164,22 +191,38 @@ mod tests {
         assert_eq!(Checkpoint::decode(&bytes, Limits::default()).expect("decoded"), checkpoint);
     }
 
+    /// A checkpoint of another version, with the checksum that it should have.
+    fn of_version(version: u32) -> Vec<u8> {
+        let contents = serde_json::to_vec(&checkpoint()).expect("encoded");
+        let line = format!("{NAME}, version {version}");
+        let checksum = checksum(version, line.as_bytes(), &contents);
+        [format!("{line}{CHECKSUM}{checksum:08x}\n").as_bytes(), &contents].concat()
+    }
+
     #[test]
-    fn any_change_is_noticed() {
+    fn any_change_is_damage_and_not_a_newer_version() {
         let bytes = checkpoint().encode().expect("encoded");
         for at in 0..bytes.len() {
-            let mut changed = bytes.clone();
-            changed[at] ^= 1;
-            assert!(Checkpoint::decode(&changed, Limits::default()).is_err(), "a flipped bit in byte {at}");
+            for bit in 0..8 {
+                let mut changed = bytes.clone();
+                changed[at] ^= 1 << bit;
+                let outcome = Checkpoint::decode(&changed, Limits::default());
+                let is_noticed =
+                    matches!(outcome, Err(UnusableCheckpoint::Foreign | UnusableCheckpoint::Damaged));
+                // The checksum's own digits may be written in either case.
+                let is_case = outcome.is_ok() && bytes[at].eq_ignore_ascii_case(&changed[at]);
+                assert!(is_noticed || is_case, "bit {bit} of byte {at}: {outcome:?}");
+            }
             assert!(Checkpoint::decode(&bytes[..at], Limits::default()).is_err(), "cut at {at}");
         }
     }
 
     #[test]
-    fn a_newer_version_is_refused_as_such() {
-        let bytes = checkpoint().encode().expect("encoded");
-        let newer = String::from_utf8(bytes).expect("text").replacen("version 1", "version 2", 1);
-        let outcome = Checkpoint::decode(newer.as_bytes(), Limits::default());
-        assert!(matches!(outcome, Err(UnusableCheckpoint::Version(2))));
+    fn a_newer_version_is_refused_as_such_and_an_older_one_read() {
+        let outcome = |version| Checkpoint::decode(&of_version(version), Limits::default());
+        assert!(
+            matches!(outcome(VERSION + 1), Err(UnusableCheckpoint::Version(version)) if version == VERSION + 1)
+        );
+        assert_eq!(outcome(VERSION_WITH_UNPROTECTED_LINE).expect("decoded"), checkpoint());
     }
 }

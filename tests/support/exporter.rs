@@ -33,6 +33,10 @@ pub fn command_under(limit: &str) -> Command {
     shell
 }
 
+fn on_free_ports(command: &mut Command) -> &mut Command {
+    command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+}
+
 fn command_of(mut command: Command) -> Command {
     command.env_clear().envs(std::env::vars().filter(|(name, _)| name == "PATH"));
     command
@@ -51,20 +55,31 @@ impl Exporter {
 
     /// Starts a command of the exporter on free ports and waits until it is ready.
     pub fn launch(command: &mut Command) -> Exporter {
-        Exporter::launch_as_it_is(command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]))
+        Exporter::launch_as_it_is(on_free_ports(command))
     }
 
     /// Starts a command of the exporter that says where to listen, and waits until it is ready.
     pub fn launch_as_it_is(command: &mut Command) -> Exporter {
+        let mut exporter = Exporter::launch_listening(command);
+        let admin = exporter.admin;
+        exporter.process.eventually("its readiness", |_| {
+            let answer = http::try_request(admin, "GET", "/readyz", &[]).ok()?;
+            (answer.status == 200).then_some(())
+        });
+        exporter
+    }
+
+    /// Starts a command of the exporter on free ports, which may not become ready.
+    pub fn launch_unready(command: &mut Command) -> Exporter {
+        Exporter::launch_listening(on_free_ports(command))
+    }
+
+    fn launch_listening(command: &mut Command) -> Exporter {
         let mut process = Process::start("planet-call-exporter", command);
         let line =
             process.eventually("its addresses in the log", |process| process.stderr.find("is listening"));
         let call_events = address_after("call_events", &line);
         let admin = address_after("admin", &line);
-        process.eventually("its readiness", |_| {
-            let answer = http::try_request(admin, "GET", "/readyz", &[]).ok()?;
-            (answer.status == 200).then_some(())
-        });
         Exporter { process, call_events, admin }
     }
 
