@@ -5,9 +5,10 @@
 //! in memory it is short enough to go at once.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::call::{CallEvent, record};
 use crate::journal::memory::MemoryJournal;
@@ -16,6 +17,9 @@ use crate::ledger::checkpoint::Checkpoint;
 
 use super::committer::CommitterHandle;
 use super::totals::{NotStored, SharedTotals};
+
+/// How long a request waits for the disk. A disk that takes longer hangs, which a person has to know.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// What became of a call event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +66,7 @@ impl Acceptance {
         envelope: &[u8],
         query: &[u8],
     ) -> Result<Outcome, NotStored> {
-        let (outcome, stored) = {
+        let (committer, outcome, stored) = {
             let mut totals = self.totals.lock();
             if totals.seen.contains(event.sid, event.received_at) {
                 return Ok(Outcome::Duplicate);
@@ -84,17 +88,23 @@ impl Acceptance {
                     // Those whose clients have gone away, which may be many while the disk hangs.
                     repeats.retain(|repeat| !repeat.is_closed());
                     repeats.push(answer);
-                    (Outcome::Duplicate, stored)
+                    (committer, Outcome::Duplicate, stored)
                 }
                 None => {
                     committer.submit(event.sid, record::encode(event, envelope, query), answer)?;
                     totals.pending.insert(event.sid, Vec::new());
-                    (Outcome::Accepted, stored)
+                    (committer, Outcome::Accepted, stored)
                 }
             }
         };
-        // A committer that is gone is a bug of its own, and nothing is stored any more.
-        stored.await.unwrap_or(Err(NotStored::Storage)).map(|()| outcome)
+        match timeout(LONGEST_WAIT, stored).await {
+            // A committer that is gone is a bug of its own, and nothing is stored any more.
+            Ok(answer) => answer.unwrap_or(Err(NotStored::Storage)).map(|()| outcome),
+            Err(_) => {
+                committer.note_failing(NotStored::Slow);
+                Err(NotStored::Slow)
+            }
+        }
     }
 
     /// Has the committer find out whether the journal can be written again.

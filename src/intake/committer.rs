@@ -3,8 +3,10 @@
 //! One thread, because a disk has one end to write at. While it waits for a sync, the next batch gathers. The fold reads
 //! what was stored, so that after a crash the same code makes the same totals of the same records.
 
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use metrics::{Histogram, histogram};
@@ -51,6 +53,7 @@ pub struct CommitterHandle {
     submissions: mpsc::Sender<Submission>,
     /// A permit for each byte that may wait.
     room: Arc<Semaphore>,
+    health: Arc<Health>,
 }
 
 impl CommitterHandle {
@@ -60,6 +63,11 @@ impl CommitterHandle {
         let room = Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| NotStored::Busy)?;
         let caller = Caller { sid, answer, _room: room };
         self.submissions.try_send(Submission::Event { record, caller }).map_err(|_| NotStored::Busy)
+    }
+
+    /// Says that somebody waited in vain for the disk.
+    pub(super) fn note_failing(&self, reason: NotStored) {
+        self.health.note_failing(&reason);
     }
 
     /// Has the committer find out whether the journal can be written.
@@ -80,20 +88,43 @@ pub fn start<S: Storage>(
     storage: Latch,
 ) -> io::Result<CommitterHandle> {
     let (submissions, to_commit) = mpsc::channel(MOST_WAITING);
-    let committer = Committer { totals, journal, storage, is_failing: false, sync: sync_duration() };
+    let health = Arc::new(Health { storage, is_failing: AtomicBool::new(false) });
+    let committer = Committer { totals, journal, health: Arc::clone(&health), sync: sync_duration() };
     std::thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run(to_commit))?;
-    Ok(CommitterHandle { submissions, room: Arc::new(Semaphore::new(MOST_WAITING_BYTES)) })
+    Ok(CommitterHandle { submissions, room: Arc::new(Semaphore::new(MOST_WAITING_BYTES)), health })
 }
 
 fn sync_duration() -> Histogram {
     histogram!(catalog::EXPORTER_JOURNAL_SYNC_DURATION.name)
 }
 
+/// Whether the journal can be written.
+#[derive(Debug)]
+struct Health {
+    storage: Latch,
+    is_failing: AtomicBool,
+}
+
+impl Health {
+    fn note_working(&self) {
+        if self.is_failing.swap(false, Ordering::Relaxed) {
+            info!("the journal can be written again");
+        }
+        self.storage.open();
+    }
+
+    fn note_failing(&self, error: &dyn Display) {
+        self.storage.close();
+        if !self.is_failing.swap(true, Ordering::Relaxed) {
+            error!(%error, "the journal cannot be written; call events are answered 503 until it can");
+        }
+    }
+}
+
 struct Committer<S: Storage> {
     totals: SharedTotals,
     journal: Arc<DiskJournal<S>>,
-    storage: Latch,
-    is_failing: bool,
+    health: Arc<Health>,
     sync: Histogram,
 }
 
@@ -118,11 +149,11 @@ impl<S: Storage> Committer<S> {
         self.sync.record(started.elapsed());
         let first = match outcome {
             Ok(first) => {
-                self.note_working();
+                self.health.note_working();
                 Ok(first)
             }
             Err(error) => {
-                self.note_failing(&error);
+                self.health.note_failing(&error);
                 Err(NotStored::Storage)
             }
         };
@@ -143,20 +174,6 @@ impl<S: Storage> Committer<S> {
         // Who has gone away meanwhile needs no answer.
         for answer in callers.into_iter().map(|caller| caller.answer).chain(repeats) {
             let _ = answer.send(first.map(|_| ()));
-        }
-    }
-
-    fn note_working(&mut self) {
-        if std::mem::replace(&mut self.is_failing, false) {
-            info!("the journal can be written again");
-        }
-        self.storage.open();
-    }
-
-    fn note_failing(&mut self, error: &crate::journal::JournalError) {
-        self.storage.close();
-        if !std::mem::replace(&mut self.is_failing, true) {
-            error!(%error, "the journal cannot be written; call events are answered 503 until it can");
         }
     }
 }
@@ -260,6 +277,21 @@ mod tests {
         }
         assert_eq!(accept(&acceptance, u32::MAX).await, Ok(Outcome::Accepted));
         assert_eq!(calls(&acceptance), stored as u64 + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_is_noticed_and_what_it_stores_late_counts_once() {
+        let disk = SimulatedDisk::default();
+        let (acceptance, readiness, _) = open(&disk);
+        let held = disk.hold();
+        // The one that is stored, and one that waits for it.
+        let (one, two) = tokio::join!(accept(&acceptance, 1), accept(&acceptance, 1));
+        assert_eq!([one, two], [Err(NotStored::Slow); 2]);
+        assert_eq!((calls(&acceptance), readiness.closed()), (0, vec!["storage"]));
+        tokio::time::resume();
+        drop(held);
+        assert_eq!(accept(&acceptance, 1).await, Ok(Outcome::Duplicate));
+        assert_eq!((calls(&acceptance), readiness.closed()), (1, vec![]));
     }
 
     #[tokio::test]

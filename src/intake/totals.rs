@@ -18,6 +18,9 @@ pub enum NotStored {
     /// The disk refused.
     #[error("the event could not be stored; send it again")]
     Storage,
+    /// The disk did not say in time whether it has it.
+    #[error("the disk takes too long; the event may still be stored, so send it again")]
+    Slow,
     /// Too many events wait to be stored.
     #[error("too many events wait to be stored; send it again")]
     Busy,
