@@ -93,7 +93,13 @@ pub async fn run(
     .await?;
     let admin = Server::bind("admin", config.admin_listen, limits(&config, ADMIN_HEAD)).await?;
     let Pipeline { journal, acceptance, keeper } = pipeline::open(&config, &readiness)?;
-    let refused = Arc::new(RefusedRequests::new(config.refused_max, config.state_dir.as_deref()));
+    let (refused, refused_file) = match &config.state_dir {
+        Some(directory) => {
+            let (refused, file) = RefusedRequests::with_file(config.refused_max, directory);
+            (Arc::new(refused), Some(file))
+        }
+        None => (Arc::new(RefusedRequests::new(config.refused_max)), None),
+    };
     let view = Arc::new(View {
         acceptance: Arc::clone(&acceptance),
         journal: journal.clone(),
@@ -130,9 +136,11 @@ pub async fn run(
     let (stop_intake, stop_admin) = (CancellationToken::new(), CancellationToken::new());
     let mut intake = tokio::spawn(call_events.run(call_event_handler, stop_intake.clone()));
     let admin = tokio::spawn(admin.run(admin_handler, stop_admin.clone()));
+    let refused_file = refused_file.map(|file| tokio::spawn(file.run(stop_admin.clone())));
     readers.spawn(upkeep(own_metrics, stop_readers.clone()));
     if let Some(keeper) = keeper {
         readers.spawn(keeper.run(stop_readers.clone()));
+        readers.spawn(pipeline::watch_storage(acceptance, stop_readers.clone()));
     }
 
     starting.open();
@@ -149,6 +157,9 @@ pub async fn run(
         }
         stop_admin.cancel();
         let _ = admin.await;
+        if let Some(refused_file) = refused_file {
+            let _ = refused_file.await;
+        }
     };
     match tokio::time::timeout(config.shutdown_timeout, in_order).await {
         Ok(()) => info!("stopped"),

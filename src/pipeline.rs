@@ -23,7 +23,7 @@ use crate::journal::{Journal, JournalError};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::{Ledger, Limits};
 use crate::readiness::Readiness;
-use crate::state::{KeptCheckpoints, StateDirectory, StateError};
+use crate::state::{StateDirectory, StateError};
 
 /// The name of the latch that is open as long as the journal can be written.
 pub const STORAGE: &str = "storage";
@@ -98,19 +98,14 @@ fn ledger_limits(config: &Config) -> Limits {
 /// seen sids.
 fn open_durable(
     config: &Config,
-    state: StateDirectory,
+    mut state: StateDirectory,
     readiness: &Readiness,
 ) -> Result<Pipeline, OpenError> {
     let started = Instant::now();
-    let checkpoints = state.read_checkpoints(ledger_limits(config))?;
-    let has_checkpoint = checkpoints.is_some();
-    let (mut ledger, mut kept) = match checkpoints {
-        None => (new_ledger(config), Kept { latest: 0, previous: 0 }),
-        Some(KeptCheckpoints { latest: Checkpoint { ledger, position }, previous }) => {
-            (ledger, Kept { latest: position, previous })
-        }
-    };
-    let position = kept.latest;
+    let checkpoint = state.read_checkpoint(ledger_limits(config))?;
+    let has_checkpoint = checkpoint.is_some();
+    let (mut ledger, position) = checkpoint
+        .map_or_else(|| (new_ledger(config), 0), |checkpoint| (checkpoint.ledger, checkpoint.position));
     warn_of_other_buckets(config, &ledger);
     config.idcs.iter().for_each(|idc| ledger.expect_idc(idc));
     let mut totals = Totals::new(SeenSids::new(config.seen_max, config.seen_age), ledger, position);
@@ -141,7 +136,7 @@ fn open_durable(
         // each time, whatever happens before the first regular checkpoint.
         let checkpoint = Checkpoint { position: totals.position, ledger: totals.ledger.clone() };
         match state.write_checkpoint(&checkpoint) {
-            Ok(()) => kept.replace(checkpoint.position),
+            Ok(()) => {}
             // A full disk is no reason not to start: it may be the journal itself that can make room.
             Err(error) if has_checkpoint => warn!(%error, "{NO_CHECKPOINT}"),
             Err(error) => return Err(OpenError::Checkpoint(error)),
@@ -170,13 +165,7 @@ fn open_durable(
     let acceptance = Acceptance::durable(totals, committer);
     acceptance.probe_storage();
     let acceptance = Arc::new(acceptance);
-    let keeper = StateKeeper {
-        state,
-        journal: Arc::clone(&journal),
-        acceptance: Arc::clone(&acceptance),
-        readiness: readiness.clone(),
-        kept,
-    };
+    let keeper = StateKeeper { state, journal: Arc::clone(&journal), acceptance: Arc::clone(&acceptance) };
     Ok(Pipeline { journal: Journal::Disk(journal), acceptance, keeper: Some(keeper) })
 }
 
@@ -193,34 +182,17 @@ fn warn_of_other_buckets(config: &Config, ledger: &Ledger) {
 /// How often the state is kept.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether the journal can be written again, or takes too much.
+/// How often it is looked whether the journal can be written, or takes too much.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is said when a checkpoint cannot be written.
 const NO_CHECKPOINT: &str = "the checkpoint of the ledger cannot be written; the journal keeps what it needs";
-
-/// The positions of the two checkpoints that are kept. The journal goes on keeping everything from the previous one on,
-/// which may have to stand in.
-#[derive(Debug, Clone, Copy)]
-struct Kept {
-    latest: u64,
-    previous: u64,
-}
-
-impl Kept {
-    /// Another checkpoint has been written.
-    fn replace(&mut self, latest: u64) {
-        *self = Kept { latest, previous: self.latest };
-    }
-}
 
 /// Writes checkpoints, and drops what the journal need not keep.
 pub struct StateKeeper {
     state: StateDirectory,
     journal: Arc<DiskJournal<Directory>>,
     acceptance: Arc<Acceptance>,
-    readiness: Readiness,
-    kept: Kept,
 }
 
 impl StateKeeper {
@@ -229,9 +201,6 @@ impl StateKeeper {
         let mut looks = tokio::time::interval(LOOK_INTERVAL);
         let mut kept_at = Instant::now();
         while stop.run_until_cancelled(looks.tick()).await.is_some() {
-            if self.readiness.closed().contains(&STORAGE) {
-                self.acceptance.probe_storage();
-            }
             if kept_at.elapsed() >= CHECKPOINT_INTERVAL || self.journal.is_beyond_limit() {
                 // Writing waits for the disk, which the other tasks must not.
                 block_in_place(|| self.keep());
@@ -243,15 +212,22 @@ impl StateKeeper {
 
     /// Drops what the journal need not keep any more, and then writes a checkpoint, for which a full disk may need the room.
     fn keep(&mut self) {
-        self.journal.drop_before(self.kept.previous.min(self.acceptance.window_start(SystemTime::now())));
-        self.journal.drop_beyond_limit(self.kept.previous);
-        if self.acceptance.position() == self.kept.latest {
+        let needed_from = self.state.needed_from();
+        self.journal.drop_before(needed_from.min(self.acceptance.window_start(SystemTime::now())));
+        self.journal.drop_beyond_limit(needed_from);
+        if self.acceptance.position() == self.state.checkpoint_position() {
             return;
         }
-        let checkpoint = self.acceptance.checkpoint();
-        match self.state.write_checkpoint(&checkpoint) {
-            Ok(()) => self.kept.replace(checkpoint.position),
-            Err(error) => warn!(%error, "{NO_CHECKPOINT}"),
+        if let Err(error) = self.state.write_checkpoint(&self.acceptance.checkpoint()) {
+            warn!(%error, "{NO_CHECKPOINT}");
         }
+    }
+}
+
+/// Watches the disk for `acceptance` until `stop`. A task of its own, since the keeper waits for the same disk.
+pub async fn watch_storage(acceptance: Arc<Acceptance>, stop: CancellationToken) {
+    let mut looks = tokio::time::interval(LOOK_INTERVAL);
+    while stop.run_until_cancelled(looks.tick()).await.is_some() {
+        acceptance.watch_storage(Instant::now());
     }
 }

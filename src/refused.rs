@@ -1,5 +1,6 @@
-//! Refused requests: the raw query of what could not be a call, or was refused by the service behind, with the reason. A bounded ring in memory and, with a state
-//! directory, a bounded file of JSON lines that people can read and that can be sent again.
+//! Refused requests: the raw query of what could not be a call, or was refused by the service behind, with the reason. A
+//! bounded ring in memory and, with a state directory, a bounded file of JSON lines that people can read and that can be
+//! sent again.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
@@ -10,6 +11,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::task::block_in_place;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 /// A refused request.
@@ -41,21 +45,28 @@ impl Refused {
 pub struct RefusedRequests {
     ring: Mutex<VecDeque<Refused>>,
     capacity: usize,
-    file: Option<Mutex<RefusedFile>>,
+    to_file: Option<mpsc::Sender<String>>,
 }
 
 impl RefusedRequests {
-    /// Keeps the latest `capacity` refused requests; in `directory` too, if one is given.
-    pub fn new(capacity: usize, directory: Option<&Path>) -> RefusedRequests {
-        let file = directory.map(|directory| Mutex::new(RefusedFile::new(directory)));
-        RefusedRequests { ring: Mutex::default(), capacity, file }
+    /// Keeps the latest `capacity` refused requests in memory.
+    pub fn new(capacity: usize) -> RefusedRequests {
+        RefusedRequests { ring: Mutex::default(), capacity, to_file: None }
     }
 
-    /// Keeps a refused request; the oldest goes if there are too many.
+    /// The same, and the file in `directory` that has them too, which is to be run.
+    pub fn with_file(capacity: usize, directory: &Path) -> (RefusedRequests, RefusedFile) {
+        let (to_file, lines) = mpsc::channel(MOST_WAITING_LINES);
+        let file = RefusedFile { directory: directory.to_owned(), lines, open: None, is_failing: false };
+        (RefusedRequests { to_file: Some(to_file), ..RefusedRequests::new(capacity) }, file)
+    }
+
+    /// Keeps a refused request; the oldest goes if there are too many. It does not wait for the disk: what comes faster than
+    /// that takes it is kept in memory only.
     pub fn keep(&self, received_at: SystemTime, reason: String, query: &str) {
         let refused = Refused { received_at, reason, query: query.to_owned() };
-        if let Some(file) = &self.file {
-            file.lock().unwrap_or_else(PoisonError::into_inner).append(&refused.to_json_line());
+        if let Some(to_file) = &self.to_file {
+            let _ = to_file.try_send(refused.to_json_line());
         }
         let mut ring = self.ring();
         ring.push_back(refused);
@@ -91,18 +102,28 @@ const PREVIOUS_FILE: &str = "refused.jsonl.previous";
 /// How large the file grows before it becomes the previous one, in whose place it comes.
 const LARGEST_FILE: u64 = 1024 * 1024;
 
+/// Refused requests that may wait to be written.
+const MOST_WAITING_LINES: usize = 64;
+
 /// The file of refused requests. It is not synced: what it holds was never acknowledged, or else was refused by the service
 /// behind and is in the journal.
 #[derive(Debug)]
-struct RefusedFile {
+pub struct RefusedFile {
     directory: PathBuf,
+    lines: mpsc::Receiver<String>,
     open: Option<(File, u64)>,
     is_failing: bool,
 }
 
 impl RefusedFile {
-    fn new(directory: &Path) -> RefusedFile {
-        RefusedFile { directory: directory.to_owned(), open: None, is_failing: false }
+    /// Writes what is kept until `stop`, and what was kept before.
+    pub async fn run(mut self, stop: CancellationToken) {
+        while let Some(Some(line)) = stop.run_until_cancelled(self.lines.recv()).await {
+            block_in_place(|| self.append(&line));
+        }
+        while let Ok(line) = self.lines.try_recv() {
+            block_in_place(|| self.append(&line));
+        }
     }
 
     fn append(&mut self, line: &str) {
@@ -143,7 +164,7 @@ mod tests {
 
     #[test]
     fn the_latest_are_kept_as_lines_that_cannot_be_forged() {
-        let refused = RefusedRequests::new(2, None);
+        let refused = RefusedRequests::new(2);
         for query in ["a=1", "b=2", "c=\"\n{}"] {
             refused.keep(SystemTime::UNIX_EPOCH, "no sid".to_owned(), query);
         }

@@ -40,7 +40,7 @@ pub enum StateError {
     /// The disk refused.
     #[error("cannot use the state directory {path}: {source}")]
     Disk {
-        /// The directory.
+        /// The directory, or a file in it.
         path: PathBuf,
         /// Why not.
         source: io::Error,
@@ -63,10 +63,10 @@ pub enum StateError {
         /// One of the files.
         file: String,
     },
-    /// A newer version of this program wrote the checkpoint.
+    /// A checkpoint is damaged, or a newer version of this program wrote it.
     #[error("the checkpoint in {path} cannot be used: {source}")]
     Checkpoint {
-        /// The directory.
+        /// Its file.
         path: PathBuf,
         /// Why not.
         source: UnusableCheckpoint,
@@ -78,6 +78,7 @@ pub enum StateError {
 pub struct StateDirectory {
     directory: Directory,
     _lock: File,
+    kept: Kept,
 }
 
 impl StateDirectory {
@@ -118,7 +119,7 @@ impl StateDirectory {
         {
             warn!(%error, "the state directory does not say which process holds it");
         }
-        Ok(StateDirectory { directory, _lock: lock })
+        Ok(StateDirectory { directory, _lock: lock, kept: Kept::default() })
     }
 
     /// The directory, for the journal.
@@ -126,37 +127,52 @@ impl StateDirectory {
         &self.directory
     }
 
-    /// What is kept of the totals, with these limits; `None` if there is nothing that can be used.
+    /// The latest checkpoint that can be used, with these limits; `None` if there is none.
     ///
     /// # Errors
-    /// The disk refuses, or a newer version of this program wrote a checkpoint. A damaged one is reported and set aside,
-    /// and the one before it stands in.
-    pub fn read_checkpoints(&self, limits: Limits) -> Result<Option<KeptCheckpoints>, StateError> {
-        let latest = self.read_checkpoint(CHECKPOINT, limits)?;
-        let previous = self.read_checkpoint(PREVIOUS_CHECKPOINT, limits)?;
-        let previous_position = previous.as_ref().map(|previous| previous.position);
-        Ok(latest
-            .or(previous)
-            .map(|latest| KeptCheckpoints { previous: previous_position.unwrap_or(latest.position), latest }))
+    /// A newer version of this program wrote it, or the disk refuses and nothing can stand in. One that cannot be used is
+    /// reported and set aside, and the one before it stands in.
+    pub fn read_checkpoint(&mut self, limits: Limits) -> Result<Option<Checkpoint>, StateError> {
+        let latest = self.read(CHECKPOINT, limits);
+        if latest.as_ref().is_err_and(is_newer) {
+            return latest;
+        }
+        let is_to_be_set_aside = latest.is_err();
+        let (checkpoint, before) = match (latest, self.read(PREVIOUS_CHECKPOINT, limits)) {
+            (Ok(Some(latest)), previous) => (Some(latest), previous.unwrap_or_else(report)),
+            (latest, Ok(Some(previous))) => (latest.unwrap_or_else(report).or(Some(previous)), None),
+            (latest, previous) => {
+                // The journal is all that there is, unless a person can help.
+                for error in [latest.err(), previous.err()].into_iter().flatten() {
+                    match &error {
+                        StateError::Checkpoint { .. } if !is_newer(&error) => report(error),
+                        _ => return Err(error),
+                    };
+                }
+                (None, None)
+            }
+        };
+        if is_to_be_set_aside {
+            // Otherwise the next one would put it in the place of the previous one, which may be the only good one.
+            let path = self.directory.path().join(CHECKPOINT);
+            let set_aside = self.directory.rename(CHECKPOINT, DAMAGED_CHECKPOINT);
+            set_aside.map_err(|source| StateError::Disk { path, source })?;
+        }
+        self.kept = Kept {
+            latest: checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.position),
+            previous: before.map_or(0, |before| before.position),
+        };
+        Ok(checkpoint)
     }
 
-    fn read_checkpoint(&self, name: &str, limits: Limits) -> Result<Option<Checkpoint>, StateError> {
+    fn read(&self, name: &str, limits: Limits) -> Result<Option<Checkpoint>, StateError> {
         let path = self.directory.path().join(name);
-        let disk = |source| StateError::Disk { path: path.clone(), source };
-        let bytes = match read_all(&self.directory, name) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(disk(source)),
-        };
-        match Checkpoint::decode(&bytes, limits) {
-            Ok(checkpoint) => Ok(Some(checkpoint)),
-            Err(source @ UnusableCheckpoint::Version(_)) => Err(StateError::Checkpoint { path, source }),
-            Err(error) => {
-                error!(%error, name, "a checkpoint of the ledger cannot be used");
-                // Otherwise the next one would put it in the place of the previous one, which may be the only good one.
-                self.directory.rename(name, DAMAGED_CHECKPOINT).map_err(disk)?;
-                Ok(None)
-            }
+        match read_all(&self.directory, name) {
+            Ok(bytes) => Checkpoint::decode(&bytes, limits)
+                .map(Some)
+                .map_err(|source| StateError::Checkpoint { path, source }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StateError::Disk { path, source }),
         }
     }
 
@@ -164,21 +180,42 @@ impl StateDirectory {
     ///
     /// # Errors
     /// The disk refuses; the latest checkpoint is then still there, or the previous one.
-    pub fn write_checkpoint(&self, checkpoint: &Checkpoint) -> io::Result<()> {
+    pub fn write_checkpoint(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
         let new = write_new(&self.directory, CHECKPOINT, &checkpoint.encode()?)?;
         if self.directory.size(CHECKPOINT).is_ok() {
             self.directory.rename(CHECKPOINT, PREVIOUS_CHECKPOINT)?;
         }
         self.directory.rename(&new, CHECKPOINT)?;
-        self.directory.sync_directory()
+        self.directory.sync_directory()?;
+        self.kept = Kept { latest: checkpoint.position, previous: self.kept.latest };
+        Ok(())
+    }
+
+    /// The position of the latest checkpoint; 0 if there is none.
+    pub fn checkpoint_position(&self) -> u64 {
+        self.kept.latest
+    }
+
+    /// The sequence number of the first record of the journal that a checkpoint needs: the one before the latest may have to
+    /// stand in, and where there is none, the journal from its beginning.
+    pub fn needed_from(&self) -> u64 {
+        self.kept.previous
     }
 }
 
-/// What is kept of the totals.
-#[derive(Debug)]
-pub struct KeptCheckpoints {
-    /// The latest checkpoint that can be used.
-    pub latest: Checkpoint,
-    /// The position of the one before it, which may have to stand in; if there is none, that of the latest.
-    pub previous: u64,
+/// The positions of the two checkpoints; 0 where there is none.
+#[derive(Debug, Clone, Copy, Default)]
+struct Kept {
+    latest: u64,
+    previous: u64,
+}
+
+fn is_newer(error: &StateError) -> bool {
+    matches!(error, StateError::Checkpoint { source: UnusableCheckpoint::Version(_), .. })
+}
+
+/// Reports a checkpoint that cannot be used.
+fn report(error: StateError) -> Option<Checkpoint> {
+    error!(%error, "a checkpoint of the ledger cannot be used");
+    None
 }

@@ -216,6 +216,22 @@ fn a_damaged_checkpoint_is_made_good_by_the_one_before_it() {
 }
 
 #[test]
+fn a_damaged_checkpoint_that_nobody_needs_is_no_reason_not_to_start() {
+    let scratch = Scratch::new("previous");
+    let state = scratch.0.join("state");
+    let exporter = start(&state);
+    send(&exporter, 0..10);
+    end(exporter);
+    let previous = state.join("ledger.checkpoint.previous");
+    fs::remove_file(&previous).expect("a checkpoint before the latest");
+    // What cannot even be read.
+    fs::create_dir(&previous).expect("a directory");
+    let exporter = start(&state);
+    assert_eq!(calls(&exporter.metrics()), 10.0);
+    exporter.process.stderr.wait_for("a checkpoint of the ledger cannot be used");
+}
+
+#[test]
 fn a_damaged_position_is_reported_and_the_reader_begins_with_the_oldest_record() {
     let scratch = Scratch::new("position");
     let state = scratch.0.join("state");
@@ -316,6 +332,10 @@ fn a_state_directory_can_be_looked_at_and_its_events_sent_again() {
 
     // Records that the checkpoint has and the journal has not any more are no torn end.
     fs::write(&segment, &whole[..whole.len() - 20]).expect("written");
+    let (is_sound, shown) = run(&["state", path, "--verify"]);
+    assert!(!is_sound && shown.contains("6 sound, 1 damaged; the next is 7"), "{shown}");
+
+    fs::remove_file(&segment).expect("removed");
     let (is_sound, shown) = run(&["state", path, "--verify"]);
     assert!(!is_sound && shown.contains("up to record 7, which the journal does not have"), "{shown}");
 

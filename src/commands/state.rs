@@ -46,8 +46,10 @@ pub enum ShowError {
 /// # Errors
 /// The journal cannot be read, or `output` not be written.
 pub fn show_calls(path: &Path, output: &mut impl Write) -> Result<(), ShowError> {
+    let directory = existing(path)?;
+    let known = known(&checkpoints(path)?);
     let mut written = Ok(());
-    journal::inspect(&existing(path)?, |_, record| {
+    journal::inspect(&directory, known, |_, record| {
         if written.is_ok()
             && let Some(line) = call_log::line(record, &Identity::Drop)
         {
@@ -64,6 +66,27 @@ fn existing(path: &Path) -> Result<Directory, ShowError> {
         Ok(false) => Err(ShowError::Foreign(path.to_owned())),
         Err(source) => Err(ShowError::Disk { path: path.to_owned(), source }),
     }
+}
+
+type ReadCheckpoint = (&'static str, Result<Checkpoint, UnusableCheckpoint>);
+
+/// The checkpoints that there are, with the names of their files.
+fn checkpoints(path: &Path) -> Result<Vec<ReadCheckpoint>, ShowError> {
+    let mut checkpoints = Vec::new();
+    for name in [CHECKPOINT, PREVIOUS_CHECKPOINT] {
+        match fs::read(path.join(name)) {
+            Ok(bytes) => checkpoints.push((name, Checkpoint::decode(&bytes, Limits::default()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(ShowError::Disk { path: path.join(name), source }),
+        }
+    }
+    Ok(checkpoints)
+}
+
+/// Every record before this sequence number is known to have been acknowledged.
+fn known(checkpoints: &[ReadCheckpoint]) -> u64 {
+    let positions = checkpoints.iter().filter_map(|(_, checkpoint)| checkpoint.as_ref().ok());
+    positions.map(|checkpoint| checkpoint.position).max().unwrap_or(0)
 }
 
 /// Writes what is in the state directory at `path` to `output`, and answers whether all of it is sound.
@@ -84,16 +107,10 @@ pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
             positions.push((reader, Position::decode(&fs::read(path.join(name)).map_err(disk)?)));
         }
     }
-    let mut checkpoints = Vec::new();
-    for name in
-        [CHECKPOINT, PREVIOUS_CHECKPOINT].into_iter().filter(|name| names.iter().any(|known| known == name))
-    {
-        let bytes = fs::read(path.join(name)).map_err(disk)?;
-        checkpoints.push((name, Checkpoint::decode(&bytes, Limits::default())));
-    }
+    let checkpoints = checkpoints(path)?;
 
     let mut events = Events::default();
-    let journal = journal::inspect(&directory, |_, record| events.note(record))?;
+    let journal = journal::inspect(&directory, known(&checkpoints), |_, record| events.note(record))?;
     writeln!(output, "segments:")?;
     for segment in &journal.segments {
         let damage = match segment.damaged {

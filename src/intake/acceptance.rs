@@ -5,7 +5,7 @@
 //! in memory it is short enough to go at once.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -15,11 +15,8 @@ use crate::journal::memory::MemoryJournal;
 use crate::ledger::Ledger;
 use crate::ledger::checkpoint::Checkpoint;
 
-use super::committer::CommitterHandle;
+use super::committer::{CommitterHandle, LONGEST_WAIT};
 use super::totals::{NotStored, SharedTotals};
-
-/// How long a request waits for the disk. A disk that takes longer hangs, which a person has to know.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// What became of a call event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +63,7 @@ impl Acceptance {
         envelope: &[u8],
         query: &[u8],
     ) -> Result<Outcome, NotStored> {
-        let (committer, outcome, stored) = {
+        let (outcome, stored) = {
             let mut totals = self.totals.lock();
             if totals.seen.contains(event.sid, event.received_at) {
                 return Ok(Outcome::Duplicate);
@@ -88,29 +85,33 @@ impl Acceptance {
                     // Those whose clients have gone away, which may be many while the disk hangs.
                     repeats.retain(|repeat| !repeat.is_closed());
                     repeats.push(answer);
-                    (committer, Outcome::Duplicate, stored)
+                    (Outcome::Duplicate, stored)
                 }
                 None => {
                     committer.submit(event.sid, record::encode(event, envelope, query), answer)?;
                     totals.pending.insert(event.sid, Vec::new());
-                    (committer, Outcome::Accepted, stored)
+                    (Outcome::Accepted, stored)
                 }
             }
         };
         match timeout(LONGEST_WAIT, stored).await {
             // A committer that is gone is a bug of its own, and nothing is stored any more.
             Ok(answer) => answer.unwrap_or(Err(NotStored::Storage)).map(|()| outcome),
-            Err(_) => {
-                committer.note_failing(NotStored::Slow);
-                Err(NotStored::Slow)
-            }
+            Err(_) => Err(NotStored::Slow),
         }
     }
 
-    /// Has the committer find out whether the journal can be written again.
+    /// Has the committer find out whether the journal can be written.
     pub fn probe_storage(&self) {
         if let Store::Committer(committer) = &self.store {
             committer.probe();
+        }
+    }
+
+    /// Says so if the disk hangs at `now`, and finds out whether a journal that could not be written can be again.
+    pub fn watch_storage(&self, now: Instant) {
+        if let Store::Committer(committer) = &self.store {
+            committer.watch(now);
         }
     }
 

@@ -182,16 +182,17 @@ impl<S: Storage> DiskJournal<S> {
         // Held so that the active segment cannot change meanwhile.
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut dropped = false;
-        loop {
+        while let Some((name, end)) = self.segment_to_drop(&is_due) {
+            // Without the lock on the state, for which intake and metrics would wait while the disk hangs.
+            match self.storage.remove(&name) {
+                // Somebody may have removed it to make room.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    error!(%error, segment = name, "a segment of the journal cannot be removed");
+                    break;
+                }
+                _ => {}
+            }
             let mut state = self.state();
-            if state.segments.len() < 2 || !is_due(&state) {
-                break;
-            }
-            let (segment, end) = (state.segments[0], state.segments[1].first);
-            if let Err(error) = self.storage.remove(&file_name(segment.first)) {
-                error!(%error, segment = file_name(segment.first), "a segment of the journal cannot be removed");
-                break;
-            }
             state.segments.remove(0);
             state.give_up_before(end);
             dropped = true;
@@ -199,6 +200,13 @@ impl<S: Storage> DiskJournal<S> {
         if dropped && let Err(error) = self.storage.sync_directory() {
             warn!(%error, "the removal of segments may not last");
         }
+    }
+
+    /// The file of the oldest segment and the sequence number where it ends, if there is another and `is_due` says so.
+    fn segment_to_drop(&self, is_due: impl Fn(&State) -> bool) -> Option<(String, u64)> {
+        let state = self.state();
+        let [oldest, next, ..] = state.segments.as_slice() else { return None };
+        is_due(&state).then(|| (file_name(oldest.first), next.first))
     }
 
     /// How every reader stands.
@@ -216,6 +224,11 @@ impl<S: Storage> DiskJournal<S> {
     /// Bytes of all segments.
     pub fn bytes(&self) -> u64 {
         self.state().bytes()
+    }
+
+    /// The sequence number of the oldest record that is kept, or of the next one if none is.
+    pub fn first(&self) -> u64 {
+        self.state().first()
     }
 
     /// Every record before this sequence number is on disk.
@@ -237,7 +250,7 @@ impl<S: Storage> DiskJournal<S> {
     /// journal does not have any more, and answers the reader's index.
     pub(super) fn register(&self, name: &'static str, position: u64, unfinished: &mut Vec<u64>) -> usize {
         let mut state = self.state();
-        let first = state.segments.first().map_or(state.end, |segment| segment.first);
+        let first = state.first();
         let taken = position.clamp(first, state.end.max(first));
         let known = unfinished.len();
         unfinished.retain(|sequence| (first..taken).contains(sequence));
@@ -261,6 +274,11 @@ fn secure(storage: &impl Storage, name: &str, sound: Option<&[u8]>) -> io::Resul
 }
 
 impl State {
+    /// The sequence number of the oldest record that is kept, or of the next one if none is.
+    fn first(&self) -> u64 {
+        self.segments.first().map_or(self.end, |segment| segment.first)
+    }
+
     fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
@@ -283,5 +301,47 @@ impl State {
                 (reader.done, reader.done_beyond) = (end, 0);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::journal::disk_reader::DiskReader;
+    use crate::journal::position;
+    use crate::journal::simulated_disk::SimulatedDisk;
+
+    const MOST_BYTES: u64 = 1_000;
+
+    /// A journal with more than it may have, in many segments.
+    fn beyond_limit(disk: &SimulatedDisk) -> Arc<DiskJournal<SimulatedDisk>> {
+        let journal = DiskJournal::open(disk.clone(), MOST_BYTES, 0, |_, _| {}).expect("a journal");
+        while journal.bytes() < 2 * MOST_BYTES {
+            journal.append(&[Bytes::from_static(b"record")]).expect("appended");
+        }
+        Arc::new(journal)
+    }
+
+    #[test]
+    fn a_segment_that_somebody_removed_keeps_no_other_from_being_dropped() {
+        let disk = SimulatedDisk::default();
+        let journal = beyond_limit(&disk);
+        disk.remove(&file_name(0)).expect("removed");
+        journal.drop_beyond_limit(journal.end());
+        assert!((1..=MOST_BYTES).contains(&journal.bytes()));
+    }
+
+    #[test]
+    fn with_a_damaged_position_nothing_counts_as_given_up() {
+        let disk = SimulatedDisk::default();
+        let journal = beyond_limit(&disk);
+        journal.drop_beyond_limit(journal.end());
+        replace(&disk, &position::file_name("spans"), b"damaged").expect("written");
+        let mut reader = DiskReader::new(&journal, "spans").expect("a reader");
+        assert_eq!(reader.take(1).expect("taken")[0].0, journal.first());
+        let status = journal.readers().remove(0);
+        assert_eq!((status.backlog, status.given_up), (journal.end() - journal.first(), 0));
     }
 }

@@ -50,7 +50,7 @@ impl<S: Storage> DiskReader<S> {
                     reader = name,
                     file, "a position cannot be read; the reader begins with the oldest record"
                 );
-                Position::default()
+                Position { next: journal.first(), unfinished: Vec::new() }
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let position = Position { next: journal.end(), unfinished: Vec::new() };

@@ -74,12 +74,17 @@ pub struct ReaderStatus {
     pub oldest: Option<Bytes>,
 }
 
-/// Looks at the journal in `storage` without changing anything, and hands every sound record to `visit`.
+/// Looks at the journal in `storage` without changing anything, and hands every sound record to `visit`. Those before `known`
+/// are known to have been acknowledged.
 ///
 /// # Errors
 /// The disk fails, or a newer version of this program wrote it.
-pub fn inspect(storage: &impl Storage, visit: impl FnMut(u64, &[u8])) -> Result<Found, JournalError> {
-    recovery::read_segments(storage, 0, visit)
+pub fn inspect(
+    storage: &impl Storage,
+    known: u64,
+    visit: impl FnMut(u64, &[u8]),
+) -> Result<Found, JournalError> {
+    recovery::read_segments(storage, known, visit)
 }
 
 /// Whether a file with these bytes is a segment, by its first bytes.

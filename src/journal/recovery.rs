@@ -25,7 +25,9 @@ pub(super) fn file_name(first: u64) -> String {
 }
 
 fn first_of(name: &str) -> Option<u64> {
-    name.strip_suffix(".segment").filter(|digits| digits.len() == 20)?.parse().ok()
+    let first = name.strip_suffix(".segment").filter(|digits| digits.len() == 20)?.parse().ok();
+    // No journal gets that far, and what is counted on from it must not overflow.
+    first.filter(|first| *first <= u64::MAX / 2)
 }
 
 /// What a journal holds.
@@ -57,7 +59,7 @@ pub(super) fn read_segments(
         let name = file_name(first);
         let mut bytes = read_all(storage, &name)?;
         let size = bytes.len() as u64;
-        let extent = next.map_or(Extent::Last { first, known }, |next| Extent::Followed { first, next });
+        let extent = next.map_or_else(|| Extent::last(first, known), |next| Extent::followed(first, next));
         let is_head_sound = match segment::read_head(&bytes) {
             Err(reason @ BadHead::Version(_)) => return Err(JournalError::Segment { name, reason }),
             head => head.is_ok_and(|in_head| in_head == first),
@@ -96,17 +98,28 @@ pub(super) fn read_segments(
 /// Reads one segment, whose file has these bytes, and hands every sound record to `visit`.
 pub(super) fn read_segment(bytes: &[u8], mut visit: impl FnMut(u64, &[u8])) -> Result<(), BadHead> {
     let first = segment::read_head(bytes)?;
-    scan(&bytes[HEAD..], Extent::Last { first, known: 0 }, &mut visit);
+    scan(&bytes[HEAD..], Extent::last(first, 0), &mut visit);
     Ok(())
 }
 
 /// What is known of the sequence numbers in a segment.
-#[derive(Debug, Clone, Copy)]
-enum Extent {
+#[derive(Debug)]
+struct Extent {
+    records: Range<u64>,
+    /// Every record before this one was acknowledged.
+    known: u64,
+}
+
+impl Extent {
     /// The next segment begins with `next`. What lies at or beyond it was abandoned then.
-    Followed { first: u64, next: u64 },
+    fn followed(first: u64, next: u64) -> Extent {
+        Extent { records: first..next, known: next }
+    }
+
     /// It is the last one. Every record before `known` was acknowledged.
-    Last { first: u64, known: u64 },
+    fn last(first: u64, known: u64) -> Extent {
+        Extent { records: first..u64::MAX, known }
+    }
 }
 
 /// The result of a scan.
@@ -124,14 +137,11 @@ struct Scan {
 /// end of a batch that was never acknowledged, unless it is known to have been; anywhere else it is damage, which is
 /// stepped over.
 fn scan(bytes: &[u8], extent: Extent, visit: &mut impl FnMut(u64, &[u8])) -> Scan {
-    let (limits, known) = match extent {
-        Extent::Followed { first, next } => (first..next, next),
-        Extent::Last { first, known } => (first..u64::MAX, known),
-    };
-    let mut expected = limits.start;
+    let Extent { records, known } = extent;
+    let mut expected = records.start;
     let mut lost = 0;
     let mut offset = 0;
-    while expected < limits.end {
+    while expected < records.end {
         let rest = &bytes[offset..];
         match segment::read_frame(rest) {
             Next::Frame(frame) if frame.sequence == expected => {
@@ -143,7 +153,7 @@ fn scan(bytes: &[u8], extent: Extent, visit: &mut impl FnMut(u64, &[u8])) -> Sca
             Next::Short if rest.is_empty() => break,
             _ => {}
         }
-        let behind = expected + 1..limits.end;
+        let behind = expected + 1..records.end;
         if expected >= known && !has_later_batch(rest, expected, behind.clone()) {
             break;
         }
@@ -196,11 +206,11 @@ mod tests {
     }
 
     fn followed(next: u64) -> Extent {
-        Extent::Followed { first: 10, next }
+        Extent::followed(10, next)
     }
 
     fn last(known: u64) -> Extent {
-        Extent::Last { first: 10, known }
+        Extent::last(10, known)
     }
 
     #[test]
