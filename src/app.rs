@@ -93,13 +93,8 @@ pub async fn run(
     .await?;
     let admin = Server::bind("admin", config.admin_listen, limits(&config, ADMIN_HEAD)).await?;
     let Pipeline { journal, acceptance, keeper } = pipeline::open(&config, &readiness)?;
-    let (refused, refused_file) = match &config.state_dir {
-        Some(directory) => {
-            let (refused, file) = RefusedRequests::with_file(config.refused_max, directory);
-            (Arc::new(refused), Some(file))
-        }
-        None => (Arc::new(RefusedRequests::new(config.refused_max)), None),
-    };
+    let (refused, refused_file) = RefusedRequests::new(config.refused_max, config.state_dir.as_deref());
+    let refused = Arc::new(refused);
     let view = Arc::new(View {
         acceptance: Arc::clone(&acceptance),
         journal: journal.clone(),

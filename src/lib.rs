@@ -25,8 +25,9 @@
 //! [`call`] ◄ [`ledger`] ◄ [`export`] ◄ [`forward`] ◄ [`intake`]: a part knows only those before it; intake knows of export
 //! the catalog of metrics, and of forward the proxy. [`journal`] stands alone and knows bytes, not calls. [`pipeline`] opens
 //! journal, ledger and acceptance with what a [`state`] directory holds, and keeps it in order. [`app`] builds everything,
-//! starts it and stops it in order; nobody knows [`app`]. [`config`] is the command line, [`commands`] what the program can do beside running, [`admin`] the admin port,
-//! [`readiness`] its latches, [`refused`] what was refused; [`retry`] and [`tls`] serve every delivery.
+//! starts it and stops it in order; nobody knows [`app`]. [`config`] is the command line, [`commands`] what the program can do
+//! beside running, [`admin`] the admin port, [`readiness`] its latches, [`refused`] what was refused; [`retry`] and [`tls`]
+//! serve every delivery.
 //!
 //! # What always holds
 //!

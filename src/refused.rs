@@ -49,16 +49,11 @@ pub struct RefusedRequests {
 }
 
 impl RefusedRequests {
-    /// Keeps the latest `capacity` refused requests in memory.
-    pub fn new(capacity: usize) -> RefusedRequests {
-        RefusedRequests { ring: Mutex::default(), capacity, to_file: None }
-    }
-
-    /// The same, and the file in `directory` that has them too, which is to be run.
-    pub fn with_file(capacity: usize, directory: &Path) -> (RefusedRequests, RefusedFile) {
-        let (to_file, lines) = mpsc::channel(MOST_WAITING_LINES);
-        let file = RefusedFile { directory: directory.to_owned(), lines, open: None, is_failing: false };
-        (RefusedRequests { to_file: Some(to_file), ..RefusedRequests::new(capacity) }, file)
+    /// Keeps the latest `capacity` refused requests in memory. With a `directory`, a file there has them too, which is to be
+    /// run.
+    pub fn new(capacity: usize, directory: Option<&Path>) -> (RefusedRequests, Option<RefusedFile>) {
+        let (to_file, file) = directory.map(RefusedFile::new).unzip();
+        (RefusedRequests { ring: Mutex::default(), capacity, to_file }, file)
     }
 
     /// Keeps a refused request; the oldest goes if there are too many. It does not wait for the disk: what comes faster than
@@ -116,6 +111,12 @@ pub struct RefusedFile {
 }
 
 impl RefusedFile {
+    /// The file in this directory, and where lines for it go in.
+    fn new(directory: &Path) -> (mpsc::Sender<String>, RefusedFile) {
+        let (to_file, lines) = mpsc::channel(MOST_WAITING_LINES);
+        (to_file, RefusedFile { directory: directory.to_owned(), lines, open: None, is_failing: false })
+    }
+
     /// Writes what is kept until `stop`, and what was kept before.
     pub async fn run(mut self, stop: CancellationToken) {
         while let Some(Some(line)) = stop.run_until_cancelled(self.lines.recv()).await {
@@ -164,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_latest_are_kept_as_lines_that_cannot_be_forged() {
-        let refused = RefusedRequests::new(2);
+        let (refused, _) = RefusedRequests::new(2, None);
         for query in ["a=1", "b=2", "c=\"\n{}"] {
             refused.keep(SystemTime::UNIX_EPOCH, "no sid".to_owned(), query);
         }

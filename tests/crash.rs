@@ -86,8 +86,7 @@ fn kill_again_and_again(site: &Site, mut exporter: Exporter, kills: u64, random:
         }
         assert!(kill == 0 || series != seen, "traffic goes on");
         seen = series;
-        exporter.process.signal("KILL");
-        exporter.process.wait();
+        exporter.kill();
         exporter = site.start();
     }
     exporter

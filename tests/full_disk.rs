@@ -97,15 +97,10 @@ fn a_full_disk_stops_intake_until_there_is_room_and_no_call_is_lost() {
         assert_eq!(send(&exporter).status, 200);
     }
     assert_eq!(exporter.metrics().sum("planet_calls_total"), acknowledged as f64);
-    kill(exporter);
+    exporter.kill();
     let page = Exporter::launch(&mut disk.exporter()).metrics();
     assert_eq!(page.sum("planet_calls_total"), acknowledged as f64);
     assert_eq!(page.sum("planet_exporter_journal_damaged_records"), 0.0);
-}
-
-fn kill(mut exporter: Exporter) {
-    exporter.process.signal("KILL");
-    exporter.process.wait();
 }
 
 #[test]
@@ -115,7 +110,7 @@ fn with_a_full_disk_it_starts_with_the_totals_and_takes_nothing_until_there_is_r
     for number in 0..20 {
         assert_eq!(exporter.send(&CallEventQuery::new(number).encode()).status, 200);
     }
-    kill(exporter);
+    exporter.kill();
     disk.fill();
     let exporter = Exporter::launch_unready(&mut disk.exporter());
     assert_eq!(exporter.metrics().sum("planet_calls_total"), 20.0);
@@ -127,6 +122,6 @@ fn with_a_full_disk_it_starts_with_the_totals_and_takes_nothing_until_there_is_r
         assert_eq!(exporter.send(&CallEventQuery::new(number).encode()).status, 200);
     }
     assert_eq!(exporter.metrics().sum("planet_calls_total"), 30.0);
-    kill(exporter);
+    exporter.kill();
     assert_eq!(Exporter::launch(&mut disk.exporter()).metrics().sum("planet_calls_total"), 30.0);
 }

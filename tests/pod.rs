@@ -60,8 +60,7 @@ fn nothing_that_the_volume_keeps_is_lost_by_a_kill_two_seconds_after_the_signal(
     exporter.process.signal("TERM");
     std::thread::sleep(GRACE_OF_A_SIDECAR);
     assert_eq!(exporter.process.ended(), None);
-    exporter.process.signal("KILL");
-    exporter.process.wait();
+    exporter.kill();
 
     let backend = Backend::start();
     let service = Service::start_at(service);

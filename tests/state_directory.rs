@@ -26,11 +26,6 @@ fn send(exporter: &Exporter, numbers: std::ops::Range<usize>) {
     }
 }
 
-fn kill(mut exporter: Exporter) {
-    exporter.process.signal("KILL");
-    exporter.process.wait();
-}
-
 fn end(mut exporter: Exporter) {
     exporter.process.signal("TERM");
     assert!(exporter.process.wait().success());
@@ -83,7 +78,7 @@ fn totals_and_session_ids_survive_kills_and_restarts() {
     let since = started_at(&state);
     send(&exporter, 0..20);
     let before = exporter.metrics().beginning_with("planet_call");
-    kill(exporter);
+    exporter.kill();
 
     let exporter = start(&state);
     assert_eq!(exporter.metrics().beginning_with("planet_call"), before);
@@ -138,7 +133,7 @@ fn a_torn_end_is_cut_and_costs_nothing_that_was_acknowledged() {
     let state = scratch.0.join("state");
     let exporter = start(&state);
     send(&exporter, 0..10);
-    kill(exporter);
+    exporter.kill();
     let segment = files(&state, ".segment").pop().expect("a segment");
     let mut bytes = fs::read(&segment).expect("a segment");
     let half_a_record = bytes[20..200].to_vec();
@@ -147,7 +142,7 @@ fn a_torn_end_is_cut_and_costs_nothing_that_was_acknowledged() {
 
     let exporter = start(&state);
     send(&exporter, 5..15);
-    kill(exporter);
+    exporter.kill();
     let page = start(&state).metrics();
     assert_eq!((calls(&page), page.sum("planet_exporter_journal_damaged_records")), (15.0, 0.0));
 }
@@ -158,7 +153,7 @@ fn killed_and_damaged(name: &str, byte: usize) -> (Scratch, PathBuf) {
     let state = scratch.0.join("state");
     let exporter = start(&state);
     send(&exporter, 0..10);
-    kill(exporter);
+    exporter.kill();
     let segment = files(&state, ".segment").pop().expect("a segment");
     let mut bytes = fs::read(&segment).expect("a segment");
     bytes[byte] ^= 1;
@@ -204,7 +199,7 @@ fn a_damaged_checkpoint_is_made_good_by_the_one_before_it() {
     let exporter = start(&state);
     assert_eq!(calls(&exporter.metrics()), 10.0);
     exporter.process.stderr.wait_for("a checkpoint of the ledger cannot be used");
-    kill(exporter);
+    exporter.kill();
     assert_eq!(started_at(&state), since);
     // It is set aside, and took the place of no good one.
     assert!(state.join("ledger.checkpoint.damaged").exists());

@@ -1,7 +1,8 @@
 //! The journal: accepted events in the order of their acceptance, and readers with positions.
 //!
 //! It knows bytes and positions, not calls. With a state directory it is on disk ([`disk`], in [`segment`]s, read again at a
-//! start by `recovery`, taken from by [`disk_reader`]s at their [`position`], over [`storage`]); without one it is in memory ([`memory`]).
+//! start by `recovery`, taken from by [`disk_reader`]s at their [`position`], over [`storage`]); without one it is in
+//! memory ([`memory`]).
 
 pub mod disk;
 pub mod disk_reader;

@@ -83,6 +83,12 @@ impl Exporter {
         Exporter { process, call_events, admin }
     }
 
+    /// Kills it with -9.
+    pub fn kill(mut self) {
+        self.process.signal("KILL");
+        self.process.wait();
+    }
+
     /// Sends a call event.
     pub fn send(&self, query: &str) -> Response {
         self.get(&format!("{CALL_EVENT_PATH}?{query}"))
