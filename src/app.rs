@@ -15,27 +15,29 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::admin::AdminHandler;
-use crate::call::Record;
+use crate::callback::Record;
+use crate::config::otlp::{Destination, OtlpSettings};
 use crate::config::{CallLog, Config, ForwardMode, IdentityMode};
-use crate::export::catalog::Family;
-use crate::export::delivery::{self, SpanDelivery};
-use crate::export::identity::Identity;
-use crate::export::otlp_client::OtlpClient;
-use crate::export::otlp_settings::{Destination, OtlpSettings};
-use crate::export::own_metrics::{self, InstallError, OwnMetrics};
-use crate::export::{call_log, catalog, otlp_metrics, prometheus};
-use crate::forward::delivery::{self as forward_delivery, ServiceDelivery};
-use crate::forward::proxy::Proxy;
-use crate::forward::service::{Service, ServiceUrl};
+use crate::http::service::{Service, ServiceUrl};
+use crate::http::tls::TlsError;
+use crate::http::{self as server, BindError, Server};
 use crate::intake::acceptance::Acceptance;
-use crate::intake::handler::CallEventHandler;
+use crate::intake::call_events::CallEventHandler;
+use crate::intake::proxy::Proxy;
 use crate::journal::Journal;
-use crate::pipeline::{self, OpenError, Pipeline};
-use crate::readiness::Readiness;
-use crate::refused::RefusedRequests;
-use crate::server::{self, BindError, Server};
-use crate::tls::TlsError;
+use crate::metrics::catalog::Family;
+use crate::metrics::registry::{self as own_metrics, InstallError, OwnMetrics};
+use crate::metrics::{catalog, text};
+use crate::ops::admin::AdminHandler;
+use crate::sinks::call_log;
+use crate::sinks::identity::Identity;
+use crate::sinks::otlp::client::OtlpClient;
+use crate::sinks::otlp::metrics as otlp_metrics;
+use crate::sinks::service::{self as forward_delivery, ServiceDelivery};
+use crate::sinks::spans_delivery::{self as delivery, SpanDelivery};
+use crate::state::readiness::Readiness;
+use crate::state::refused::RefusedRequests;
+use crate::state::{self as pipeline, OpenError, Pipeline};
 
 /// Why the exporter cannot start.
 #[derive(Debug, Error)]
@@ -305,7 +307,7 @@ impl View {
     /// The page of /metrics.
     fn page(&self) -> String {
         self.observe();
-        let mut page = prometheus::render(&catalog::call_families(&self.acceptance.ledger()));
+        let mut page = text::render(&catalog::call_families(&self.acceptance.ledger()));
         page.push_str(&self.own_metrics.page());
         page
     }

@@ -35,22 +35,14 @@
 //! traffic, time or a dead collector. What comes from outside cannot panic the process, create series without limit
 //! or forge a line of a log.
 
-pub mod admin;
 pub mod app;
-pub mod call;
-pub mod commands;
+pub mod callback;
 pub mod config;
-pub mod export;
-pub mod forward;
+pub mod http;
 pub mod intake;
 pub mod journal;
 pub mod ledger;
-pub mod logging;
-pub mod pipeline;
-pub mod readiness;
-pub mod refused;
-pub mod retry;
-pub mod server;
-pub mod signals;
+pub mod metrics;
+pub mod ops;
+pub mod sinks;
 pub mod state;
-pub mod tls;

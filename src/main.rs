@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use planet_call_exporter::app;
+use planet_call_exporter::config::otlp::OtlpSettings;
 use planet_call_exporter::config::{Command, CommandLine, Config};
-use planet_call_exporter::export::otlp_settings::OtlpSettings;
-use planet_call_exporter::{app, commands, logging, signals};
+use planet_call_exporter::ops::{commands, logging, signals};
 
 /// The exit code for a wrong flag or variable, as clap has it.
 const USAGE: u8 = 2;

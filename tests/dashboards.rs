@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
-use planet_call_exporter::call::Anomaly;
+use planet_call_exporter::callback::Anomaly;
 use serde_json::Value;
 use support::backend::Backend;
 use support::exporter::{Exporter, command};

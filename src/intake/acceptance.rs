@@ -1,7 +1,7 @@
 //! What becomes of a call event, in the order that keeps the promise: seen before? then the journal, then the ledger,
 //! and only then is the request answered.
 //!
-//! With a journal on disk the way goes through the [`committer`](super::committer), which stores what waits as one batch;
+//! With a journal on disk the way goes through the [`committer`](crate::state::committer), which stores what waits as one batch;
 //! in memory it is short enough to go at once.
 
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use std::time::{Instant, SystemTime};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::call::{CallEvent, record};
+use crate::callback::{CallEvent, record};
 use crate::journal::memory::MemoryJournal;
 use crate::ledger::Ledger;
 use crate::ledger::checkpoint::Checkpoint;
 
-use super::committer::{CommitterHandle, LONGEST_WAIT};
-use super::totals::{NotStored, SharedTotals};
+use crate::state::committer::{CommitterHandle, LONGEST_WAIT};
+use crate::state::totals::{NotStored, SharedTotals};
 
 /// What became of a call event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,8 +5,8 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
-use crate::call::labels;
-use crate::call::reason::{DISCONNECT_REASONS, FaultDomain};
+use crate::callback::labels;
+use crate::callback::reason::{DISCONNECT_REASONS, FaultDomain};
 
 use super::{AbnormalLabels, Ledger, Limits};
 
@@ -167,7 +167,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::call::CallEvent;
+    use crate::callback::CallEvent;
 
     fn checkpoint() -> Checkpoint {
         let buckets = |text: &str| text.parse().expect("buckets");

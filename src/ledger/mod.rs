@@ -4,7 +4,7 @@
 //! always make the same ledger. It knows nothing of Prometheus or OTLP; `export` reads it. Its memory is bounded by
 //! [`Limits`]: what exceeds them is counted under the label value `other`, and never lost.
 
-mod admission;
+mod cardinality;
 pub mod checkpoint;
 mod histogram;
 
@@ -13,11 +13,11 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::call::event::{CallEvent, MediaType, Parameter, Reason};
-use crate::call::labels;
-use crate::call::reason::{DISCONNECT_REASONS, DisconnectReason, FaultDomain, Releaser};
+use crate::callback::call_event::{CallEvent, MediaType, Parameter, Reason};
+use crate::callback::labels;
+use crate::callback::reason::{DISCONNECT_REASONS, DisconnectReason, FaultDomain, Releaser};
 
-pub use admission::{Admission, Label};
+pub use cardinality::{CardinalityLimit, Label};
 pub use histogram::{Buckets, Histogram, InvalidBuckets};
 
 /// How many label values and label sets the ledger distinguishes.
@@ -130,8 +130,8 @@ pub struct Ledger {
     limits: Limits,
     duration_buckets: Buckets,
     setup_buckets: Buckets,
-    idcs: Admission,
-    reasons: Admission,
+    idcs: CardinalityLimit,
+    reasons: CardinalityLimit,
     #[serde(with = "checkpoint::pairs")]
     calls: BTreeMap<CallLabels, u64>,
     #[serde(with = "checkpoint::pairs")]
@@ -162,8 +162,8 @@ impl Ledger {
             limits,
             duration_buckets,
             setup_buckets,
-            idcs: Admission::new(limits.idcs),
-            reasons: Admission::new(limits.unknown_reasons),
+            idcs: CardinalityLimit::new(limits.idcs),
+            reasons: CardinalityLimit::new(limits.unknown_reasons),
             calls: BTreeMap::new(),
             durations: BTreeMap::new(),
             setup_durations: BTreeMap::new(),

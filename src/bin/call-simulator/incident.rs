@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use planet_call_exporter::call::reason::{DISCONNECT_REASONS, DisconnectReason};
+use planet_call_exporter::callback::reason::{DISCONNECT_REASONS, DisconnectReason};
 
 /// Calls of an IDC that fail with a reason, between two times since the start.
 #[derive(Debug, Clone, PartialEq)]

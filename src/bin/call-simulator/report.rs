@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use planet_call_exporter::call::labels;
+use planet_call_exporter::callback::labels;
 use serde::Serialize;
 
 use crate::scenario::{Call, Truth};

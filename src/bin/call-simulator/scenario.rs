@@ -9,8 +9,8 @@ mod releases;
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use planet_call_exporter::call::event::MediaType;
-use planet_call_exporter::call::reason::{FaultDomain, Releaser};
+use planet_call_exporter::callback::call_event::MediaType;
+use planet_call_exporter::callback::reason::{FaultDomain, Releaser};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, LogNormal};

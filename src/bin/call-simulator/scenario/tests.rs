@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use clap::Parser;
-use planet_call_exporter::call::CallEvent;
-use planet_call_exporter::export::catalog::{self, Value};
+use planet_call_exporter::callback::CallEvent;
 use planet_call_exporter::ledger::{Ledger, Limits};
+use planet_call_exporter::metrics::catalog::{self, Value};
 use proptest::prelude::*;
 
 use super::*;

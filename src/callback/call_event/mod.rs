@@ -1,0 +1,382 @@
+//! A call event: the query string of the callback, read once, with everything that is derived from it.
+//!
+//! Odd is not wrong: whatever may be a call is read as one, and what is odd about it is noted as an [`Anomaly`].
+//! Only what cannot be a call is refused. Reading is a pure function of the query and the time of receipt, so that an
+//! event read again from the journal is the same event.
+
+mod parameters;
+pub mod sid;
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use self::parameters::Values;
+pub use self::parameters::{Kind, Parameter};
+use self::sid::Sid;
+use crate::callback::anomaly::{Anomalies, Anomaly};
+use crate::callback::reason::{
+    DisconnectReason, FaultDomain, ReleaseCause, Releaser, fault_domain_of_unknown,
+};
+
+/// The longest duration, billed time and setup time that is believed. Longer ones are clamped, so that one absurd
+/// event cannot spoil a sum.
+pub const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Times that are believed: from 2000-01-01 to 2100-01-01, in Unix seconds.
+const BELIEVED_SECONDS: std::ops::Range<i64> = 946_684_800..4_102_444_800;
+
+/// Why a request cannot be a call event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NotACall {
+    /// There is no query string.
+    #[error("the request has no query string; a call event carries its data there")]
+    NoQuery,
+    /// The query string has no `name=value` in it.
+    #[error("the query string is not form-encoded; expected name=value pairs joined by &")]
+    NotForm,
+    /// No sid, so that the call has no identity.
+    #[error("parameter sid is missing or empty; expected the call's session ID, a UUID of 36 characters")]
+    NoSid,
+    /// None of the numbers that describe a call can be read.
+    #[error(
+        "none of setup_time, start_time, end_time, duration, terminate and disconnect_reason is a usable number; \
+         expected decimal digits in at least one of them"
+    )]
+    NoUsableNumber,
+}
+
+impl NotACall {
+    /// The parameter that is to blame, if one is.
+    pub const fn parameter(self) -> Option<&'static str> {
+        match self {
+            NotACall::NoQuery | NotACall::NotForm => None,
+            NotACall::NoSid => Some(Parameter::Sid.name()),
+            NotACall::NoUsableNumber => Some(Parameter::SetupTime.name()),
+        }
+    }
+}
+
+/// The media type of a call; the value of the label `media_type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MediaType {
+    /// `A`.
+    Audio,
+    /// `V`.
+    Video,
+    /// Anything else, or nothing.
+    Other,
+}
+
+impl MediaType {
+    /// The value of the label `media_type`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            MediaType::Audio => "audio",
+            MediaType::Video => "video",
+            MediaType::Other => "other",
+        }
+    }
+}
+
+/// The disconnect reason of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// One of the published table.
+    Known(&'static DisconnectReason),
+    /// A code that the table does not have.
+    Unknown(i64),
+    /// None was sent, as by the older generation of the callback.
+    NotSent,
+}
+
+/// A call event. Texts are borrowed from the query where it was plain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallEvent<'q> {
+    values: Values<'q>,
+    /// When the exporter received it.
+    pub received_at: SystemTime,
+    /// The call's identity.
+    pub sid: Sid,
+    /// Audio or video.
+    pub media_type: MediaType,
+    /// When the call was created, if the event says so credibly.
+    pub setup_time: Option<SystemTime>,
+    /// When the call was answered, if it was and the event says so credibly.
+    pub start_time: Option<SystemTime>,
+    /// When the call ended, if the event says so credibly.
+    pub end_time: Option<SystemTime>,
+    /// Whether the call was answered: its duration is above zero.
+    pub answered: bool,
+    /// Conversation time, zero if it was not answered, at most [`LONGEST`]; in whole milliseconds.
+    pub duration: Duration,
+    /// From creation to answer, or to the end if the call was never answered; `None` where the times do not tell.
+    pub setup_duration: Option<Duration>,
+    /// Billed seconds, at most [`LONGEST`].
+    pub billed_seconds: u64,
+    /// Why the call was disconnected.
+    pub reason: Reason,
+    /// Who disconnected it.
+    pub releaser: Releaser,
+    /// Whose fault the release was.
+    pub fault_domain: FaultDomain,
+    /// What is odd about the event.
+    pub anomalies: Anomalies,
+}
+
+impl<'q> CallEvent<'q> {
+    /// Reads the query string of a call event.
+    ///
+    /// # Errors
+    /// Answers why the request cannot be a call: no query, no form, no sid, or no number to go by.
+    pub fn read(query: &'q [u8], received_at: SystemTime) -> Result<CallEvent<'q>, NotACall> {
+        if query.is_empty() {
+            return Err(NotACall::NoQuery);
+        }
+        let mut anomalies = Anomalies::default();
+        let values = match Values::decode(query, &mut anomalies) {
+            Ok(values) if query.contains(&b'=') => values,
+            _ => return Err(NotACall::NotForm),
+        };
+        let sid = Sid::read(values.text(Parameter::Sid).ok_or(NotACall::NoSid)?, &mut anomalies);
+        note_unusable_numbers(&values, &mut anomalies)?;
+
+        let times = Times::read(&values, &mut anomalies);
+        let (answered, duration) = times.duration(&values, &mut anomalies);
+        let setup_duration = times.setup_duration(answered, &mut anomalies);
+        if answered
+            && values.number(Parameter::Terminate).is_some_and(|code| code != ReleaseCause::NORMAL_RELEASED)
+        {
+            anomalies.insert(Anomaly::TerminateContradictsDuration);
+        }
+        let releaser = read_releaser(&values, &mut anomalies);
+        let (reason, fault_domain) = read_reason(&values, releaser, &mut anomalies);
+        Ok(CallEvent {
+            received_at,
+            sid,
+            media_type: read_media_type(&values, &mut anomalies),
+            setup_time: times.setup.map(Milliseconds::to_system_time),
+            start_time: times.start.filter(|_| answered).map(Milliseconds::to_system_time),
+            end_time: times.end.map(Milliseconds::to_system_time),
+            answered,
+            duration,
+            setup_duration,
+            billed_seconds: read_billed_seconds(&values, &mut anomalies),
+            reason,
+            releaser,
+            fault_domain,
+            anomalies: {
+                note_unusual_idc(&values, &mut anomalies);
+                anomalies
+            },
+            values,
+        })
+    }
+
+    /// A parameter's text as it was sent, decoded; `None` if it was missing or empty.
+    pub fn text(&self, parameter: Parameter) -> Option<&str> {
+        self.values.text(parameter)
+    }
+
+    /// A parameter as the number that was sent; `None` if it was missing or no decimal number.
+    pub fn number(&self, parameter: Parameter) -> Option<i64> {
+        self.values.number(parameter)
+    }
+
+    /// The data centre that served the caller, if it was sent and looks like one; otherwise `None`.
+    pub fn idc(&self) -> Option<&str> {
+        self.text(Parameter::RcIdc).filter(|idc| is_usual_idc(idc))
+    }
+}
+
+/// Whether a text can be the name of an IDC: up to 16 ASCII letters, digits, dashes and underscores.
+pub fn is_usual_idc(text: &str) -> bool {
+    (1..=16).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+fn note_unusual_idc(values: &Values<'_>, anomalies: &mut Anomalies) {
+    if values.text(Parameter::RcIdc).is_some_and(|idc| !is_usual_idc(idc)) {
+        anomalies.insert(Anomaly::UnusualIdc);
+    }
+}
+
+/// Notes numbers that are none, and refuses an event of which nothing measurable can be read.
+fn note_unusable_numbers(values: &Values<'_>, anomalies: &mut Anomalies) -> Result<(), NotACall> {
+    for (parameter, _, kind, _) in Parameter::TABLE {
+        if kind == Kind::Number && values.text(parameter).is_some() && values.number(parameter).is_none() {
+            anomalies.insert(Anomaly::UnusableNumber);
+        }
+    }
+    let describes_a_call = [
+        Parameter::SetupTime,
+        Parameter::StartTime,
+        Parameter::EndTime,
+        Parameter::Duration,
+        Parameter::Terminate,
+        Parameter::DisconnectReason,
+    ];
+    match describes_a_call.into_iter().any(|parameter| values.number(parameter).is_some()) {
+        true => Ok(()),
+        false => Err(NotACall::NoUsableNumber),
+    }
+}
+
+fn read_media_type(values: &Values<'_>, anomalies: &mut Anomalies) -> MediaType {
+    match values.text(Parameter::Type) {
+        Some("A") => MediaType::Audio,
+        Some("V") => MediaType::Video,
+        Some(_) => {
+            anomalies.insert(Anomaly::UnknownMediaType);
+            MediaType::Other
+        }
+        None => MediaType::Other,
+    }
+}
+
+fn read_releaser(values: &Values<'_>, anomalies: &mut Anomalies) -> Releaser {
+    let Some(code) = values.number(Parameter::ReleaserType) else { return Releaser::Other };
+    Releaser::from_code(code).unwrap_or_else(|| {
+        anomalies.insert(Anomaly::UnknownReleaserType);
+        Releaser::Other
+    })
+}
+
+/// The reason, and the fault domain that follows from it; where no reason was sent, from the cause.
+fn read_reason(values: &Values<'_>, releaser: Releaser, anomalies: &mut Anomalies) -> (Reason, FaultDomain) {
+    let cause = values.number(Parameter::Terminate).map(ReleaseCause::from_code);
+    if cause == Some(None) {
+        anomalies.insert(Anomaly::UnknownTerminate);
+    }
+    match values.number(Parameter::DisconnectReason) {
+        Some(code) => match DisconnectReason::from_code(code) {
+            Some(reason) => (Reason::Known(reason), reason.fault_domain(releaser)),
+            None => {
+                anomalies.insert(Anomaly::UnknownDisconnectReason);
+                (Reason::Unknown(code), fault_domain_of_unknown(code))
+            }
+        },
+        None => {
+            let fault_domain = cause.flatten().map_or(FaultDomain::Unknown, |cause| cause.fault_domain);
+            (Reason::NotSent, fault_domain)
+        }
+    }
+}
+
+fn read_billed_seconds(values: &Values<'_>, anomalies: &mut Anomalies) -> u64 {
+    let Some(seconds) = values.number(Parameter::BillingSec) else { return 0 };
+    let believed = seconds.clamp(0, LONGEST.as_secs() as i64);
+    if believed != seconds {
+        anomalies.insert(Anomaly::ImpossibleDuration);
+    }
+    believed.unsigned_abs()
+}
+
+/// Milliseconds since the Unix epoch, within the believed range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Milliseconds(i64);
+
+impl Milliseconds {
+    fn to_system_time(self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.0.unsigned_abs())
+    }
+
+    /// The time from `earlier` to `self`; `None` if the clock ran backwards or the difference is not believed.
+    fn since(self, earlier: Milliseconds) -> Option<Duration> {
+        let difference = Duration::from_millis(u64::try_from(self.0 - earlier.0).ok()?);
+        (difference <= LONGEST).then_some(difference)
+    }
+}
+
+/// The three times of a call.
+struct Times {
+    setup: Option<Milliseconds>,
+    start: Option<Milliseconds>,
+    end: Option<Milliseconds>,
+    in_milliseconds: bool,
+}
+
+impl Times {
+    fn read(values: &Values<'_>, anomalies: &mut Anomalies) -> Times {
+        let mut in_milliseconds = false;
+        let mut time = |parameter| {
+            let sent = values.number(parameter)?;
+            if BELIEVED_SECONDS.contains(&sent) {
+                return Some(Milliseconds(sent * 1000));
+            }
+            if BELIEVED_SECONDS.contains(&(sent / 1000)) {
+                in_milliseconds = true;
+                return Some(Milliseconds(sent));
+            }
+            // A call that was never answered has 0 for its start.
+            if sent != 0 || parameter != Parameter::StartTime {
+                anomalies.insert(Anomaly::ImpossibleTime);
+            }
+            None
+        };
+        let times = Times {
+            setup: time(Parameter::SetupTime),
+            start: time(Parameter::StartTime),
+            end: time(Parameter::EndTime),
+            in_milliseconds,
+        };
+        if in_milliseconds {
+            anomalies.insert(Anomaly::Milliseconds);
+        }
+        let backwards = |earlier: Option<Milliseconds>, later: Option<Milliseconds>| {
+            earlier.zip(later).is_some_and(|(earlier, later)| later < earlier)
+        };
+        if backwards(times.setup, times.start)
+            || backwards(times.setup, times.end)
+            || backwards(times.start, times.end)
+        {
+            anomalies.insert(Anomaly::ClockBackwards);
+        }
+        times
+    }
+
+    /// Whether the call was answered, and for how long. What `duration` says counts; the times stand in for it where
+    /// it is missing or absurd.
+    fn duration(&self, values: &Values<'_>, anomalies: &mut Anomalies) -> (bool, Duration) {
+        let from_times = self.start.zip(self.end).and_then(|(start, end)| end.since(start));
+        let Some(sent) = values.number(Parameter::Duration) else {
+            let duration = from_times.unwrap_or_default();
+            return (!duration.is_zero(), duration);
+        };
+        // A server that sends times in milliseconds can send the duration so, too.
+        let in_milliseconds = self.in_milliseconds
+            && sent > 0
+            && from_times.is_some_and(|duration| duration.as_millis() == i128::from(sent).unsigned_abs());
+        let unit = if in_milliseconds { 1 } else { 1000 };
+        let longest = LONGEST.as_millis() as i64;
+        let duration = match sent.checked_mul(unit) {
+            Some(milliseconds @ 0..) if milliseconds <= longest => {
+                Duration::from_millis(milliseconds.unsigned_abs())
+            }
+            _ => {
+                anomalies.insert(Anomaly::ImpossibleDuration);
+                from_times.unwrap_or(if sent < 0 { Duration::ZERO } else { LONGEST })
+            }
+        };
+        // Seconds are truncated at the source, so a difference below one second is none.
+        if from_times.is_some_and(|times| times.abs_diff(duration) >= Duration::from_secs(1)) {
+            anomalies.insert(Anomaly::DurationContradictsTimes);
+        }
+        (!duration.is_zero(), duration)
+    }
+
+    fn setup_duration(&self, answered: bool, anomalies: &mut Anomalies) -> Option<Duration> {
+        let until = if answered { self.start } else { self.end };
+        let (setup, until) = self.setup.zip(until)?;
+        let duration = until.since(setup);
+        if duration.is_none() && until >= setup {
+            anomalies.insert(Anomaly::ImpossibleDuration);
+        }
+        duration
+    }
+}
+
+#[cfg(test)]
+mod tests;

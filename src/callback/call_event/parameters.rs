@@ -1,0 +1,178 @@
+//! The query parameters of the 1-to-1 call event callback, and how a query string is taken apart into them.
+//!
+//! Source: LINE Planet's documentation of the 1-to-1 call event callback.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use crate::callback::anomaly::{Anomalies, Anomaly};
+
+/// A documented parameter of a call event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Parameter {
+    /// Session ID of the call.
+    Sid,
+    /// The caller's service.
+    FromServiceId,
+    /// The caller's user ID.
+    FromUserId,
+    /// The callee's service.
+    ToServiceId,
+    /// The callee's user ID.
+    ToUserId,
+    /// Media type: `A` voice, `V` video.
+    Type,
+    /// Deprecated; the same data as `app_svr_data`.
+    Stid,
+    /// When the call was created, in Unix seconds.
+    SetupTime,
+    /// When the call was answered, in Unix seconds; 0 or equal to the end where it never was.
+    StartTime,
+    /// When the call ended, in Unix seconds.
+    EndTime,
+    /// Seconds from answer to end; 0 if the call failed.
+    Duration,
+    /// IP address of the caller.
+    SrcIp,
+    /// IP address of the callee.
+    DstIp,
+    /// Simple release cause, a Q.850 code.
+    Terminate,
+    /// Detailed release code.
+    RelCode,
+    /// Text of the detailed release code.
+    RelCodeStr,
+    /// Release code defined by the application.
+    UserRelCode,
+    /// Billed seconds.
+    BillingSec,
+    /// The data centre that served the caller.
+    RcIdc,
+    /// Why the call was disconnected.
+    DisconnectReason,
+    /// Who disconnected it.
+    ReleaserType,
+    /// Data that the app passed to `makeCall()`.
+    AppSvrData,
+}
+
+/// What a parameter holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// A decimal number.
+    Number,
+    /// A user ID or an IP address, which leaves the exporter only as `--identity` allows.
+    Identity,
+}
+
+impl Parameter {
+    /// How many parameters there are.
+    pub const COUNT: usize = 22;
+
+    /// Every parameter with its name, what it holds, and whether it may be missing or empty, in the documented order.
+    pub const TABLE: [(Parameter, &'static str, Kind, bool); Parameter::COUNT] = [
+        (Parameter::Sid, "sid", Kind::Text, false),
+        (Parameter::FromServiceId, "from_service_id", Kind::Text, false),
+        (Parameter::FromUserId, "from_user_id", Kind::Identity, false),
+        (Parameter::ToServiceId, "to_service_id", Kind::Text, false),
+        (Parameter::ToUserId, "to_user_id", Kind::Identity, false),
+        (Parameter::Type, "type", Kind::Text, false),
+        (Parameter::Stid, "stid", Kind::Text, true),
+        (Parameter::SetupTime, "setup_time", Kind::Number, false),
+        (Parameter::StartTime, "start_time", Kind::Number, false),
+        (Parameter::EndTime, "end_time", Kind::Number, false),
+        (Parameter::Duration, "duration", Kind::Number, false),
+        (Parameter::SrcIp, "srcip", Kind::Identity, false),
+        (Parameter::DstIp, "dstip", Kind::Identity, false),
+        (Parameter::Terminate, "terminate", Kind::Number, false),
+        (Parameter::RelCode, "rel_code", Kind::Number, false),
+        (Parameter::RelCodeStr, "rel_code_str", Kind::Text, false),
+        (Parameter::UserRelCode, "user_rel_code", Kind::Text, true),
+        (Parameter::BillingSec, "billing_sec", Kind::Number, false),
+        (Parameter::RcIdc, "rc_idc", Kind::Text, false),
+        (Parameter::DisconnectReason, "disconnect_reason", Kind::Number, false),
+        (Parameter::ReleaserType, "releaser_type", Kind::Number, false),
+        (Parameter::AppSvrData, "app_svr_data", Kind::Text, true),
+    ];
+
+    /// The parameter's name in the query.
+    pub const fn name(self) -> &'static str {
+        Parameter::TABLE[self as usize].1
+    }
+
+    /// What the parameter holds.
+    pub const fn kind(self) -> Kind {
+        Parameter::TABLE[self as usize].2
+    }
+
+    fn from_name(name: &str) -> Option<Parameter> {
+        Parameter::TABLE.iter().find(|(_, known, _, _)| *known == name).map(|(parameter, ..)| *parameter)
+    }
+}
+
+/// The decoded values of a query string, one for each parameter that was there and not empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Values<'q>([Option<Cow<'q, str>>; Parameter::COUNT]);
+
+#[derive(Deserialize)]
+struct Pair<'q>(#[serde(borrow)] Cow<'q, str>, #[serde(borrow)] Cow<'q, str>);
+
+impl<'q> Values<'q> {
+    /// Takes a query string apart. Of a repeated parameter the first value counts.
+    pub(super) fn decode(
+        query: &'q [u8],
+        anomalies: &mut Anomalies,
+    ) -> Result<Values<'q>, serde_urlencoded::de::Error> {
+        let pairs: Vec<Pair<'q>> = serde_urlencoded::from_bytes(query)?;
+        let mut values = [const { None }; Parameter::COUNT];
+        let mut seen = [false; Parameter::COUNT];
+        for Pair(name, value) in pairs {
+            let Some(parameter) = Parameter::from_name(&name) else {
+                anomalies.insert(Anomaly::UnknownParameter);
+                continue;
+            };
+            if std::mem::replace(&mut seen[parameter as usize], true) {
+                anomalies.insert(Anomaly::RepeatedParameter);
+                continue;
+            }
+            if value.contains(char::REPLACEMENT_CHARACTER) {
+                anomalies.insert(Anomaly::NotUtf8);
+            }
+            if !value.is_empty() {
+                values[parameter as usize] = Some(value);
+            }
+        }
+        for (parameter, _, _, nullable) in Parameter::TABLE {
+            if !nullable && values[parameter as usize].is_none() {
+                anomalies.insert(Anomaly::MissingParameter);
+            }
+        }
+        Ok(Values(values))
+    }
+
+    pub(super) fn text(&self, parameter: Parameter) -> Option<&str> {
+        self.0[parameter as usize].as_deref()
+    }
+
+    /// The parameter as a number, or `None` if it is missing or no decimal number.
+    pub(super) fn number(&self, parameter: Parameter) -> Option<i64> {
+        self.text(parameter)?.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_discriminants() {
+        for (at, (parameter, name, ..)) in Parameter::TABLE.into_iter().enumerate() {
+            assert_eq!(parameter as usize, at);
+            assert_eq!(Parameter::from_name(name), Some(parameter));
+        }
+    }
+}

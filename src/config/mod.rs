@@ -1,0 +1,371 @@
+//! Flags and environment, validated, in one place.
+//!
+//! Every flag has an environment variable: `PLANET_` and its name in capitals. OTLP follows the `OTEL_*` variables of
+//! the OpenTelemetry specification instead (`export::otlp_settings`).
+
+pub mod otlp;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing::level_filters::LevelFilter;
+
+use crate::callback::call_event::is_usual_idc;
+use crate::http::service::ServiceUrl;
+use crate::ledger::Buckets;
+
+/// Telemetry sidecar for LINE Planet: turns call events into Prometheus metrics, OTLP metrics and spans.
+#[derive(Debug, Clone, Parser)]
+#[command(version, after_help = OTLP_HELP, next_line_help = true, args_conflicts_with_subcommands = true)]
+pub struct CommandLine {
+    /// How to run the exporter, if no other command is given.
+    #[command(flatten)]
+    pub config: Config,
+
+    /// What to do instead.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program can do beside running.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Show what is in a state directory. It reads only.
+    State {
+        /// The state directory.
+        directory: PathBuf,
+        /// Exit with 1 if a checksum does not fit. All are looked at in any case.
+        #[arg(long)]
+        verify: bool,
+        /// Show the calls that the journal holds instead, one line of JSON each as in the call log, without users and
+        /// addresses.
+        #[arg(long, conflicts_with = "verify")]
+        calls: bool,
+    },
+    /// Send recorded requests again: those of a refused.jsonl, or the call events of a segment of the journal.
+    Replay {
+        /// The file.
+        file: PathBuf,
+        /// The URL of the call event callback, such as http://127.0.0.1:20200/call_event.
+        #[arg(long, value_name = "URL")]
+        to: String,
+    },
+}
+
+/// How to run the exporter.
+#[derive(Debug, Clone, Parser)]
+#[command(version)]
+pub struct Config {
+    /// Address on which call events come in.
+    #[arg(long, env = "PLANET_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:20200",
+          value_parser = address)]
+    pub listen: SocketAddr,
+
+    /// Path of the call event callback, as registered with LINE Planet.
+    #[arg(long, env = "PLANET_CALL_EVENT_PATH", value_name = "PATH", default_value = "/call_event",
+          value_parser = absolute_path)]
+    pub call_event_path: String,
+
+    /// Address of /metrics, /livez, /readyz and the landing page.
+    #[arg(long, env = "PLANET_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:9464",
+          value_parser = address)]
+    pub admin_listen: SocketAddr,
+
+    /// Directory that keeps totals, session IDs and what waits for delivery across crashes and restarts [default: none,
+    /// everything is in memory].
+    #[arg(long, env = "PLANET_STATE_DIR", value_name = "DIRECTORY")]
+    pub state_dir: Option<PathBuf>,
+
+    /// Bytes that the journal in the state directory may take; beyond them the oldest events that still wait for delivery
+    /// are given up, and their session IDs are not known after a restart.
+    #[arg(long, env = "PLANET_STATE_MAX_BYTES", value_name = "BYTES", default_value = "1GiB", value_parser = state_bytes)]
+    pub state_max_bytes: ByteSize,
+
+    /// What spans and the call log carry of user IDs and IP addresses.
+    #[arg(long, env = "PLANET_IDENTITY", value_enum, default_value_t = IdentityMode::Drop)]
+    pub identity: IdentityMode,
+
+    /// File with the key of --identity hash: at least 16 bytes, of which a final line break is not part.
+    #[arg(long, env = "PLANET_IDENTITY_KEY_FILE", value_name = "FILE", required_if_eq("identity", "hash"))]
+    pub identity_key_file: Option<PathBuf>,
+
+    /// IDCs to expect, such as KR,JP: their usual series exist at 0 from the start.
+    #[arg(long, env = "PLANET_IDCS", value_name = "IDC,...", value_delimiter = ',', value_parser = idc)]
+    pub idcs: Vec<String>,
+
+    /// Upper bounds of the buckets of planet_call_duration_seconds, in seconds.
+    #[arg(
+        long,
+        env = "PLANET_DURATION_BUCKETS",
+        value_name = "SECONDS,...",
+        default_value = "1,5,10,30,60,120,180,300,600,900,1800,3600,7200,14400"
+    )]
+    pub duration_buckets: Buckets,
+
+    /// Upper bounds of the buckets of planet_call_setup_duration_seconds, in seconds.
+    #[arg(
+        long,
+        env = "PLANET_SETUP_BUCKETS",
+        value_name = "SECONDS,...",
+        default_value = "1,2,3,4,5,7,10,15,20,30,45,60,90,120"
+    )]
+    pub setup_buckets: Buckets,
+
+    /// Label sets of planet_calls_total; past them the IDC and the disconnect reason of new ones are "other".
+    #[arg(long, env = "PLANET_MAX_SERIES", value_name = "NUMBER", default_value = "10000", value_parser = positive)]
+    pub max_series: usize,
+
+    /// Session IDs that are remembered, to recognize a repeated call event. Each takes 60 to 150 bytes of memory.
+    #[arg(long, env = "PLANET_SEEN_MAX", value_name = "NUMBER", default_value = "500000", value_parser = positive)]
+    pub seen_max: usize,
+
+    /// How long a session ID is remembered.
+    #[arg(long, env = "PLANET_SEEN_AGE", value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    pub seen_age: Duration,
+
+    /// Refused requests that are kept in memory, to be looked at on the admin port at /refused from the same host.
+    #[arg(long, env = "PLANET_REFUSED_MAX", value_name = "NUMBER", default_value = "200", value_parser = number)]
+    pub refused_max: usize,
+
+    /// Without a state directory: what may wait in memory for spans, the call log and the service behind; beyond it the oldest is given up.
+    #[arg(long, env = "PLANET_BACKLOG_MAX_BYTES", value_name = "BYTES", default_value = "64MiB", value_parser = bytes)]
+    pub backlog_max_bytes: ByteSize,
+
+    /// Base URL of the service behind, such as http://127.0.0.1:8080: it gets its call events and everything else that
+    /// arrives [default: none, the exporter answers everything itself].
+    #[arg(long, env = "PLANET_FORWARD_TO", value_name = "URL")]
+    pub forward_to: Option<ServiceUrl>,
+
+    /// How the service behind gets call events.
+    #[arg(long, env = "PLANET_FORWARD_MODE", value_enum, default_value_t = ForwardMode::Stored)]
+    pub forward_mode: ForwardMode,
+
+    /// Time that the service behind has for a connection, for its answer, and for every further part of it.
+    #[arg(long, env = "PLANET_FORWARD_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub forward_timeout: Duration,
+
+    /// Call events that are on their way to the service behind at once, at most.
+    #[arg(long, env = "PLANET_FORWARD_CONCURRENCY", value_name = "NUMBER", default_value = "16", value_parser = positive)]
+    pub forward_concurrency: usize,
+
+    /// Age past which a call event that the service behind did not take is not tried again.
+    #[arg(long, env = "PLANET_FORWARD_MAX_AGE", value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    pub forward_max_age: Duration,
+
+    /// Open connections of each listener; further ones are answered 503.
+    #[arg(long, env = "PLANET_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "1024", value_parser = positive)]
+    pub max_connections: usize,
+
+    /// Bytes of a call event's path and query; a longer one is answered 414.
+    #[arg(long, env = "PLANET_MAX_URI_BYTES", value_name = "BYTES", default_value = "32KiB", value_parser = uri_bytes)]
+    pub max_uri_bytes: usize,
+
+    /// Time that a request's head may take to arrive.
+    #[arg(long, env = "PLANET_HEADER_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub header_timeout: Duration,
+
+    /// Time for which a connection may stay idle between requests.
+    #[arg(long, env = "PLANET_IDLE_TIMEOUT", value_name = "DURATION", default_value = "75s", value_parser = duration)]
+    pub idle_timeout: Duration,
+
+    /// Time that an orderly shutdown may take, after SIGTERM or SIGINT.
+    #[arg(long, env = "PLANET_SHUTDOWN_TIMEOUT", value_name = "DURATION", default_value = "10s",
+          value_parser = duration)]
+    pub shutdown_timeout: Duration,
+
+    /// Where each call is logged as one line of JSON.
+    #[arg(long, env = "PLANET_CALL_LOG", value_enum, default_value_t = CallLog::Off)]
+    pub call_log: CallLog,
+
+    /// Format of the program's own log, on standard error [default: text on a terminal, json elsewhere].
+    #[arg(long, env = "PLANET_LOG_FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
+
+    /// What is logged: error, warn, info, debug, trace, or filter directives such as info,planet_call_exporter=debug.
+    #[arg(long, env = "PLANET_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = log_level)]
+    pub log_level: String,
+}
+
+const OTLP_HELP: &str = "\
+OTLP is on when OTEL_EXPORTER_OTLP_ENDPOINT, or its form for one signal, is set. It follows the variables of the \
+OpenTelemetry specification: OTEL_EXPORTER_OTLP_{ENDPOINT,PROTOCOL,HEADERS,TIMEOUT,COMPRESSION,CERTIFICATE,CLIENT_KEY,\
+CLIENT_CERTIFICATE,INSECURE} and their _METRICS_ and _TRACES_ forms, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, \
+OTEL_METRIC_EXPORT_INTERVAL, OTEL_BSP_SCHEDULE_DELAY, OTEL_BSP_MAX_EXPORT_BATCH_SIZE, OTEL_METRICS_EXPORTER=none, \
+OTEL_TRACES_EXPORTER=none, OTEL_SDK_DISABLED.";
+
+/// What leaves the exporter of user IDs and IP addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum IdentityMode {
+    /// Nothing.
+    Drop,
+    /// HMAC-SHA-256 with the key of --identity-key-file, in hexadecimal: the same user is the same text.
+    Hash,
+    /// What was sent.
+    Keep,
+}
+
+/// How the service behind gets call events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ForwardMode {
+    /// From the journal, again and again until it takes them; the exporter answers as soon as an event is stored.
+    Stored,
+    /// At once, and its own answer goes back.
+    Inline,
+}
+
+/// Where each call is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CallLog {
+    /// Nowhere.
+    Off,
+    /// On standard output.
+    Stdout,
+}
+
+/// The format of the program's own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "expected an IP address and a port, such as 0.0.0.0:20200 or [::]:20200".to_owned())
+}
+
+fn number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "expected a number in decimal digits".to_owned())
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match number(text)? {
+        0 => Err("expected a number above zero".to_owned()),
+        number => Ok(number),
+    }
+}
+
+fn bytes(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|_| "expected a size such as 64MiB".to_owned())
+}
+
+/// The least that a journal with its segments can do with.
+const LEAST_STATE: ByteSize = ByteSize::mib(1);
+
+fn state_bytes(text: &str) -> Result<ByteSize, String> {
+    match text.parse() {
+        Ok(size) if size >= LEAST_STATE => Ok(size),
+        _ => Err("expected a size of at least 1MiB, such as 512MiB or 2GiB".to_owned()),
+    }
+}
+
+fn absolute_path(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
+    match text.starts_with('/') && text.bytes().all(is_plain) {
+        true => Ok(text.to_owned()),
+        false => Err("expected a path that begins with / and has no query, such as /call_event".to_owned()),
+    }
+}
+
+fn idc(text: &str) -> Result<String, String> {
+    match is_usual_idc(text) {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("expected IDCs such as KR,JP: each up to 16 letters, digits, dashes and underscores"
+                .to_owned())
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("expected a duration above zero, such as 500ms, 10s, 5m or 24h".to_owned()),
+    }
+}
+
+/// The longest URI that hyper reads.
+const LONGEST_URI: u64 = 65_534;
+
+fn uri_bytes(text: &str) -> Result<usize, String> {
+    match text.parse::<ByteSize>() {
+        Ok(ByteSize(bytes @ 1..=LONGEST_URI)) => Ok(bytes as usize),
+        _ => Err(format!("expected a size of up to {LONGEST_URI} bytes, such as 32KiB")),
+    }
+}
+
+fn log_level(text: &str) -> Result<String, String> {
+    const EXPECTED: &str =
+        "expected error, warn, info, debug, trace, off or filter directives such as info,hyper=debug";
+    // A word alone could be a target too, but is a mistyped level.
+    let is_level =
+        |word: &str| word.contains(['=', '[']) || !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) if text.split(',').all(is_level) => Ok(text.to_owned()),
+        Ok(_) => Err(EXPECTED.to_owned()),
+        Err(error) => Err(format!("{error}; {EXPECTED}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_has_its_environment_variable_and_a_description() {
+        for argument in Config::command().get_arguments() {
+            let Some(flag) = argument.get_long().filter(|flag| !matches!(*flag, "help" | "version")) else {
+                continue;
+            };
+            let variable = format!("PLANET_{}", flag.to_uppercase().replace('-', "_"));
+            assert_eq!(argument.get_env().and_then(|name| name.to_str()), Some(variable.as_str()));
+            assert!(argument.get_help().is_some(), "{flag} is described");
+        }
+    }
+
+    #[test]
+    fn wrong_values_are_refused_with_what_is_accepted() {
+        for (flag, value, accepted) in [
+            ("--listen", "20200", "such as 0.0.0.0:20200"),
+            ("--admin-listen", "localhost", "an IP address"),
+            ("--call-event-path", "call_event", "begins with /"),
+            ("--call-event-path", "/a?b", "has no query"),
+            ("--idcs", "KR,J P", "such as KR,JP"),
+            ("--identity", "some", "drop, hash, keep"),
+            ("--duration-buckets", "5,1", "ascending"),
+            ("--seen-age", "0s", "above zero"),
+            ("--max-uri-bytes", "1MiB", "up to 65534"),
+            ("--forward-to", "127.0.0.1:8080", "such as http://127.0.0.1:8080"),
+            ("--forward-mode", "later", "stored, inline"),
+            ("--forward-concurrency", "0", "above zero"),
+            ("--max-connections", "0", "above zero"),
+            ("--max-series", "many", "decimal digits"),
+            ("--seen-max", "0", "above zero"),
+            ("--refused-max", "-1", "decimal digits"),
+            ("--state-max-bytes", "5", "at least 1MiB"),
+            ("--log-level", "blah", "error, warn, info"),
+            ("--log-level", "", "error, warn, info"),
+            ("--log-level", "a=b=c", "filter directives"),
+        ] {
+            let error =
+                Config::try_parse_from(["planet-call-exporter".to_owned(), format!("{flag}={value}")])
+                    .expect_err(flag)
+                    .to_string();
+            assert!(error.contains(accepted) && error.contains(flag), "{flag} {value}: {error}");
+        }
+    }
+
+    #[test]
+    fn hashing_needs_a_key() {
+        let error =
+            Config::try_parse_from(["planet-call-exporter", "--identity", "hash"]).expect_err("no key");
+        assert!(error.to_string().contains("--identity-key-file"));
+    }
+}

@@ -1,0 +1,182 @@
+//! The way to the service behind.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{Either, Empty};
+use hyper::body::Incoming;
+use hyper::http::uri::{Authority, InvalidUri, PathAndQuery, Scheme};
+use hyper::{Request, Response, Uri};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, Error};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use super::body::Watched;
+use crate::http::tls::{self, TlsError};
+
+/// How long an unused connection is kept: less than most servers do, so that they seldom close one as it is used.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What a connection holds of an answer at most: its head, or what the client has not taken yet.
+const BUFFER: usize = 64 * 1024;
+
+/// The base URL of the service behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceUrl {
+    scheme: Scheme,
+    authority: Authority,
+    /// What stands before every path, without a slash at its end.
+    prefix: String,
+}
+
+impl ServiceUrl {
+    /// The URI at the service of a path and query, which stay byte for byte what they are.
+    ///
+    /// # Errors
+    /// They are no path and query.
+    pub fn join(&self, path_and_query: &str) -> Result<Uri, InvalidUri> {
+        let path_and_query = PathAndQuery::from_str(&format!("{}{path_and_query}", self.prefix))?;
+        let mut parts = hyper::http::uri::Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(path_and_query);
+        // With all three parts there is nothing left that could be wrong.
+        Ok(Uri::from_parts(parts).unwrap_or_default())
+    }
+
+    /// Whether it is this port of this machine, as far as its text says.
+    pub fn is_local_port(&self, port: u16) -> bool {
+        let default = if self.scheme == Scheme::HTTPS { 443 } else { 80 };
+        let host = self.authority.host().trim_matches(['[', ']']);
+        let is_local = host == "localhost"
+            || host.parse().is_ok_and(|address: IpAddr| address.is_loopback() || address.is_unspecified());
+        is_local && self.authority.port_u16().unwrap_or(default) == port
+    }
+}
+
+impl FromStr for ServiceUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ServiceUrl, String> {
+        let wrong =
+            || "expected a URL such as http://127.0.0.1:8080, without user, query and fragment".to_owned();
+        let parts = Uri::from_str(text).map_err(|_| wrong())?.into_parts();
+        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else { return Err(wrong()) };
+        let is_http = scheme == Scheme::HTTP || scheme == Scheme::HTTPS;
+        let path = parts.path_and_query.filter(|path| path.query().is_none());
+        match path {
+            Some(path) if is_http && !authority.as_str().contains('@') && !text.contains('#') => {
+                let prefix = path.path().trim_end_matches('/').to_owned();
+                Ok(ServiceUrl { scheme, authority, prefix })
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for ServiceUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}://{}{}", self.scheme, self.authority, self.prefix)
+    }
+}
+
+/// What is sent to the service: the body of a request on its way through, or none.
+pub type RequestBody = Either<Watched<Incoming>, Empty<Bytes>>;
+
+/// The service behind, over connections that are used again.
+#[derive(Debug)]
+pub struct Service {
+    http: Client<HttpsConnector<HttpConnector>, RequestBody>,
+    url: ServiceUrl,
+    timeout: Duration,
+}
+
+impl Service {
+    /// The service at `url`, which is given `timeout` for a connection, and then for every step that it can be slow at.
+    ///
+    /// # Errors
+    /// For https: no authority to trust.
+    pub fn new(url: ServiceUrl, timeout: Duration) -> Result<Service, TlsError> {
+        let connector = tls::connector(&tls::Target {
+            uri: &url.join("/").unwrap_or_default(),
+            connect_timeout: timeout,
+            versions: tls::Versions::Http1,
+            certificate: None,
+            client_identity: None,
+        })?;
+        let http = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .timer(TokioTimer::new())
+            .http1_max_buf_size(BUFFER)
+            .build(connector);
+        Ok(Service { http, url, timeout })
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &ServiceUrl {
+        &self.url
+    }
+
+    /// How long it may be slow.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Sends a request, and answers the head of the answer as soon as it is there.
+    pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, Error> {
+        self.http.request(request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_and_query_stays_byte_for_byte_what_it_is() {
+        for (base, path, uri) in [
+            (
+                "http://127.0.0.1:8080",
+                "/call_event?a=%2F&b=+%zz&&c",
+                "http://127.0.0.1:8080/call_event?a=%2F&b=+%zz&&c",
+            ),
+            ("http://app/", "/", "http://app/"),
+            ("https://app/base/", "//x/../y?", "https://app/base//x/../y?"),
+        ] {
+            let url: ServiceUrl = base.parse().expect("a URL");
+            assert_eq!(url.join(path).expect("a URI").to_string(), uri);
+        }
+    }
+
+    #[test]
+    fn only_a_base_url_is_one() {
+        for text in [
+            "127.0.0.1:8080",
+            "/x",
+            "ftp://a",
+            "http://u:p@a",
+            "http://a/?q",
+            "http://a/#f",
+            "http://",
+            "a b",
+        ] {
+            assert!(text.parse::<ServiceUrl>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_port_of_this_machine_is_known_as_such() {
+        let is_local = |text: &str| text.parse::<ServiceUrl>().expect("a URL").is_local_port(80);
+        for text in ["http://localhost", "http://127.0.0.1:80", "http://[::1]/x", "http://0.0.0.0"] {
+            assert!(is_local(text), "{text}");
+        }
+        for text in ["https://localhost", "http://127.0.0.1:8080", "http://app"] {
+            assert!(!is_local(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The proxy: a request goes to the service as it came, and the service's own answer goes back, both streamed.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt, Either};
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode};
+use metrics::{Counter, Histogram, counter, histogram};
+use thiserror::Error;
+
+use crate::http::body::{Progress, Timed, Watched};
+use crate::http::headers;
+use crate::http::peer::{Presence, causes};
+use crate::http::response::{self, Body};
+use crate::http::service::Service;
+use crate::metrics::catalog;
+
+/// Passes requests on.
+#[derive(Debug)]
+pub struct Proxy {
+    service: Arc<Service>,
+    presence: Mutex<Presence>,
+    meters: Meters,
+}
+
+impl Proxy {
+    /// Passes requests on to `service`.
+    pub fn new(service: Arc<Service>) -> Proxy {
+        let presence = Mutex::new(Presence::new("the service behind", "requests"));
+        Proxy { service, presence, meters: Meters::new() }
+    }
+
+    fn presence(&self) -> MutexGuard<'_, Presence> {
+        // Nothing in here panics between two changes that belong together.
+        self.presence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Passes a request from `peer` on and answers what the service answers: 502 if it cannot be reached, 504 if it is too
+    /// slow, 408 if the client is too slow with its body.
+    pub async fn pass_on(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let started = Instant::now();
+        let outcome = self.exchange(request, peer).await;
+        self.meters.duration.record(started.elapsed());
+        outcome.unwrap_or_else(|failure| {
+            failures(failure.as_str()).increment(1);
+            if let NotPassedOn::Unreachable(_) = failure {
+                self.presence().note_away(&failure);
+            }
+            response::problem(failure.status(), "Not passed on", &failure.to_string(), None)
+        })
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Result<Response<Body>, NotPassedOn> {
+        let (mut head, body) = request.into_parts();
+        let path_and_query = head.uri.path_and_query().map_or("/", |path_and_query| path_and_query.as_str());
+        let uri = self.service.url().join(path_and_query).ok().filter(|_| head.method != Method::CONNECT);
+        head.uri = uri.ok_or(NotPassedOn::NoPath)?;
+        headers::pass_on(&mut head.headers, peer.ip(), head.version);
+        head.version = hyper::Version::HTTP_11;
+        let progress = Progress::new();
+        let request = Request::from_parts(head, Either::Left(Watched::new(body, progress.clone())));
+        let timeout = self.service.timeout();
+        let response = tokio::select! {
+            response = self.service.send(request) => {
+                response.map_err(|error| NotPassedOn::Unreachable(causes(&error)))?
+            }
+            is_sent = progress.stalled(timeout) => return Err(match is_sent {
+                true => NotPassedOn::Timeout(timeout),
+                false => NotPassedOn::RequestTimeout(timeout),
+            }),
+        };
+        self.presence().note_back();
+        let (mut head, body) = response.into_parts();
+        headers::remove_those_of_one_connection(&mut head.headers);
+        head.version = hyper::Version::HTTP_11;
+        let aborted = self.meters.aborted.clone();
+        let body = Timed::new(body, timeout).map_err(move |error| {
+            aborted.increment(1);
+            error
+        });
+        Ok(Response::from_parts(head, response::streamed(body)))
+    }
+}
+
+/// Why a request was not passed on.
+#[derive(Debug, Error)]
+enum NotPassedOn {
+    #[error("the service behind cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("the service behind did not answer within {0:?}")]
+    Timeout(Duration),
+    #[error("nothing more of the request came for {0:?}")]
+    RequestTimeout(Duration),
+    #[error("only a request for a path can be passed on")]
+    NoPath,
+}
+
+impl NotPassedOn {
+    fn status(&self) -> StatusCode {
+        match self {
+            NotPassedOn::Unreachable(_) => StatusCode::BAD_GATEWAY,
+            NotPassedOn::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            NotPassedOn::RequestTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            NotPassedOn::NoPath => StatusCode::NOT_IMPLEMENTED,
+        }
+    }
+
+    /// The value of the label `error`.
+    fn as_str(&self) -> &'static str {
+        match self {
+            NotPassedOn::Unreachable(_) => UNREACHABLE,
+            NotPassedOn::Timeout(_) => TIMEOUT,
+            NotPassedOn::RequestTimeout(_) => REQUEST_TIMEOUT,
+            NotPassedOn::NoPath => NO_PATH,
+        }
+    }
+}
+
+const UNREACHABLE: &str = "unreachable";
+const TIMEOUT: &str = "timeout";
+const REQUEST_TIMEOUT: &str = "request_timeout";
+const NO_PATH: &str = "no_path";
+const ABORTED: &str = "aborted";
+
+fn failures(error: &'static str) -> Counter {
+    counter!(catalog::EXPORTER_PROXY_FAILURES.name, "error" => error)
+}
+
+/// The metrics of the proxy.
+struct Meters {
+    aborted: Counter,
+    duration: Histogram,
+}
+
+impl Meters {
+    fn new() -> Meters {
+        // All stand at 0 from the start, so that the first failure is an increase.
+        [UNREACHABLE, TIMEOUT, REQUEST_TIMEOUT, NO_PATH]
+            .iter()
+            .for_each(|error| failures(error).increment(0));
+        Meters { aborted: failures(ABORTED), duration: histogram!(catalog::EXPORTER_PROXY_DURATION.name) }
+    }
+}
+
+impl std::fmt::Debug for Meters {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Meters")
+    }
+}

@@ -1,0 +1,5 @@
+//! Metrics.
+
+pub mod catalog;
+pub mod registry;
+pub mod text;

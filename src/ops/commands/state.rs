@@ -1,0 +1,217 @@
+//! `planet-call-exporter state DIR`: shows what is in a state directory. It reads only, so it may be used while an exporter
+//! runs.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use thiserror::Error;
+
+use crate::callback::Record;
+use crate::journal::position::{self, Position};
+use crate::journal::storage::Directory;
+use crate::journal::{self, JournalError};
+use crate::ledger::checkpoint::{Checkpoint, UnusableCheckpoint};
+use crate::ledger::{Ledger, Limits};
+use crate::sinks::call_log;
+use crate::sinks::identity::Identity;
+use crate::state::directory::{CHECKPOINT, LOCK, PREVIOUS_CHECKPOINT};
+
+/// Why a state directory cannot be shown.
+#[derive(Debug, Error)]
+pub enum ShowError {
+    /// It cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Disk {
+        /// Which file or directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// It is no state directory.
+    #[error("{0} is no state directory of this program: it has no {LOCK}")]
+    Foreign(PathBuf),
+    /// Standard output is gone.
+    #[error("cannot write: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Writes the calls that the journal of the state directory at `path` holds to `output`, as the call log has them, without
+/// users and addresses.
+///
+/// # Errors
+/// The journal cannot be read, or `output` not be written.
+pub fn show_calls(path: &Path, output: &mut impl Write) -> Result<(), ShowError> {
+    let directory = existing(path)?;
+    let known = known(&checkpoints(path)?);
+    let mut written = Ok(());
+    journal::inspect(&directory, known, |_, record| {
+        if written.is_ok()
+            && let Some(line) = call_log::line(record, &Identity::Drop)
+        {
+            written = output.write_all(line.as_bytes());
+        }
+    })?;
+    Ok(written?)
+}
+
+/// The state directory at `path`.
+fn existing(path: &Path) -> Result<Directory, ShowError> {
+    match path.join(LOCK).try_exists() {
+        Ok(true) => Ok(Directory::existing(path)),
+        Ok(false) => Err(ShowError::Foreign(path.to_owned())),
+        Err(source) => Err(ShowError::Disk { path: path.to_owned(), source }),
+    }
+}
+
+type ReadCheckpoint = (&'static str, Result<Checkpoint, UnusableCheckpoint>);
+
+/// The checkpoints that there are, with the names of their files.
+fn checkpoints(path: &Path) -> Result<Vec<ReadCheckpoint>, ShowError> {
+    let mut checkpoints = Vec::new();
+    for name in [CHECKPOINT, PREVIOUS_CHECKPOINT] {
+        match fs::read(path.join(name)) {
+            Ok(bytes) => checkpoints.push((name, Checkpoint::decode(&bytes, Limits::default()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(ShowError::Disk { path: path.join(name), source }),
+        }
+    }
+    Ok(checkpoints)
+}
+
+/// Every record before this sequence number is known to have been acknowledged.
+fn known(checkpoints: &[ReadCheckpoint]) -> u64 {
+    let positions = checkpoints.iter().filter_map(|(_, checkpoint)| checkpoint.as_ref().ok());
+    positions.map(|checkpoint| checkpoint.position).max().unwrap_or(0)
+}
+
+/// Writes what is in the state directory at `path` to `output`, and answers whether all of it is sound.
+///
+/// # Errors
+/// The directory cannot be read, or `output` not be written.
+pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
+    let disk = |source| ShowError::Disk { path: path.to_owned(), source };
+    let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(disk)?;
+    let mut names: Vec<_> = entries.iter().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort_unstable();
+    let directory = existing(path)?;
+
+    // Before the journal, which an exporter that runs meanwhile only lengthens.
+    let mut positions = Vec::new();
+    for name in &names {
+        if let Some(reader) = position::reader(name) {
+            positions.push((reader, Position::decode(&fs::read(path.join(name)).map_err(disk)?)));
+        }
+    }
+    let checkpoints = checkpoints(path)?;
+
+    let mut events = Events::default();
+    let journal = journal::inspect(&directory, known(&checkpoints), |_, record| events.note(record))?;
+    writeln!(output, "segments:")?;
+    for segment in &journal.segments {
+        let damage = match segment.damaged {
+            0 => String::new(),
+            records => format!("  {records} damaged"),
+        };
+        writeln!(output, "  from record {:>12}  {:>12} bytes{damage}", segment.first, segment.bytes)?;
+    }
+    writeln!(
+        output,
+        "records: {} sound, {} damaged; the next is {}",
+        events.number, journal.damaged, journal.end
+    )?;
+    writeln!(output, "first event: {}", time(events.first))?;
+    writeln!(output, "last event: {}", time(events.last))?;
+    let mut is_sound = journal.damaged == 0 && events.unreadable == 0;
+    let mut beyond = |next: u64| {
+        is_sound &= next <= journal.end;
+        if next <= journal.end { "" } else { ", which the journal does not have" }
+    };
+    for (reader, position) in positions {
+        let note = beyond(position.as_ref().map_or(u64::MAX, |position| position.next));
+        match position {
+            None => writeln!(output, "reader {reader}: its position is damaged")?,
+            Some(Position { next, unfinished }) => {
+                write!(output, "reader {reader}: record {next}{note}")?;
+                let unfinished: Vec<_> = unfinished.iter().map(u64::to_string).collect();
+                match unfinished.as_slice() {
+                    [] => writeln!(output)?,
+                    unfinished => writeln!(output, ", and before it {}", unfinished.join(" "))?,
+                }
+            }
+        }
+    }
+    for (name, checkpoint) in checkpoints {
+        let note = beyond(checkpoint.as_ref().map_or(u64::MAX, |checkpoint| checkpoint.position));
+        write_checkpoint(name, &checkpoint, note, output)?;
+    }
+    Ok(is_sound)
+}
+
+fn write_checkpoint(
+    name: &str,
+    checkpoint: &Result<Checkpoint, UnusableCheckpoint>,
+    note: &str,
+    output: &mut impl Write,
+) -> io::Result<()> {
+    let (position, ledger) = match checkpoint {
+        Ok(Checkpoint { position, ledger }) => (position, ledger),
+        Err(error) => return writeln!(output, "{name}: {error}"),
+    };
+    let Totals { calls, answered, abnormal } = Totals::of(ledger);
+    let since = humantime::format_rfc3339_millis(ledger.started_at());
+    writeln!(output, "{name}: up to record {position}{note}, since {since}")?;
+    writeln!(output, "  {calls} calls, {answered} answered, {abnormal} released abnormally")
+}
+
+/// What a person wants to know of a ledger at a glance.
+struct Totals {
+    calls: u64,
+    answered: u64,
+    abnormal: u64,
+}
+
+impl Totals {
+    fn of(ledger: &Ledger) -> Totals {
+        Totals {
+            calls: ledger.calls().values().sum(),
+            answered: ledger
+                .calls()
+                .iter()
+                .filter(|(labels, _)| labels.answered)
+                .map(|(_, calls)| calls)
+                .sum(),
+            abnormal: ledger.abnormal_releases().values().sum(),
+        }
+    }
+}
+
+/// What there is to say of the recorded events.
+#[derive(Default)]
+struct Events {
+    number: u64,
+    unreadable: u64,
+    first: Option<SystemTime>,
+    last: Option<SystemTime>,
+}
+
+impl Events {
+    fn note(&mut self, record: &[u8]) {
+        self.number += 1;
+        match Record::decode(record) {
+            Ok(record) => {
+                self.first.get_or_insert(record.received_at);
+                self.last = Some(record.received_at);
+            }
+            Err(_) => self.unreadable += 1,
+        }
+    }
+}
+
+fn time(time: Option<SystemTime>) -> String {
+    time.map_or_else(|| "none".to_owned(), |time| humantime::format_rfc3339_millis(time).to_string())
+}

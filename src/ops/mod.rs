@@ -1,0 +1,6 @@
+//! Operations.
+
+pub mod admin;
+pub mod commands;
+pub mod logging;
+pub mod signals;

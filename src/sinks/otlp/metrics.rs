@@ -1,0 +1,212 @@
+//! Metrics over OTLP: the catalog's families as cumulative points, pushed at an interval and once more at the end.
+//!
+//! The messages are OTLP's own, because the SDK cannot be given totals with a start time of their own. A push that
+//! fails needs no queue: the next one carries the same totals and what has come since.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
+use opentelemetry_proto::tonic::metrics::v1::{
+    AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
+    ScopeMetrics, Sum, metric, number_data_point,
+};
+use opentelemetry_proto::tonic::resource;
+use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
+use opentelemetry_sdk::Resource;
+use prost::Message;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::client::OtlpClient;
+use super::outcome::SendError;
+use super::receiver::Receiver;
+use crate::config::otlp::Signal;
+use crate::metrics::catalog::{Family, Kind, Point, Value};
+
+/// Pushes what `source` answers at each `interval`, from one interval after the start on, and once more when stopped.
+pub async fn run(
+    client: OtlpClient,
+    resource: Resource,
+    interval: Duration,
+    source: impl Fn() -> Vec<Family>,
+    stop: CancellationToken,
+) {
+    let mut receiver = Receiver::new(Signal::Metrics, interval);
+    let mut pause = interval;
+    while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+        pause = match push(&client, &mut receiver, &resource, &source()).await {
+            Err(error) if error.is_retryable() => receiver.pause(&error),
+            _ => interval,
+        };
+    }
+    // There is nobody left to try again, and the failure is counted and logged.
+    let _ = push(&client, &mut receiver, &resource, &source()).await;
+}
+
+async fn push(
+    client: &OtlpClient,
+    receiver: &mut Receiver,
+    resource: &Resource,
+    families: &[Family],
+) -> Result<(), SendError> {
+    let request = request(families, resource, SystemTime::now());
+    let message = Bytes::from(request.encode_to_vec());
+    let rejected = |answer: &Bytes| {
+        // An answer that cannot be decoded still says that the metrics were taken.
+        let answer = ExportMetricsServiceResponse::decode(answer.clone()).unwrap_or_default();
+        let Some(partial) = answer.partial_success else { return 0 };
+        if partial.rejected_data_points > 0 {
+            let (points, reason) = (partial.rejected_data_points, partial.error_message);
+            warn!(points, ?reason, "the OTLP receiver refused some of the metrics");
+        }
+        partial.rejected_data_points.unsigned_abs()
+    };
+    let outcome = receiver.attempt(client.send(message), rejected).await;
+    if let Err(error) = &outcome
+        && !error.is_retryable()
+    {
+        warn!(%error, "the OTLP receiver refused the metrics");
+    }
+    outcome.map(drop)
+}
+
+/// The families as a message.
+fn request(families: &[Family], resource: &Resource, now: SystemTime) -> ExportMetricsServiceRequest {
+    let resource = ResourceAttributesWithSchema::from(resource);
+    let scope = InstrumentationScope {
+        name: env!("CARGO_PKG_NAME").to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..InstrumentationScope::default()
+    };
+    let metrics =
+        families.iter().filter(|family| !family.points.is_empty()).map(|family| metric(family, now));
+    let scope_metrics =
+        ScopeMetrics { scope: Some(scope), metrics: metrics.collect(), schema_url: String::new() };
+    ExportMetricsServiceRequest {
+        resource_metrics: vec![ResourceMetrics {
+            resource: Some(resource::v1::Resource {
+                attributes: resource.attributes.0,
+                ..resource::v1::Resource::default()
+            }),
+            scope_metrics: vec![scope_metrics],
+            schema_url: resource.schema_url.unwrap_or_default(),
+        }],
+    }
+}
+
+fn metric(family: &Family, now: SystemTime) -> Metric {
+    let (start, time) = (unix_nanoseconds(family.started_at), unix_nanoseconds(now));
+    let numbers = || family.points.iter().filter_map(|point| number(point, start, time)).collect();
+    let cumulative = AggregationTemporality::Cumulative.into();
+    let data = match family.metric.kind {
+        Kind::Sum => metric::Data::Sum(Sum {
+            data_points: numbers(),
+            aggregation_temporality: cumulative,
+            is_monotonic: true,
+        }),
+        Kind::Gauge => metric::Data::Gauge(Gauge { data_points: numbers() }),
+        Kind::Histogram => metric::Data::Histogram(Histogram {
+            data_points: family.points.iter().filter_map(|point| histogram(point, start, time)).collect(),
+            aggregation_temporality: cumulative,
+        }),
+    };
+    Metric {
+        name: family.metric.name.to_owned(),
+        description: family.metric.description.to_owned(),
+        unit: family.metric.unit.to_owned(),
+        metadata: Vec::new(),
+        data: Some(data),
+    }
+}
+
+fn number(point: &Point, start: u64, time: u64) -> Option<NumberDataPoint> {
+    let (start, value) = match point.value {
+        Value::Sum(value) => {
+            (start, number_data_point::Value::AsInt(i64::try_from(value).unwrap_or(i64::MAX)))
+        }
+        Value::Gauge(value) => (0, number_data_point::Value::AsDouble(value)),
+        Value::Histogram { .. } => return None,
+    };
+    Some(NumberDataPoint {
+        attributes: attributes(&point.labels),
+        start_time_unix_nano: start,
+        time_unix_nano: time,
+        value: Some(value),
+        ..NumberDataPoint::default()
+    })
+}
+
+fn histogram(point: &Point, start: u64, time: u64) -> Option<HistogramDataPoint> {
+    let Value::Histogram { bounds, counts, sum } = &point.value else { return None };
+    Some(HistogramDataPoint {
+        attributes: attributes(&point.labels),
+        start_time_unix_nano: start,
+        time_unix_nano: time,
+        count: counts.iter().sum(),
+        sum: Some(*sum),
+        bucket_counts: counts.clone(),
+        explicit_bounds: bounds.clone(),
+        ..HistogramDataPoint::default()
+    })
+}
+
+fn attributes(labels: &[(String, String)]) -> Vec<KeyValue> {
+    let attribute = |(name, value): &(String, String)| KeyValue {
+        key: name.clone(),
+        value: Some(AnyValue { value: Some(any_value::Value::StringValue(value.clone())) }),
+        ..KeyValue::default()
+    };
+    labels.iter().map(attribute).collect()
+}
+
+fn unix_nanoseconds(time: SystemTime) -> u64 {
+    let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::catalog;
+
+    fn family(metric: &'static catalog::Metric, value: Value) -> Family {
+        let started_at = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        Family {
+            metric,
+            started_at,
+            points: vec![Point { labels: vec![("idc".into(), "KR".into())], value }],
+        }
+    }
+
+    #[test]
+    fn families_become_cumulative_points_from_the_start_of_the_ledger() {
+        let histogram_value = Value::Histogram { bounds: vec![1.0, 10.0], counts: vec![1, 2, 3], sum: 90.5 };
+        let families = [
+            family(&catalog::CALLS, Value::Sum(7)),
+            family(&catalog::CALL_LAST_EVENT_TIME, Value::Gauge(1.5)),
+            family(&catalog::CALL_DURATION, histogram_value),
+        ];
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(5);
+        let request = request(&families, &Resource::builder_empty().build(), now);
+        let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
+        let names: Vec<_> =
+            metrics.iter().map(|metric| (metric.name.as_str(), metric.unit.as_str())).collect();
+        let expected =
+            [("planet.calls", "{call}"), ("planet.call.last_event.time", "s"), ("planet.call.duration", "s")];
+        assert_eq!(names, expected);
+        let Some(metric::Data::Sum(sum)) = &metrics[0].data else { panic!("a sum") };
+        assert!(sum.is_monotonic);
+        assert_eq!(sum.aggregation_temporality, AggregationTemporality::Cumulative as i32);
+        let point = &sum.data_points[0];
+        assert_eq!((point.start_time_unix_nano, point.time_unix_nano), (1_000_000_000, 5_000_000_000));
+        assert_eq!(point.value, Some(number_data_point::Value::AsInt(7)));
+        assert_eq!(point.attributes[0].key, "idc");
+        let Some(metric::Data::Histogram(histogram)) = &metrics[2].data else { panic!("a histogram") };
+        let point = &histogram.data_points[0];
+        assert_eq!((point.count, point.sum, &point.bucket_counts[..]), (6, Some(90.5), &[1, 2, 3][..]));
+    }
+}

@@ -1,0 +1,7 @@
+//! OTLP.
+
+pub mod client;
+mod grpc;
+pub mod metrics;
+pub mod outcome;
+pub mod receiver;

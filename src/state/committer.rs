@@ -1,0 +1,378 @@
+//! The committer: stores events that wait, as one batch with one sync, and then folds and acknowledges them.
+//!
+//! One thread, because a disk has one end to write at. While it waits for a sync, the next batch gathers. The fold reads
+//! what was stored, so that after a crash the same code makes the same totals of the same records.
+
+use std::fmt::Display;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use metrics::{Histogram, histogram};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tracing::{error, info};
+
+use crate::callback::Sid;
+use crate::journal::disk::DiskJournal;
+use crate::journal::storage::Storage;
+use crate::metrics::catalog;
+use crate::state::readiness::Latch;
+
+use super::totals::{Answer, NotStored, SharedTotals};
+
+/// Events that are stored at once, at most.
+const LARGEST_BATCH: usize = 1024;
+
+/// Events that may wait to be stored, and bytes of their records. Events whose clients have gone away count too, which may
+/// be many while the disk hangs.
+const MOST_WAITING: usize = 4096;
+const MOST_WAITING_BYTES: usize = 8 * 1024 * 1024;
+
+/// How long a request waits for the disk. A disk that takes longer hangs, which a person has to know.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// What the committer is asked to do.
+#[derive(Debug)]
+enum Submission {
+    /// To store an event.
+    Event { record: Bytes, caller: Caller },
+    /// To find out whether the journal can be written.
+    Probe,
+}
+
+/// Who wants an event stored.
+#[derive(Debug)]
+struct Caller {
+    sid: Sid,
+    answer: Answer,
+    /// What the record takes of the bytes that may wait.
+    _room: OwnedSemaphorePermit,
+}
+
+/// Hands events to a committer.
+#[derive(Debug)]
+pub struct CommitterHandle {
+    submissions: mpsc::Sender<Submission>,
+    /// A permit for each byte that may wait.
+    room: Arc<Semaphore>,
+    health: Arc<Health>,
+}
+
+impl CommitterHandle {
+    /// Has an event stored; the outcome goes to `answer`.
+    pub(crate) fn submit(&self, sid: Sid, record: Bytes, answer: Answer) -> Result<(), NotStored> {
+        let bytes = u32::try_from(record.len()).map_err(|_| NotStored::Busy)?;
+        let room = Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| NotStored::Busy)?;
+        let caller = Caller { sid, answer, _room: room };
+        self.submissions.try_send(Submission::Event { record, caller }).map_err(|_| NotStored::Busy)
+    }
+
+    /// Has the committer find out whether the journal can be written.
+    pub(crate) fn probe(&self) {
+        // A committer with much to do finds out as it is.
+        let _ = self.submissions.try_send(Submission::Probe);
+    }
+
+    /// Says so if the disk hangs at `now`, and finds out whether a journal that could not be written can be again.
+    pub(crate) fn watch(&self, now: Instant) {
+        let mut state = self.health.lock();
+        match state.waits_since {
+            Some(since) if now.duration_since(since) >= LONGEST_WAIT => {
+                self.health.note_failing(&mut state, &NotStored::Slow);
+            }
+            None if state.is_failing => self.probe(),
+            _ => {}
+        }
+    }
+}
+
+/// Starts a committer that stores in `journal` and then folds into `totals`. `storage` is open as long as the journal can be
+/// written.
+///
+/// # Errors
+/// The thread cannot be started.
+pub fn start<S: Storage>(
+    totals: SharedTotals,
+    journal: Arc<DiskJournal<S>>,
+    storage: Latch,
+) -> io::Result<CommitterHandle> {
+    let (submissions, to_commit) = mpsc::channel(MOST_WAITING);
+    let health = Arc::new(Health { storage, state: Mutex::default() });
+    let committer = Committer { totals, journal, health: Arc::clone(&health), sync: sync_duration() };
+    std::thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run(to_commit))?;
+    Ok(CommitterHandle { submissions, room: Arc::new(Semaphore::new(MOST_WAITING_BYTES)), health })
+}
+
+fn sync_duration() -> Histogram {
+    histogram!(catalog::EXPORTER_JOURNAL_SYNC_DURATION.name)
+}
+
+/// Whether the journal can be written.
+#[derive(Debug)]
+struct Health {
+    storage: Latch,
+    state: Mutex<HealthState>,
+}
+
+#[derive(Debug, Default)]
+struct HealthState {
+    /// Since when the committer waits for the disk, if it does.
+    waits_since: Option<Instant>,
+    is_failing: bool,
+}
+
+impl Health {
+    fn lock(&self) -> MutexGuard<'_, HealthState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, now: Instant) {
+        self.lock().waits_since = Some(now);
+    }
+
+    fn end(&self, error: Option<&dyn Display>) {
+        let mut state = self.lock();
+        state.waits_since = None;
+        match error {
+            None => self.note_working(&mut state),
+            Some(error) => self.note_failing(&mut state, error),
+        }
+    }
+
+    fn note_working(&self, state: &mut HealthState) {
+        if std::mem::replace(&mut state.is_failing, false) {
+            info!("the journal can be written again");
+        }
+        self.storage.open();
+    }
+
+    fn note_failing(&self, state: &mut HealthState, error: &dyn Display) {
+        self.storage.close();
+        if !std::mem::replace(&mut state.is_failing, true) {
+            error!(%error, "the journal cannot be written; call events are answered 503 until it can");
+        }
+    }
+}
+
+struct Committer<S: Storage> {
+    totals: SharedTotals,
+    journal: Arc<DiskJournal<S>>,
+    health: Arc<Health>,
+    sync: Histogram,
+}
+
+impl<S: Storage> Committer<S> {
+    fn run(mut self, mut submissions: mpsc::Receiver<Submission>) {
+        let mut waiting = Vec::with_capacity(LARGEST_BATCH);
+        while submissions.blocking_recv_many(&mut waiting, LARGEST_BATCH) > 0 {
+            self.commit(&mut waiting);
+        }
+    }
+
+    fn commit(&mut self, waiting: &mut Vec<Submission>) {
+        let (mut records, mut callers) = (Vec::new(), Vec::new());
+        for submission in waiting.drain(..) {
+            if let Submission::Event { record, caller } = submission {
+                records.push(record);
+                callers.push(caller);
+            }
+        }
+        let started = Instant::now();
+        self.health.begin(started);
+        let outcome = self.journal.append(&records);
+        self.health.end(outcome.as_ref().err().map(|error| error as &dyn Display));
+        self.sync.record(started.elapsed());
+        let first = outcome.map_err(|_| NotStored::Storage);
+        let mut repeats = Vec::new();
+        {
+            let mut totals = self.totals.lock();
+            for caller in &callers {
+                repeats.extend(totals.pending.remove(&caller.sid).unwrap_or_default());
+            }
+            if let Ok(first) = first {
+                for (sequence, record) in (first..).zip(&records) {
+                    if let Err(error) = totals.fold(sequence, record) {
+                        error!(%error, sequence, "a stored call event cannot be read again and is not counted");
+                    }
+                }
+            }
+        }
+        // Who has gone away meanwhile needs no answer.
+        for answer in callers.into_iter().map(|caller| caller.answer).chain(repeats) {
+            let _ = answer.send(first.map(|_| ()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::callback::CallEvent;
+    use crate::intake::acceptance::{Acceptance, Outcome};
+    use crate::journal::simulated_disk::SimulatedDisk;
+    use crate::ledger::{Ledger, Limits};
+    use crate::state::readiness::Readiness;
+    use crate::state::totals::Totals;
+    use crate::state::window::SeenSids;
+
+    /// An acceptance on a simulated disk, what says whether it is ready, and its totals.
+    fn open(disk: &SimulatedDisk) -> (Acceptance, Readiness, SharedTotals) {
+        let buckets = || "1,60".parse().expect("buckets");
+        let ledger = Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
+        let mut totals = Totals::new(SeenSids::new(1_000, Duration::from_secs(3_600)), ledger, 0);
+        let journal = DiskJournal::open(disk.clone(), 1 << 20, 0, |sequence, record| {
+            totals.fold(sequence, record).expect("a call");
+        });
+        let readiness = Readiness::default();
+        let totals = SharedTotals::new(totals);
+        let journal = Arc::new(journal.expect("a journal"));
+        let committer = start(totals.clone(), journal, readiness.latch("storage")).expect("a thread");
+        (Acceptance::durable(totals.clone(), committer), readiness, totals)
+    }
+
+    async fn accept(acceptance: &Acceptance, sid: u32) -> Result<Outcome, NotStored> {
+        let query = format!("sid={sid}&duration=5&terminate=16&disconnect_reason=1001");
+        let event = CallEvent::read(query.as_bytes(), SystemTime::UNIX_EPOCH).expect("a call");
+        acceptance.accept(&event, b"", query.as_bytes()).await
+    }
+
+    /// What comes of two requests with the same sid, the second of which arrives before the first is stored.
+    async fn accept_twice(
+        acceptance: &Acceptance,
+        disk: &SimulatedDisk,
+        sid: u32,
+    ) -> [Result<Outcome, NotStored>; 2] {
+        let held = disk.hold();
+        let (one, two, ()) =
+            tokio::join!(biased; accept(acceptance, sid), accept(acceptance, sid), async { drop(held) });
+        [one, two]
+    }
+
+    /// What a client gets that does not wait.
+    fn give_up_at_once<T>(answer: impl Future<Output = T>) -> Option<T> {
+        match pin!(answer).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => Some(answer),
+            Poll::Pending => None,
+        }
+    }
+
+    fn calls(acceptance: &Acceptance) -> u64 {
+        acceptance.ledger().calls().values().sum()
+    }
+
+    #[tokio::test]
+    async fn of_concurrent_repeats_one_counts_and_all_wait_for_it() {
+        let disk = SimulatedDisk::default();
+        let (acceptance, ..) = open(&disk);
+        let both = accept_twice(&acceptance, &disk, 1).await;
+        assert_eq!(both, [Ok(Outcome::Accepted), Ok(Outcome::Duplicate)]);
+        assert_eq!(accept(&acceptance, 1).await, Ok(Outcome::Duplicate));
+        assert_eq!((calls(&acceptance), acceptance.position()), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_disk_that_hangs_is_bounded_though_clients_give_up() {
+        let disk = SimulatedDisk::default();
+        let (acceptance, _, totals) = open(&disk);
+        let held = disk.hold();
+        let envelope = vec![b'x'; 100_000];
+        let mut stored = 0;
+        let most = MOST_WAITING_BYTES / envelope.len();
+        for sid in 0..2 * most as u32 {
+            let query = format!("sid={sid}&duration=5&terminate=16&disconnect_reason=1001");
+            let event = CallEvent::read(query.as_bytes(), SystemTime::UNIX_EPOCH).expect("a call");
+            let answer = give_up_at_once(acceptance.accept(&event, &envelope, query.as_bytes()));
+            stored += usize::from(answer.is_none());
+            assert!(answer.is_none() || answer == Some(Err(NotStored::Busy)));
+        }
+        assert!((1..=most).contains(&stored), "{stored} of {most}");
+        // Nor do repeats of one call pile up.
+        for _ in 0..1_000 {
+            assert_eq!(give_up_at_once(accept(&acceptance, 0)), None);
+        }
+        assert_eq!(totals.lock().pending.values().map(Vec::len).sum::<usize>(), 1);
+        drop(held);
+        assert_eq!(accept(&acceptance, 0).await, Ok(Outcome::Duplicate));
+        // Room again.
+        while acceptance.position() < stored as u64 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(accept(&acceptance, u32::MAX).await, Ok(Outcome::Accepted));
+        assert_eq!(calls(&acceptance), stored as u64 + 1);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_forever_for_a_disk_that_hangs_and_what_it_stores_late_counts_once() {
+        let disk = SimulatedDisk::default();
+        let (acceptance, ..) = open(&disk);
+        let held = disk.hold();
+        tokio::time::pause();
+        // The one that is stored, and one that waits for it.
+        let (one, two) = tokio::join!(accept(&acceptance, 1), accept(&acceptance, 1));
+        assert_eq!([one, two], [Err(NotStored::Slow); 2]);
+        tokio::time::resume();
+        drop(held);
+        assert_eq!(accept(&acceptance, 1).await, Ok(Outcome::Duplicate));
+        assert_eq!(calls(&acceptance), 1);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_is_noticed_though_clients_give_up() {
+        let disk = SimulatedDisk::default();
+        let (acceptance, readiness, _) = open(&disk);
+        assert_eq!(accept(&acceptance, 1).await, Ok(Outcome::Accepted));
+        let held = disk.hold();
+        assert_eq!(give_up_at_once(accept(&acceptance, 2)), None);
+        // Before the committer has taken it, nothing is to be seen.
+        let mut seen_at = Instant::now();
+        while readiness.closed().is_empty() {
+            tokio::task::yield_now().await;
+            acceptance.watch_storage(seen_at);
+            assert!(readiness.closed().is_empty(), "too early");
+            seen_at = Instant::now();
+            acceptance.watch_storage(seen_at + LONGEST_WAIT);
+        }
+        assert_eq!(readiness.closed(), ["storage"]);
+        drop(held);
+        assert_eq!(accept(&acceptance, 2).await, Ok(Outcome::Duplicate));
+        assert!(readiness.closed().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_journal_that_could_not_be_written_is_tried_again_while_nobody_sends() {
+        let disk = SimulatedDisk::default();
+        let (acceptance, readiness, _) = open(&disk);
+        disk.fail_sync();
+        assert_eq!(accept(&acceptance, 1).await, Err(NotStored::Storage));
+        assert_eq!(readiness.closed(), ["storage"]);
+        acceptance.watch_storage(Instant::now());
+        while !readiness.closed().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(accept(&acceptance, 1).await, Ok(Outcome::Accepted));
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_stored_is_not_counted_and_can_be_sent_again() {
+        let disk = SimulatedDisk::default();
+        let (acceptance, readiness, _) = open(&disk);
+        assert_eq!(accept(&acceptance, 1).await, Ok(Outcome::Accepted));
+        assert!(readiness.closed().is_empty());
+        disk.fail_sync();
+        assert_eq!(accept_twice(&acceptance, &disk, 2).await, [Err(NotStored::Storage); 2]);
+        assert_eq!((calls(&acceptance), readiness.closed()), (1, vec!["storage"]));
+        assert_eq!(accept(&acceptance, 2).await, Ok(Outcome::Accepted));
+        assert_eq!((calls(&acceptance), readiness.closed()), (2, vec![]));
+        // And so it is after the power was lost, whatever the failed sync left behind.
+        for choice in 0..20 {
+            let (acceptance, ..) = open(&disk.after_power_loss(choice));
+            assert_eq!((calls(&acceptance), acceptance.position()), (2, 2));
+            assert_eq!(accept(&acceptance, 2).await, Ok(Outcome::Duplicate));
+        }
+    }
+}
