@@ -1,47 +1,61 @@
-//! Builds the parts, starts them, and stops them in order.
+//! Builds the parts, supervises them, and stops them in order.
 //!
-//! The order of the end, which nothing else knows: not ready; listeners accept no more and finish what they began, for half
-//! of the time if it takes longer; readers and pushes deliver what they can, while requests go on that still are not
-//! finished; then the process ends, all within `--shutdown-timeout`.
+//! The order of the start: the admin port answers first; then the address of call events is bound, the state is opened, sinks
+//! begin, and intake begins.
+//!
+//! While it runs, no part may end. One that does is named in the log, and the process ends with it: the journal is built for
+//! that, and nothing is half alive.
+//!
+//! The order of the end: not ready; listeners accept no more and finish what they began, for half of the time if it takes
+//! longer; sinks and pushes deliver what they can, while requests go on that still are not finished; then the process ends, all
+//! within `--shutdown-timeout`.
 
+use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use opentelemetry_otlp::ExporterBuildError;
 use thiserror::Error;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
-use crate::callback::Record;
 use crate::config::otlp::{Destination, OtlpSettings};
 use crate::config::{CallLog, Config, ForwardMode, IdentityMode};
 use crate::http::service::{Service, ServiceUrl};
 use crate::http::tls::TlsError;
-use crate::http::{self as server, BindError, Server};
-use crate::intake::acceptance::Acceptance;
-use crate::intake::call_events::CallEventHandler;
+use crate::http::{BindError, Limits, Server};
+use crate::intake::acceptance::{Acceptance, Store};
+use crate::intake::handler::CallbackHandler;
 use crate::intake::proxy::Proxy;
-use crate::journal::Journal;
-use crate::metrics::catalog::Family;
-use crate::metrics::registry::{self as own_metrics, InstallError, OwnMetrics};
-use crate::metrics::{catalog, text};
-use crate::ops::admin::AdminHandler;
-use crate::sinks::call_log;
+use crate::intake::routes::Routes;
+use crate::journal::JournalError;
+use crate::metrics::registry::{self, InstallError, OwnMetrics};
+use crate::ops::admin::{self, AdminHandler};
+use crate::ops::view::View;
+use crate::sinks::call_log::{self, CallLogSink};
+use crate::sinks::drain::Drain;
 use crate::sinks::identity::Identity;
+use crate::sinks::metrics::SinkStatus;
 use crate::sinks::otlp::client::OtlpClient;
 use crate::sinks::otlp::metrics as otlp_metrics;
-use crate::sinks::service::{self as forward_delivery, ServiceDelivery};
-use crate::sinks::spans_delivery::{self as delivery, SpanDelivery};
+use crate::sinks::service::{self, ServiceSink};
+use crate::sinks::spans::{self, SpanSink};
+use crate::sinks::waiting::{OpenWaitingError, Waiting};
+use crate::sinks::{Settings, Sink};
+use crate::state::committer::CommitterHandle;
+use crate::state::quarantine::Quarantine;
 use crate::state::readiness::Readiness;
 use crate::state::refused::RefusedRequests;
-use crate::state::{self as pipeline, OpenError, Pipeline};
+use crate::state::thread::Thread;
+use crate::state::{self, OpenError, State, Storage};
 
-/// Why the exporter cannot start.
+/// Why the exporter cannot start, or ended before it was asked to.
 #[derive(Debug, Error)]
-pub enum StartError {
+pub enum RunError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -58,10 +72,13 @@ pub enum StartError {
     },
     /// What keeps the calls cannot be opened.
     #[error(transparent)]
-    Pipeline(#[from] OpenError),
-    /// The position of a reader cannot be read or kept.
-    #[error("cannot use the position of a reader in the state directory: {0}")]
-    Reader(io::Error),
+    State(#[from] OpenError),
+    /// The position of a sink cannot be read or kept.
+    #[error("cannot use the position of a sink in the state directory: {0}")]
+    Position(JournalError),
+    /// What waits for a sink cannot be read.
+    #[error(transparent)]
+    Waiting(#[from] OpenWaitingError),
     /// Every request would come back.
     #[error("--forward-to {0} is where call events come in; expected the URL of the service behind")]
     ForwardToSelf(ServiceUrl),
@@ -71,153 +88,275 @@ pub enum StartError {
     /// The exporter of spans cannot be built.
     #[error(transparent)]
     SpanExporter(#[from] ExporterBuildError),
+    /// A part ended although nothing had asked it to.
+    #[error("{0} has ended unexpectedly; the process ends, since nothing may be half alive")]
+    PartEnded(&'static str),
 }
 
 /// Runs the exporter until `stop` completes, then ends it in order.
 ///
 /// # Errors
-/// A part cannot be started; nothing is served then.
+/// A part cannot be started, and nothing is served then; or a part ended unexpectedly.
 pub async fn run(
     config: Config,
     otlp: OtlpSettings,
     stop: impl Future<Output = ()>,
-) -> Result<(), StartError> {
-    let own_metrics = Arc::new(OwnMetrics::install()?);
-    own_metrics::record_build_info();
+) -> Result<(), RunError> {
+    let registry = OwnMetrics::install()?;
+    registry::record_build_info();
     let readiness = Readiness::default();
     let starting = readiness.latch("starting");
+    let mut parts = Parts::default();
+    let ends = Ends::default();
 
-    let call_events = Server::bind(
-        "call_events",
-        config.listen,
-        limits(&config, CALL_EVENT_HEADERS + config.max_uri_bytes),
-    )
-    .await?;
-    let admin = Server::bind("admin", config.admin_listen, limits(&config, ADMIN_HEAD)).await?;
-    let Pipeline { journal, acceptance, keeper } = pipeline::open(&config, &readiness)?;
     let (refused, refused_file) = RefusedRequests::new(config.refused_max, config.state_dir.as_deref());
     let refused = Arc::new(refused);
-    let view = Arc::new(View {
-        acceptance: Arc::clone(&acceptance),
-        journal: journal.clone(),
-        refused: Arc::clone(&refused),
-        readiness: readiness.clone(),
-        own_metrics: Arc::clone(&own_metrics),
-    });
-    let stop_readers = CancellationToken::new();
-    let mut readers = JoinSet::new();
-    start_readers(&mut readers, &config, &otlp, &view, &stop_readers)?;
+    let view = Arc::new(View::new(registry, readiness.clone(), Arc::clone(&refused)));
+    let admin_handler = AdminHandler::new(Arc::clone(&view), config.call_event_path.clone());
+    let (admin, admin_thread) =
+        admin::start(config.admin_listen, limits(&config, ADMIN_HEAD), admin_handler, ends.admin.clone())
+            .await?;
+    parts.admin.spawn(admin_thread.name, admin_thread.ended());
+    let head_bytes = CALL_EVENT_HEADERS + config.max_uri_bytes;
+    let call_events = Server::bind("call_events", config.listen, limits(&config, head_bytes)).await?;
     let service = service(&config, &call_events)?;
-    if let Some(service) = service.as_ref().filter(|_| config.forward_mode == ForwardMode::Stored) {
-        let reader = view.journal.reader(forward_delivery::READER).map_err(StartError::Reader)?;
-        let settings = forward_delivery::Settings {
-            call_event_path: config.call_event_path.clone(),
-            concurrency: config.forward_concurrency,
-            max_age: config.forward_max_age,
-        };
-        let delivery = ServiceDelivery::new(reader, Arc::clone(service), Arc::clone(&refused), settings);
-        readers.spawn(delivery.run(stop_readers.clone()));
+
+    let (quarantine, quarantine_file) = match &config.state_dir {
+        Some(directory) => {
+            let (quarantine, file) = Quarantine::in_directory(directory);
+            (quarantine, Some(file))
+        }
+        None => (Quarantine::in_memory(), None),
+    };
+    let mut state = open(&config, &readiness, quarantine.clone()).await?;
+    std::mem::take(&mut state.threads).into_iter().for_each(|thread| parts.watch(thread));
+    let sinks = Sinks { config: &config, otlp: &otlp, state: &state, quarantine, stop: &ends.sinks };
+    let statuses = sinks.start(&mut parts, service.as_ref(), &refused)?;
+    view.show(&state, statuses);
+    if let Some(destination) = &otlp.metrics {
+        let client = OtlpClient::new(destination.clone())?;
+        let (view, stop) = (Arc::clone(&view), ends.sinks.clone());
+        let (resource, interval) = (otlp.resource.clone(), otlp.metric_interval);
+        parts.spawn_sink(
+            "the push of metrics",
+            otlp_metrics::run(client, resource, interval, move || view.families(), stop),
+        );
     }
-    log_start(&config, &otlp, &call_events, &admin);
+    log_start(&config, &otlp, &call_events, admin);
 
-    let call_event_handler = Arc::new(CallEventHandler::new(
-        config.call_event_path.clone(),
+    let State { known, fold, storage, .. } = state;
+    let store = match storage {
+        Storage::Memory(journal) => Store::Memory(journal, fold),
+        Storage::Directory(committer, keeper) => {
+            let committer = Arc::new(committer);
+            parts.spawn_sink("the keeper of the state directory", keeper.run(ends.sinks.clone()));
+            parts.spawn_sink("the watch of the disk", watch_storage(Arc::clone(&committer), ends.sinks.clone()));
+            Store::Disk(committer)
+        }
+    };
+    let handler = CallbackHandler::new(
+        Routes::of(&config),
         config.max_uri_bytes,
-        Arc::clone(&acceptance),
-        Arc::clone(&refused),
-        service.map(|service| (Proxy::new(service), config.forward_mode)),
-    ));
-    let path = config.call_event_path.clone();
-    let admin_handler = Arc::new(AdminHandler::new(move || view.page(), readiness.clone(), refused, path));
-
-    let (stop_intake, stop_admin) = (CancellationToken::new(), CancellationToken::new());
-    let mut intake = tokio::spawn(call_events.run(call_event_handler, stop_intake.clone()));
-    let admin = tokio::spawn(admin.run(admin_handler, stop_admin.clone()));
-    let refused_file = refused_file.map(|file| tokio::spawn(file.run(stop_admin.clone())));
-    readers.spawn(upkeep(own_metrics, stop_readers.clone()));
-    if let Some(keeper) = keeper {
-        readers.spawn(keeper.run(stop_readers.clone()));
-        readers.spawn(pipeline::watch_storage(acceptance, stop_readers.clone()));
+        Acceptance::new(known, store),
+        refused,
+        service.map(Proxy::new),
+    );
+    parts.spawn_intake("intake", call_events.run(Arc::new(handler), ends.intake.clone()));
+    parts.spawn_sink("the upkeep of metrics", upkeep(view, ends.sinks.clone()));
+    for (name, file) in [("the file of refused requests", refused_file), ("the quarantine", quarantine_file)] {
+        if let Some(file) = file {
+            parts.spawn_file(name, file.run(ends.admin.clone()));
+        }
     }
 
     starting.open();
-    stop.await;
-    let stopping = readiness.latch("stopping");
+    tokio::select! {
+        () = stop => {}
+        name = parts.ended() => return Err(RunError::PartEnded(name)),
+    }
+    let _stopping = readiness.latch("stopping");
     info!("stopping: finishing what was accepted");
-    let in_order = async {
-        stop_intake.cancel();
-        let finished = tokio::time::timeout(config.shutdown_timeout / 2, &mut intake).await;
-        stop_readers.cancel();
-        while readers.join_next().await.is_some() {}
-        if finished.is_err() {
-            let _ = intake.await;
-        }
-        stop_admin.cancel();
-        let _ = admin.await;
-        if let Some(refused_file) = refused_file {
-            let _ = refused_file.await;
-        }
-    };
-    match tokio::time::timeout(config.shutdown_timeout, in_order).await {
+    match tokio::time::timeout(config.shutdown_timeout, parts.end(&ends, config.shutdown_timeout / 2)).await {
         Ok(()) => info!("stopped"),
         Err(_) => warn!(timeout = ?config.shutdown_timeout, "stopped before everything was finished"),
     }
-    drop(stopping);
     Ok(())
 }
 
-/// Starts everything that reads the journal or pushes the totals.
-fn start_readers(
-    readers: &mut JoinSet<()>,
-    config: &Config,
-    otlp: &OtlpSettings,
-    view: &Arc<View>,
-    stop: &CancellationToken,
-) -> Result<(), StartError> {
-    let identity = identity(config)?;
-    if let Some(destination) = &otlp.traces {
-        let client = OtlpClient::new(destination.clone())?;
-        let reader = view.journal.reader(delivery::READER).map_err(StartError::Reader)?;
-        let (batch, delay) = (otlp.span_batch, otlp.span_delay);
-        let delivery = SpanDelivery::new(reader, client, &otlp.resource, identity.clone(), batch, delay)?;
-        readers.spawn(delivery.run(stop.clone()));
+/// What tells the parts to end.
+#[derive(Debug, Default)]
+struct Ends {
+    intake: CancellationToken,
+    sinks: CancellationToken,
+    admin: CancellationToken,
+}
+
+/// Tasks that are told to end together, by name.
+#[derive(Default)]
+struct Tasks {
+    tasks: JoinSet<()>,
+    names: HashMap<Id, &'static str>,
+}
+
+impl Tasks {
+    fn spawn(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        let handle = self.tasks.spawn(part);
+        self.names.insert(handle.id(), name);
     }
-    if let Some(destination) = &otlp.metrics {
-        let client = OtlpClient::new(destination.clone())?;
-        let view = Arc::clone(view);
-        let source = move || view.families();
-        readers.spawn(otlp_metrics::run(
-            client,
-            otlp.resource.clone(),
-            otlp.metric_interval,
-            source,
-            stop.clone(),
-        ));
+
+    /// Completes when one of them has ended, which is not to happen, and answers its name.
+    async fn ended(&mut self) -> &'static str {
+        let Some(ended) = self.tasks.join_next_with_id().await else { return std::future::pending().await };
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
+        self.names.get(&id).copied().unwrap_or("a part")
     }
-    if config.call_log == CallLog::Stdout {
-        let reader = view.journal.reader(call_log::READER).map_err(StartError::Reader)?;
-        readers.spawn(call_log::run(reader, identity, stop.clone()));
+
+    /// Completes when all have ended.
+    async fn end(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
     }
-    Ok(())
+}
+
+/// Everything that runs, in the order in which it is told to end.
+#[derive(Default)]
+struct Parts {
+    intake: Tasks,
+    sinks: Tasks,
+    /// Threads, which end with the process.
+    threads: Tasks,
+    admin: Tasks,
+    files: Tasks,
+}
+
+impl Parts {
+    fn spawn_intake(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        self.intake.spawn(name, part);
+    }
+
+    fn spawn_sink(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        self.sinks.spawn(name, part);
+    }
+
+    fn spawn_file(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        self.files.spawn(name, part);
+    }
+
+    fn watch(&mut self, thread: Thread) {
+        self.threads.spawn(thread.name, thread.ended());
+    }
+
+    /// Completes when a part has ended, which is not to happen, and answers its name.
+    async fn ended(&mut self) -> &'static str {
+        let name = tokio::select! {
+            name = self.intake.ended() => name,
+            name = self.sinks.ended() => name,
+            name = self.threads.ended() => name,
+            name = self.admin.ended() => name,
+            name = self.files.ended() => name,
+        };
+        error!(part = name, "a part has ended unexpectedly");
+        name
+    }
+
+    /// Ends the parts in order. Sinks begin to end after `intake_timeout`, even if requests are not finished.
+    async fn end(&mut self, ends: &Ends, intake_timeout: Duration) {
+        ends.intake.cancel();
+        let finished = tokio::time::timeout(intake_timeout, self.intake.end()).await;
+        ends.sinks.cancel();
+        self.sinks.end().await;
+        if finished.is_err() {
+            self.intake.end().await;
+        }
+        ends.admin.cancel();
+        self.files.end().await;
+        self.admin.end().await;
+    }
+}
+
+/// Opens the state, which may take a while, in which nothing else waits.
+async fn open(config: &Config, readiness: &Readiness, quarantine: Quarantine) -> Result<State, RunError> {
+    let (config, readiness) = (config.clone(), readiness.clone());
+    let opened = tokio::task::spawn_blocking(move || state::open(&config, &readiness, quarantine)).await;
+    match opened {
+        Ok(opened) => Ok(opened?),
+        Err(panic) => {
+            error!(%panic, "the state cannot be opened");
+            Err(RunError::PartEnded("the opening of the state"))
+        }
+    }
+}
+
+/// What sinks are built from.
+struct Sinks<'a> {
+    config: &'a Config,
+    otlp: &'a OtlpSettings,
+    state: &'a State,
+    quarantine: Quarantine,
+    stop: &'a CancellationToken,
+}
+
+impl Sinks<'_> {
+    /// Starts every sink that is configured.
+    fn start(
+        &self,
+        parts: &mut Parts,
+        service: Option<&Arc<Service>>,
+        refused: &Arc<RefusedRequests>,
+    ) -> Result<Vec<Arc<SinkStatus>>, RunError> {
+        let Sinks { config, otlp, .. } = self;
+        let identity = identity(config)?;
+        let mut statuses = Vec::new();
+        if let Some(destination) = &otlp.traces {
+            let client = OtlpClient::new(destination.clone())?;
+            let sink = SpanSink::new(client, &otlp.resource, identity.clone())?;
+            let settings = spans::settings(otlp.span_batch, otlp.span_delay);
+            statuses.push(self.drain(parts, sink, settings)?);
+        }
+        if config.call_log == CallLog::Stdout {
+            statuses.push(self.drain(parts, CallLogSink::new(identity), call_log::settings())?);
+        }
+        if let Some(service) = service.filter(|_| config.forward_mode == ForwardMode::Stored) {
+            let path = config.call_event_path.clone();
+            let sink = ServiceSink::new(Arc::clone(service), Arc::clone(refused), path);
+            let settings = service::settings(config.forward_concurrency, config.forward_max_age);
+            statuses.push(self.drain(parts, sink, settings)?);
+        }
+        Ok(statuses)
+    }
+
+    fn drain<S: Sink>(
+        &self,
+        parts: &mut Parts,
+        sink: S,
+        settings: Settings,
+    ) -> Result<Arc<SinkStatus>, RunError> {
+        let name = settings.name;
+        let reader = self.state.journal.reader(name).map_err(RunError::Position)?;
+        let waiting = Waiting::open(&self.state.journal, &reader, name)?;
+        let drain = Drain::new(Arc::new(sink), settings, reader, waiting, self.quarantine.clone());
+        let status = drain.status();
+        parts.spawn_sink(name, drain.run(self.stop.clone()));
+        Ok(status)
+    }
 }
 
 /// The service behind, if there is one.
-fn service(config: &Config, call_events: &Server) -> Result<Option<Arc<Service>>, StartError> {
+fn service(config: &Config, call_events: &Server) -> Result<Option<Arc<Service>>, RunError> {
     let Some(url) = &config.forward_to else { return Ok(None) };
     if call_events.local_address().is_ok_and(|address| url.is_local_port(address.port())) {
-        return Err(StartError::ForwardToSelf(url.clone()));
+        return Err(RunError::ForwardToSelf(url.clone()));
     }
     Ok(Some(Arc::new(Service::new(url.clone(), config.forward_timeout)?)))
 }
 
 /// What leaves of users, with the key read from its file.
-fn identity(config: &Config) -> Result<Identity, StartError> {
+fn identity(config: &Config) -> Result<Identity, RunError> {
     let path = match (config.identity, &config.identity_key_file) {
         (IdentityMode::Drop, _) => return Ok(Identity::Drop),
         (IdentityMode::Keep, _) => return Ok(Identity::Keep),
         (IdentityMode::Hash, path) => path.clone().unwrap_or_default(),
     };
-    let unusable = |reason: String| StartError::IdentityKey { path: path.clone(), reason };
+    let unusable = |reason: String| RunError::IdentityKey { path: path.clone(), reason };
     let key = std::fs::read(&path).map_err(|error: io::Error| unusable(error.to_string()))?;
     let key = key.trim_ascii_end();
     if key.len() < SHORTEST_KEY {
@@ -229,8 +368,8 @@ fn identity(config: &Config) -> Result<Identity, StartError> {
 /// The shortest key of --identity hash: 128 bits.
 const SHORTEST_KEY: usize = 16;
 
-fn limits(config: &Config, head_bytes: usize) -> server::Limits {
-    server::Limits {
+fn limits(config: &Config, head_bytes: usize) -> Limits {
+    Limits {
         connections: config.max_connections,
         header_timeout: config.header_timeout,
         idle_timeout: config.idle_timeout,
@@ -246,13 +385,12 @@ const CALL_EVENT_HEADERS: usize = 32 * 1024;
 const ADMIN_HEAD: usize = 16 * 1024;
 
 /// Says where the exporter listens, and what is on and off.
-fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &Server, admin: &Server) {
-    let address =
-        |server: &Server| server.local_address().map(|address| address.to_string()).unwrap_or_default();
+fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &Server, admin: SocketAddr) {
+    let address = call_events.local_address().map(|address| address.to_string()).unwrap_or_default();
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        call_events = %format_args!("http://{}{}", address(call_events), config.call_event_path),
-        admin = %format_args!("http://{}", address(admin)),
+        call_events = %format_args!("http://{}{}", address, config.call_event_path),
+        admin = %format_args!("http://{admin}"),
         "planet-call-exporter is listening"
     );
     let endpoint = |destination: &Option<Destination>| match destination {
@@ -287,58 +425,20 @@ fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &Server, admin: 
 }
 
 /// Takes in the samples of the exporter's own histograms now and then.
-async fn upkeep(own_metrics: Arc<OwnMetrics>, stop: CancellationToken) {
+async fn upkeep(view: Arc<View>, stop: CancellationToken) {
     let mut interval = tokio::time::interval(Duration::from_secs(5));
     while stop.run_until_cancelled(interval.tick()).await.is_some() {
-        own_metrics.run_upkeep();
+        view.run_upkeep();
     }
 }
 
-/// Everything that metrics are read from, at one moment.
-struct View {
-    acceptance: Arc<Acceptance>,
-    journal: Journal,
-    refused: Arc<RefusedRequests>,
-    readiness: Readiness,
-    own_metrics: Arc<OwnMetrics>,
-}
+/// How often it is looked whether the journal can be written.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-impl View {
-    /// The page of /metrics.
-    fn page(&self) -> String {
-        self.observe();
-        let mut page = text::render(&catalog::call_families(&self.acceptance.ledger()));
-        page.push_str(&self.own_metrics.page());
-        page
-    }
-
-    /// Every metric of the catalog, for OTLP.
-    fn families(&self) -> Vec<Family> {
-        self.observe();
-        let mut families = catalog::call_families(&self.acceptance.ledger());
-        families.extend(self.own_metrics.families());
-        families
-    }
-
-    /// Records what is only known by looking: sizes, backlogs and ages.
-    fn observe(&self) {
-        use metrics::{counter, gauge};
-
-        let now = SystemTime::now();
-        gauge!(catalog::EXPORTER_SEEN_SIDS.name).set(self.acceptance.seen_sids(now) as f64);
-        gauge!(catalog::EXPORTER_REFUSED_REQUESTS.name).set(self.refused.len() as f64);
-        let is_failing = self.readiness.closed().contains(&pipeline::STORAGE);
-        gauge!(catalog::EXPORTER_STORAGE_FAILING.name).set(f64::from(u8::from(is_failing)));
-        gauge!(catalog::EXPORTER_JOURNAL_SIZE.name).set(self.journal.bytes() as f64);
-        gauge!(catalog::EXPORTER_JOURNAL_DAMAGED.name).set(self.journal.damaged() as f64);
-        for reader in self.journal.readers() {
-            let oldest = reader.oldest.as_deref().and_then(|bytes| Record::decode(bytes).ok());
-            let age =
-                oldest.and_then(|oldest| now.duration_since(oldest.received_at).ok()).unwrap_or_default();
-            gauge!(catalog::EXPORTER_BACKLOG.name, "reader" => reader.name).set(reader.backlog as f64);
-            gauge!(catalog::EXPORTER_BACKLOG_AGE.name, "reader" => reader.name).set(age.as_secs_f64());
-            counter!(catalog::EXPORTER_GIVEN_UP_EVENTS.name, "reader" => reader.name, "cause" => "backlog")
-                .absolute(reader.given_up);
-        }
+/// Watches the disk until `stop`. A task of its own, since the keeper waits for the same disk.
+async fn watch_storage(committer: Arc<CommitterHandle>, stop: CancellationToken) {
+    let mut looks = tokio::time::interval(LOOK_INTERVAL);
+    while stop.run_until_cancelled(looks.tick()).await.is_some() {
+        committer.watch(Instant::now());
     }
 }

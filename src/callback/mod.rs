@@ -1,18 +1,58 @@
-//! The domain, pure: what a call event of LINE Planet says, and what it means.
+//! LINE Planet's callbacks, pure: what they say, and what that means. Nothing here does input or output, keeps state or reads
+//! a clock.
 //!
-//! [`call_event`] reads the query string of the callback into a [`CallEvent`]; [`reason`] holds the published tables
-//! (disconnect reasons, releasers, Q.850 causes) and the fault domains derived from them; [`anomaly`] names what
-//! is odd about an event without being wrong; [`labels`] is what metrics say of a call.
-//! Nothing here does input or output, keeps state or reads a clock.
+//! A [`Kind`] is one callback. Each kind has a module that reads its query string ([`call_event`]) and says what makes an
+//! event the same when it comes again (its [`Key`]). [`record`] is a callback as the journal keeps it, [`envelope`] what of
+//! its request is needed to pass it on. [`reason`] holds the published tables (disconnect reasons, releasers, Q.850 causes) and
+//! the fault domains derived from them, [`anomaly`] names what is odd about an event without being wrong, [`labels`] is what
+//! metrics say of a call. [`shield`] stands around all reading.
 
 pub mod anomaly;
 pub mod call_event;
 pub mod envelope;
+pub mod key;
 pub mod labels;
 pub mod reason;
 pub mod record;
+pub mod shield;
+
+use std::time::SystemTime;
 
 pub use anomaly::{Anomalies, Anomaly};
-pub use call_event::sid::Sid;
 pub use call_event::{CallEvent, NotACall};
+pub use key::Key;
 pub use record::Record;
+
+/// One of LINE Planet's callbacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The 1-to-1 call event: a call has ended.
+    CallEvent,
+}
+
+impl Kind {
+    /// The key of an event of this kind that came with this query.
+    ///
+    /// # Errors
+    /// The query cannot be that of such an event.
+    pub fn key(self, query: &[u8], received_at: SystemTime) -> Result<Key, NotACall> {
+        match self {
+            Kind::CallEvent => CallEvent::read(query, received_at).map(|event| event.sid),
+        }
+    }
+
+    /// The number by which records name the kind.
+    pub const fn number(self) -> u8 {
+        match self {
+            Kind::CallEvent => 1,
+        }
+    }
+
+    /// The kind with this number in records.
+    pub const fn from_number(number: u8) -> Option<Kind> {
+        match number {
+            1 => Some(Kind::CallEvent),
+            _ => None,
+        }
+    }
+}

@@ -3,6 +3,7 @@
 //! What hyper leaves to its user is here: a cap on connections, time limits on everything that a peer can stretch
 //! (`deadlines`), a back-off when accepting fails, and a shutdown that finishes what was begun.
 
+pub mod backoff;
 pub mod body;
 mod deadlines;
 pub mod headers;
@@ -52,9 +53,12 @@ pub struct Limits {
 #[derive(Debug, Error)]
 #[error("cannot listen on {address} for {listener}: {source}")]
 pub struct BindError {
-    listener: &'static str,
-    address: SocketAddr,
-    source: io::Error,
+    /// Whose address it is.
+    pub listener: &'static str,
+    /// The address.
+    pub address: SocketAddr,
+    /// Why not.
+    pub source: io::Error,
 }
 
 /// Answers requests.
@@ -98,8 +102,8 @@ impl Server {
     /// Serves until `stop`, then accepts no more, lets every connection finish its request, and returns.
     pub async fn run(self, handler: Arc<impl Handler>, stop: CancellationToken) {
         let Server { name, listener, limits } = self;
-        let meters = Meters::new(name);
-        let places = Arc::new(Semaphore::new(limits.connections));
+        let metrics = ListenerMetrics::new(name);
+        let permits = Arc::new(Semaphore::new(limits.connections));
         let rejections = Arc::new(Semaphore::new(CONCURRENT_REJECTIONS));
         let connections = GracefulShutdown::new();
         let mut failures = AcceptFailures::new(name);
@@ -112,7 +116,7 @@ impl Server {
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    meters.accept_failures.increment(1);
+                    metrics.accept_failures.increment(1);
                     tokio::select! {
                         biased;
                         () = stop.cancelled() => break,
@@ -121,12 +125,12 @@ impl Server {
                 }
             };
             failures.over();
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                meters.rejected.increment(1);
+            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+                metrics.rejected.increment(1);
                 reject(stream, &rejections);
                 continue;
             };
-            let open = OpenConnection::new(place, meters.connections.clone());
+            let open = OpenConnection::new(permit, metrics.connections.clone());
             // Answers are small and complete, so waiting to fill a segment would only delay them.
             if let Err(error) = stream.set_nodelay(true) {
                 debug!(listener = name, %error, "a connection was lost as soon as it was accepted");
@@ -153,7 +157,7 @@ impl Server {
                 .max_buf_size(limits.head_bytes.max(SMALLEST_BUFFER))
                 .serve_connection(TokioIo::new(stream), service);
             let connection = connections.watch(connection);
-            let invalid = meters.invalid.clone();
+            let invalid = metrics.invalid.clone();
             tokio::spawn(async move {
                 if let Err(error) = connection.await {
                     if error.is_parse() {
@@ -178,7 +182,7 @@ const CONCURRENT_REJECTIONS: usize = 32;
 /// How long turning a connection away may take.
 const REJECTION_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Answers 503 to a connection for which there is no place, without letting it take one.
+/// Answers 503 to a connection for which there is no permit.
 fn reject(mut stream: TcpStream, rejections: &Arc<Semaphore>) {
     let Ok(permit) = Arc::clone(rejections).try_acquire_owned() else { return };
     tokio::spawn(async move {
@@ -197,16 +201,16 @@ fn reject(mut stream: TcpStream, rejections: &Arc<Semaphore>) {
 }
 
 /// The metrics of a listener.
-struct Meters {
+struct ListenerMetrics {
     connections: Gauge,
     rejected: Counter,
     invalid: Counter,
     accept_failures: Counter,
 }
 
-impl Meters {
-    fn new(listener: &'static str) -> Meters {
-        Meters {
+impl ListenerMetrics {
+    fn new(listener: &'static str) -> ListenerMetrics {
+        ListenerMetrics {
             connections: gauge!(catalog::EXPORTER_CONNECTIONS.name, "listener" => listener),
             rejected: counter!(catalog::EXPORTER_REJECTED_CONNECTIONS.name, "listener" => listener),
             invalid: counter!(catalog::EXPORTER_INVALID_REQUESTS.name, "listener" => listener),
@@ -215,16 +219,16 @@ impl Meters {
     }
 }
 
-/// A connection that has its place and is counted, until it is dropped.
+/// A connection that has its permit and is counted, until it is dropped.
 struct OpenConnection {
     connections: Gauge,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl OpenConnection {
-    fn new(place: OwnedSemaphorePermit, connections: Gauge) -> OpenConnection {
+    fn new(permit: OwnedSemaphorePermit, connections: Gauge) -> OpenConnection {
         connections.increment(1);
-        OpenConnection { connections, _place: place }
+        OpenConnection { connections, _permit: permit }
     }
 }
 

@@ -1,94 +1,48 @@
-//! What every delivery needs to know of its other end: whether it is there, and when to try again.
+//! What is known of a peer that something is delivered to: whether it answers, and how what it says is shown to people.
 
+use std::error::Error;
 use std::fmt::Display;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use hyper::HeaderMap;
-use hyper::header::RETRY_AFTER;
 use tracing::{info, warn};
 
-/// The longest pause that the other end can ask for.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
+use super::backoff::Backoff;
 
-/// The shortest pause that the other end can ask for: even "at once" is no reason to spin.
-const SHORTEST_RETRY_AFTER: Duration = Duration::from_millis(100);
-
-/// The pauses between attempts: they grow and are jittered, unless the other end says itself when to come again.
+/// A peer. That it went away is logged once, and once that it is back.
 #[derive(Debug)]
-pub struct Pauses {
-    shortest: Duration,
-    longest: Duration,
-    coming: ExponentialBackoff,
-}
-
-impl Pauses {
-    /// Pauses that grow from `shortest` to `longest`.
-    pub fn new(shortest: Duration, longest: Duration) -> Pauses {
-        let shortest = shortest.min(longest);
-        Pauses { shortest, longest, coming: growing(shortest, longest) }
-    }
-
-    /// The pause before the next attempt. `asked` is what the other end said, if it said something.
-    pub fn next(&mut self, asked: Option<Duration>) -> Duration {
-        let pause = self.coming.next().unwrap_or(self.longest);
-        asked.map_or(pause, |asked| asked.clamp(SHORTEST_RETRY_AFTER, LONGEST_RETRY_AFTER))
-    }
-
-    /// Begins anew, after a success.
-    pub fn reset(&mut self) {
-        self.coming = growing(self.shortest, self.longest);
-    }
-}
-
-fn growing(shortest: Duration, longest: Duration) -> ExponentialBackoff {
-    ExponentialBuilder::new()
-        .with_min_delay(shortest)
-        .with_max_delay(longest)
-        .without_max_times()
-        .with_jitter()
-        .build()
-}
-
-/// Whether the other end is there. That it went is logged once, and once that it is back.
-#[derive(Debug)]
-pub struct Presence {
-    peer: &'static str,
+pub struct Peer {
+    name: &'static str,
     signal: &'static str,
+    backoff: Backoff,
+    failures: u32,
     away_since: Option<Instant>,
 }
 
-impl Presence {
-    /// A peer that is supposed to be there, for this signal.
-    pub fn new(peer: &'static str, signal: &'static str) -> Presence {
-        Presence { peer, signal, away_since: None }
+impl Peer {
+    /// A peer that is supposed to answer, for this signal. While it does not, pauses are those of `backoff`.
+    pub fn new(name: &'static str, signal: &'static str, backoff: Backoff) -> Peer {
+        Peer { name, signal, backoff, failures: 0, away_since: None }
     }
 
-    /// Notes a failure that shows that it is not there.
-    pub fn note_away(&mut self, error: &dyn Display) {
+    /// Notes a failure that shows that it does not answer, and returns how long to wait before the next attempt. `asked` is
+    /// what it said itself.
+    pub fn note_away(&mut self, error: &dyn Display, asked: Option<Duration>) -> Duration {
         if self.away_since.is_none() {
             self.away_since = Some(Instant::now());
-            warn!(signal = self.signal, %error, "{} is away", self.peer);
+            warn!(signal = self.signal, %error, "{} is away", self.name);
         }
+        self.failures = self.failures.saturating_add(1);
+        self.backoff.after(self.failures, asked)
     }
 
     /// Notes an answer.
     pub fn note_back(&mut self) {
+        self.failures = 0;
         if let Some(since) = self.away_since.take() {
             let away_seconds = since.elapsed().as_secs();
-            info!(signal = self.signal, away_seconds, "{} is back", self.peer);
+            info!(signal = self.signal, away_seconds, "{} is back", self.name);
         }
     }
-}
-
-/// The Retry-After of an answer: seconds or a date (RFC 9110, 10.2.3).
-pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
 /// A text from outside, short enough for a log line and unable to forge one.
@@ -98,7 +52,7 @@ pub fn for_people(text: &str) -> String {
 }
 
 /// An error with the chain of its causes, for people: the first alone says little.
-pub fn causes(error: &dyn std::error::Error) -> String {
+pub fn causes(error: &dyn Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let causes: Vec<_> = causes.map(ToString::to_string).collect();
     for_people(&causes.join(": "))
@@ -109,37 +63,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_their_limit_and_begin_anew() {
-        let longest = Duration::from_secs(8);
-        let mut pauses = Pauses::new(Duration::from_secs(1), longest);
+    fn pauses_begin_anew_when_the_peer_is_back() {
+        let longest = Duration::from_secs(64);
+        let mut peer = Peer::new("the peer", "test", Backoff::new(Duration::from_secs(1), longest));
         for _ in 0..10 {
-            pauses.next(None);
+            peer.note_away(&"gone", None);
         }
-        assert!(pauses.next(None) >= longest);
-        pauses.reset();
-        assert!(pauses.next(None) < Duration::from_secs(3));
-    }
-
-    #[test]
-    fn the_other_end_says_itself_when_to_come_again_within_reason() {
-        let mut pauses = Pauses::new(Duration::from_secs(1), Duration::from_secs(60));
-        let mut asked = |seconds| pauses.next(Some(Duration::from_secs(seconds)));
-        assert_eq!(asked(17), Duration::from_secs(17));
-        assert_eq!(asked(86_400), LONGEST_RETRY_AFTER);
-        assert_eq!(asked(0), SHORTEST_RETRY_AFTER);
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let of = |value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, value.parse().expect("a header"));
-            retry_after(&headers)
-        };
-        assert_eq!(of("17"), Some(Duration::from_secs(17)));
-        assert_eq!(of("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(of("soon"), None);
-        assert_eq!(retry_after(&HeaderMap::new()), None);
+        assert!(peer.note_away(&"gone", None) >= longest);
+        assert_eq!(peer.note_away(&"gone", Some(Duration::from_secs(17))), Duration::from_secs(17));
+        peer.note_back();
+        assert!(peer.note_away(&"gone", None) < Duration::from_secs(3));
     }
 
     #[test]

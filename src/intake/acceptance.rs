@@ -1,144 +1,123 @@
-//! What becomes of a call event, in the order that keeps the promise: seen before? then the journal, then the ledger,
-//! and only then is the request answered.
+//! What becomes of an event, in the order that keeps the promise: seen before? then the journal, and only then is the request
+//! answered. The fold takes it from there.
 //!
-//! With a journal on disk the way goes through the [`committer`](crate::state::committer), which stores what waits as one batch;
-//! in memory it is short enough to go at once.
+//! Acceptance knows the key of an event, when it was received, and bytes. With a journal on disk the way goes through the
+//! [`committer`](crate::state::committer), which stores what waits as one batch; in memory it is short enough to go at once.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
+use bytes::Bytes;
+use metrics::{Counter, counter};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::callback::{CallEvent, record};
+use crate::callback::Key;
 use crate::journal::memory::MemoryJournal;
-use crate::ledger::Ledger;
-use crate::ledger::checkpoint::Checkpoint;
+use crate::metrics::catalog;
+use crate::state::committer::{CommitterHandle, LONGEST_WAIT, Submission};
+use crate::state::fold::Fold;
+use crate::state::known::{NotStored, SharedKnown};
 
-use crate::state::committer::{CommitterHandle, LONGEST_WAIT};
-use crate::state::totals::{NotStored, SharedTotals};
-
-/// What became of a call event.
+/// What became of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is stored and in the totals.
+    /// It is stored, and in the totals for whoever looks.
     Accepted,
-    /// Its sid was seen before; nothing was stored or counted.
+    /// Its key was seen before; nothing was stored or counted.
     Duplicate,
 }
 
 /// Where accepted events go.
 #[derive(Debug)]
-enum Store {
-    Memory(Arc<MemoryJournal>),
-    Committer(CommitterHandle),
+pub enum Store {
+    /// A journal in memory, and the fold.
+    Memory(Arc<MemoryJournal>, Arc<Fold>),
+    /// A committer, which hands over to the fold.
+    Disk(Arc<CommitterHandle>),
 }
 
-/// Accepts call events, each call once.
+/// Accepts events, each once.
 #[derive(Debug)]
 pub struct Acceptance {
-    totals: SharedTotals,
+    known: SharedKnown,
     store: Store,
+    duplicate: Counter,
+    unavailable: Counter,
 }
 
 impl Acceptance {
-    /// Accepts into a journal in memory.
-    pub fn in_memory(totals: SharedTotals, journal: Arc<MemoryJournal>) -> Acceptance {
-        Acceptance { totals, store: Store::Memory(journal) }
+    /// Accepts into `store` what is not in the window of `known`.
+    pub fn new(known: SharedKnown, store: Store) -> Acceptance {
+        let event = |result: &'static str| counter!(catalog::EXPORTER_EVENTS.name, "result" => result);
+        Acceptance { known, store, duplicate: event("duplicate"), unavailable: event("unavailable") }
     }
 
-    /// Accepts through a committer that folds into the same totals.
-    pub fn durable(totals: SharedTotals, committer: CommitterHandle) -> Acceptance {
-        Acceptance { totals, store: Store::Committer(committer) }
-    }
-
-    /// Stores and counts an event, unless its sid was seen before. A repeat of an event that is on its way waits for it.
-    /// `envelope` is stored along for whoever passes the event on.
+    /// Stores an event, unless its key was seen before. A repeat of an event that is on its way waits for it.
+    ///
+    /// Whether the client still waits makes no difference to what is counted: an accepted event counts where it is folded,
+    /// any other where it is decided.
     ///
     /// # Errors
     /// The event is not stored, and the request must not be acknowledged.
     pub async fn accept(
         &self,
-        event: &CallEvent<'_>,
-        envelope: &[u8],
-        query: &[u8],
+        key: Key,
+        received_at: SystemTime,
+        record: Bytes,
     ) -> Result<Outcome, NotStored> {
-        let (outcome, stored) = {
-            let mut totals = self.totals.lock();
-            if totals.seen.contains(event.sid, event.received_at) {
-                return Ok(Outcome::Duplicate);
-            }
-            let committer = match &self.store {
-                Store::Committer(committer) => committer,
-                Store::Memory(journal) => {
-                    journal.append(record::encode(event, envelope, query));
-                    let sequence = totals.position;
-                    totals.seen.insert(event.sid, sequence, event.received_at);
-                    totals.position += 1;
-                    totals.ledger.apply(event);
-                    return Ok(Outcome::Accepted);
-                }
-            };
-            let (answer, stored) = oneshot::channel();
-            match totals.pending.get_mut(&event.sid) {
-                Some(repeats) => {
-                    // Those whose clients have gone away, which may be many while the disk hangs.
-                    repeats.retain(|repeat| !repeat.is_closed());
-                    repeats.push(answer);
-                    (Outcome::Duplicate, stored)
-                }
-                None => {
-                    committer.submit(event.sid, record::encode(event, envelope, query), answer)?;
-                    totals.pending.insert(event.sid, Vec::new());
-                    (Outcome::Accepted, stored)
-                }
+        let (outcome, stored) = match self.submit(key, received_at, record) {
+            Ok(Submitted::Done(outcome)) => return Ok(outcome),
+            Ok(Submitted::OnItsWay(outcome, stored)) => (outcome, stored),
+            Err(reason) => {
+                self.unavailable.increment(1);
+                return Err(reason);
             }
         };
         match timeout(LONGEST_WAIT, stored).await {
-            // A committer that is gone is a bug of its own, and nothing is stored any more.
+            // A committer that is gone ends the process.
             Ok(answer) => answer.unwrap_or(Err(NotStored::Storage)).map(|()| outcome),
-            Err(_) => Err(NotStored::Slow),
+            Err(_) => {
+                self.unavailable.increment(1);
+                Err(NotStored::Slow)
+            }
         }
     }
 
-    /// Has the committer find out whether the journal can be written.
-    pub fn probe_storage(&self) {
-        if let Store::Committer(committer) = &self.store {
-            committer.probe();
+    fn submit(&self, key: Key, received_at: SystemTime, record: Bytes) -> Result<Submitted, NotStored> {
+        let mut known = self.known.lock();
+        if known.window.contains(key, received_at) {
+            self.duplicate.increment(1);
+            return Ok(Submitted::Done(Outcome::Duplicate));
         }
-    }
-
-    /// Says so if the disk hangs at `now`, and finds out whether a journal that could not be written can be again.
-    pub fn watch_storage(&self, now: Instant) {
-        if let Store::Committer(committer) = &self.store {
-            committer.watch(now);
+        let committer = match &self.store {
+            Store::Disk(committer) => committer,
+            Store::Memory(journal, fold) => {
+                let sequence = known.next;
+                known.next += 1;
+                known.window.insert(key, sequence, received_at);
+                journal.append(record.clone());
+                fold.push(sequence, vec![record]);
+                return Ok(Submitted::Done(Outcome::Accepted));
+            }
+        };
+        let (answer, stored) = oneshot::channel();
+        if let Some(repeats) = known.pending.get_mut(&key) {
+            // Those whose clients have gone away, which may be many while the disk hangs.
+            repeats.retain(|repeat| !repeat.is_closed());
+            repeats.push(answer);
+            return Ok(Submitted::OnItsWay(Outcome::Duplicate, stored));
         }
+        committer.submit(Submission { key, received_at, record, answer })?;
+        known.pending.insert(key, Vec::new());
+        Ok(Submitted::OnItsWay(Outcome::Accepted, stored))
     }
+}
 
-    /// The totals at this moment. A copy, so that whoever renders it does not hold up intake.
-    pub fn ledger(&self) -> Ledger {
-        self.totals.lock().ledger.clone()
-    }
-
-    /// The totals with the position that they stand for.
-    pub fn checkpoint(&self) -> Checkpoint {
-        let totals = self.totals.lock();
-        Checkpoint { position: totals.position, ledger: totals.ledger.clone() }
-    }
-
-    /// The sequence number of the first record of the journal that is not in the totals.
-    pub fn position(&self) -> u64 {
-        self.totals.lock().position
-    }
-
-    /// The sequence number of the oldest record whose sid is in the window at `now`, or of the next record if none is.
-    pub fn window_start(&self, now: SystemTime) -> u64 {
-        let totals = self.totals.lock();
-        totals.seen.first_at(now).unwrap_or(totals.position)
-    }
-
-    /// How many sids are in the window at `now`.
-    pub fn seen_sids(&self, now: SystemTime) -> usize {
-        self.totals.lock().seen.len_at(now)
-    }
+/// What became of an event so far.
+enum Submitted {
+    /// That is decided.
+    Done(Outcome),
+    /// It is so once the event is stored.
+    OnItsWay(Outcome, oneshot::Receiver<Result<(), NotStored>>),
 }

@@ -12,7 +12,8 @@ use thiserror::Error;
 
 use crate::http::body::{Progress, Timed, Watched};
 use crate::http::headers;
-use crate::http::peer::{Presence, causes};
+use crate::http::backoff::Backoff;
+use crate::http::peer::{Peer, causes};
 use crate::http::response::{self, Body};
 use crate::http::service::Service;
 use crate::metrics::catalog;
@@ -21,20 +22,20 @@ use crate::metrics::catalog;
 #[derive(Debug)]
 pub struct Proxy {
     service: Arc<Service>,
-    presence: Mutex<Presence>,
-    meters: Meters,
+    service_state: Mutex<Peer>,
+    metrics: ProxyMetrics,
 }
 
 impl Proxy {
     /// Passes requests on to `service`.
     pub fn new(service: Arc<Service>) -> Proxy {
         let presence = Mutex::new(Presence::new("the service behind", "requests"));
-        Proxy { service, presence, meters: Meters::new() }
+        Proxy { service, presence, metrics: ProxyMetrics::new() }
     }
 
-    fn presence(&self) -> MutexGuard<'_, Presence> {
+    fn peer(&self) -> MutexGuard<'_, Peer> {
         // Nothing in here panics between two changes that belong together.
-        self.presence.lock().unwrap_or_else(PoisonError::into_inner)
+        self.service_state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Passes a request from `peer` on and answers what the service answers: 502 if it cannot be reached, 504 if it is too
@@ -42,11 +43,11 @@ impl Proxy {
     pub async fn pass_on(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let started = Instant::now();
         let outcome = self.exchange(request, peer).await;
-        self.meters.duration.record(started.elapsed());
+        self.metrics.duration.record(started.elapsed());
         outcome.unwrap_or_else(|failure| {
             failures(failure.as_str()).increment(1);
             if let NotPassedOn::Unreachable(_) = failure {
-                self.presence().note_away(&failure);
+                self.peer().note_away(&failure, None);
             }
             response::problem(failure.status(), "Not passed on", &failure.to_string(), None)
         })
@@ -75,11 +76,11 @@ impl Proxy {
                 false => NotPassedOn::RequestTimeout(timeout),
             }),
         };
-        self.presence().note_back();
+        self.peer().note_back();
         let (mut head, body) = response.into_parts();
         headers::remove_those_of_one_connection(&mut head.headers);
         head.version = hyper::Version::HTTP_11;
-        let aborted = self.meters.aborted.clone();
+        let aborted = self.metrics.aborted.clone();
         let body = Timed::new(body, timeout).map_err(move |error| {
             aborted.increment(1);
             error
@@ -133,23 +134,23 @@ fn failures(error: &'static str) -> Counter {
 }
 
 /// The metrics of the proxy.
-struct Meters {
+struct ProxyMetrics {
     aborted: Counter,
     duration: Histogram,
 }
 
-impl Meters {
-    fn new() -> Meters {
+impl ProxyMetrics {
+    fn new() -> ProxyMetrics {
         // All stand at 0 from the start, so that the first failure is an increase.
         [UNREACHABLE, TIMEOUT, REQUEST_TIMEOUT, NO_PATH]
             .iter()
             .for_each(|error| failures(error).increment(0));
-        Meters { aborted: failures(ABORTED), duration: histogram!(catalog::EXPORTER_PROXY_DURATION.name) }
+        ProxyMetrics { aborted: failures(ABORTED), duration: histogram!(catalog::EXPORTER_PROXY_DURATION.name) }
     }
 }
 
-impl std::fmt::Debug for Meters {
+impl std::fmt::Debug for ProxyMetrics {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Meters")
+        formatter.write_str("ProxyMetrics")
     }
 }

@@ -8,7 +8,7 @@
 //! | GET /readyz | 200 if call events can be taken, else 503 and what is amiss |
 //! | GET /refused | refused requests as JSON lines; only to this host, since they carry personal data |
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -18,45 +18,70 @@ use flate2::write::GzEncoder;
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
 
-use crate::http::Handler;
+use super::view::View;
 use crate::http::response::{self, Body};
+use crate::http::{BindError, Handler, Limits, Server};
 use crate::metrics::text;
-use crate::state::readiness::Readiness;
-use crate::state::refused::RefusedRequests;
+use crate::state::thread::Thread;
 
 /// Answers the admin port.
-pub struct AdminHandler<Page> {
-    /// Makes the page of /metrics.
-    page: Page,
-    /// What /readyz tells.
-    readiness: Readiness,
-    /// What /refused shows.
-    refused: Arc<RefusedRequests>,
+pub struct AdminHandler {
+    view: Arc<View>,
     /// The path of the call event callback, for the landing page.
     call_event_path: String,
-    places: Arc<Semaphore>,
+    pages: Arc<Semaphore>,
 }
 
 /// Metrics pages that are on their way at once. With many series a page takes megabytes until its reader has taken it, so
 /// a further one waits.
 const CONCURRENT_PAGES: usize = 4;
 
-impl<Page> AdminHandler<Page> {
-    /// Shows pages that `page` makes, whether `readiness` is open, and what was `refused`; names the path of call events.
-    pub fn new(
-        page: Page,
-        readiness: Readiness,
-        refused: Arc<RefusedRequests>,
-        call_event_path: String,
-    ) -> AdminHandler<Page> {
-        let places = Arc::new(Semaphore::new(CONCURRENT_PAGES));
-        AdminHandler { page, readiness, refused, call_event_path, places }
+/// Starts the admin port on a thread and a runtime of its own, so that it answers while everything else is still coming up,
+/// and whatever keeps the workers of the others busy. It ends after `stop`. Answers where it listens.
+///
+/// # Errors
+/// The address cannot be listened on, or the thread cannot be started.
+pub async fn start(
+    address: SocketAddr,
+    limits: Limits,
+    handler: AdminHandler,
+    stop: CancellationToken,
+) -> Result<(SocketAddr, Thread), BindError> {
+    let (to_bound, bound) = oneshot::channel();
+    let failed = |source: io::Error| BindError { listener: NAME, address, source };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let thread = Thread::start(NAME, move || {
+        runtime.block_on(async {
+            match Server::bind(NAME, address, limits).await {
+                Ok(server) => {
+                    // Whoever waits for it is there: see below.
+                    let _ = to_bound.send(server.local_address().map_err(failed));
+                    server.run(Arc::new(handler), stop).await;
+                }
+                Err(error) => drop(to_bound.send(Err(error))),
+            }
+        });
+    });
+    let thread = thread.map_err(failed)?;
+    let bound = bound.await.map_err(|_| failed(io::Error::other("its thread has ended")))?;
+    Ok((bound?, thread))
+}
+
+/// The value of the label `listener`, and the thread's name.
+const NAME: &str = "admin";
+
+impl AdminHandler {
+    /// Shows what is to be seen in `view`; names the path of call events.
+    pub fn new(view: Arc<View>, call_event_path: String) -> AdminHandler {
+        AdminHandler { view, call_event_path, pages: Arc::new(Semaphore::new(CONCURRENT_PAGES)) }
     }
 }
 
-impl<Page: Fn() -> String + Send + Sync + 'static> Handler for AdminHandler<Page> {
+impl Handler for AdminHandler {
     async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let path = request.uri().path();
         if !["/", "/metrics", "/livez", "/readyz", "/refused"].contains(&path) {
@@ -76,14 +101,27 @@ impl<Page: Fn() -> String + Send + Sync + 'static> Handler for AdminHandler<Page
     }
 }
 
-impl<Page: Fn() -> String> AdminHandler<Page> {
+impl AdminHandler {
     async fn metrics(&self, request: &Request<Incoming>) -> Response<Body> {
-        // The semaphore is never closed; without a place the page would only be unbounded.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
-        let text = (self.page)().into_bytes();
-        let compressed = if accepts_gzip(request) { gzip(&text) } else { None };
-        let is_gzip = compressed.is_some();
-        let page = Placed { page: compressed.unwrap_or(text), _place: place };
+        // The semaphore is never closed; without a permit the page would only be unbounded.
+        let permit = Arc::clone(&self.pages).acquire_owned().await.ok();
+        let (view, is_gzip) = (Arc::clone(&self.view), accepts_gzip(request));
+        // Making a page takes a while, in which this thread has others to answer.
+        let made = tokio::task::spawn_blocking(move || {
+            let text = view.page().into_bytes();
+            match is_gzip.then(|| gzip(&text)).flatten() {
+                Some(compressed) => (compressed, true),
+                None => (text, false),
+            }
+        });
+        let (page, is_gzip) = match made.await {
+            Ok(made) => made,
+            Err(error) => {
+                error!(%error, "the metrics page cannot be made");
+                return response::empty(StatusCode::INTERNAL_SERVER_ERROR);
+            }
+        };
+        let page = HeldPage { page, _permit: permit };
         let mut answer = response::content(StatusCode::OK, text::CONTENT_TYPE, Bytes::from_owner(page));
         if is_gzip {
             answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -92,7 +130,7 @@ impl<Page: Fn() -> String> AdminHandler<Page> {
     }
 
     fn readyz(&self) -> Response<Body> {
-        let closed = self.readiness.closed();
+        let closed = self.view.closed();
         match closed.is_empty() {
             true => response::text(StatusCode::OK, "ok\n"),
             false => {
@@ -102,7 +140,7 @@ impl<Page: Fn() -> String> AdminHandler<Page> {
     }
 
     fn refused(&self) -> Response<Body> {
-        response::content(StatusCode::OK, "application/jsonl; charset=utf-8", self.refused.to_json_lines())
+        response::content(StatusCode::OK, "application/jsonl; charset=utf-8", self.view.refused_requests())
     }
 
     fn landing_page(&self) -> Response<Body> {
@@ -123,13 +161,13 @@ impl<Page: Fn() -> String> AdminHandler<Page> {
     }
 }
 
-/// A page that holds its place until its last byte has gone.
-struct Placed {
+/// A page that holds its permit until its last byte has gone.
+struct HeldPage {
     page: Vec<u8>,
-    _place: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl AsRef<[u8]> for Placed {
+impl AsRef<[u8]> for HeldPage {
     fn as_ref(&self) -> &[u8] {
         &self.page
     }

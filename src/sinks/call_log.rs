@@ -1,47 +1,56 @@
 //! The call log: one JSON line a call on standard output, where it is switched on.
 //!
-//! A reader of the journal like any other: an output that nobody takes from stands still and its backlog is bounded,
-//! while intake goes on.
+//! A sink like any other: an output that nobody takes from stands still and its backlog is bounded, while intake goes on.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
-use metrics::{Counter, counter};
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use tokio_util::sync::CancellationToken;
-use tracing::error;
-
-use crate::callback::call_event::{Kind, Parameter};
-use crate::callback::{Record, labels};
-use crate::journal::Reader;
 
 use super::identity::Identity;
-use crate::metrics::catalog;
+use super::{Failure, Settings, Sink};
+use crate::callback::call_event::{Parameter, ValueKind};
+use crate::callback::{Record, labels};
+use crate::http::backoff::Backoff;
 
-/// The name of the call log's reader, the value of the label `reader`.
-pub const READER: &str = "call_log";
+/// How calls are logged.
+pub fn settings() -> Settings {
+    Settings {
+        name: "call_log",
+        signal: "call_log",
+        peer: "standard output",
+        batch: 256,
+        delay: Duration::ZERO,
+        concurrency: 1,
+        max_age: None,
+        backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
+    }
+}
 
-/// Calls that are written at once, at most.
-const BATCH: usize = 256;
+/// Standard output as a sink.
+pub struct CallLogSink {
+    identity: Identity,
+}
 
-/// Writes calls to standard output until `stop`, and then what is left.
-pub async fn run(mut reader: Reader, identity: Identity, stop: CancellationToken) {
-    let delivered: Counter = counter!(catalog::EXPORTER_DELIVERED_EVENTS.name, "reader" => READER);
-    loop {
-        stop.run_until_cancelled(reader.readable(1)).await;
-        let records = reader.take(BATCH);
-        if records.is_empty() && stop.is_cancelled() {
-            return;
-        }
-        let calls = records.len() as u64;
-        let lines: String = records.iter().filter_map(|(_, record)| line(record, &identity)).collect();
+impl CallLogSink {
+    /// Writes calls, with as much of users as `identity` says.
+    pub fn new(identity: Identity) -> CallLogSink {
+        CallLogSink { identity }
+    }
+}
+
+impl Sink for CallLogSink {
+    async fn deliver(&self, records: Vec<Bytes>) -> Result<u64, Failure> {
+        let lines: Vec<_> = records.iter().map(|record| line(record, &self.identity)).collect();
+        let unreadable = lines.iter().filter(|line| line.is_none()).count() as u64;
+        let lines: String = lines.into_iter().flatten().collect();
         // Standard output can block for as long as its other end likes.
-        let written = tokio::task::spawn_blocking(move || write(&lines)).await;
-        match written {
-            Ok(Ok(())) => delivered.increment(calls),
-            Ok(Err(error)) => return error!(%error, "standard output is gone; the call log has ended"),
-            Err(error) => return error!(%error, "the call log has ended"),
+        match tokio::task::spawn_blocking(move || write(&lines)).await {
+            Ok(Ok(())) => Ok(unreadable),
+            Ok(Err(error)) => Err(Failure::Gone(error.to_string())),
+            Err(error) => Err(Failure::Gone(error.to_string())),
         }
-        reader.done();
     }
 }
 
@@ -53,13 +62,13 @@ fn write(lines: &str) -> io::Result<()> {
 
 /// The line of a recorded call; `None` if it is none.
 pub fn line(bytes: &[u8], identity: &Identity) -> Option<String> {
-    let event = Record::decode(bytes).and_then(|record| record.event()).ok()?;
-    let parameter = |(parameter, name, kind, _): (Parameter, &str, Kind, bool)| {
+    let event = Record::decode(bytes).and_then(|record| record.call_event()).ok()?;
+    let parameter = |(parameter, name, kind, _): (Parameter, &str, ValueKind, bool)| {
         let text = event.text(parameter)?;
         let value = match kind {
-            Kind::Identity => Value::from(identity.apply(text)?),
-            Kind::Number => event.number(parameter).map_or_else(|| Value::from(text), Value::from),
-            Kind::Text => Value::from(text),
+            ValueKind::Identity => Value::from(identity.apply(text)?),
+            ValueKind::Number => event.number(parameter).map_or_else(|| Value::from(text), Value::from),
+            ValueKind::Text => Value::from(text),
         };
         Some((name.to_owned(), value))
     };
@@ -86,13 +95,13 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::callback::{CallEvent, record};
+    use crate::callback::{Key, Kind};
 
     #[test]
     fn a_line_cannot_be_forged_and_carries_identity_as_configured() {
         let query = b"sid=6364e8b3-bdac-436e-9631-0bce2498ce0c&type=A&from_user_id=9286&duration=5&rel_code_str=a%0A%22b";
-        let event = CallEvent::read(query, SystemTime::UNIX_EPOCH).expect("a call");
-        let record = record::encode(&event, b"", query);
+        let (received_at, key) = (SystemTime::UNIX_EPOCH, Key::from_bytes([1; 16]));
+        let record = Record { kind: Kind::CallEvent, received_at, key, envelope: b"", query }.encode();
         let dropped = line(&record, &Identity::Drop).expect("a line");
         assert_eq!(dropped.matches('\n').count(), 1);
         assert!(!dropped.contains("9286"));

@@ -1,8 +1,130 @@
-//! Sinks.
+//! Sinks: where events of the journal go. Each drains the journal at a position of its own: [`spans`] to an OTLP receiver,
+//! the [`call_log`] to standard output, [`service`] to the service behind. [`identity`] decides what leaves of users. The
+//! totals are pushed, not drained: [`otlp::metrics`].
+//!
+//! # The loop
+//!
+//! A [`Sink`] is a type that delivers a batch. One loop, [`drain`], does the rest for all of them: it takes events, forms
+//! batches, keeps the order that a sink wants ([`queue`]), tries again, sets aside what has to wait ([`waiting`]), drops what
+//! cannot be delivered and counts it, and ends in order.
+//!
+//! ## States of an event
+//!
+//! ```text
+//! journal ──take──► in hand ──deliver──► on its way ──► delivered, or dropped and counted
+//!                    │   ▲                   │
+//!                    │   └──── peer away ────┤
+//!                set aside                   │ this event, later
+//!                    ▼                       ▼
+//!                 waiting ──── due ────► on its way
+//! ```
+//!
+//! - *In hand*: taken and not finished; at most [`drain::MOST_IN_HAND`] events. The sink's position names them.
+//! - *Waiting*: copied into the sink's waiting journal, because the sink cannot take this one now, or because an earlier
+//!   event of the same order (a caller) waits. The position is past it, so that it holds no segment of the journal.
+//! - Whose turn it is goes round among orders, so an order that fails or has much waits behind itself only.
+//!
+//! If the peer is away, nothing is set aside: the position stands, and from time to time one attempt goes out, of another
+//! order each time, until one succeeds.
+//!
+//! ## A crash at each arrow
+//!
+//! A *save* makes progress durable, at most 200 ms after it happened. Its steps are in this order:
+//!
+//! 1. Copies of what has to wait, and the numbers of what no longer does, are appended to the waiting journal and synced.
+//! 2. The position is written: the number of the next event, and those of the events before it that are in hand.
+//! 3. Segments of the waiting journal in which nothing waits any more are dropped; the oldest one is rewritten if little in
+//!    it waits.
+//!
+//! | the process dies | after the next start |
+//! |---|---|
+//! | before 1 | what was taken since the last save is taken again; what was delivered since then is delivered again |
+//! | within 1 | whole copies count, a torn one does not; either way the event is taken again from the journal, and the copy's origin tells that it waits already |
+//! | between 1 and 2 | the same |
+//! | between 2 and 3 | nothing is lost; what can be dropped is dropped at the next save |
+//! | within 3 | a rewritten copy names the copy that it replaces, in one frame: it is there with both effects or not at all |
+//!
+//! ## Bounds
+//!
+//! Events in hand and their bytes; events on their way ([`Settings::concurrency`]); waiting events in memory, as one small
+//! entry each ([`drain::MOST_WAITING`]); bytes of the waiting journal, which count towards `--state-max-bytes`. Past the bound
+//! of entries further events wait on disk only, until there is room: then an event may overtake an earlier one of its order,
+//! which is counted. Past the bound of bytes the oldest waiting events are dropped and counted.
 
 pub mod call_log;
+pub mod drain;
 pub mod identity;
+pub mod metrics;
 pub mod otlp;
+pub mod queue;
 pub mod service;
-pub mod span;
-pub mod spans_delivery;
+pub mod spans;
+pub mod waiting;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::callback::Record;
+use crate::http::backoff::Backoff;
+
+/// Where events go.
+pub trait Sink: Send + Sync + 'static {
+    /// Delivers events, in their order, and answers how many of them the peer refused for good while it took the others.
+    fn deliver(&self, records: Vec<Bytes>) -> impl Future<Output = Result<u64, Failure>> + Send;
+
+    /// What has to be delivered in the order in which it came, as a number: events with the same one go one after another.
+    /// `None` if nothing has to wait for this event.
+    fn order(&self, _record: &Record<'_>) -> Option<u64> {
+        None
+    }
+
+    /// Takes note of an event that was refused for good, or that was too old to be tried again.
+    fn note_refused(&self, _record: &Record<'_>, _reason: &str) {}
+}
+
+/// Why a batch was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The peer will never take it.
+    Refused(String),
+    /// It is larger than the peer takes.
+    TooLarge(String),
+    /// The peer cannot take this one now.
+    Later {
+        /// What it said.
+        reason: String,
+        /// When to come again, if it said so.
+        retry_after: Option<Duration>,
+    },
+    /// The peer cannot take anything now, it seems.
+    Away {
+        /// What it said, or what failed.
+        reason: String,
+        /// When to come again, if it said so.
+        retry_after: Option<Duration>,
+    },
+    /// There is no peer any more, and will be none before the next start.
+    Gone(String),
+}
+
+/// How a sink is drained into.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The value of the label `sink`, and the name of its position.
+    pub name: &'static str,
+    /// The value of the label `signal` for attempts to deliver.
+    pub signal: &'static str,
+    /// The peer as people call it.
+    pub peer: &'static str,
+    /// Events in one batch, at most.
+    pub batch: usize,
+    /// How long an event may wait for a full batch.
+    pub delay: Duration,
+    /// Batches on their way at once, at most.
+    pub concurrency: usize,
+    /// The age past which an event that failed is not tried again, if there is one.
+    pub max_age: Option<Duration>,
+    /// The pauses before another attempt.
+    pub backoff: Backoff,
+}

@@ -1,25 +1,27 @@
-//! The committer: stores events that wait, as one batch with one sync, and then folds and acknowledges them.
+//! The committer: stores events that wait, as one batch with one sync, hands them to the fold, and acknowledges them.
 //!
-//! One thread, because a disk has one end to write at. While it waits for a sync, the next batch gathers. The fold reads
-//! what was stored, so that after a crash the same code makes the same totals of the same records.
+//! One thread, because a disk has one end to write at. While it waits for a sync, the next batch gathers. It knows keys and
+//! bytes, not calls.
 
 use std::fmt::Display;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use metrics::{Histogram, histogram};
+use metrics::{Counter, Histogram, counter, histogram};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{error, info};
 
-use crate::callback::Sid;
+use crate::callback::Key;
 use crate::journal::disk::DiskJournal;
 use crate::journal::storage::Storage;
 use crate::metrics::catalog;
-use crate::state::readiness::Latch;
 
-use super::totals::{Answer, NotStored, SharedTotals};
+use super::fold::Fold;
+use super::known::{Answer, NotStored, SharedKnown};
+use super::readiness::Latch;
+use super::thread::Thread;
 
 /// Events that are stored at once, at most.
 const LARGEST_BATCH: usize = 1024;
@@ -30,52 +32,58 @@ const MOST_WAITING: usize = 4096;
 const MOST_WAITING_BYTES: usize = 8 * 1024 * 1024;
 
 /// How long a request waits for the disk. A disk that takes longer hangs, which a person has to know.
-pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(10);
+pub const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// An event that is to be stored.
+#[derive(Debug)]
+pub struct Submission {
+    /// What makes it the same event when it comes again.
+    pub key: Key,
+    /// When it was received.
+    pub received_at: SystemTime,
+    /// What the journal is to keep.
+    pub record: Bytes,
+    /// Who is told when it is stored.
+    pub answer: Answer,
+}
 
 /// What the committer is asked to do.
 #[derive(Debug)]
-enum Submission {
-    /// To store an event.
-    Event { record: Bytes, caller: Caller },
+enum Task {
+    /// To store an event. The permit is for the bytes of its record that may wait.
+    Store(Submission, OwnedSemaphorePermit),
     /// To find out whether the journal can be written.
     Probe,
-}
-
-/// Who wants an event stored.
-#[derive(Debug)]
-struct Caller {
-    sid: Sid,
-    answer: Answer,
-    /// What the record takes of the bytes that may wait.
-    _room: OwnedSemaphorePermit,
 }
 
 /// Hands events to a committer.
 #[derive(Debug)]
 pub struct CommitterHandle {
-    submissions: mpsc::Sender<Submission>,
+    tasks: mpsc::Sender<Task>,
     /// A permit for each byte that may wait.
-    room: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
     health: Arc<Health>,
 }
 
 impl CommitterHandle {
-    /// Has an event stored; the outcome goes to `answer`.
-    pub(crate) fn submit(&self, sid: Sid, record: Bytes, answer: Answer) -> Result<(), NotStored> {
-        let bytes = u32::try_from(record.len()).map_err(|_| NotStored::Busy)?;
-        let room = Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| NotStored::Busy)?;
-        let caller = Caller { sid, answer, _room: room };
-        self.submissions.try_send(Submission::Event { record, caller }).map_err(|_| NotStored::Busy)
+    /// Has an event stored.
+    ///
+    /// # Errors
+    /// Too many events wait.
+    pub fn submit(&self, submission: Submission) -> Result<(), NotStored> {
+        let bytes = u32::try_from(submission.record.len()).map_err(|_| NotStored::Busy)?;
+        let permit = Arc::clone(&self.bytes).try_acquire_many_owned(bytes).map_err(|_| NotStored::Busy)?;
+        self.tasks.try_send(Task::Store(submission, permit)).map_err(|_| NotStored::Busy)
     }
 
     /// Has the committer find out whether the journal can be written.
-    pub(crate) fn probe(&self) {
+    pub fn probe(&self) {
         // A committer with much to do finds out as it is.
-        let _ = self.submissions.try_send(Submission::Probe);
+        let _ = self.tasks.try_send(Task::Probe);
     }
 
     /// Says so if the disk hangs at `now`, and finds out whether a journal that could not be written can be again.
-    pub(crate) fn watch(&self, now: Instant) {
+    pub fn watch(&self, now: Instant) {
         let mut state = self.health.lock();
         match state.waits_since {
             Some(since) if now.duration_since(since) >= LONGEST_WAIT => {
@@ -87,25 +95,42 @@ impl CommitterHandle {
     }
 }
 
-/// Starts a committer that stores in `journal` and then folds into `totals`. `storage` is open as long as the journal can be
-/// written.
+/// Starts a committer that stores in `journal` and then hands over to `fold`. `storage` is open as long as the journal can be
+/// written. The thread ends when the last handle is dropped.
 ///
 /// # Errors
 /// The thread cannot be started.
 pub fn start<S: Storage>(
-    totals: SharedTotals,
+    known: SharedKnown,
+    fold: Arc<Fold>,
     journal: Arc<DiskJournal<S>>,
     storage: Latch,
-) -> io::Result<CommitterHandle> {
-    let (submissions, to_commit) = mpsc::channel(MOST_WAITING);
+) -> io::Result<(CommitterHandle, Thread)> {
+    let (tasks, to_do) = mpsc::channel(MOST_WAITING);
     let health = Arc::new(Health { storage, state: Mutex::default() });
-    let committer = Committer { totals, journal, health: Arc::clone(&health), sync: sync_duration() };
-    std::thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run(to_commit))?;
-    Ok(CommitterHandle { submissions, room: Arc::new(Semaphore::new(MOST_WAITING_BYTES)), health })
+    let committer =
+        Committer { known, fold, journal, health: Arc::clone(&health), metrics: CommitterMetrics::new() };
+    let thread = Thread::start("committer", move || committer.run(to_do))?;
+    let handle = CommitterHandle { tasks, bytes: Arc::new(Semaphore::new(MOST_WAITING_BYTES)), health };
+    Ok((handle, thread))
 }
 
-fn sync_duration() -> Histogram {
-    histogram!(catalog::EXPORTER_JOURNAL_SYNC_DURATION.name)
+/// The metrics of the committer.
+struct CommitterMetrics {
+    sync: Histogram,
+    duplicate: Counter,
+    unavailable: Counter,
+}
+
+impl CommitterMetrics {
+    fn new() -> CommitterMetrics {
+        let event = |result: &'static str| counter!(catalog::EXPORTER_EVENTS.name, "result" => result);
+        CommitterMetrics {
+            sync: histogram!(catalog::EXPORTER_JOURNAL_SYNC_DURATION.name),
+            duplicate: event("duplicate"),
+            unavailable: event("unavailable"),
+        }
+    }
 }
 
 /// Whether the journal can be written.
@@ -156,51 +181,55 @@ impl Health {
 }
 
 struct Committer<S: Storage> {
-    totals: SharedTotals,
+    known: SharedKnown,
+    fold: Arc<Fold>,
     journal: Arc<DiskJournal<S>>,
     health: Arc<Health>,
-    sync: Histogram,
+    metrics: CommitterMetrics,
 }
 
 impl<S: Storage> Committer<S> {
-    fn run(mut self, mut submissions: mpsc::Receiver<Submission>) {
+    fn run(mut self, mut tasks: mpsc::Receiver<Task>) {
         let mut waiting = Vec::with_capacity(LARGEST_BATCH);
-        while submissions.blocking_recv_many(&mut waiting, LARGEST_BATCH) > 0 {
+        while tasks.blocking_recv_many(&mut waiting, LARGEST_BATCH) > 0 {
             self.commit(&mut waiting);
         }
     }
 
-    fn commit(&mut self, waiting: &mut Vec<Submission>) {
-        let (mut records, mut callers) = (Vec::new(), Vec::new());
-        for submission in waiting.drain(..) {
-            if let Submission::Event { record, caller } = submission {
-                records.push(record);
-                callers.push(caller);
-            }
-        }
+    fn commit(&mut self, waiting: &mut Vec<Task>) {
+        let stores = waiting.drain(..).filter_map(|task| match task {
+            Task::Store(submission, permit) => Some((submission, permit)),
+            Task::Probe => None,
+        });
+        // The permits are given back when the batch is done with.
+        let (submissions, _permits): (Vec<_>, Vec<_>) = stores.unzip();
+        let records: Vec<Bytes> = submissions.iter().map(|submission| submission.record.clone()).collect();
         let started = Instant::now();
         self.health.begin(started);
         let outcome = self.journal.append(&records);
         self.health.end(outcome.as_ref().err().map(|error| error as &dyn Display));
-        self.sync.record(started.elapsed());
+        self.metrics.sync.record(started.elapsed());
         let first = outcome.map_err(|_| NotStored::Storage);
         let mut repeats = Vec::new();
         {
-            let mut totals = self.totals.lock();
-            for caller in &callers {
-                repeats.extend(totals.pending.remove(&caller.sid).unwrap_or_default());
-            }
-            if let Ok(first) = first {
-                for (sequence, record) in (first..).zip(&records) {
-                    if let Err(error) = totals.fold(sequence, record) {
-                        error!(%error, sequence, "a stored call event cannot be read again and is not counted");
-                    }
+            let mut known = self.known.lock();
+            for (place, submission) in (0..).zip(&submissions) {
+                repeats.extend(known.pending.remove(&submission.key).unwrap_or_default());
+                if let Ok(first) = first {
+                    known.window.insert(submission.key, first + place, submission.received_at);
                 }
             }
         }
-        // Who has gone away meanwhile needs no answer.
-        for answer in callers.into_iter().map(|caller| caller.answer).chain(repeats) {
-            let _ = answer.send(first.map(|_| ()));
+        if let Ok(first) = first {
+            // Before the answers: who has one finds its event in the totals.
+            self.fold.push(first, records);
+            self.metrics.duplicate.increment(repeats.len() as u64);
+        }
+        // Who has gone away meanwhile needs no answer, and was told nothing that would have to be counted.
+        for answer in submissions.into_iter().map(|submission| submission.answer).chain(repeats) {
+            if answer.send(first.map(|_| ())).is_ok() && first.is_err() {
+                self.metrics.unavailable.increment(1);
+            }
         }
     }
 }

@@ -1,40 +1,56 @@
-//! The pipeline that an event goes through: opened with what a state directory holds, or in memory; and kept in order
-//! while the exporter runs.
+//! What a state directory is, and the same in memory: what an event goes through once intake has read it.
+//!
+//! [`open`] reads what a [`directory`] holds: the latest checkpoint of the totals, what the journal has beyond it, and the
+//! window of keys. From then on the [`committer`] stores what intake hands it ([`known`] is what both must agree on: the
+//! [`window`] and what is on its way), the [`fold`] takes what was stored into the totals, and the [`keeper`] writes
+//! checkpoints and drops what the journal need not keep. [`readiness`] has a latch that is closed while the disk fails.
+//! [`refused`] keeps requests that were refused and [`quarantine`] records that this program fails on, for people, in
+//! [`json_lines`].
 
 pub mod committer;
 pub mod directory;
+pub mod fold;
+pub mod json_lines;
+pub mod keeper;
+pub mod known;
+pub mod quarantine;
 pub mod readiness;
 pub mod refused;
-pub mod totals;
+pub mod thread;
 pub mod window;
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use thiserror::Error;
-use tokio::task::block_in_place;
-use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::callback::record::UnreadableRecord;
+use crate::callback::shield::shielded;
+use crate::callback::{Kind, Record};
 use crate::config::Config;
-use crate::intake::acceptance::Acceptance;
 use crate::journal::disk::DiskJournal;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::storage::Directory;
 use crate::journal::{Journal, JournalError};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::{Ledger, Limits};
-use crate::state::directory::{StateDirectory, StateError};
-use crate::state::readiness::Readiness;
-use crate::state::totals::{SharedTotals, Totals};
-use crate::state::window::SeenSids;
+
+use committer::CommitterHandle;
+use directory::{StateDirectory, StateError};
+use fold::Fold;
+use keeper::{Keeper, NO_CHECKPOINT};
+use known::SharedKnown;
+use quarantine::Quarantine;
+use readiness::Readiness;
+use thread::Thread;
+use window::Window;
 
 /// The name of the latch that is open as long as the journal can be written.
 pub const STORAGE: &str = "storage";
 
-/// Why the pipeline cannot be opened.
+/// Why the state cannot be opened.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// The state directory cannot be used.
@@ -54,40 +70,54 @@ pub enum OpenError {
     /// The first checkpoint cannot be written.
     #[error("cannot write to the state directory: {0}")]
     Checkpoint(io::Error),
-    /// The thread that writes the journal cannot be started.
-    #[error("cannot start the committer: {0}")]
-    Committer(io::Error),
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
 }
 
-/// What an event goes through, and what its readers read.
-pub struct Pipeline {
-    /// Where readers read.
+/// What is open: where events go in, what sinks read, and what the totals are.
+pub struct State {
+    /// What intake and the committer know.
+    pub known: SharedKnown,
+    /// The totals.
+    pub fold: Arc<Fold>,
+    /// What sinks read.
     pub journal: Journal,
-    /// Where events go in.
-    pub acceptance: Arc<Acceptance>,
-    /// What keeps the state directory, if there is one.
-    pub keeper: Option<StateKeeper>,
+    /// Where events are stored.
+    pub storage: Storage,
+    /// Its threads.
+    pub threads: Vec<Thread>,
 }
 
-/// Opens the pipeline that is configured.
+/// Where events are stored.
+pub enum Storage {
+    /// In memory.
+    Memory(Arc<MemoryJournal>),
+    /// In a state directory, by a committer and with a keeper.
+    Directory(CommitterHandle, Keeper),
+}
+
+/// Opens the state that is configured. This takes as long as reading a state directory does.
 ///
 /// # Errors
 /// The state directory cannot be used.
-pub fn open(config: &Config, readiness: &Readiness) -> Result<Pipeline, OpenError> {
+pub fn open(config: &Config, readiness: &Readiness, quarantine: Quarantine) -> Result<State, OpenError> {
     match &config.state_dir {
-        Some(path) => open_durable(config, StateDirectory::open(path)?, readiness),
-        None => Ok(open_in_memory(config)),
+        Some(path) => open_directory(config, StateDirectory::open(path)?, readiness, quarantine),
+        None => open_in_memory(config, quarantine),
     }
 }
 
-/// A pipeline that forgets.
-fn open_in_memory(config: &Config) -> Pipeline {
+/// A state that forgets.
+fn open_in_memory(config: &Config, quarantine: Quarantine) -> Result<State, OpenError> {
     let journal = Arc::new(MemoryJournal::new(config.backlog_max_bytes.as_u64() as usize));
     let mut ledger = new_ledger(config);
     config.idcs.iter().for_each(|idc| ledger.expect_idc(idc));
-    let totals = Totals::new(SeenSids::new(config.seen_max, config.seen_age), ledger, 0);
-    let acceptance = Arc::new(Acceptance::in_memory(SharedTotals::new(totals), Arc::clone(&journal)));
-    Pipeline { journal: Journal::Memory(journal), acceptance, keeper: None }
+    let fold = Arc::new(Fold::new(Checkpoint { position: 0, ledger }, quarantine));
+    let threads = vec![fold.start().map_err(OpenError::Thread)?];
+    let known = SharedKnown::new(Window::new(config.seen_max, config.seen_age), 0);
+    let storage = Storage::Memory(Arc::clone(&journal));
+    Ok(State { known, fold, journal: Journal::Memory(journal), storage, threads })
 }
 
 /// A ledger without any calls.
@@ -100,48 +130,44 @@ fn ledger_limits(config: &Config) -> Limits {
     Limits { call_series: config.max_series, ..Limits::default() }
 }
 
-/// A pipeline in a state directory: the totals of the latest checkpoint, what the journal has beyond it, and the window of
-/// seen sids.
-fn open_durable(
+/// A state in a directory: the totals of the latest checkpoint, what the journal has beyond it, and the window of keys.
+fn open_directory(
     config: &Config,
-    mut state: StateDirectory,
+    mut directory: StateDirectory,
     readiness: &Readiness,
-) -> Result<Pipeline, OpenError> {
+    quarantine: Quarantine,
+) -> Result<State, OpenError> {
     let started = Instant::now();
-    let checkpoint = state.read_checkpoint(ledger_limits(config))?;
+    let checkpoint = directory.read_checkpoint(ledger_limits(config))?;
     let has_checkpoint = checkpoint.is_some();
-    let (mut ledger, position) = checkpoint
-        .map_or_else(|| (new_ledger(config), 0), |checkpoint| (checkpoint.ledger, checkpoint.position));
-    warn_of_other_buckets(config, &ledger);
-    config.idcs.iter().for_each(|idc| ledger.expect_idc(idc));
-    let mut totals = Totals::new(SeenSids::new(config.seen_max, config.seen_age), ledger, position);
-    let (mut first, mut folded, mut newer) = (None, 0u64, None);
+    let mut totals =
+        checkpoint.unwrap_or_else(|| Checkpoint { position: 0, ledger: new_ledger(config) });
+    warn_of_other_buckets(config, &totals.ledger);
+    config.idcs.iter().for_each(|idc| totals.ledger.expect_idc(idc));
+    let position = totals.position;
+    let fold = Arc::new(Fold::new(totals, quarantine));
+    let mut reading = Reading {
+        position,
+        window: Window::new(config.seen_max, config.seen_age),
+        fold: &fold,
+        first: None,
+        folded: 0,
+        newer: None,
+    };
     let max_bytes = config.state_max_bytes.as_u64();
-    let journal = DiskJournal::open(state.directory().clone(), max_bytes, position, |sequence, record| {
-        first.get_or_insert(sequence);
-        let read = if sequence < position {
-            totals.remember(sequence, record)
-        } else {
-            folded += 1;
-            totals.fold(sequence, record)
-        };
-        match read {
-            Ok(()) => {}
-            Err(reason @ UnreadableRecord::Version(_)) => {
-                newer.get_or_insert(OpenError::Record { sequence, reason });
-            }
-            Err(error) => error!(%error, sequence, "a record of the journal cannot be read"),
-        }
-    })?;
+    let journal =
+        DiskJournal::open(directory.directory().clone(), max_bytes, position, |sequence, record| {
+            reading.record(sequence, record);
+        })?;
+    let Reading { window, first, folded, newer, .. } = reading;
     if let Some(newer) = newer {
         return Err(newer);
     }
-    totals.position = journal.end();
-    if !has_checkpoint || folded > 0 {
+    fold.skip_to(journal.end());
+    if !has_checkpoint || folded > 0 || directory.has_checkpoint_of_older_version() {
         // So that the totals keep their start time, and a process that dies again and again does not fold the same records
         // each time, whatever happens before the first regular checkpoint.
-        let checkpoint = Checkpoint { position: totals.position, ledger: totals.ledger.clone() };
-        match state.write_checkpoint(&checkpoint) {
+        match directory.write_checkpoint(&fold.checkpoint()) {
             Ok(()) => {}
             // A full disk is no reason not to start: it may be the journal itself that can make room.
             Err(error) if has_checkpoint => warn!(%error, "{NO_CHECKPOINT}"),
@@ -159,20 +185,59 @@ fn open_durable(
     info!(
         position = journal.end(),
         folded,
-        seen_sids = totals.seen.len_at(SystemTime::now()),
+        seen_sids = window.len_at(SystemTime::now()),
         milliseconds = started.elapsed().as_millis() as u64,
         "the state directory has been read"
     );
     let journal = Arc::new(journal);
-    let storage = readiness.latch(STORAGE);
-    let totals = SharedTotals::new(totals);
-    let committer =
-        committer::start(totals.clone(), Arc::clone(&journal), storage).map_err(OpenError::Committer)?;
-    let acceptance = Acceptance::durable(totals, committer);
-    acceptance.probe_storage();
-    let acceptance = Arc::new(acceptance);
-    let keeper = StateKeeper { state, journal: Arc::clone(&journal), acceptance: Arc::clone(&acceptance) };
-    Ok(Pipeline { journal: Journal::Disk(journal), acceptance, keeper: Some(keeper) })
+    let known = SharedKnown::new(window, journal.end());
+    let fold_thread = fold.start().map_err(OpenError::Thread)?;
+    let latch = readiness.latch(STORAGE);
+    let (committer, committer_thread) =
+        committer::start(known.clone(), Arc::clone(&fold), Arc::clone(&journal), latch)
+            .map_err(OpenError::Thread)?;
+    committer.probe();
+    let keeper = Keeper::new(directory, Arc::clone(&journal), Arc::clone(&fold), known.clone());
+    Ok(State {
+        known,
+        fold,
+        journal: Journal::Disk(journal),
+        storage: Storage::Directory(committer, keeper),
+        threads: vec![fold_thread, committer_thread],
+    })
+}
+
+/// What comes of the records of a journal as they are read at the start.
+struct Reading<'a> {
+    /// Records before this sequence number are in the totals already.
+    position: u64,
+    window: Window,
+    fold: &'a Fold,
+    first: Option<u64>,
+    folded: u64,
+    newer: Option<OpenError>,
+}
+
+impl Reading<'_> {
+    fn record(&mut self, sequence: u64, bytes: &[u8]) {
+        self.first.get_or_insert(sequence);
+        let mut newer = None;
+        match shielded(|| Record::decode(bytes)) {
+            Ok(Ok(record)) => match record.kind {
+                Kind::CallEvent => self.window.insert(record.key, sequence, record.received_at),
+            },
+            Ok(Err(reason @ UnreadableRecord::Version(_))) => newer = Some(reason),
+            Ok(Err(error)) => error!(%error, sequence, "a record of the journal cannot be read"),
+            Err(error) => error!(%error, sequence, "a record of the journal cannot be read"),
+        }
+        if sequence >= self.position {
+            self.folded += 1;
+            newer = newer.or(self.fold.fold_at_start(sequence, bytes).err());
+        }
+        if let Some(reason) = newer {
+            self.newer.get_or_insert(OpenError::Record { sequence, reason });
+        }
+    }
 }
 
 /// Histograms cannot be moved to other buckets, so those of the state directory stay in force.
@@ -182,58 +247,5 @@ fn warn_of_other_buckets(config: &Config, ledger: &Ledger) {
             "the state directory has histograms with other buckets than --duration-buckets and --setup-buckets; they stay \
              as they are, and new ones take a new state directory"
         );
-    }
-}
-
-/// How often the state is kept.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
-
-/// How often it is looked whether the journal can be written, or takes too much.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What is said when a checkpoint cannot be written.
-const NO_CHECKPOINT: &str = "the checkpoint of the ledger cannot be written; the journal keeps what it needs";
-
-/// Writes checkpoints, and drops what the journal need not keep.
-pub struct StateKeeper {
-    state: StateDirectory,
-    journal: Arc<DiskJournal<Directory>>,
-    acceptance: Arc<Acceptance>,
-}
-
-impl StateKeeper {
-    /// Keeps the state until `stop`, and once more then.
-    pub async fn run(mut self, stop: CancellationToken) {
-        let mut looks = tokio::time::interval(LOOK_INTERVAL);
-        let mut kept_at = Instant::now();
-        while stop.run_until_cancelled(looks.tick()).await.is_some() {
-            if kept_at.elapsed() >= CHECKPOINT_INTERVAL || self.journal.is_beyond_limit() {
-                // Writing waits for the disk, which the other tasks must not.
-                block_in_place(|| self.keep());
-                kept_at = Instant::now();
-            }
-        }
-        block_in_place(|| self.keep());
-    }
-
-    /// Drops what the journal need not keep any more, and then writes a checkpoint, for which a full disk may need the room.
-    fn keep(&mut self) {
-        let needed_from = self.state.needed_from();
-        self.journal.drop_before(needed_from.min(self.acceptance.window_start(SystemTime::now())));
-        self.journal.drop_beyond_limit(needed_from);
-        if self.acceptance.position() == self.state.checkpoint_position() {
-            return;
-        }
-        if let Err(error) = self.state.write_checkpoint(&self.acceptance.checkpoint()) {
-            warn!(%error, "{NO_CHECKPOINT}");
-        }
-    }
-}
-
-/// Watches the disk for `acceptance` until `stop`. A task of its own, since the keeper waits for the same disk.
-pub async fn watch_storage(acceptance: Arc<Acceptance>, stop: CancellationToken) {
-    let mut looks = tokio::time::interval(LOOK_INTERVAL);
-    while stop.run_until_cancelled(looks.tick()).await.is_some() {
-        acceptance.watch_storage(Instant::now());
     }
 }

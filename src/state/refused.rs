@@ -3,18 +3,16 @@
 //! sent again.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use serde::Serialize;
-use tokio::sync::mpsc;
-use tokio::task::block_in_place;
-use tokio_util::sync::CancellationToken;
-use tracing::warn;
+
+use super::json_lines::{JsonLinesFile, LineSender};
+
+/// The name of the file.
+const FILE: &str = "refused.jsonl";
 
 /// A refused request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,14 +43,14 @@ impl Refused {
 pub struct RefusedRequests {
     ring: Mutex<VecDeque<Refused>>,
     capacity: usize,
-    to_file: Option<mpsc::Sender<String>>,
+    to_file: Option<LineSender>,
 }
 
 impl RefusedRequests {
     /// Keeps the latest `capacity` refused requests in memory. With a `directory`, a file there has them too, which is to be
     /// run.
-    pub fn new(capacity: usize, directory: Option<&Path>) -> (RefusedRequests, Option<RefusedFile>) {
-        let (to_file, file) = directory.map(RefusedFile::new).unzip();
+    pub fn new(capacity: usize, directory: Option<&Path>) -> (RefusedRequests, Option<JsonLinesFile>) {
+        let (to_file, file) = directory.map(|directory| JsonLinesFile::new(directory, FILE)).unzip();
         (RefusedRequests { ring: Mutex::default(), capacity, to_file }, file)
     }
 
@@ -61,7 +59,7 @@ impl RefusedRequests {
     pub fn keep(&self, received_at: SystemTime, reason: String, query: &str) {
         let refused = Refused { received_at, reason, query: query.to_owned() };
         if let Some(to_file) = &self.to_file {
-            let _ = to_file.try_send(refused.to_json_line());
+            to_file.send(refused.to_json_line());
         }
         let mut ring = self.ring();
         ring.push_back(refused);
@@ -87,75 +85,6 @@ impl RefusedRequests {
 
     fn ring(&self) -> MutexGuard<'_, VecDeque<Refused>> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The name of the file, and of the one before it.
-const FILE: &str = "refused.jsonl";
-const PREVIOUS_FILE: &str = "refused.jsonl.previous";
-
-/// How large the file grows before it becomes the previous one, in whose place it comes.
-const LARGEST_FILE: u64 = 1024 * 1024;
-
-/// Refused requests that may wait to be written.
-const MOST_WAITING_LINES: usize = 64;
-
-/// The file of refused requests. It is not synced: what it holds was never acknowledged, or else was refused by the service
-/// behind and is in the journal.
-#[derive(Debug)]
-pub struct RefusedFile {
-    directory: PathBuf,
-    lines: mpsc::Receiver<String>,
-    open: Option<(File, u64)>,
-    is_failing: bool,
-}
-
-impl RefusedFile {
-    /// The file in this directory, and where lines for it go in.
-    fn new(directory: &Path) -> (mpsc::Sender<String>, RefusedFile) {
-        let (to_file, lines) = mpsc::channel(MOST_WAITING_LINES);
-        (to_file, RefusedFile { directory: directory.to_owned(), lines, open: None, is_failing: false })
-    }
-
-    /// Writes what is kept until `stop`, and what was kept before.
-    pub async fn run(mut self, stop: CancellationToken) {
-        while let Some(Some(line)) = stop.run_until_cancelled(self.lines.recv()).await {
-            block_in_place(|| self.append(&line));
-        }
-        while let Ok(line) = self.lines.try_recv() {
-            block_in_place(|| self.append(&line));
-        }
-    }
-
-    fn append(&mut self, line: &str) {
-        let appended = self.try_append(line);
-        if let Err(error) = &appended
-            && !self.is_failing
-        {
-            warn!(%error, "refused requests cannot be written to {FILE}; they are kept in memory only");
-        }
-        self.is_failing = appended.is_err();
-    }
-
-    fn try_append(&mut self, line: &str) -> io::Result<()> {
-        let (mut file, bytes) = match self.open.take() {
-            Some(open) => open,
-            None => {
-                let path = self.directory.join(FILE);
-                let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-                let bytes = file.metadata()?.len();
-                (file, bytes)
-            }
-        };
-        file.write_all(line.as_bytes())?;
-        let bytes = bytes + line.len() as u64;
-        match bytes > LARGEST_FILE {
-            true => fs::rename(self.directory.join(FILE), self.directory.join(PREVIOUS_FILE)),
-            false => {
-                self.open = Some((file, bytes));
-                Ok(())
-            }
-        }
     }
 }
 

@@ -1,65 +1,65 @@
-//! The window of seen sids, in which a repeat of a call event is recognized: bounded by number and by age.
+//! The window of keys, in which a repeat of an event is recognized: bounded by number and by age.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, SystemTime};
 
-use crate::callback::Sid;
+use crate::callback::Key;
 
-/// The window. The oldest sid leaves when there are too many, and every sid leaves when it is too old.
+/// The window. The oldest key leaves when there are too many, and every key leaves when it is too old.
 #[derive(Debug)]
-pub struct SeenSids {
-    sids: HashSet<Sid>,
+pub struct Window {
+    keys: HashSet<Key>,
     /// In the order of receipt.
     order: VecDeque<Seen>,
     capacity: usize,
     age: Duration,
 }
 
-/// A sid that was seen.
+/// A key that was seen.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
-    sid: Sid,
+    key: Key,
     /// The sequence number of its record.
     sequence: u64,
     /// When it was received, in seconds since the Unix epoch.
     second: u64,
 }
 
-impl SeenSids {
-    /// An empty window of at most `capacity` sids, each for at most `age`.
-    pub fn new(capacity: usize, age: Duration) -> SeenSids {
-        SeenSids { sids: HashSet::new(), order: VecDeque::new(), capacity, age }
+impl Window {
+    /// An empty window of at most `capacity` keys, each for at most `age`.
+    pub fn new(capacity: usize, age: Duration) -> Window {
+        Window { keys: HashSet::new(), order: VecDeque::new(), capacity, age }
     }
 
-    /// Whether the sid is in the window at `now`.
-    pub fn contains(&mut self, sid: Sid, now: SystemTime) -> bool {
+    /// Whether the key is in the window at `now`.
+    pub fn contains(&mut self, key: Key, now: SystemTime) -> bool {
         self.forget_before(now);
-        self.sids.contains(&sid)
+        self.keys.contains(&key)
     }
 
-    /// Puts the sid of the record with this sequence number into the window at `now`.
-    pub fn insert(&mut self, sid: Sid, sequence: u64, now: SystemTime) {
-        if self.contains(sid, now) || self.capacity == 0 {
+    /// Puts the key of the record with this sequence number into the window at `now`.
+    pub fn insert(&mut self, key: Key, sequence: u64, now: SystemTime) {
+        if self.contains(key, now) || self.capacity == 0 {
             return;
         }
         if self.order.len() == self.capacity {
             self.forget_oldest();
         }
-        self.sids.insert(sid);
-        self.order.push_back(Seen { sid, sequence, second: seconds(now) });
+        self.keys.insert(key);
+        self.order.push_back(Seen { key, sequence, second: seconds(now) });
     }
 
-    /// How many sids are in the window at `now`.
+    /// How many keys are in the window at `now`.
     pub fn len_at(&self, now: SystemTime) -> usize {
         self.order.len() - self.outdated(now)
     }
 
-    /// The sequence number of the oldest record whose sid is in the window at `now`, if one is.
+    /// The sequence number of the oldest record whose key is in the window at `now`, if one is.
     pub fn first_at(&self, now: SystemTime) -> Option<u64> {
         self.order.get(self.outdated(now)).map(|seen| seen.sequence)
     }
 
-    /// How many sids are too old at `now`. They are forgotten when a call event comes and not when somebody looks, so that
+    /// How many keys are too old at `now`. They are forgotten when an event comes and not when somebody looks, so that
     /// a clock that was wrong for a moment does no harm in between.
     fn outdated(&self, now: SystemTime) -> usize {
         let oldest = seconds(now).saturating_sub(self.age.as_secs());
@@ -74,7 +74,7 @@ impl SeenSids {
 
     fn forget_oldest(&mut self) {
         if let Some(seen) = self.order.pop_front() {
-            self.sids.remove(&seen.sid);
+            self.keys.remove(&seen.key);
         }
     }
 }
@@ -88,10 +88,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::callback::Anomalies;
+    use crate::callback::Key;
 
-    fn sid(number: u32) -> Sid {
-        Sid::read(&format!("{number}"), &mut Anomalies::default())
+    fn sid(number: u32) -> Key {
+        Key::from_bytes(u128::from(number).to_be_bytes())
     }
 
     fn at(second: u64) -> SystemTime {
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_sid_is_seen_until_it_is_too_old() {
-        let mut seen = SeenSids::new(10, Duration::from_secs(60));
+        let mut seen = Window::new(10, Duration::from_secs(60));
         assert!(!seen.contains(sid(1), at(0)));
         seen.insert(sid(1), 7, at(0));
         assert_eq!((seen.len_at(at(60)), seen.first_at(at(60))), (1, Some(7)));
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_sid_that_comes_again_after_its_time_is_seen_anew() {
-        let mut seen = SeenSids::new(10, Duration::from_secs(60));
+        let mut seen = Window::new(10, Duration::from_secs(60));
         seen.insert(sid(1), 0, at(0));
         seen.insert(sid(1), 1, at(61));
         assert_eq!(seen.first_at(at(121)), Some(1));
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_look_with_a_wrong_clock_forgets_nothing() {
-        let mut seen = SeenSids::new(10, Duration::from_secs(60));
+        let mut seen = Window::new(10, Duration::from_secs(60));
         seen.insert(sid(1), 0, at(0));
         assert_eq!((seen.len_at(at(100_000)), seen.first_at(at(100_000))), (0, None));
         assert!(seen.contains(sid(1), at(1)));
@@ -129,7 +129,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_window_holds_the_latest_and_no_more(sids in prop::collection::vec(0u32..50, 0..300), capacity in 0usize..20) {
-            let mut seen = SeenSids::new(capacity, Duration::from_secs(1_000));
+            let mut seen = Window::new(capacity, Duration::from_secs(1_000));
             let mut expected: Vec<(u64, u32)> = Vec::new();
             for (sequence, number) in (0..).zip(sids) {
                 if !expected.iter().any(|(_, known)| *known == number) {

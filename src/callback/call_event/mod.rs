@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::parameters::Values;
-pub use self::parameters::{Kind, Parameter};
-use self::sid::Sid;
+pub use self::parameters::{Parameter, ValueKind};
+use crate::callback::Key;
 use crate::callback::anomaly::{Anomalies, Anomaly};
 use crate::callback::reason::{
     DisconnectReason, FaultDomain, ReleaseCause, Releaser, fault_domain_of_unknown,
@@ -99,7 +99,7 @@ pub struct CallEvent<'q> {
     /// When the exporter received it.
     pub received_at: SystemTime,
     /// The call's identity.
-    pub sid: Sid,
+    pub sid: Key,
     /// Audio or video.
     pub media_type: MediaType,
     /// When the call was created, if the event says so credibly.
@@ -140,7 +140,7 @@ impl<'q> CallEvent<'q> {
             Ok(values) if query.contains(&b'=') => values,
             _ => return Err(NotACall::NotForm),
         };
-        let sid = Sid::read(values.text(Parameter::Sid).ok_or(NotACall::NoSid)?, &mut anomalies);
+        let sid = sid::read(values.text(Parameter::Sid).ok_or(NotACall::NoSid)?, &mut anomalies);
         note_unusable_numbers(&values, &mut anomalies)?;
 
         let times = Times::read(&values, &mut anomalies);
@@ -206,7 +206,7 @@ fn note_unusual_idc(values: &Values<'_>, anomalies: &mut Anomalies) {
 /// Notes numbers that are none, and refuses an event of which nothing measurable can be read.
 fn note_unusable_numbers(values: &Values<'_>, anomalies: &mut Anomalies) -> Result<(), NotACall> {
     for (parameter, _, kind, _) in Parameter::TABLE {
-        if kind == Kind::Number && values.text(parameter).is_some() && values.number(parameter).is_none() {
+        if kind == ValueKind::Number && values.text(parameter).is_some() && values.number(parameter).is_none() {
             anomalies.insert(Anomaly::UnusableNumber);
         }
     }

@@ -60,7 +60,7 @@ pub enum Parameter {
 
 /// What a parameter holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueKind {
     /// Any text.
     Text,
     /// A decimal number.
@@ -74,29 +74,29 @@ impl Parameter {
     pub const COUNT: usize = 22;
 
     /// Every parameter with its name, what it holds, and whether it may be missing or empty, in the documented order.
-    pub const TABLE: [(Parameter, &'static str, Kind, bool); Parameter::COUNT] = [
-        (Parameter::Sid, "sid", Kind::Text, false),
-        (Parameter::FromServiceId, "from_service_id", Kind::Text, false),
-        (Parameter::FromUserId, "from_user_id", Kind::Identity, false),
-        (Parameter::ToServiceId, "to_service_id", Kind::Text, false),
-        (Parameter::ToUserId, "to_user_id", Kind::Identity, false),
-        (Parameter::Type, "type", Kind::Text, false),
-        (Parameter::Stid, "stid", Kind::Text, true),
-        (Parameter::SetupTime, "setup_time", Kind::Number, false),
-        (Parameter::StartTime, "start_time", Kind::Number, false),
-        (Parameter::EndTime, "end_time", Kind::Number, false),
-        (Parameter::Duration, "duration", Kind::Number, false),
-        (Parameter::SrcIp, "srcip", Kind::Identity, false),
-        (Parameter::DstIp, "dstip", Kind::Identity, false),
-        (Parameter::Terminate, "terminate", Kind::Number, false),
-        (Parameter::RelCode, "rel_code", Kind::Number, false),
-        (Parameter::RelCodeStr, "rel_code_str", Kind::Text, false),
-        (Parameter::UserRelCode, "user_rel_code", Kind::Text, true),
-        (Parameter::BillingSec, "billing_sec", Kind::Number, false),
-        (Parameter::RcIdc, "rc_idc", Kind::Text, false),
-        (Parameter::DisconnectReason, "disconnect_reason", Kind::Number, false),
-        (Parameter::ReleaserType, "releaser_type", Kind::Number, false),
-        (Parameter::AppSvrData, "app_svr_data", Kind::Text, true),
+    pub const TABLE: [(Parameter, &'static str, ValueKind, bool); Parameter::COUNT] = [
+        (Parameter::Sid, "sid", ValueKind::Text, false),
+        (Parameter::FromServiceId, "from_service_id", ValueKind::Text, false),
+        (Parameter::FromUserId, "from_user_id", ValueKind::Identity, false),
+        (Parameter::ToServiceId, "to_service_id", ValueKind::Text, false),
+        (Parameter::ToUserId, "to_user_id", ValueKind::Identity, false),
+        (Parameter::Type, "type", ValueKind::Text, false),
+        (Parameter::Stid, "stid", ValueKind::Text, true),
+        (Parameter::SetupTime, "setup_time", ValueKind::Number, false),
+        (Parameter::StartTime, "start_time", ValueKind::Number, false),
+        (Parameter::EndTime, "end_time", ValueKind::Number, false),
+        (Parameter::Duration, "duration", ValueKind::Number, false),
+        (Parameter::SrcIp, "srcip", ValueKind::Identity, false),
+        (Parameter::DstIp, "dstip", ValueKind::Identity, false),
+        (Parameter::Terminate, "terminate", ValueKind::Number, false),
+        (Parameter::RelCode, "rel_code", ValueKind::Number, false),
+        (Parameter::RelCodeStr, "rel_code_str", ValueKind::Text, false),
+        (Parameter::UserRelCode, "user_rel_code", ValueKind::Text, true),
+        (Parameter::BillingSec, "billing_sec", ValueKind::Number, false),
+        (Parameter::RcIdc, "rc_idc", ValueKind::Text, false),
+        (Parameter::DisconnectReason, "disconnect_reason", ValueKind::Number, false),
+        (Parameter::ReleaserType, "releaser_type", ValueKind::Number, false),
+        (Parameter::AppSvrData, "app_svr_data", ValueKind::Text, true),
     ];
 
     /// The parameter's name in the query.
@@ -105,7 +105,7 @@ impl Parameter {
     }
 
     /// What the parameter holds.
-    pub const fn kind(self) -> Kind {
+    pub const fn kind(self) -> ValueKind {
         Parameter::TABLE[self as usize].2
     }
 

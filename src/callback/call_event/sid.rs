@@ -1,53 +1,26 @@
-//! The session ID of a call: its identity everywhere, from the window of seen sids to the trace ID.
+//! The session ID of a call, which is the key of its event.
 
 use sha2::{Digest, Sha256};
 
+use crate::callback::Key;
 use crate::callback::anomaly::{Anomalies, Anomaly};
 
-/// The 16 bytes by which a call is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Sid([u8; 16]);
-
-impl Sid {
-    /// Reads a sid. A UUID (36 characters, or 32 without dashes, in any case) is known by its own bytes, so that all
-    /// its spellings are one call; anything else is known by the first 16 bytes of its SHA-256.
-    pub fn read(text: &str, anomalies: &mut Anomalies) -> Sid {
-        let key = match uuid_bytes(text.as_bytes()) {
-            // All zero is no valid trace ID (W3C Trace Context), so the nil UUID is treated as some text.
-            Some(bytes) if bytes != [0; 16] => {
-                if text.len() != 36 || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-                    anomalies.insert(Anomaly::SidFormat);
-                }
-                bytes
+/// Reads a session ID. A UUID (36 characters, or 32 without dashes, in any case) is known by its own bytes, so that all
+/// its spellings are one call; anything else is known by the first 16 bytes of its SHA-256. The key is never all zero.
+pub fn read(text: &str, anomalies: &mut Anomalies) -> Key {
+    match uuid_bytes(text.as_bytes()) {
+        // All zero is no valid trace ID (W3C Trace Context), so the nil UUID is treated as some text.
+        Some(bytes) if bytes != [0; 16] => {
+            if text.len() != 36 || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                anomalies.insert(Anomaly::SidFormat);
             }
-            _ => {
-                anomalies.insert(Anomaly::SidNotUuid);
-                let digest = Sha256::digest(text.as_bytes());
-                std::array::from_fn(|at| digest[at])
-            }
-        };
-        Sid(key)
-    }
-
-    /// The sid that has these bytes.
-    pub fn from_bytes(bytes: [u8; 16]) -> Sid {
-        Sid(bytes)
-    }
-
-    /// The bytes: those of the UUID, or of the hash of what is no UUID. Never all zero.
-    pub fn bytes(self) -> [u8; 16] {
-        self.0
-    }
-}
-
-impl std::fmt::Display for Sid {
-    /// In the form of a UUID: 36 lower-case characters.
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (at, byte) in self.0.iter().enumerate() {
-            let dash = if matches!(at, 4 | 6 | 8 | 10) { "-" } else { "" };
-            write!(formatter, "{dash}{byte:02x}")?;
+            Key::from_bytes(bytes)
         }
-        Ok(())
+        _ => {
+            anomalies.insert(Anomaly::SidNotUuid);
+            let digest = Sha256::digest(text.as_bytes());
+            Key::from_bytes(std::array::from_fn(|at| digest[at]))
+        }
     }
 }
 
@@ -78,9 +51,9 @@ fn uuid_bytes(text: &[u8]) -> Option<[u8; 16]> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> (Sid, Vec<Anomaly>) {
+    fn read(text: &str) -> (Key, Vec<Anomaly>) {
         let mut anomalies = Anomalies::default();
-        let sid = Sid::read(text, &mut anomalies);
+        let sid = super::read(text, &mut anomalies);
         (sid, anomalies.iter().collect())
     }
 

@@ -4,4 +4,3 @@ pub mod client;
 mod grpc;
 pub mod metrics;
 pub mod outcome;
-pub mod receiver;

@@ -6,7 +6,9 @@ use hyper::{HeaderMap, StatusCode};
 use thiserror::Error;
 use tonic::Code;
 
-use crate::http::peer::{causes, for_people, retry_after};
+use crate::http::backoff::retry_after;
+use crate::http::peer::{causes, for_people};
+use crate::sinks::Failure;
 
 /// Why a message was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -83,6 +85,18 @@ impl SendError {
             Code::ResourceExhausted if retry_after.is_some() => SendError::Busy { message, retry_after },
             Code::ResourceExhausted => SendError::TooLarge(message),
             _ => SendError::Refused(message),
+        }
+    }
+}
+
+impl From<SendError> for Failure {
+    /// What it means for the events that were sent: an outcome that is worth another try says that the receiver is away.
+    fn from(error: SendError) -> Failure {
+        let (reason, retry_after) = (error.to_string(), error.retry_after());
+        match error {
+            SendError::TooLarge(_) => Failure::TooLarge(reason),
+            SendError::Refused(_) => Failure::Refused(reason),
+            _ => Failure::Away { reason, retry_after },
         }
     }
 }

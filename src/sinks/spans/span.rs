@@ -11,8 +11,8 @@ use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use sha2::{Digest, Sha256};
 
-use crate::callback::call_event::{Kind, Parameter};
-use crate::callback::{CallEvent, Sid, labels};
+use crate::callback::call_event::{Parameter, ValueKind};
+use crate::callback::{CallEvent, Key, labels};
 
 use super::identity::Identity;
 
@@ -73,7 +73,7 @@ pub fn span(event: &CallEvent<'_>, identity: &Identity) -> SpanData {
 }
 
 /// The trace ID is the sid's bytes, the span ID the first eight of their SHA-256.
-fn span_context(sid: Sid) -> SpanContext {
+fn span_context(sid: Key) -> SpanContext {
     let trace_id = TraceId::from_bytes(sid.bytes());
     let digest = Sha256::digest(sid.bytes());
     let mut span_id: [u8; 8] = std::array::from_fn(|at| digest[at]);
@@ -84,12 +84,12 @@ fn span_context(sid: Sid) -> SpanContext {
 
 /// Every parameter that was sent: numbers as numbers, identities as the configuration allows.
 fn parameters(event: &CallEvent<'_>, identity: &Identity) -> Vec<KeyValue> {
-    let attribute = |(parameter, name, kind, _): (Parameter, &str, Kind, bool)| {
+    let attribute = |(parameter, name, kind, _): (Parameter, &str, ValueKind, bool)| {
         let text = event.text(parameter)?;
         let value = match kind {
-            Kind::Identity => Value::from(identity.apply(text)?),
-            Kind::Number => event.number(parameter).map_or_else(|| Value::from(text.to_owned()), Value::from),
-            Kind::Text => Value::from(text.to_owned()),
+            ValueKind::Identity => Value::from(identity.apply(text)?),
+            ValueKind::Number => event.number(parameter).map_or_else(|| Value::from(text.to_owned()), Value::from),
+            ValueKind::Text => Value::from(text.to_owned()),
         };
         Some(KeyValue::new(format!("planet.{name}"), value))
     };

@@ -1,0 +1,253 @@
+//! The callback handler: one GET in, one answer out.
+//!
+//! | request | answer | with a service behind |
+//! |---|---|---|
+//! | GET call event, good, or a repeat | 200, empty | the same; inline: the service's |
+//! | GET call event that cannot be a call | 400, a problem document naming the parameter | the service's |
+//! | another method | 405 with Allow | the service's |
+//! | another path | 404 | the service's |
+//! | a URI that is too long, or headers that are | 414, 431 | the same |
+//! | the event cannot be stored | 503 with Retry-After | the same |
+//! | a request on which this program panics | 500 | the service's |
+//!
+//! What cannot be a call is passed on as well, since the service may know better than this program; it is counted and kept
+//! as refused all the same.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode};
+use metrics::{Counter, Histogram, counter, histogram};
+use tracing::{debug, error, warn};
+
+use super::acceptance::Acceptance;
+use super::proxy::Proxy;
+use super::routes::{Mode, Route, Routes};
+use crate::callback::shield::{Panicked, fault_point, shielded};
+use crate::callback::{Key, NotACall, Record, envelope};
+use crate::http::response::{self, Body};
+use crate::http::{Handler, headers};
+use crate::metrics::catalog;
+use crate::state::refused::RefusedRequests;
+
+/// Answers callbacks.
+#[derive(Debug)]
+pub struct CallbackHandler {
+    routes: Routes,
+    longest_uri: usize,
+    acceptance: Acceptance,
+    refused: Arc<RefusedRequests>,
+    service: Option<Proxy>,
+    metrics: IntakeMetrics,
+    refusals_logged: LogPace,
+}
+
+impl CallbackHandler {
+    /// Answers the callbacks of `routes`, whose URI may have up to `longest_uri` bytes. With a service behind, everything else
+    /// is passed on to it.
+    pub fn new(
+        routes: Routes,
+        longest_uri: usize,
+        acceptance: Acceptance,
+        refused: Arc<RefusedRequests>,
+        service: Option<Proxy>,
+    ) -> CallbackHandler {
+        let (metrics, refusals_logged) = (IntakeMetrics::new(), LogPace::default());
+        CallbackHandler { routes, longest_uri, acceptance, refused, service, metrics, refusals_logged }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let started = Instant::now();
+        let response = match self.callback(&request, peer).await {
+            Answer::Own(response) => response,
+            Answer::OfService(proxy) => return proxy.pass_on(request, peer).await,
+        };
+        self.metrics.request_duration.record(started.elapsed());
+        response
+    }
+
+    /// What a request is answered, as far as it is a callback that is read; everything else is for the service, if there is
+    /// one.
+    async fn callback(&self, request: &Request<Incoming>, peer: SocketAddr) -> Answer<'_> {
+        let uri = request.uri();
+        let Some(route) = self.routes.find(uri.path()) else {
+            return self.of_service(|| response::empty(StatusCode::NOT_FOUND));
+        };
+        if request.method() != Method::GET {
+            return self.of_service(|| response::method_not_allowed("GET"));
+        }
+        let query = uri.query().unwrap_or_default();
+        if uri.path().len() + 1 + query.len() > self.longest_uri {
+            return Answer::Own(response::empty(StatusCode::URI_TOO_LONG));
+        }
+        let received_at = now_in_milliseconds();
+        let (key, record) = match shielded(|| self.read(route, request, query, received_at, peer)) {
+            Ok(Ok(read)) => read,
+            Ok(Err(Unread::NotACall(reason))) => {
+                self.note_refused(reason, query, received_at, peer);
+                return self.of_service(|| not_a_call(reason));
+            }
+            Ok(Err(Unread::HeadersTooLarge)) => {
+                return Answer::Own(response::empty(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+            }
+            Err(panicked) => {
+                self.note_panicked(&panicked, query, received_at, peer);
+                return self.of_service(|| response::empty(StatusCode::INTERNAL_SERVER_ERROR));
+            }
+        };
+        if let Err(reason) = self.acceptance.accept(key, received_at, record).await {
+            return Answer::Own(response::unavailable(&reason.to_string(), "1"));
+        }
+        match (&self.service, route.mode) {
+            (Some(proxy), Mode::Inline) => Answer::OfService(proxy),
+            _ => Answer::Own(response::empty(StatusCode::OK)),
+        }
+    }
+
+    /// The service's answer, or this one if there is no service.
+    fn of_service(&self, or_else: impl FnOnce() -> Response<Body>) -> Answer<'_> {
+        match &self.service {
+            Some(proxy) => Answer::OfService(proxy),
+            None => Answer::Own(or_else()),
+        }
+    }
+
+    /// Reads a callback: its key, and what the journal keeps of it.
+    fn read(
+        &self,
+        route: &Route,
+        request: &Request<Incoming>,
+        query: &str,
+        received_at: SystemTime,
+        peer: SocketAddr,
+    ) -> Result<(Key, Bytes), Unread> {
+        let query = query.as_bytes();
+        fault_point("intake", query);
+        let key = route.kind.key(query, received_at).map_err(Unread::NotACall)?;
+        let mut envelope = Vec::new();
+        if self.service.is_some() && route.mode == Mode::Stored {
+            let mut fields = request.headers().clone();
+            headers::pass_on(&mut fields, peer.ip(), request.version());
+            envelope = envelope::encode(request.uri().path(), &fields).ok_or(Unread::HeadersTooLarge)?;
+        }
+        let record = Record { kind: route.kind, received_at, key, envelope: &envelope, query };
+        Ok((key, record.encode()))
+    }
+
+    /// Counts and keeps what cannot be a call.
+    fn note_refused(&self, reason: NotACall, query: &str, received_at: SystemTime, peer: SocketAddr) {
+        self.metrics.refused.increment(1);
+        self.refused.keep(received_at, reason.to_string(), query);
+        match self.refusals_logged.is_due() {
+            true => {
+                warn!(%reason, %peer, "refused a call event; further ones are logged at most once a minute")
+            }
+            false => debug!(%reason, %peer, "refused a call event"),
+        }
+    }
+
+    /// Counts and keeps a request that brings out a bug.
+    fn note_panicked(&self, panicked: &Panicked, query: &str, received_at: SystemTime, peer: SocketAddr) {
+        self.metrics.panicked.increment(1);
+        self.refused.keep(received_at, panicked.to_string(), query);
+        error!(%panicked, %peer, "a request could not be read; it is kept among the refused");
+    }
+}
+
+/// Why a callback was not read.
+enum Unread {
+    /// It cannot be what arrives on this path.
+    NotACall(NotACall),
+    /// Its headers are longer than what the journal keeps to pass it on.
+    HeadersTooLarge,
+}
+
+/// Who answers a request.
+enum Answer<'a> {
+    /// This program.
+    Own(Response<Body>),
+    /// The service behind.
+    OfService(&'a Proxy),
+}
+
+fn not_a_call(reason: NotACall) -> Response<Body> {
+    response::problem(StatusCode::BAD_REQUEST, "Not a call event", &reason.to_string(), reason.parameter())
+}
+
+impl Handler for CallbackHandler {
+    async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let response = self.answer(request, peer).await;
+        self.metrics.count_request(response.status());
+        response
+    }
+}
+
+/// The time to the millisecond, which is what the journal keeps of it.
+fn now_in_milliseconds() -> SystemTime {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + Duration::from_millis(since_epoch.as_millis() as u64)
+}
+
+/// The metrics of intake, looked up once.
+struct IntakeMetrics {
+    refused: Counter,
+    panicked: Counter,
+    requests: [(StatusCode, Counter); 6],
+    request_duration: Histogram,
+}
+
+impl IntakeMetrics {
+    fn new() -> IntakeMetrics {
+        let event = |result: &'static str| counter!(catalog::EXPORTER_EVENTS.name, "result" => result);
+        let answers = [
+            StatusCode::OK,
+            StatusCode::BAD_REQUEST,
+            StatusCode::NOT_FOUND,
+            StatusCode::METHOD_NOT_ALLOWED,
+            StatusCode::URI_TOO_LONG,
+            StatusCode::SERVICE_UNAVAILABLE,
+        ];
+        IntakeMetrics {
+            refused: event("refused"),
+            panicked: event("panicked"),
+            requests: answers.map(|status| (status, request_counter(status))),
+            request_duration: histogram!(catalog::EXPORTER_REQUEST_DURATION.name),
+        }
+    }
+
+    fn count_request(&self, status: StatusCode) {
+        match self.requests.iter().find(|(known, _)| *known == status) {
+            Some((_, counter)) => counter.increment(1),
+            None => request_counter(status).increment(1),
+        }
+    }
+}
+
+impl std::fmt::Debug for IntakeMetrics {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("IntakeMetrics")
+    }
+}
+
+fn request_counter(status: StatusCode) -> Counter {
+    counter!(catalog::EXPORTER_REQUESTS.name, "code" => status.as_u16().to_string())
+}
+
+/// Lets a log line through at most once a minute, so that a stream of bad requests does not become a stream of logs.
+#[derive(Debug, Default)]
+struct LogPace {
+    /// The minute of the last line, since the Unix epoch.
+    last: AtomicU64,
+}
+
+impl LogPace {
+    fn is_due(&self) -> bool {
+        let minute =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() / 60;
+        self.last.swap(minute, Ordering::Relaxed) != minute
+    }
+}

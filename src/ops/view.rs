@@ -1,0 +1,101 @@
+//! What there is to see of the exporter at one moment: its metrics, whether it is ready, what was refused.
+
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use metrics::{counter, gauge};
+
+use crate::journal::Journal;
+use crate::metrics::catalog;
+use crate::metrics::family::{self, Family};
+use crate::metrics::registry::OwnMetrics;
+use crate::metrics::text;
+use crate::sinks::metrics::SinkStatus;
+use crate::state::fold::Fold;
+use crate::state::known::SharedKnown;
+use crate::state::readiness::Readiness;
+use crate::state::refused::RefusedRequests;
+use crate::state::{STORAGE, State};
+
+/// Everything that is looked at. Until the state is open, there are no totals to see.
+pub struct View {
+    registry: OwnMetrics,
+    readiness: Readiness,
+    refused: Arc<RefusedRequests>,
+    opened: OnceLock<Opened>,
+}
+
+/// What is looked at once the state is open.
+struct Opened {
+    fold: Arc<Fold>,
+    known: SharedKnown,
+    journal: Journal,
+    sinks: Vec<Arc<SinkStatus>>,
+}
+
+impl View {
+    /// A view of these, and of nothing else yet.
+    pub fn new(registry: OwnMetrics, readiness: Readiness, refused: Arc<RefusedRequests>) -> View {
+        View { registry, readiness, refused, opened: OnceLock::new() }
+    }
+
+    /// Shows the state and the sinks from now on.
+    pub fn show(&self, state: &State, sinks: Vec<Arc<SinkStatus>>) {
+        let (fold, known, journal) = (Arc::clone(&state.fold), state.known.clone(), state.journal.clone());
+        // It is shown once; a second time would be the same.
+        let _ = self.opened.set(Opened { fold, known, journal, sinks });
+    }
+
+    /// What keeps the exporter from being ready.
+    pub fn closed(&self) -> Vec<&'static str> {
+        self.readiness.closed()
+    }
+
+    /// The refused requests that are kept, as JSON lines.
+    pub fn refused_requests(&self) -> String {
+        self.refused.to_json_lines()
+    }
+
+    /// The page of /metrics.
+    pub fn page(&self) -> String {
+        let mut page = text::render(&self.families());
+        page.push_str(&self.registry.process_page());
+        page
+    }
+
+    /// Every metric of the catalog.
+    pub fn families(&self) -> Vec<Family> {
+        gauge!(catalog::EXPORTER_REFUSED_REQUESTS.name).set(self.refused.len() as f64);
+        let Some(opened) = self.opened.get() else { return self.registry.families() };
+        self.observe(opened);
+        family::merge(opened.fold.ledger().families().into_iter().chain(self.registry.families()))
+    }
+
+    /// Takes in the samples of histograms, which would otherwise wait in memory until somebody looks.
+    pub fn run_upkeep(&self) {
+        self.registry.run_upkeep();
+    }
+
+    /// Records what is only known by looking: sizes, backlogs and ages.
+    fn observe(&self, opened: &Opened) {
+        let now = SystemTime::now();
+        gauge!(catalog::EXPORTER_SEEN_SIDS.name).set(opened.known.lock().window.len_at(now) as f64);
+        let is_failing = self.readiness.closed().contains(&STORAGE);
+        gauge!(catalog::EXPORTER_STORAGE_FAILING.name).set(f64::from(u8::from(is_failing)));
+        let waiting_bytes: u64 = opened.sinks.iter().map(|sink| sink.backlog().waiting_bytes).sum();
+        gauge!(catalog::EXPORTER_JOURNAL_SIZE.name).set((opened.journal.bytes() + waiting_bytes) as f64);
+        gauge!(catalog::EXPORTER_JOURNAL_DAMAGED.name).set(opened.journal.damaged() as f64);
+        for reader in opened.journal.readers() {
+            let Some(sink) = opened.sinks.iter().find(|sink| sink.name == reader.name) else { continue };
+            let backlog = sink.backlog();
+            counter!(catalog::EXPORTER_DROPPED_EVENTS.name, "sink" => reader.name, "cause" => "backlog")
+                .absolute(reader.dropped + backlog.dropped);
+            let age = backlog.oldest.and_then(|oldest| now.duration_since(oldest).ok()).unwrap_or_default();
+            let events = reader.backlog + backlog.waiting;
+            gauge!(catalog::EXPORTER_BACKLOG.name, "sink" => reader.name).set(events as f64);
+            gauge!(catalog::EXPORTER_BACKLOG_AGE.name, "sink" => reader.name).set(age.as_secs_f64());
+            gauge!(catalog::EXPORTER_SINK_GONE.name, "sink" => reader.name)
+                .set(f64::from(u8::from(backlog.is_gone)));
+        }
+    }
+}

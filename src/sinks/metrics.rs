@@ -1,0 +1,115 @@
+//! The metrics of deliveries.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::{Duration, SystemTime};
+
+use metrics::{Counter, Histogram, counter, histogram};
+
+use crate::metrics::catalog;
+
+/// How an attempt to deliver ended, the value of the label `result`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptResult {
+    /// All of it was taken.
+    Success,
+    /// Some of it was refused.
+    Partial,
+    /// It is to be tried again.
+    Retry,
+    /// It is never to be tried again.
+    Refused,
+}
+
+/// The metrics of the attempts to deliver one signal.
+pub struct AttemptMetrics {
+    results: [Counter; 4],
+    duration: Histogram,
+}
+
+impl AttemptMetrics {
+    /// Looks the metrics of a signal up.
+    pub fn new(signal: &'static str) -> AttemptMetrics {
+        let result = |result: &'static str| counter!(catalog::EXPORTER_DELIVERIES.name, "signal" => signal, "result" => result);
+        AttemptMetrics {
+            results: ["success", "partial", "retry", "refused"].map(result),
+            duration: histogram!(catalog::EXPORTER_DELIVERY_DURATION.name, "signal" => signal),
+        }
+    }
+
+    /// Counts an attempt that took this long.
+    pub fn count(&self, result: AttemptResult, duration: Duration) {
+        self.results[result as usize].increment(1);
+        self.duration.record(duration);
+    }
+}
+
+/// The metrics of the events of one sink.
+pub struct EventMetrics {
+    /// Delivered.
+    pub delivered: Counter,
+    /// Dropped, since the peer refused them for good.
+    pub refused: Counter,
+    /// Dropped, since they failed for too long.
+    pub age: Counter,
+    /// Dropped, since there is no peer any more.
+    pub gone: Counter,
+    /// Dropped, since they were in memory when the exporter ended.
+    pub shutdown: Counter,
+    /// Events that may overtake an earlier one of their order, since too many wait.
+    pub unordered: Counter,
+}
+
+impl EventMetrics {
+    /// Looks the metrics of a sink up.
+    pub fn new(sink: &'static str) -> EventMetrics {
+        let dropped = |cause: &'static str| counter!(catalog::EXPORTER_DROPPED_EVENTS.name, "sink" => sink, "cause" => cause);
+        EventMetrics {
+            delivered: counter!(catalog::EXPORTER_DELIVERED_EVENTS.name, "sink" => sink),
+            refused: dropped("refused"),
+            age: dropped("age"),
+            gone: dropped("gone"),
+            shutdown: dropped("shutdown"),
+            unordered: counter!(catalog::EXPORTER_UNORDERED_EVENTS.name, "sink" => sink),
+        }
+    }
+}
+
+/// How a sink stands, for whoever looks.
+#[derive(Debug)]
+pub struct SinkStatus {
+    /// The value of the label `sink`.
+    pub name: &'static str,
+    backlog: Mutex<Backlog>,
+}
+
+/// What a sink has beside what it has not taken yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Events that wait in the waiting journal.
+    pub waiting: u64,
+    /// Events that were dropped from it, since too much waits.
+    pub dropped: u64,
+    /// Bytes of the waiting journal.
+    pub waiting_bytes: u64,
+    /// When the oldest event was received that the sink has not finished, as far as it has looked.
+    pub oldest: Option<SystemTime>,
+    /// Whether there is no peer any more.
+    pub is_gone: bool,
+}
+
+impl SinkStatus {
+    /// The status of a sink without a backlog.
+    pub fn new(name: &'static str) -> SinkStatus {
+        SinkStatus { name, backlog: Mutex::default() }
+    }
+
+    /// The backlog as it was noted last.
+    pub fn backlog(&self) -> Backlog {
+        *self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn note(&self, backlog: Backlog) {
+        *self.backlog.lock().unwrap_or_else(PoisonError::into_inner) = backlog;
+    }
+}

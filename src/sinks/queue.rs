@@ -1,0 +1,438 @@
+//! The queue of a sink: which of the events that it has in hand or that wait may go next. It does no input or output and reads
+//! no clock.
+//!
+//! Events of one order go one after another. Whose turn it is goes round among orders, and an event without an order has a turn
+//! of its own.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::waiting::Ticket;
+
+/// An event that is not finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its sequence number in the journal.
+    pub origin: u64,
+    /// What it has to be delivered in the order of.
+    pub order: Option<u64>,
+    /// When it was received.
+    pub received_at: SystemTime,
+    /// How often it failed in a row.
+    pub failures: u32,
+    /// Where its record is.
+    pub place: Place,
+}
+
+/// Where the record of an event is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In hand.
+    Hand(Bytes),
+    /// In the waiting journal.
+    Waiting(Ticket),
+}
+
+/// Who has a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Turn {
+    /// The first event of an order.
+    Order(u64),
+    /// An event without an order, by its origin.
+    Alone(u64),
+}
+
+/// The events of one order, or one without an order.
+#[derive(Debug)]
+struct Line {
+    /// In the order of their origins, without the one that is on its way.
+    events: VecDeque<Event>,
+    state: LineState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LineState {
+    /// Its first event may go.
+    Ready,
+    /// Its first event may go later.
+    Due(Instant),
+    /// An event of it is on its way.
+    OnItsWay,
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub struct Queue {
+    lines: HashMap<Turn, Line>,
+    /// The lines that are ready, in the order of their turns.
+    ready: VecDeque<Turn>,
+    /// The lines that are due later, and when.
+    due: BTreeSet<(Instant, Turn)>,
+    /// The events in hand, those on their way too, by origin.
+    hand: BTreeMap<u64, Turn>,
+    /// Bytes of the records in hand.
+    hand_bytes: usize,
+    /// The events that wait, those on their way too.
+    waiting: usize,
+}
+
+impl Queue {
+    /// How many events are in hand.
+    pub fn in_hand(&self) -> usize {
+        self.hand.len()
+    }
+
+    /// Bytes of the records in hand.
+    pub fn hand_bytes(&self) -> usize {
+        self.hand_bytes
+    }
+
+    /// The origins of the events in hand, in ascending order.
+    pub fn hand(&self) -> Vec<u64> {
+        self.hand.keys().copied().collect()
+    }
+
+    /// How many events wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// How many lines may go now: orders, and events without one.
+    pub fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// When the next line may go that may not go now.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// When the oldest event that is not on its way was received.
+    pub fn oldest(&self) -> Option<SystemTime> {
+        self.lines.values().filter_map(|line| line.events.front()).map(|event| event.received_at).min()
+    }
+
+    /// Puts a new event into its line. It may go when its turn comes.
+    pub fn push(&mut self, event: Event) {
+        let turn = turn(&event);
+        match &event.place {
+            Place::Hand(record) => {
+                self.hand_bytes += record.len();
+                self.hand.insert(event.origin, turn);
+            }
+            Place::Waiting(_) => self.waiting += 1,
+        }
+        let line = self.lines.entry(turn).or_insert_with(|| {
+            self.ready.push_back(turn);
+            Line { events: VecDeque::with_capacity(1), state: LineState::Ready }
+        });
+        line.insert(event);
+    }
+
+    /// Takes out up to `most` events whose turn it is. They are on their way until one of the methods below hands them back.
+    pub fn pop(&mut self, most: usize) -> Vec<Event> {
+        let mut popped = Vec::new();
+        while popped.len() < most
+            && let Some(turn) = self.ready.pop_front()
+        {
+            let Some(line) = self.lines.get_mut(&turn) else { continue };
+            debug_assert_eq!(line.state, LineState::Ready, "who has a turn is ready");
+            line.state = LineState::OnItsWay;
+            popped.extend(line.events.pop_front());
+        }
+        popped
+    }
+
+    /// Lets another line have the next turn, chosen by this number.
+    pub fn rotate(&mut self, choice: u64) {
+        if !self.ready.is_empty() {
+            let places = choice % self.ready.len() as u64;
+            self.ready.rotate_left(places as usize);
+        }
+    }
+
+    /// Notes that an event which was on its way is finished: the next one of its line may go.
+    pub fn finish(&mut self, event: &Event) {
+        match &event.place {
+            Place::Hand(record) => {
+                self.hand.remove(&event.origin);
+                self.hand_bytes -= record.len();
+            }
+            Place::Waiting(_) => self.waiting -= 1,
+        }
+        let turn = turn(event);
+        let Some(line) = self.lines.get_mut(&turn) else { return };
+        debug_assert_eq!(line.state, LineState::OnItsWay, "it was on its way");
+        if line.events.is_empty() {
+            self.lines.remove(&turn);
+        } else {
+            line.state = LineState::Ready;
+            self.ready.push_back(turn);
+        }
+    }
+
+    /// Puts an event back that was on its way and is to be tried again at `at`. Until then nothing of its line goes.
+    pub fn put_back_until(&mut self, event: Event, at: Instant) {
+        let turn = self.put_back(event, LineState::Due(at));
+        self.due.insert((at, turn));
+    }
+
+    /// Puts events back that were on their way and may go again at any time. Those without an order go first, as before; a
+    /// line with an order goes last, so that another is tried.
+    pub fn put_back_ready(&mut self, events: Vec<Event>) {
+        for event in events.into_iter().rev() {
+            match self.put_back(event, LineState::Ready) {
+                turn @ Turn::Alone(_) => self.ready.push_front(turn),
+                turn @ Turn::Order(_) => self.ready.push_back(turn),
+            }
+        }
+    }
+
+    fn put_back(&mut self, event: Event, state: LineState) -> Turn {
+        let turn = turn(&event);
+        if let Some(line) = self.lines.get_mut(&turn) {
+            debug_assert_eq!(line.state, LineState::OnItsWay, "it was on its way");
+            line.state = state;
+            line.insert(event);
+        }
+        turn
+    }
+
+    /// Lets those go whose time has come.
+    pub fn wake(&mut self, now: Instant) {
+        while let Some(&(at, turn)) = self.due.first()
+            && at <= now
+        {
+            self.due.pop_first();
+            if let Some(line) = self.lines.get_mut(&turn) {
+                line.state = LineState::Ready;
+                self.ready.push_back(turn);
+            }
+        }
+    }
+
+    /// The events in hand that have to wait: those that may go later only, and what is behind an event that waits. If more
+    /// than `most` are in hand, also whatever is behind another of its line.
+    pub fn to_set_aside(&self, most: usize) -> Vec<&Event> {
+        let is_crowded = self.hand.len() > most;
+        let in_hand = self.hand.iter().filter_map(|(origin, turn)| {
+            let line = self.lines.get(turn)?;
+            let place = line.place(*origin).ok()?;
+            let is_behind = place > 0 || line.state == LineState::OnItsWay;
+            // What is put behind an event that waits would be before it after a restart, if it did not wait too.
+            let is_behind_waiting = matches!(line.events.front()?.place, Place::Waiting(_)) && place > 0;
+            let is_due_later = matches!(line.state, LineState::Due(_));
+            let has_to_wait = is_due_later || is_behind_waiting || (is_crowded && is_behind);
+            has_to_wait.then(|| &line.events[place])
+        });
+        in_hand.collect()
+    }
+
+    /// Notes that an event in hand waits from now on, under this ticket.
+    pub fn set_aside(&mut self, origin: u64, ticket: Ticket) {
+        let Some(line) = self.hand.get(&origin).and_then(|turn| self.lines.get_mut(turn)) else { return };
+        let Ok(place) = line.place(origin) else { return };
+        if let Place::Hand(record) = std::mem::replace(&mut line.events[place].place, Place::Waiting(ticket)) {
+            self.hand.remove(&origin);
+            self.hand_bytes -= record.len();
+            self.waiting += 1;
+        }
+    }
+
+    /// Gives an event that waits, and is not on its way, another ticket. Answers whether there is such an event.
+    pub fn move_waiting(&mut self, order: Option<u64>, origin: u64, ticket: Ticket) -> bool {
+        let turn = order.map_or(Turn::Alone(origin), Turn::Order);
+        let Some(line) = self.lines.get_mut(&turn) else { return false };
+        let Ok(place) = line.place(origin) else { return false };
+        line.events[place].place = Place::Waiting(ticket);
+        true
+    }
+}
+
+impl Line {
+    /// The place of the event with this origin, or the one where it would stand.
+    fn place(&self, origin: u64) -> Result<usize, usize> {
+        self.events.binary_search_by_key(&origin, |event| event.origin)
+    }
+
+    fn insert(&mut self, event: Event) {
+        let place = self.place(event.origin).unwrap_or_else(|place| place);
+        self.events.insert(place, event);
+    }
+}
+
+fn turn(event: &Event) -> Turn {
+    event.order.map_or(Turn::Alone(event.origin), Turn::Order)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn event(origin: u64, order: Option<u64>) -> Event {
+        let place = Place::Hand(Bytes::from_static(b"record"));
+        Event { origin, order, received_at: SystemTime::UNIX_EPOCH, failures: 0, place }
+    }
+
+    fn origins(events: &[Event]) -> Vec<u64> {
+        events.iter().map(|event| event.origin).collect()
+    }
+
+    #[test]
+    fn turns_go_round_among_orders() {
+        let mut queue = Queue::default();
+        for origin in 0..4 {
+            queue.push(event(origin, Some(7)));
+        }
+        queue.push(event(4, Some(8)));
+        queue.push(event(5, None));
+        let mut order = Vec::new();
+        while let Some(popped) = queue.pop(1).pop() {
+            order.push(popped.origin);
+            queue.finish(&popped);
+        }
+        assert_eq!(order, [0, 4, 5, 1, 2, 3]);
+        assert_eq!((queue.in_hand(), queue.hand_bytes(), queue.lines.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_is_on_its_way_holds_up_its_own_order_only() {
+        let mut queue = Queue::default();
+        for (origin, order) in [(0, 1), (1, 1), (2, 2)] {
+            queue.push(event(origin, Some(order)));
+        }
+        let on_its_way = queue.pop(10);
+        assert_eq!(origins(&on_its_way), [0, 2]);
+        assert!(queue.pop(10).is_empty());
+        queue.finish(&on_its_way[1]);
+        assert!(queue.pop(10).is_empty());
+        queue.finish(&on_its_way[0]);
+        assert_eq!(origins(&queue.pop(10)), [1]);
+    }
+
+    #[test]
+    fn what_may_go_later_is_set_aside_with_all_behind_it() {
+        let now = Instant::now();
+        let mut queue = Queue::default();
+        for (origin, order) in [(0, 1), (1, 1), (2, 2), (3, 2)] {
+            queue.push(event(origin, Some(order)));
+        }
+        let failed = queue.pop(1).remove(0);
+        queue.put_back_until(failed, now + Duration::from_secs(1));
+        let aside: Vec<u64> = queue.to_set_aside(10).iter().map(|event| event.origin).collect();
+        assert_eq!(aside, [0, 1]);
+        assert_eq!(origins_of(queue.to_set_aside(1)), [0, 1, 3]);
+        queue.set_aside(0, Ticket::default());
+        queue.set_aside(1, Ticket::default());
+        assert_eq!((queue.hand(), queue.waiting()), (vec![2, 3], 2));
+        queue.wake(now);
+        assert_eq!(origins(&queue.pop(10)), [2]);
+        queue.wake(now + Duration::from_secs(1));
+        let waiting = queue.pop(10);
+        assert_eq!(origins(&waiting), [0]);
+        // What comes behind those that wait has to wait too, even while the first is on its way.
+        queue.push(event(4, Some(1)));
+        assert_eq!(origins_of(queue.to_set_aside(10)), [4]);
+    }
+
+    fn origins_of(events: Vec<&Event>) -> Vec<u64> {
+        events.iter().map(|event| event.origin).collect()
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Push(Option<u64>),
+        Pop(usize),
+        Finish(prop::sample::Index),
+        Later(prop::sample::Index),
+        Back,
+        Wake(u64),
+        SetAside(usize),
+        Rotate(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => prop::option::of(0u64..4).prop_map(Step::Push),
+            3 => (1usize..4).prop_map(Step::Pop),
+            3 => any::<prop::sample::Index>().prop_map(Step::Finish),
+            2 => any::<prop::sample::Index>().prop_map(Step::Later),
+            1 => Just(Step::Back),
+            2 => (0u64..5).prop_map(Step::Wake),
+            2 => (0usize..5).prop_map(Step::SetAside),
+            1 => any::<u64>().prop_map(Step::Rotate),
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens, every event comes out once, those of one order in their order, and nothing is forgotten.
+        #[test]
+        fn everything_comes_out_once_and_in_its_order(steps in prop::collection::vec(step(), 0..150)) {
+            let begin = Instant::now();
+            let at = |seconds| begin + Duration::from_secs(seconds);
+            let (mut queue, mut pushed, mut time) = (Queue::default(), 0, 0);
+            let mut on_its_way: Vec<Event> = Vec::new();
+            let mut finished: Vec<Event> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Push(order) => {
+                        queue.push(event(pushed, order));
+                        pushed += 1;
+                    }
+                    Step::Pop(most) => on_its_way.extend(queue.pop(most)),
+                    Step::Finish(index) if !on_its_way.is_empty() => {
+                        let event = on_its_way.swap_remove(index.index(on_its_way.len()));
+                        queue.finish(&event);
+                        finished.push(event);
+                    }
+                    Step::Later(index) if !on_its_way.is_empty() => {
+                        let event = on_its_way.swap_remove(index.index(on_its_way.len()));
+                        queue.put_back_until(event, at(time + 2));
+                    }
+                    Step::Finish(_) | Step::Later(_) => {}
+                    Step::Back => queue.put_back_ready(std::mem::take(&mut on_its_way)),
+                    Step::Wake(seconds) => {
+                        time += seconds;
+                        queue.wake(at(time));
+                    }
+                    Step::SetAside(most) => {
+                        for origin in origins_of(queue.to_set_aside(most)) {
+                            queue.set_aside(origin, Ticket::default());
+                        }
+                    }
+                    Step::Rotate(choice) => queue.rotate(choice),
+                }
+                prop_assert_eq!(queue.in_hand() + queue.waiting() + finished.len(), pushed as usize);
+                let orders: Vec<u64> = on_its_way.iter().filter_map(|event| event.order).collect();
+                let mut distinct = orders.clone();
+                distinct.sort_unstable();
+                distinct.dedup();
+                prop_assert_eq!(distinct.len(), orders.len(), "one of an order is on its way at once");
+            }
+            for event in on_its_way {
+                queue.finish(&event);
+                finished.push(event);
+            }
+            queue.wake(at(time + 10));
+            while let Some(event) = queue.pop(1).pop() {
+                queue.finish(&event);
+                finished.push(event);
+            }
+            prop_assert_eq!(finished.len() as u64, pushed);
+            let mut last: BTreeMap<u64, u64> = BTreeMap::new();
+            for event in finished.iter().filter(|event| event.order.is_some()) {
+                let before = last.insert(event.order.unwrap_or_default(), event.origin);
+                prop_assert!(before < Some(event.origin), "an order goes in order");
+            }
+            prop_assert_eq!((queue.in_hand(), queue.hand_bytes(), queue.waiting(), queue.lines.len()), (0, 0, 0, 0));
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The sink of spans: one [`span`](mod@span) a call, to an OTLP receiver.
+//!
+//! Spans leave through opentelemetry-otlp's exporter, which turns each outcome into text; so the typed outcome is left beside
+//! it by the HTTP client that it is given.
+
+pub mod span;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use opentelemetry_http::{HttpClient, HttpError, Request, Response};
+use opentelemetry_otlp::{ExporterBuildError, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
+use prost::Message;
+use tracing::{error, warn};
+
+use super::identity::Identity;
+use super::otlp::client::OtlpClient;
+use super::otlp::outcome::SendError;
+use super::{Failure, Settings, Sink};
+use crate::callback::Record;
+use crate::http::backoff::Backoff;
+
+/// The pauses before another attempt.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How spans are delivered: up to `batch` at once, after at most `delay`.
+pub fn settings(batch: usize, delay: Duration) -> Settings {
+    Settings {
+        name: "spans",
+        signal: "traces",
+        peer: "the OTLP receiver",
+        batch,
+        delay,
+        concurrency: 1,
+        max_age: None,
+        backoff: Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE),
+    }
+}
+
+/// An OTLP receiver of spans as a sink.
+pub struct SpanSink {
+    sender: SpanSender,
+    identity: Identity,
+}
+
+impl SpanSink {
+    /// Sends spans through `client`, with as much of users as `identity` says.
+    ///
+    /// # Errors
+    /// The span exporter cannot be built.
+    pub fn new(
+        client: OtlpClient,
+        resource: &Resource,
+        identity: Identity,
+    ) -> Result<SpanSink, ExporterBuildError> {
+        Ok(SpanSink { sender: SpanSender::new(client, resource)?, identity })
+    }
+
+    fn span(&self, record: &[u8]) -> Option<SpanData> {
+        match Record::decode(record).and_then(|record| record.call_event()) {
+            Ok(event) => Some(span::span(&event, &self.identity)),
+            Err(reason) => {
+                error!(%reason, "a record of the journal is not a call event; it has no span");
+                None
+            }
+        }
+    }
+}
+
+impl Sink for SpanSink {
+    async fn deliver(&self, records: Vec<Bytes>) -> Result<u64, Failure> {
+        let spans: Vec<SpanData> = records.iter().filter_map(|record| self.span(record)).collect();
+        let without_span = (records.len() - spans.len()) as u64;
+        if spans.is_empty() {
+            return Ok(without_span);
+        }
+        Ok(without_span + self.sender.send(spans).await?)
+    }
+}
+
+/// Sends batches through opentelemetry-otlp's span exporter.
+struct SpanSender {
+    exporter: SpanExporter,
+    outcome: Arc<Outcome>,
+}
+
+impl SpanSender {
+    fn new(client: OtlpClient, resource: &Resource) -> Result<SpanSender, ExporterBuildError> {
+        let outcome = Arc::new(Outcome::default());
+        let mut exporter = SpanExporter::builder()
+            .with_http()
+            .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
+            .with_endpoint(client.endpoint().to_string())
+            .with_retry_policy(RetryPolicy::disabled())
+            .with_http_client(Adapter { client, outcome: Arc::clone(&outcome) })
+            .build()?;
+        exporter.set_resource(resource);
+        Ok(SpanSender { exporter, outcome })
+    }
+
+    /// Sends spans and answers how many of them the receiver refused.
+    async fn send(&self, spans: Vec<SpanData>) -> Result<u64, SendError> {
+        let exported = self.exporter.export(spans).await;
+        let answer = match (self.outcome.take(), exported) {
+            (Some(outcome), _) => outcome?,
+            // Without an outcome nothing was sent: the exporter found the message too large.
+            (None, Err(error)) => return Err(SendError::TooLarge(error.to_string())),
+            (None, Ok(())) => Bytes::new(),
+        };
+        // An answer that cannot be decoded still says that the spans were taken.
+        let answer = ExportTraceServiceResponse::decode(answer).unwrap_or_default();
+        let Some(partial) = answer.partial_success.filter(|partial| partial.rejected_spans > 0) else {
+            return Ok(0);
+        };
+        let (spans, reason) = (partial.rejected_spans, partial.error_message);
+        warn!(spans, ?reason, "the OTLP receiver refused some of the spans; they are given up");
+        Ok(spans.unsigned_abs())
+    }
+}
+
+/// The typed outcome of the latest request.
+#[derive(Debug, Default)]
+struct Outcome(Mutex<Option<Result<Bytes, SendError>>>);
+
+impl Outcome {
+    fn put(&self, outcome: Result<Bytes, SendError>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+    }
+
+    fn take(&self) -> Option<Result<Bytes, SendError>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The HTTP client that the exporter is given: it takes the encoded message and sends it over
+/// whichever protocol is configured.
+#[derive(Debug)]
+struct Adapter {
+    client: OtlpClient,
+    outcome: Arc<Outcome>,
+}
+
+#[async_trait]
+impl HttpClient for Adapter {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let outcome = self.client.send(request.into_body()).await;
+        self.outcome.put(outcome.clone());
+        Ok(Response::new(outcome?))
+    }
+}

@@ -1,0 +1,246 @@
+//! The fold: takes what the journal has stored into the totals, in order, and off the way of events.
+//!
+//! Whoever stores records hands them over before their requests are answered. Nobody needs the totals but those who look at
+//! them: so what was handed over waits, unread, until somebody looks or until a batch has gathered, and a look always shows
+//! every record that was handed over before it. Intake never takes the lock of the totals; it waits for the fold only if
+//! more was handed over than may wait, which bounds memory.
+//!
+//! A record on which the fold panics, or that cannot be read, is quarantined, and the fold goes on. It adds nothing to the
+//! totals.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tracing::error;
+
+use crate::callback::record::UnreadableRecord;
+use crate::callback::shield::{fault_point, shielded};
+use crate::callback::{Kind, Record};
+use crate::ledger::Ledger;
+use crate::ledger::checkpoint::Checkpoint;
+
+use super::quarantine::Quarantine;
+use super::thread::Thread;
+
+/// Records that gather before they are folded without anybody looking.
+const BATCH: usize = 256;
+
+/// Records that may wait, and their bytes.
+const MOST_WAITING: usize = 8 * 1024;
+const MOST_WAITING_BYTES: usize = 8 * 1024 * 1024;
+
+/// The value of the label `by` for records on which the fold fails.
+const NAME: &str = "fold";
+
+/// The fold, its totals, and what waits for it.
+#[derive(Debug)]
+pub struct Fold {
+    waiting: Mutex<Waiting>,
+    gathered: Condvar,
+    totals: Mutex<Checkpoint>,
+    quarantine: Quarantine,
+}
+
+/// What was handed over and not folded.
+#[derive(Debug, Default)]
+struct Waiting {
+    batches: Vec<(u64, Vec<Bytes>)>,
+    records: usize,
+    bytes: usize,
+    is_closed: bool,
+}
+
+impl Fold {
+    /// A fold that goes on from `totals`. What it cannot read goes to `quarantine`.
+    pub fn new(totals: Checkpoint, quarantine: Quarantine) -> Fold {
+        Fold { waiting: Mutex::default(), gathered: Condvar::new(), totals: Mutex::new(totals), quarantine }
+    }
+
+    /// Starts the thread that folds what gathers. It ends after [`Fold::close`].
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start(self: &Arc<Fold>) -> io::Result<Thread> {
+        let fold = Arc::clone(self);
+        Thread::start(NAME, move || {
+            while fold.has_gathered() {
+                fold.catch_up();
+            }
+        })
+    }
+
+    /// Lets the thread end.
+    pub fn close(&self) {
+        self.waiting().is_closed = true;
+        self.gathered.notify_all();
+    }
+
+    /// Hands over stored records, the first of which has this sequence number. Batches come in the order of the journal.
+    pub fn push(&self, first: u64, records: Vec<Bytes>) {
+        let mut waiting = self.waiting();
+        let before = waiting.records;
+        waiting.records += records.len();
+        waiting.bytes += records.iter().map(Bytes::len).sum::<usize>();
+        waiting.batches.push((first, records));
+        let (is_batch, is_too_much) = (
+            before < BATCH && waiting.records >= BATCH,
+            waiting.records > MOST_WAITING || waiting.bytes > MOST_WAITING_BYTES,
+        );
+        drop(waiting);
+        if is_too_much {
+            self.catch_up();
+        } else if is_batch {
+            self.gathered.notify_one();
+        }
+    }
+
+    /// Folds one record that a journal had at the start, and answers whether it was one.
+    ///
+    /// # Errors
+    /// A newer version of this program wrote it.
+    pub fn fold_at_start(&self, sequence: u64, record: &[u8]) -> Result<(), UnreadableRecord> {
+        let mut totals = self.totals();
+        match self.fold(&mut totals, sequence, record) {
+            Err(error @ UnreadableRecord::Version(_)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The totals at this moment. A copy, so that whoever renders it holds up nobody.
+    pub fn ledger(&self) -> Ledger {
+        self.catch_up().ledger.clone()
+    }
+
+    /// The totals with the position that they stand for.
+    pub fn checkpoint(&self) -> Checkpoint {
+        self.catch_up().clone()
+    }
+
+    /// The sequence number of the first record that is not in the totals, of those that were handed over so far.
+    pub fn position(&self) -> u64 {
+        self.catch_up().position
+    }
+
+    /// Goes on at this sequence number: what lies before it is lost.
+    pub fn skip_to(&self, position: u64) {
+        self.totals().position = position;
+    }
+
+    /// Folds everything that waits.
+    fn catch_up(&self) -> MutexGuard<'_, Checkpoint> {
+        let mut totals = self.totals();
+        let batches = {
+            let mut waiting = self.waiting();
+            (waiting.records, waiting.bytes) = (0, 0);
+            std::mem::take(&mut waiting.batches)
+        };
+        for (first, records) in batches {
+            debug_assert!(first >= totals.position, "batches come in the order of the journal");
+            for (sequence, record) in (first..).zip(records) {
+                // It has been reported and counted, and there is nobody to answer.
+                let _ = self.fold(&mut totals, sequence, &record);
+            }
+        }
+        totals
+    }
+
+    fn fold(&self, totals: &mut Checkpoint, sequence: u64, record: &[u8]) -> Result<(), UnreadableRecord> {
+        totals.position = sequence + 1;
+        let Checkpoint { ledger, .. } = totals;
+        let folded = shielded(|| {
+            fault_point(NAME, record);
+            let record = Record::decode(record)?;
+            match record.kind {
+                Kind::CallEvent => ledger.apply(&record.call_event()?),
+            }
+            Ok(())
+        });
+        let reason = match folded {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error @ UnreadableRecord::Version(_))) => return Err(error),
+            Ok(Err(error)) => error.to_string(),
+            Err(panicked) => panicked.to_string(),
+        };
+        error!(sequence, %reason, "a stored event cannot be counted; it is quarantined");
+        self.quarantine.keep(NAME, sequence, &reason, record);
+        Ok(())
+    }
+
+    /// Waits until a batch has gathered, and answers whether the fold goes on.
+    fn has_gathered(&self) -> bool {
+        let waiting = self.waiting();
+        let is_waiting = |waiting: &mut Waiting| waiting.records < BATCH && !waiting.is_closed;
+        let waiting = self.gathered.wait_while(waiting, is_waiting);
+        !waiting.unwrap_or_else(PoisonError::into_inner).is_closed
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing in here panics between two changes that belong together.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn totals(&self) -> MutexGuard<'_, Checkpoint> {
+        // What could panic under this lock is shielded.
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::callback::Key;
+    use crate::ledger::Limits;
+
+    fn fold() -> Arc<Fold> {
+        let buckets = || "1,60".parse().expect("buckets");
+        let ledger = Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
+        Arc::new(Fold::new(Checkpoint { position: 0, ledger }, Quarantine::in_memory()))
+    }
+
+    fn record(query: &str) -> Bytes {
+        let (received_at, key) = (SystemTime::UNIX_EPOCH, Key::from_bytes([1; 16]));
+        Record { kind: Kind::CallEvent, received_at, key, envelope: b"", query: query.as_bytes() }.encode()
+    }
+
+    fn calls(fold: &Fold) -> u64 {
+        fold.ledger().accepted()
+    }
+
+    #[test]
+    fn whoever_looks_sees_all_that_was_handed_over() {
+        let fold = fold();
+        for first in 0..10 {
+            fold.push(2 * first, vec![record("sid=1&duration=1"), record("sid=2&duration=1")]);
+            assert_eq!((calls(&fold), fold.position()), (2 * first + 2, 2 * first + 2));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_gathers_is_folded_without_anybody_looking_and_is_bounded() {
+        let fold = fold();
+        let thread = fold.start().expect("a thread");
+        let records = vec![record("sid=1&duration=1"); BATCH];
+        fold.push(0, records.clone());
+        while fold.waiting().records > 0 {
+            std::thread::yield_now();
+        }
+        fold.close();
+        thread.ended().await;
+        for batch in 1..100 {
+            fold.push(batch * BATCH as u64, records.clone());
+            assert!(fold.waiting().records <= MOST_WAITING);
+        }
+        assert_eq!(calls(&fold), 100 * BATCH as u64);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_quarantined_and_the_fold_goes_on() {
+        let fold = fold();
+        fold.push(0, vec![Bytes::from_static(b"\x01short"), record("sid=1&duration=1"), record("none")]);
+        assert_eq!((calls(&fold), fold.position()), (1, 3));
+        assert_eq!(fold.quarantine.len(), 2);
+    }
+}

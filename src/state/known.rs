@@ -1,0 +1,59 @@
+//! What intake has to know at once: which keys were seen, and which events are on their way to the disk.
+//!
+//! This is the only lock that intake takes, and it is held for a look and a note. Reading records, folding them and showing
+//! the totals goes on elsewhere ([`fold`](super::fold)).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::callback::Key;
+
+use super::window::Window;
+
+/// Why an event was not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NotStored {
+    /// The disk refused.
+    #[error("the event could not be stored; send it again")]
+    Storage,
+    /// The disk did not say in time whether it has it.
+    #[error("the disk takes too long; the event may still be stored, so send it again")]
+    Slow,
+    /// Too many events wait to be stored.
+    #[error("too many events wait to be stored; send it again")]
+    Busy,
+}
+
+/// The answer to a request that waits for its event to be stored.
+pub type Answer = oneshot::Sender<Result<(), NotStored>>;
+
+/// What intake knows.
+#[derive(Debug)]
+pub struct Known {
+    /// The window of keys.
+    pub window: Window,
+    /// The sequence number of the next record of a journal in memory.
+    pub next: u64,
+    /// The events that are on their way to the disk, and the repeats that wait for them.
+    pub pending: HashMap<Key, Vec<Answer>>,
+}
+
+/// What intake knows, shared with the committer.
+#[derive(Debug, Clone)]
+pub struct SharedKnown(Arc<Mutex<Known>>);
+
+impl SharedKnown {
+    /// Shares a window with nothing on its way. `next` is the sequence number of the next record.
+    pub fn new(window: Window, next: u64) -> SharedKnown {
+        SharedKnown(Arc::new(Mutex::new(Known { window, next, pending: HashMap::new() })))
+    }
+
+    /// Holds it, for a look or a note.
+    pub fn lock(&self) -> MutexGuard<'_, Known> {
+        // Nothing in here panics between two changes that belong together.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
