@@ -15,7 +15,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::callback::Record;
 use crate::config::otlp::{Destination, OtlpSettings};
 use crate::config::{CallLog, Config, ForwardMode, IdentityMode};
 use crate::http::service::{Service, ServiceUrl};
@@ -320,7 +319,7 @@ impl View {
         families
     }
 
-    /// Records what is only known by looking: sizes, backlogs and ages.
+    /// Records what is only known by looking: sizes and backlogs.
     fn observe(&self) {
         use metrics::{counter, gauge};
 
@@ -332,13 +331,9 @@ impl View {
         gauge!(catalog::EXPORTER_JOURNAL_SIZE.name).set(self.journal.bytes() as f64);
         gauge!(catalog::EXPORTER_JOURNAL_DAMAGED.name).set(self.journal.damaged() as f64);
         for reader in self.journal.readers() {
-            let oldest = reader.oldest.as_deref().and_then(|bytes| Record::decode(bytes).ok());
-            let age =
-                oldest.and_then(|oldest| now.duration_since(oldest.received_at).ok()).unwrap_or_default();
             gauge!(catalog::EXPORTER_BACKLOG.name, "reader" => reader.name).set(reader.backlog as f64);
-            gauge!(catalog::EXPORTER_BACKLOG_AGE.name, "reader" => reader.name).set(age.as_secs_f64());
             counter!(catalog::EXPORTER_GIVEN_UP_EVENTS.name, "reader" => reader.name, "cause" => "backlog")
-                .absolute(reader.given_up);
+                .absolute(reader.dropped);
         }
     }
 }

@@ -22,7 +22,7 @@ enum Step {
     RunFull(usize),
     MakeRoom,
     Take(usize),
-    /// The reader finishes what it holds, except every so-manieth record.
+    /// The reader finishes what it holds, except every n-th record.
     Done(u64),
     DropBefore(u8),
     Kill,
@@ -122,7 +122,7 @@ impl History {
             std::mem::take(&mut self.held).into_iter().partition(|(sequence, _)| sequence % each == 1);
         self.held = unfinished;
         self.finished.extend(finished.into_keys());
-        let held: Vec<_> = self.held.iter().map(|(sequence, record)| (*sequence, record.clone())).collect();
+        let held: Vec<u64> = self.held.keys().copied().collect();
         // A full disk can refuse a position; what was finished is then taken again after a restart.
         if self.reader.done_except(&held).is_ok() {
             self.settled.clone_from(&self.finished);
@@ -189,6 +189,10 @@ impl History {
         prop_assert_eq!(self.journal.readers()[0].backlog, self.held.len() as u64);
         Ok(())
     }
+}
+
+fn sequences(records: &[(u64, Bytes)]) -> Vec<u64> {
+    records.iter().map(|(sequence, _)| *sequence).collect()
 }
 
 type Opened = (Arc<DiskJournal<SimulatedDisk>>, DiskReader<SimulatedDisk>);
@@ -282,17 +286,17 @@ fn a_last_segment_that_is_damaged_throughout_is_kept_and_counted() {
 }
 
 #[test]
-fn a_journal_that_takes_too_much_gives_up_its_oldest_and_counts_it() {
+fn a_journal_that_takes_too_much_drops_its_oldest_and_counts_it() {
     let mut history = History::new();
     for _ in 0..200 {
         history.append(3).expect("appended");
         history.journal.drop_beyond_limit(u64::MAX);
         assert!(history.journal.bytes() <= MAX_BYTES + 800);
     }
-    let given_up = history.journal.readers()[0].given_up;
+    let dropped = history.journal.readers()[0].dropped;
     let taken = history.reader.take(usize::MAX).expect("a disk that can be read").len() as u64;
-    assert!(given_up > 0);
-    assert_eq!(given_up + taken, 600);
+    assert!(dropped > 0);
+    assert_eq!(dropped + taken, 600);
 }
 
 #[test]
@@ -316,7 +320,7 @@ fn what_is_taken_at_once_has_a_limit_of_bytes() {
     assert!(taken.iter().map(|(_, record)| record).eq(&records));
 
     // The same holds for what it had not finished before a start.
-    history.reader.done_except(&taken).expect("a position");
+    history.reader.done_except(&sequences(&taken)).expect("a position");
     let (_, mut reader) = open(&history.disk.after_kill(), |_, _| {});
     assert_eq!(takes(&mut reader), taken);
 }
@@ -329,12 +333,12 @@ fn what_was_unfinished_and_is_still_there_is_taken_again() {
         history.reopen(history.disk.after_kill(), 0).expect("reopened");
     }
     let taken = history.reader.take(usize::MAX).expect("a disk that can be read");
-    history.reader.done_except(&taken[1..]).expect("a position");
+    history.reader.done_except(&sequences(&taken[1..])).expect("a position");
     let room = history.journal.bytes() - 1;
     let journal = DiskJournal::open(history.disk.after_kill(), room, 0, |_, _| {}).expect("a journal");
     let journal = Arc::new(journal);
     let mut reader = DiskReader::new(&journal, "spans").expect("a reader");
     journal.drop_beyond_limit(u64::MAX);
     assert_eq!(reader.take(usize::MAX).expect("a disk that can be read"), taken[3..]);
-    assert_eq!(journal.readers()[0].given_up, 2);
+    assert_eq!(journal.readers()[0].dropped, 2);
 }

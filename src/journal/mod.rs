@@ -2,7 +2,7 @@
 //!
 //! It knows bytes and positions, not calls. With a state directory it is on disk ([`disk`], in [`segment`]s, read again at a
 //! start by `recovery`, taken from by [`disk_reader`]s at their [`position`], over [`storage`]); without one it is in
-//! memory ([`memory`]).
+//! memory ([`memory`]). How a reader stands is kept in the same way for both (`reader_state`).
 
 pub mod disk;
 pub mod disk_reader;
@@ -10,6 +10,7 @@ pub mod disk_reader;
 mod histories;
 pub mod memory;
 pub mod position;
+mod reader_state;
 mod recovery;
 pub mod segment;
 #[cfg(test)]
@@ -69,10 +70,8 @@ pub struct ReaderStatus {
     pub name: &'static str,
     /// Records that it has not finished.
     pub backlog: u64,
-    /// Records that were given up before it took them.
-    pub given_up: u64,
-    /// The oldest record that it has not finished, if it is still kept.
-    pub oldest: Option<Bytes>,
+    /// Records that were dropped before it took them.
+    pub dropped: u64,
 }
 
 /// Looks at the journal in `storage` without changing anything, and hands every sound record to `visit`. Those before `known`
@@ -200,8 +199,9 @@ impl Reader {
         self.done_except(&[]);
     }
 
-    /// Finishes everything that was taken except these records, in their order, which its user still holds.
-    pub fn done_except(&mut self, unfinished: &[(u64, Bytes)]) {
+    /// Finishes everything that was taken except the records with these sequence numbers, in ascending order, which its user
+    /// still holds.
+    pub fn done_except(&mut self, unfinished: &[u64]) {
         match self {
             Reader::Memory(reader) => reader.done_except(unfinished),
             Reader::Disk { reader, .. } => {
