@@ -17,7 +17,8 @@ use super::reader_state::ReaderState;
 use super::recovery::{Segment, file_name, read_segments};
 use super::segment::{self, LONGEST_RECORD};
 use super::storage::{Storage, StorageFile, replace};
-use super::{JournalError, ReaderStatus};
+use super::{JournalError, ReaderStatus, head};
+use crate::release::Release;
 
 /// How large a segment grows before the next one begins, at most.
 const LARGEST_SEGMENT: u64 = 16 * 1024 * 1024;
@@ -139,11 +140,12 @@ impl<S: Storage> DiskJournal<S> {
             self.storage.remove(&name)?;
         }
         let mut file = self.storage.create(&name)?;
-        let head = segment::head(first);
+        let head = head::encode(first);
         file.append(&head)?;
         file.sync()?;
         self.storage.sync_directory()?;
-        self.state().segments.push(Segment { first, bytes: head.len() as u64, damaged: 0 });
+        let (bytes, writer) = (head.len() as u64, Some(Release::THIS));
+        self.state().segments.push(Segment { first, bytes, damaged: 0, writer, records_at: bytes });
         Ok(file)
     }
 

@@ -11,7 +11,7 @@ use super::BYTES_AT_ONCE;
 use super::disk::DiskJournal;
 use super::position::{Position, file_name as position_file};
 use super::recovery::{Segment, file_name};
-use super::segment::{self, FRAME_HEAD, HEAD, LONGEST_RECORD, Next};
+use super::segment::{self, FRAME_HEAD, LONGEST_RECORD, Next};
 use super::storage::{Storage, read_all, replace};
 
 /// How much is read at once: more than the longest frame.
@@ -149,8 +149,8 @@ impl<S: Storage> DiskReader<S> {
     ) -> io::Result<Cursor> {
         let known =
             self.cursor.filter(|cursor| cursor.segment == segment.first && cursor.next <= wanted.start);
-        let mut cursor =
-            known.unwrap_or(Cursor { segment: segment.first, next: segment.first, offset: HEAD as u64 });
+        let start = Cursor { segment: segment.first, next: segment.first, offset: segment.records_at };
+        let mut cursor = known.unwrap_or(start);
         let file = file_name(segment.first);
         let mut chunk = vec![0; CHUNK];
         let read = self.journal.storage.read_at(&file, cursor.offset, &mut chunk)?;

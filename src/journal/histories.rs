@@ -235,7 +235,7 @@ proptest! {
         let segments: Vec<_> = names.iter().filter(|name| name.ends_with(".segment")).collect();
         let name = segments[at.index(segments.len() - 1)];
         let byte = at.index(history.disk.size(name).expect("a size") as usize);
-        let lost = usize::from(byte >= super::segment::HEAD);
+        let lost = usize::from(byte >= super::head::SIZE);
         history.disk.flip_bit(name, byte, bit);
 
         let mut found = BTreeMap::new();
@@ -254,7 +254,7 @@ proptest! {
 
 #[test]
 fn a_damaged_head_of_the_last_segment_costs_no_record_and_does_not_go_unnoticed() {
-    for byte in 0..super::segment::HEAD {
+    for byte in 0..super::head::SIZE {
         let mut history = History::new();
         history.append(3).expect("appended");
         history.disk.flip_bit("00000000000000000000.segment", byte, 0);

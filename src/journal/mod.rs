@@ -6,6 +6,7 @@
 
 pub mod disk;
 pub mod disk_reader;
+mod head;
 #[cfg(test)]
 mod histories;
 pub mod memory;
@@ -32,9 +33,10 @@ use tracing::error;
 use disk::DiskJournal;
 use disk_reader::DiskReader;
 use memory::{MemoryJournal, MemoryReader};
-use segment::{BadHead, LONGEST_RECORD};
+use segment::LONGEST_RECORD;
 use storage::{Directory, Storage};
 
+pub use head::BadHead;
 pub use recovery::{Found, Segment};
 
 /// The bytes of records after which a reader takes no more at once, so that a batch of the longest records is no larger in
@@ -89,7 +91,7 @@ pub fn inspect(
 
 /// Whether a file with these bytes is a segment, by its first bytes.
 pub fn is_segment(bytes: &[u8]) -> bool {
-    bytes.starts_with(&segment::MAGIC)
+    bytes.starts_with(&head::MAGIC)
 }
 
 /// Looks at one segment, whose file has these bytes, and hands every sound record to `visit`.
