@@ -23,7 +23,7 @@ use crate::http::{self as server, BindError, Server};
 use crate::intake::acceptance::Acceptance;
 use crate::intake::call_events::CallEventHandler;
 use crate::intake::proxy::Proxy;
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError};
 use crate::metrics::catalog::Family;
 use crate::metrics::registry::{self as own_metrics, InstallError, OwnMetrics};
 use crate::metrics::{catalog, text};
@@ -60,7 +60,7 @@ pub enum StartError {
     Pipeline(#[from] OpenError),
     /// The position of a reader cannot be read or kept.
     #[error("cannot use the position of a reader in the state directory: {0}")]
-    Reader(io::Error),
+    Reader(JournalError),
     /// Every request would come back.
     #[error("--forward-to {0} is where call events come in; expected the URL of the service behind")]
     ForwardToSelf(ServiceUrl),

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tracing::warn;
 
-use super::BYTES_AT_ONCE;
 use super::disk::DiskJournal;
-use super::position::{Position, file_name as position_file};
+use super::position::{BadPosition, Position, file_name as position_file};
 use super::recovery::{Segment, file_name};
 use super::segment::{self, FRAME_HEAD, LONGEST_RECORD, Next};
 use super::storage::{Storage, read_all, replace};
+use super::{BYTES_AT_ONCE, JournalError};
 
 /// How much is read at once: more than the longest frame.
 const CHUNK: usize = 4 * (FRAME_HEAD + LONGEST_RECORD);
@@ -38,23 +38,28 @@ impl<S: Storage> DiskReader<S> {
     /// The reader of this name, at the position it had, or else at the end of the journal.
     ///
     /// # Errors
-    /// Its position cannot be read or kept.
-    pub fn new(journal: &Arc<DiskJournal<S>>, name: &'static str) -> io::Result<DiskReader<S>> {
+    /// Its position cannot be read or kept, or is for a newer release. A damaged one is reported, and the reader begins with
+    /// the oldest record.
+    pub fn new(journal: &Arc<DiskJournal<S>>, name: &'static str) -> Result<DiskReader<S>, JournalError> {
         let file = position_file(name);
         let position = match journal.storage.size(&file) {
-            Ok(_) => Position::decode(&read_all(&journal.storage, &file)?).unwrap_or_else(|| {
-                warn!(
-                    reader = name,
-                    file, "a position cannot be read; the reader begins with the oldest record"
-                );
-                Position { next: journal.first(), unfinished: Vec::new() }
-            }),
+            Ok(_) => match Position::decode(&read_all(&journal.storage, &file)?) {
+                Ok(position) => position,
+                Err(BadPosition::Damaged) => {
+                    warn!(
+                        reader = name,
+                        file, "a position cannot be read; the reader begins with the oldest record"
+                    );
+                    Position { next: journal.first(), unfinished: Vec::new() }
+                }
+                Err(reason) => return Err(JournalError::Position { reader: name, reason }),
+            },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let position = Position { next: journal.end(), unfinished: Vec::new() };
                 replace(&journal.storage, &file, &position.encode())?;
                 position
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         let index = journal.register(name, position);
         Ok(DiskReader { journal: Arc::clone(journal), index, name, cursor: None })

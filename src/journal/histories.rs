@@ -6,11 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::BYTES_AT_ONCE;
 use super::disk::DiskJournal;
 use super::disk_reader::DiskReader;
+use super::position::{self, Position};
 use super::simulated_disk::SimulatedDisk;
-use super::storage::Storage;
+use super::storage::{Storage, read_all, replace};
+use super::{BYTES_AT_ONCE, head};
 
 /// What happens to a journal.
 #[derive(Debug, Clone)]
@@ -25,8 +26,19 @@ enum Step {
     /// The reader finishes what it holds, except every n-th record.
     Done(u64),
     DropBefore(u8),
-    Kill,
-    LosePower(u64),
+    Kill(Writer),
+    LosePower(u64, Writer),
+}
+
+/// Whose files the next process finds.
+#[derive(Debug, Clone, Copy)]
+enum Writer {
+    This,
+    Release0_1_0,
+}
+
+fn writer() -> impl Strategy<Value = Writer> {
+    prop_oneof![Just(Writer::This), Just(Writer::Release0_1_0)]
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -39,8 +51,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (1usize..8).prop_map(Step::Take),
         3 => (1u64..5).prop_map(Step::Done),
         1 => any::<u8>().prop_map(Step::DropBefore),
-        1 => Just(Step::Kill),
-        2 => any::<u64>().prop_map(Step::LosePower),
+        1 => writer().prop_map(Step::Kill),
+        2 => (any::<u64>(), writer()).prop_map(|(choice, writer)| Step::LosePower(choice, writer)),
     ];
     prop::collection::vec(step, 1..80)
 }
@@ -97,12 +109,12 @@ impl History {
                 self.journal.drop_before(bound);
                 self.dropped = self.dropped.max(bound);
             }
-            Step::Kill => self.reopen(self.disk.after_kill(), 0)?,
-            Step::LosePower(choice) => {
+            Step::Kill(writer) => self.reopen(as_written_by(writer, self.disk.after_kill()), 0)?,
+            Step::LosePower(choice, writer) => {
                 // A checkpoint may tell what was acknowledged.
                 let known = self.acknowledged.last_key_value().filter(|_| choice % 2 == 0);
                 let known = known.map_or(0, |(sequence, _)| sequence + 1);
-                self.reopen(self.disk.after_power_loss(choice / 2), known)?;
+                self.reopen(as_written_by(writer, self.disk.after_power_loss(choice / 2)), known)?;
             }
         }
         Ok(())
@@ -191,6 +203,26 @@ impl History {
     }
 }
 
+/// The disk with its segments and positions in the layouts of their writer.
+fn as_written_by(writer: Writer, disk: SimulatedDisk) -> SimulatedDisk {
+    let Writer::Release0_1_0 = writer else { return disk };
+    for name in disk.list().expect("names") {
+        let read = || read_all(&disk, &name).expect("a file");
+        let older = if position::reader(&name).is_some() {
+            position::encode_version_1(&Position::decode(&read()).expect("a position"))
+        } else if name.ends_with(".segment")
+            && let Ok(head) = head::read(&read())
+        {
+            [&head::common(head.first, 1), &read()[head.size..]].concat()
+        } else {
+            // A torn head, or a file that was to take the place of another.
+            continue;
+        };
+        replace(&disk, &name, &older).expect("written");
+    }
+    disk
+}
+
 fn sequences(records: &[(u64, Bytes)]) -> Vec<u64> {
     records.iter().map(|(sequence, _)| *sequence).collect()
 }
@@ -235,7 +267,7 @@ proptest! {
         let segments: Vec<_> = names.iter().filter(|name| name.ends_with(".segment")).collect();
         let name = segments[at.index(segments.len() - 1)];
         let byte = at.index(history.disk.size(name).expect("a size") as usize);
-        let lost = usize::from(byte >= super::head::SIZE);
+        let lost = usize::from(byte >= head::SIZE);
         history.disk.flip_bit(name, byte, bit);
 
         let mut found = BTreeMap::new();
@@ -254,7 +286,7 @@ proptest! {
 
 #[test]
 fn a_damaged_head_of_the_last_segment_costs_no_record_and_does_not_go_unnoticed() {
-    for byte in 0..super::head::SIZE {
+    for byte in 0..head::SIZE {
         let mut history = History::new();
         history.append(3).expect("appended");
         history.disk.flip_bit("00000000000000000000.segment", byte, 0);

@@ -33,6 +33,7 @@ use tracing::error;
 use disk::DiskJournal;
 use disk_reader::DiskReader;
 use memory::{MemoryJournal, MemoryReader};
+use position::BadPosition;
 use segment::LONGEST_RECORD;
 use storage::{Directory, Storage};
 
@@ -59,6 +60,14 @@ pub enum JournalError {
         name: String,
         /// Why not.
         reason: BadHead,
+    },
+    /// A newer release of this program wrote the position of a reader.
+    #[error("reader {reader} cannot go on: {reason}")]
+    Position {
+        /// Its name.
+        reader: &'static str,
+        /// Why not.
+        reason: BadPosition,
     },
     /// A record that no segment takes.
     #[error("a record of {0} bytes is longer than {LONGEST_RECORD}")]
@@ -130,8 +139,8 @@ impl Journal {
     /// A reader of this name. In memory it reads what is appended from now on; on disk it goes on where it was.
     ///
     /// # Errors
-    /// Its position on disk cannot be read or kept.
-    pub fn reader(&self, name: &'static str) -> io::Result<Reader> {
+    /// Its position on disk cannot be read or kept, or is for a newer release.
+    pub fn reader(&self, name: &'static str) -> Result<Reader, JournalError> {
         match self {
             Journal::Memory(journal) => Ok(Reader::Memory(journal.reader(name))),
             Journal::Disk(journal) => {
