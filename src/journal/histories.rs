@@ -286,12 +286,13 @@ proptest! {
 
 #[test]
 fn a_damaged_head_of_the_last_segment_costs_no_record_and_does_not_go_unnoticed() {
-    for byte in 0..head::SIZE {
+    let old = (0..head::common(0, 1).len()).map(|byte| (Writer::Release0_1_0, byte));
+    for (writer, byte) in (0..head::SIZE).map(|byte| (Writer::This, byte)).chain(old) {
         let mut history = History::new();
         history.append(3).expect("appended");
-        history.disk.flip_bit("00000000000000000000.segment", byte, 0);
+        let disk = as_written_by(writer, history.disk.after_kill());
+        disk.flip_bit("00000000000000000000.segment", byte, 0);
         let mut found = Vec::new();
-        let disk = history.disk.after_kill();
         let (journal, mut reader) = open(&disk, |sequence, _| found.push(sequence));
         assert_eq!((found, journal.damaged()), (vec![0, 1, 2], 1), "byte {byte}");
         let records: Vec<_> = history.acknowledged.into_iter().collect();
@@ -300,6 +301,21 @@ fn a_damaged_head_of_the_last_segment_costs_no_record_and_does_not_go_unnoticed(
         // It is there for people to look at, whatever comes after it.
         journal.append(&[Bytes::from_static(b"next")]).expect("appended");
         assert_eq!(disk.list().expect("names").iter().filter(|name| name.ends_with(".segment")).count(), 2);
+    }
+}
+
+#[test]
+fn a_damaged_head_and_a_damaged_first_record_cost_that_record() {
+    for (writer, size) in [(Writer::This, head::SIZE), (Writer::Release0_1_0, head::common(0, 1).len())] {
+        let mut history = History::new();
+        (0..3).for_each(|_| history.append(1).expect("appended"));
+        let disk = as_written_by(writer, history.disk.after_kill());
+        [0, size].into_iter().for_each(|byte| disk.flip_bit("00000000000000000000.segment", byte, 0));
+        let mut found = Vec::new();
+        let (journal, mut reader) = open(&disk, |sequence, _| found.push(sequence));
+        assert_eq!((found, journal.damaged()), (vec![1, 2], 1));
+        let records: Vec<_> = history.acknowledged.into_iter().skip(1).collect();
+        assert_eq!(reader.take(usize::MAX).expect("a disk that can be read"), records);
     }
 }
 

@@ -3,9 +3,12 @@
 //! It knows bytes and positions, not calls. With a state directory it is on disk ([`disk`], in [`segment`]s, read again at a
 //! start by `recovery`, taken from by [`disk_reader`]s at their [`position`], over [`storage`]); without one it is in
 //! memory ([`memory`]). How a reader stands is kept in the same way for both (`reader_state`).
+//! FORMAT.md describes every file to the byte, and which release can read which.
 
 pub mod disk;
 pub mod disk_reader;
+#[cfg(test)]
+mod format;
 mod head;
 #[cfg(test)]
 mod histories;
