@@ -44,5 +44,6 @@ pub mod journal;
 pub mod ledger;
 pub mod metrics;
 pub mod ops;
+pub mod release;
 pub mod sinks;
 pub mod state;

@@ -12,10 +12,13 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tracing::{error, warn};
 
+use super::position::Position;
+use super::reader_state::ReaderState;
 use super::recovery::{Segment, file_name, read_segments};
 use super::segment::{self, LONGEST_RECORD};
 use super::storage::{Storage, StorageFile, replace};
-use super::{JournalError, ReaderStatus};
+use super::{JournalError, ReaderStatus, head};
+use crate::release::Release;
 
 /// How large a segment grows before the next one begins, at most.
 const LARGEST_SEGMENT: u64 = 16 * 1024 * 1024;
@@ -39,27 +42,13 @@ struct Writer<F> {
 }
 
 #[derive(Debug)]
-pub(super) struct State {
+struct State {
     /// In order; the last is the active one, if any is.
-    pub(super) segments: Vec<Segment>,
+    segments: Vec<Segment>,
     /// Every record before this sequence number is on disk.
-    pub(super) end: u64,
-    pub(super) readers: Vec<ReaderState>,
+    end: u64,
+    readers: Vec<ReaderState>,
     damaged: u64,
-}
-
-#[derive(Debug)]
-pub(super) struct ReaderState {
-    pub(super) name: &'static str,
-    /// Everything before this sequence number is done, and may be dropped.
-    pub(super) done: u64,
-    /// How many records from `done` on are done as well.
-    pub(super) done_beyond: u64,
-    /// Everything before this sequence number has been handed out.
-    pub(super) taken: u64,
-    pub(super) given_up: u64,
-    /// The first of the records that it has taken and not finished.
-    pub(super) oldest: Option<Bytes>,
 }
 
 impl<S: Storage> DiskJournal<S> {
@@ -151,18 +140,18 @@ impl<S: Storage> DiskJournal<S> {
             self.storage.remove(&name)?;
         }
         let mut file = self.storage.create(&name)?;
-        let head = segment::head(first);
+        let head = head::encode(first);
         file.append(&head)?;
         file.sync()?;
         self.storage.sync_directory()?;
-        self.state().segments.push(Segment { first, bytes: head.len() as u64, damaged: 0 });
+        let (bytes, writer) = (head.len() as u64, Some(Release::THIS));
+        self.state().segments.push(Segment { first, bytes, damaged: 0, writer, records_at: bytes });
         Ok(file)
     }
 
     /// Drops segments of which every reader is done with all records, and that lie before `keep_from`.
     pub fn drop_before(&self, keep_from: u64) {
-        let done = self.state().readers.iter().map(|reader| reader.done).min();
-        let bound = keep_from.min(done.unwrap_or(u64::MAX));
+        let bound = keep_from.min(self.state().unfinished_from());
         self.drop_segments(|state| state.segments[1].first <= bound);
     }
 
@@ -194,7 +183,7 @@ impl<S: Storage> DiskJournal<S> {
             }
             let mut state = self.state();
             state.segments.remove(0);
-            state.give_up_before(end);
+            state.drop_before(end);
             dropped = true;
         }
         if dropped && let Err(error) = self.storage.sync_directory() {
@@ -212,13 +201,7 @@ impl<S: Storage> DiskJournal<S> {
     /// How every reader stands.
     pub fn readers(&self) -> Vec<ReaderStatus> {
         let state = self.state();
-        let status = |reader: &ReaderState| ReaderStatus {
-            name: reader.name,
-            backlog: (state.end - reader.done.min(state.end)).saturating_sub(reader.done_beyond),
-            given_up: reader.given_up,
-            oldest: reader.oldest.clone(),
-        };
-        state.readers.iter().map(status).collect()
+        state.readers.iter().map(|reader| reader.status(state.end)).collect()
     }
 
     /// Bytes of all segments.
@@ -241,24 +224,40 @@ impl<S: Storage> DiskJournal<S> {
         self.state().damaged
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing in here panics between two changes that belong together.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Registers a reader that goes on at `position`, and answers its index.
+    pub(super) fn register(&self, name: &'static str, position: Position) -> usize {
+        let mut state = self.state();
+        let reader = ReaderState::resume(name, position, state.first()..state.end);
+        reader.check(state.end);
+        state.readers.push(reader);
+        state.readers.len() - 1
     }
 
-    /// Registers a reader that is done with everything before `position` except these records, drops from them what the
-    /// journal does not have any more, and answers the reader's index.
-    pub(super) fn register(&self, name: &'static str, position: u64, unfinished: &mut Vec<u64>) -> usize {
+    /// Looks at a reader, or changes it, with the sequence number where the journal ends.
+    pub(super) fn with_reader<T>(&self, index: usize, act: impl FnOnce(&mut ReaderState, u64) -> T) -> T {
         let mut state = self.state();
-        let first = state.first();
-        let taken = position.clamp(first, state.end.max(first));
-        let known = unfinished.len();
-        unfinished.retain(|sequence| (first..taken).contains(sequence));
-        let given_up = first.saturating_sub(position) + (known - unfinished.len()) as u64;
-        let done = unfinished.first().copied().unwrap_or(taken);
-        let done_beyond = taken - done - unfinished.len() as u64;
-        state.readers.push(ReaderState { name, done, done_beyond, taken, given_up, oldest: None });
-        state.readers.len() - 1
+        let end = state.end;
+        let reader = &mut state.readers[index];
+        let answer = act(reader, end);
+        reader.check(end);
+        answer
+    }
+
+    /// The segment that holds a record, or else the first one behind it, and the sequence number where that ends.
+    pub(super) fn segment_of(&self, sequence: u64) -> Option<(Segment, u64)> {
+        let state = self.state();
+        if sequence >= state.end {
+            return None;
+        }
+        let index = state.segments.partition_point(|segment| segment.first <= sequence).saturating_sub(1);
+        let segment = *state.segments.get(index)?;
+        let end = state.segments.get(index + 1).map_or(state.end, |following| following.first.min(state.end));
+        Some((segment, end))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics between two changes that belong together.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -283,22 +282,23 @@ impl State {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
 
-    /// Moves readers on to `end`, before which there is nothing any more.
-    fn give_up_before(&mut self, end: u64) {
+    /// The first record that some reader has not finished, of those that are kept; `u64::MAX` without readers.
+    fn unfinished_from(&self) -> u64 {
+        let first = self.first();
+        self.readers.iter().map(|reader| reader.unfinished_from(first)).min().unwrap_or(u64::MAX)
+    }
+
+    /// Moves readers on to `bound`, before which there is nothing any more.
+    fn drop_before(&mut self, bound: u64) {
         for reader in &mut self.readers {
-            let given_up = end.saturating_sub(reader.taken);
-            if given_up > 0 {
+            let dropped = reader.drop_before(bound);
+            reader.check(self.end);
+            if dropped > 0 {
                 warn!(
-                    reader = reader.name,
-                    events = given_up,
+                    reader = reader.name(),
+                    events = dropped,
                     "the journal takes more than it may; events that waited are given up"
                 );
-            }
-            reader.given_up += given_up;
-            reader.taken = reader.taken.max(end);
-            if reader.done < end {
-                // What it holds of them it goes on with, and says when it is done with it.
-                (reader.done, reader.done_beyond) = (end, 0);
             }
         }
     }
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_damaged_position_nothing_counts_as_given_up() {
+    fn with_a_damaged_position_nothing_counts_as_dropped() {
         let disk = SimulatedDisk::default();
         let journal = beyond_limit(&disk);
         journal.drop_beyond_limit(journal.end());
@@ -342,6 +342,6 @@ mod tests {
         let mut reader = DiskReader::new(&journal, "spans").expect("a reader");
         assert_eq!(reader.take(1).expect("taken")[0].0, journal.first());
         let status = journal.readers().remove(0);
-        assert_eq!((status.backlog, status.given_up), (journal.end() - journal.first(), 0));
+        assert_eq!((status.backlog, status.dropped), (journal.end() - journal.first(), 0));
     }
 }

@@ -1,6 +1,5 @@
 //! A reader of the journal on disk, whose position survives restarts.
 
-use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,12 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tracing::warn;
 
-use super::BYTES_AT_ONCE;
 use super::disk::DiskJournal;
-use super::position::{Position, file_name as position_file};
+use super::position::{BadPosition, Position, file_name as position_file};
 use super::recovery::{Segment, file_name};
-use super::segment::{self, FRAME_HEAD, HEAD, LONGEST_RECORD, Next};
+use super::segment::{self, FRAME_HEAD, LONGEST_RECORD, Next};
 use super::storage::{Storage, read_all, replace};
+use super::{BYTES_AT_ONCE, JournalError};
 
 /// How much is read at once: more than the longest frame.
 const CHUNK: usize = 4 * (FRAME_HEAD + LONGEST_RECORD);
@@ -24,8 +23,6 @@ pub struct DiskReader<S: Storage> {
     journal: Arc<DiskJournal<S>>,
     index: usize,
     name: &'static str,
-    /// What it had not finished before the last start, to be taken again before anything else; in order.
-    again: VecDeque<u64>,
     /// Where the record `next` stands, if that is known: in which segment, at which offset.
     cursor: Option<Cursor>,
 }
@@ -41,32 +38,31 @@ impl<S: Storage> DiskReader<S> {
     /// The reader of this name, at the position it had, or else at the end of the journal.
     ///
     /// # Errors
-    /// Its position cannot be read or kept.
-    pub fn new(journal: &Arc<DiskJournal<S>>, name: &'static str) -> io::Result<DiskReader<S>> {
+    /// Its position cannot be read or kept, or is for a newer release. A damaged one is reported, and the reader begins with
+    /// the oldest record.
+    pub fn new(journal: &Arc<DiskJournal<S>>, name: &'static str) -> Result<DiskReader<S>, JournalError> {
         let file = position_file(name);
-        let mut position = match journal.storage.size(&file) {
-            Ok(_) => Position::decode(&read_all(&journal.storage, &file)?).unwrap_or_else(|| {
-                warn!(
-                    reader = name,
-                    file, "a position cannot be read; the reader begins with the oldest record"
-                );
-                Position { next: journal.first(), unfinished: Vec::new() }
-            }),
+        let position = match journal.storage.size(&file) {
+            Ok(_) => match Position::decode(&read_all(&journal.storage, &file)?) {
+                Ok(position) => position,
+                Err(BadPosition::Damaged) => {
+                    warn!(
+                        reader = name,
+                        file, "a position cannot be read; the reader begins with the oldest record"
+                    );
+                    Position { next: journal.first(), unfinished: Vec::new() }
+                }
+                Err(reason) => return Err(JournalError::Position { reader: name, reason }),
+            },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let position = Position { next: journal.end(), unfinished: Vec::new() };
                 replace(&journal.storage, &file, &position.encode())?;
                 position
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
-        let index = journal.register(name, position.next, &mut position.unfinished);
-        Ok(DiskReader {
-            journal: Arc::clone(journal),
-            index,
-            name,
-            again: position.unfinished.into(),
-            cursor: None,
-        })
+        let index = journal.register(name, position);
+        Ok(DiskReader { journal: Arc::clone(journal), index, name, cursor: None })
     }
 
     /// Takes the next records with their sequence numbers, at most `max` and about a megabyte; none if there are
@@ -75,26 +71,17 @@ impl<S: Storage> DiskReader<S> {
     /// # Errors
     /// Those of the disk; nothing was taken.
     pub fn take(&mut self, max: usize) -> io::Result<Vec<(u64, Bytes)>> {
-        let mut records = self.take_again(max)?;
-        if records.is_empty() {
-            records = self.take_next(max)?;
-        }
-        let mut state = self.journal.state();
-        let reader = &mut state.readers[self.index];
-        if reader.oldest.is_none() {
-            // A copy, so that it does not keep the whole chunk that was read.
-            reader.oldest = records.first().map(|(_, record)| Bytes::copy_from_slice(record));
-        }
-        Ok(records)
+        let records = self.take_again(max)?;
+        if records.is_empty() { self.take_next(max) } else { Ok(records) }
     }
 
     /// Takes what it had not finished before the last start: those that lie within `max` records of the first of them.
     fn take_again(&mut self, max: usize) -> io::Result<Vec<(u64, Bytes)>> {
-        let Some(&first) = self.again.front() else { return Ok(Vec::new()) };
-        let number = self.again.partition_point(|sequence| *sequence - first < max as u64);
-        let (mut next, end, mut records) = (first, self.again[number - 1] + 1, Vec::new());
+        let wanted = self.journal.with_reader(self.index, |reader, _| reader.again(max));
+        let (Some(&first), Some(&last)) = (wanted.first(), wanted.last()) else { return Ok(Vec::new()) };
+        let (mut next, end, mut records) = (first, last + 1, Vec::new());
         while next < end && !is_enough(&records) {
-            let Some((segment, segment_end)) = self.segment_of(next) else {
+            let Some((segment, segment_end)) = self.journal.segment_of(next) else {
                 next = end;
                 break;
             };
@@ -108,18 +95,18 @@ impl<S: Storage> DiskReader<S> {
                 Err(error) => return Err(error),
             }
         }
-        let number = self.again.partition_point(|sequence| *sequence < next);
-        let wanted: Vec<u64> = self.again.drain(..number).collect();
+        let wanted = &wanted[..wanted.partition_point(|sequence| *sequence < next)];
         records.retain(|(sequence, _)| wanted.binary_search(sequence).is_ok());
-        self.journal.state().readers[self.index].given_up += (wanted.len() - records.len()) as u64;
+        let read: Vec<u64> = records.iter().map(|(sequence, _)| *sequence).collect();
+        self.journal.with_reader(self.index, |reader, _| reader.take_again(wanted, &read));
         Ok(records)
     }
 
     fn take_next(&mut self, max: usize) -> io::Result<Vec<(u64, Bytes)>> {
-        let start = self.journal.state().readers[self.index].taken;
+        let start = self.journal.with_reader(self.index, |reader, _| reader.taken());
         let (mut next, mut records) = (start, Vec::new());
         while records.len() < max && !is_enough(&records) {
-            let Some((segment, end)) = self.segment_of(next) else { break };
+            let Some((segment, end)) = self.journal.segment_of(next) else { break };
             match self.read_chunk((segment, end), next..end, max, &mut records) {
                 Ok(cursor) => {
                     next = next.max(cursor.next);
@@ -130,56 +117,30 @@ impl<S: Storage> DiskReader<S> {
                 Err(error) => return Err(error),
             }
         }
-        let mut state = self.journal.state();
-        let reader = &mut state.readers[self.index];
-        // What was dropped meanwhile was counted as given up, although it had been read by then.
-        reader.given_up -= reader.taken.min(next).saturating_sub(start);
-        reader.taken = reader.taken.max(next);
+        self.journal.with_reader(self.index, |reader, _| reader.take(start, next));
         Ok(records)
     }
 
-    /// Finishes everything that was taken except these records, in their order, durably.
+    /// Finishes everything that was taken except the records with these sequence numbers, in ascending order, durably.
     ///
     /// # Errors
     /// The position cannot be kept; after a restart the same records would be taken again.
-    pub fn done_except(&mut self, unfinished: &[(u64, Bytes)]) -> io::Result<()> {
-        let mut sequences: Vec<u64> = unfinished.iter().map(|(sequence, _)| *sequence).collect();
-        sequences.extend(&self.again);
-        sequences.sort_unstable();
-        let next = self.journal.state().readers[self.index].taken;
-        let position = Position { next, unfinished: sequences };
+    pub fn done_except(&mut self, unfinished: &[u64]) -> io::Result<()> {
+        let position = self.journal.with_reader(self.index, |reader, _| reader.position(unfinished));
         replace(&self.journal.storage, &position_file(self.name), &position.encode())?;
-        // Only now, since what is done may be dropped, and what was dropped counts as given up where it is taken again.
-        let Position { next, unfinished: sequences } = position;
-        let mut state = self.journal.state();
-        let reader = &mut state.readers[self.index];
-        reader.done = sequences.first().copied().unwrap_or(next);
-        reader.done_beyond = (next - reader.done).saturating_sub(sequences.len() as u64);
-        reader.oldest = unfinished.first().map(|(_, record)| record.clone());
+        // Only now, since what is done may be dropped, and what was dropped counts as such where it is taken again.
+        self.journal.with_reader(self.index, |reader, _| reader.finish(position.next, unfinished));
         Ok(())
     }
 
     /// How many records wait to be taken.
     pub fn waiting(&self) -> u64 {
-        let state = self.journal.state();
-        state.end.saturating_sub(state.readers[self.index].taken) + self.again.len() as u64
+        self.journal.with_reader(self.index, |reader, end| reader.waiting(end))
     }
 
     /// Waits until at least this many records can be taken.
     pub async fn readable(&self, records: u64) {
         super::until(&self.journal.appended, || self.waiting() >= records).await;
-    }
-
-    /// The segment that holds a record, or else the first one behind it, and the sequence number where that ends.
-    fn segment_of(&self, next: u64) -> Option<(Segment, u64)> {
-        let state = self.journal.state();
-        if next >= state.end {
-            return None;
-        }
-        let index = state.segments.partition_point(|segment| segment.first <= next).saturating_sub(1);
-        let segment = *state.segments.get(index)?;
-        let end = state.segments.get(index + 1).map_or(state.end, |following| following.first.min(state.end));
-        Some((segment, end))
     }
 
     /// Reads a chunk of a segment, which has records up to `end`, gathers those of them that are `wanted`, and answers where
@@ -193,8 +154,8 @@ impl<S: Storage> DiskReader<S> {
     ) -> io::Result<Cursor> {
         let known =
             self.cursor.filter(|cursor| cursor.segment == segment.first && cursor.next <= wanted.start);
-        let mut cursor =
-            known.unwrap_or(Cursor { segment: segment.first, next: segment.first, offset: HEAD as u64 });
+        let start = Cursor { segment: segment.first, next: segment.first, offset: segment.records_at };
+        let mut cursor = known.unwrap_or(start);
         let file = file_name(segment.first);
         let mut chunk = vec![0; CHUNK];
         let read = self.journal.storage.read_at(&file, cursor.offset, &mut chunk)?;

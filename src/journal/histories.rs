@@ -6,11 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::BYTES_AT_ONCE;
 use super::disk::DiskJournal;
 use super::disk_reader::DiskReader;
+use super::position::{self, Position};
 use super::simulated_disk::SimulatedDisk;
-use super::storage::Storage;
+use super::storage::{Storage, read_all, replace};
+use super::{BYTES_AT_ONCE, head};
 
 /// What happens to a journal.
 #[derive(Debug, Clone)]
@@ -22,11 +23,22 @@ enum Step {
     RunFull(usize),
     MakeRoom,
     Take(usize),
-    /// The reader finishes what it holds, except every so-manieth record.
+    /// The reader finishes what it holds, except every n-th record.
     Done(u64),
     DropBefore(u8),
-    Kill,
-    LosePower(u64),
+    Kill(Writer),
+    LosePower(u64, Writer),
+}
+
+/// Whose files the next process finds.
+#[derive(Debug, Clone, Copy)]
+enum Writer {
+    This,
+    Release0_1_0,
+}
+
+fn writer() -> impl Strategy<Value = Writer> {
+    prop_oneof![Just(Writer::This), Just(Writer::Release0_1_0)]
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -39,8 +51,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (1usize..8).prop_map(Step::Take),
         3 => (1u64..5).prop_map(Step::Done),
         1 => any::<u8>().prop_map(Step::DropBefore),
-        1 => Just(Step::Kill),
-        2 => any::<u64>().prop_map(Step::LosePower),
+        1 => writer().prop_map(Step::Kill),
+        2 => (any::<u64>(), writer()).prop_map(|(choice, writer)| Step::LosePower(choice, writer)),
     ];
     prop::collection::vec(step, 1..80)
 }
@@ -97,12 +109,12 @@ impl History {
                 self.journal.drop_before(bound);
                 self.dropped = self.dropped.max(bound);
             }
-            Step::Kill => self.reopen(self.disk.after_kill(), 0)?,
-            Step::LosePower(choice) => {
+            Step::Kill(writer) => self.reopen(as_written_by(writer, self.disk.after_kill()), 0)?,
+            Step::LosePower(choice, writer) => {
                 // A checkpoint may tell what was acknowledged.
                 let known = self.acknowledged.last_key_value().filter(|_| choice % 2 == 0);
                 let known = known.map_or(0, |(sequence, _)| sequence + 1);
-                self.reopen(self.disk.after_power_loss(choice / 2), known)?;
+                self.reopen(as_written_by(writer, self.disk.after_power_loss(choice / 2)), known)?;
             }
         }
         Ok(())
@@ -122,7 +134,7 @@ impl History {
             std::mem::take(&mut self.held).into_iter().partition(|(sequence, _)| sequence % each == 1);
         self.held = unfinished;
         self.finished.extend(finished.into_keys());
-        let held: Vec<_> = self.held.iter().map(|(sequence, record)| (*sequence, record.clone())).collect();
+        let held: Vec<u64> = self.held.keys().copied().collect();
         // A full disk can refuse a position; what was finished is then taken again after a restart.
         if self.reader.done_except(&held).is_ok() {
             self.settled.clone_from(&self.finished);
@@ -191,6 +203,30 @@ impl History {
     }
 }
 
+/// The disk with its segments and positions in the layouts of their writer.
+fn as_written_by(writer: Writer, disk: SimulatedDisk) -> SimulatedDisk {
+    let Writer::Release0_1_0 = writer else { return disk };
+    for name in disk.list().expect("names") {
+        let read = || read_all(&disk, &name).expect("a file");
+        let older = if position::reader(&name).is_some() {
+            position::encode_version_1(&Position::decode(&read()).expect("a position"))
+        } else if name.ends_with(".segment")
+            && let Ok(head) = head::read(&read())
+        {
+            [&head::common(head.first, 1), &read()[head.size..]].concat()
+        } else {
+            // A torn head, or a file that was to take the place of another.
+            continue;
+        };
+        replace(&disk, &name, &older).expect("written");
+    }
+    disk
+}
+
+fn sequences(records: &[(u64, Bytes)]) -> Vec<u64> {
+    records.iter().map(|(sequence, _)| *sequence).collect()
+}
+
 type Opened = (Arc<DiskJournal<SimulatedDisk>>, DiskReader<SimulatedDisk>);
 
 fn open(disk: &SimulatedDisk, visit: impl FnMut(u64, &[u8])) -> Opened {
@@ -231,7 +267,7 @@ proptest! {
         let segments: Vec<_> = names.iter().filter(|name| name.ends_with(".segment")).collect();
         let name = segments[at.index(segments.len() - 1)];
         let byte = at.index(history.disk.size(name).expect("a size") as usize);
-        let lost = usize::from(byte >= super::segment::HEAD);
+        let lost = usize::from(byte >= head::SIZE);
         history.disk.flip_bit(name, byte, bit);
 
         let mut found = BTreeMap::new();
@@ -250,12 +286,13 @@ proptest! {
 
 #[test]
 fn a_damaged_head_of_the_last_segment_costs_no_record_and_does_not_go_unnoticed() {
-    for byte in 0..super::segment::HEAD {
+    let old = (0..head::common(0, 1).len()).map(|byte| (Writer::Release0_1_0, byte));
+    for (writer, byte) in (0..head::SIZE).map(|byte| (Writer::This, byte)).chain(old) {
         let mut history = History::new();
         history.append(3).expect("appended");
-        history.disk.flip_bit("00000000000000000000.segment", byte, 0);
+        let disk = as_written_by(writer, history.disk.after_kill());
+        disk.flip_bit("00000000000000000000.segment", byte, 0);
         let mut found = Vec::new();
-        let disk = history.disk.after_kill();
         let (journal, mut reader) = open(&disk, |sequence, _| found.push(sequence));
         assert_eq!((found, journal.damaged()), (vec![0, 1, 2], 1), "byte {byte}");
         let records: Vec<_> = history.acknowledged.into_iter().collect();
@@ -264,6 +301,21 @@ fn a_damaged_head_of_the_last_segment_costs_no_record_and_does_not_go_unnoticed(
         // It is there for people to look at, whatever comes after it.
         journal.append(&[Bytes::from_static(b"next")]).expect("appended");
         assert_eq!(disk.list().expect("names").iter().filter(|name| name.ends_with(".segment")).count(), 2);
+    }
+}
+
+#[test]
+fn a_damaged_head_and_a_damaged_first_record_cost_that_record() {
+    for (writer, size) in [(Writer::This, head::SIZE), (Writer::Release0_1_0, head::common(0, 1).len())] {
+        let mut history = History::new();
+        (0..3).for_each(|_| history.append(1).expect("appended"));
+        let disk = as_written_by(writer, history.disk.after_kill());
+        [0, size].into_iter().for_each(|byte| disk.flip_bit("00000000000000000000.segment", byte, 0));
+        let mut found = Vec::new();
+        let (journal, mut reader) = open(&disk, |sequence, _| found.push(sequence));
+        assert_eq!((found, journal.damaged()), (vec![1, 2], 1));
+        let records: Vec<_> = history.acknowledged.into_iter().skip(1).collect();
+        assert_eq!(reader.take(usize::MAX).expect("a disk that can be read"), records);
     }
 }
 
@@ -282,17 +334,17 @@ fn a_last_segment_that_is_damaged_throughout_is_kept_and_counted() {
 }
 
 #[test]
-fn a_journal_that_takes_too_much_gives_up_its_oldest_and_counts_it() {
+fn a_journal_that_takes_too_much_drops_its_oldest_and_counts_it() {
     let mut history = History::new();
     for _ in 0..200 {
         history.append(3).expect("appended");
         history.journal.drop_beyond_limit(u64::MAX);
         assert!(history.journal.bytes() <= MAX_BYTES + 800);
     }
-    let given_up = history.journal.readers()[0].given_up;
+    let dropped = history.journal.readers()[0].dropped;
     let taken = history.reader.take(usize::MAX).expect("a disk that can be read").len() as u64;
-    assert!(given_up > 0);
-    assert_eq!(given_up + taken, 600);
+    assert!(dropped > 0);
+    assert_eq!(dropped + taken, 600);
 }
 
 #[test]
@@ -316,7 +368,7 @@ fn what_is_taken_at_once_has_a_limit_of_bytes() {
     assert!(taken.iter().map(|(_, record)| record).eq(&records));
 
     // The same holds for what it had not finished before a start.
-    history.reader.done_except(&taken).expect("a position");
+    history.reader.done_except(&sequences(&taken)).expect("a position");
     let (_, mut reader) = open(&history.disk.after_kill(), |_, _| {});
     assert_eq!(takes(&mut reader), taken);
 }
@@ -329,12 +381,12 @@ fn what_was_unfinished_and_is_still_there_is_taken_again() {
         history.reopen(history.disk.after_kill(), 0).expect("reopened");
     }
     let taken = history.reader.take(usize::MAX).expect("a disk that can be read");
-    history.reader.done_except(&taken[1..]).expect("a position");
+    history.reader.done_except(&sequences(&taken[1..])).expect("a position");
     let room = history.journal.bytes() - 1;
     let journal = DiskJournal::open(history.disk.after_kill(), room, 0, |_, _| {}).expect("a journal");
     let journal = Arc::new(journal);
     let mut reader = DiskReader::new(&journal, "spans").expect("a reader");
     journal.drop_beyond_limit(u64::MAX);
     assert_eq!(reader.take(usize::MAX).expect("a disk that can be read"), taken[3..]);
-    assert_eq!(journal.readers()[0].given_up, 2);
+    assert_eq!(journal.readers()[0].dropped, 2);
 }

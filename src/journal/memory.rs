@@ -1,5 +1,5 @@
 //! The journal in memory: it keeps a record until every reader is past it, within a limit of bytes; beyond that the
-//! oldest is given up and counted for each reader that had not taken it. Without readers it keeps nothing.
+//! oldest is dropped and counted for each reader that had not taken it. Without readers it keeps nothing.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tracing::warn;
 
+use super::reader_state::ReaderState;
 use super::{BYTES_AT_ONCE, ReaderStatus};
 
 /// What one record costs beside its own bytes, about: its place in the queue and its allocation.
@@ -28,29 +29,15 @@ struct State {
     bytes: usize,
     max_bytes: usize,
     readers: Vec<ReaderState>,
-    /// Whether events were given up since it was last empty; said once.
-    is_giving_up: bool,
-}
-
-#[derive(Debug)]
-struct ReaderState {
-    name: &'static str,
-    /// Everything before this position need not be kept for this reader.
-    done: u64,
-    /// Everything before this position has been handed out.
-    taken: u64,
-    given_up: u64,
-    /// How many records before `done` it holds itself and has not finished, and the first of them.
-    held: u64,
-    oldest: Option<Bytes>,
+    /// Whether records that a reader had not taken were dropped since it was last empty; said once.
+    is_dropping: bool,
 }
 
 impl MemoryJournal {
     /// An empty journal that keeps at most `max_bytes` for its readers.
     pub fn new(max_bytes: usize) -> MemoryJournal {
         let records = VecDeque::new();
-        let state =
-            State { records, first: 0, bytes: 0, max_bytes, readers: Vec::new(), is_giving_up: false };
+        let state = State { records, first: 0, bytes: 0, max_bytes, readers: Vec::new(), is_dropping: false };
         MemoryJournal { state: Mutex::new(state), appended: Notify::new() }
     }
 
@@ -64,7 +51,7 @@ impl MemoryJournal {
         state.bytes += record.len() + RECORD_OVERHEAD;
         state.records.push_back(record);
         while state.bytes > state.max_bytes {
-            state.give_up_oldest();
+            state.drop_first();
         }
         drop(state);
         self.appended.notify_waiters();
@@ -74,8 +61,7 @@ impl MemoryJournal {
     pub fn reader(self: &Arc<MemoryJournal>, name: &'static str) -> MemoryReader {
         let mut state = self.state();
         let end = state.end();
-        let reader = ReaderState { name, done: end, taken: end, given_up: 0, held: 0, oldest: None };
-        state.readers.push(reader);
+        state.readers.push(ReaderState::new(name, end));
         MemoryReader { journal: Arc::clone(self), index: state.readers.len() - 1 }
     }
 
@@ -83,13 +69,7 @@ impl MemoryJournal {
     pub fn readers(&self) -> Vec<ReaderStatus> {
         let state = self.state();
         let end = state.end();
-        let status = |reader: &ReaderState| ReaderStatus {
-            name: reader.name,
-            backlog: end - reader.done + reader.held,
-            given_up: reader.given_up,
-            oldest: reader.oldest.clone().or_else(|| state.record(reader.done).cloned()),
-        };
-        state.readers.iter().map(status).collect()
+        state.readers.iter().map(|reader| reader.status(end)).collect()
     }
 
     /// The bytes that are kept for readers.
@@ -108,42 +88,39 @@ impl State {
         self.first + self.records.len() as u64
     }
 
-    /// The record at a position, or else the first.
-    fn record(&self, position: u64) -> Option<&Bytes> {
-        self.records.get(position.saturating_sub(self.first) as usize)
+    /// Looks at a reader, or changes it.
+    fn with_reader<T>(&mut self, index: usize, act: impl FnOnce(&mut ReaderState) -> T) -> T {
+        let end = self.end();
+        let reader = &mut self.readers[index];
+        let answer = act(reader);
+        reader.check(end);
+        answer
     }
 
-    fn drop_oldest(&mut self) {
-        if let Some(record) = self.records.pop_front() {
-            self.bytes -= record.len() + RECORD_OVERHEAD;
-            self.first += 1;
-        }
-    }
-
-    fn give_up_oldest(&mut self) {
-        let position = self.first;
+    /// Drops the first record, whether or not readers have taken it.
+    fn drop_first(&mut self) {
+        let Some(record) = self.records.pop_front() else { return };
+        self.bytes -= record.len() + RECORD_OVERHEAD;
+        self.first += 1;
+        let end = self.end();
         for reader in &mut self.readers {
-            if reader.taken <= position {
-                if !std::mem::replace(&mut self.is_giving_up, true) {
-                    warn!(
-                        reader = reader.name,
-                        "the backlog in memory takes more than it may; the oldest events are given up"
-                    );
-                }
-                reader.given_up += 1;
-                reader.taken = position + 1;
-                reader.done = position + 1;
+            let dropped = reader.drop_before(self.first);
+            reader.check(end);
+            if dropped > 0 && !std::mem::replace(&mut self.is_dropping, true) {
+                warn!(
+                    reader = reader.name(),
+                    "the backlog in memory takes more than it may; the oldest events are given up"
+                );
             }
         }
-        self.drop_oldest();
     }
 
     fn drop_what_all_have_done(&mut self) {
-        let done = self.readers.iter().map(|reader| reader.done).min().unwrap_or(u64::MAX);
+        let done = self.readers.iter().map(ReaderState::done).min().unwrap_or(u64::MAX);
         while self.first < done && !self.records.is_empty() {
-            self.drop_oldest();
+            self.drop_first();
         }
-        self.is_giving_up &= !self.records.is_empty();
+        self.is_dropping &= !self.records.is_empty();
     }
 }
 
@@ -160,7 +137,7 @@ impl MemoryReader {
     /// none.
     pub fn take(&mut self, max: usize) -> Vec<(u64, Bytes)> {
         let mut state = self.journal.state();
-        let start = state.readers[self.index].taken.max(state.first);
+        let start = state.with_reader(self.index, |reader| reader.taken());
         let skip = (start - state.first) as usize;
         let mut bytes = 0;
         let has_room = |record: &&Bytes| {
@@ -170,24 +147,24 @@ impl MemoryReader {
         };
         let records = state.records.iter().skip(skip).take(max).take_while(has_room).cloned();
         let taken: Vec<_> = (start..).zip(records).collect();
-        state.readers[self.index].taken = start + taken.len() as u64;
+        let next = start + taken.len() as u64;
+        state.with_reader(self.index, |reader| reader.take(start, next));
         taken
     }
 
-    /// Finishes everything that was taken except these records, in their order, which the reader goes on holding itself.
-    pub fn done_except(&mut self, unfinished: &[(u64, Bytes)]) {
+    /// Finishes everything that was taken except the records with these sequence numbers, in ascending order, which the
+    /// reader goes on holding itself.
+    pub fn done_except(&mut self, unfinished: &[u64]) {
         let mut state = self.journal.state();
-        let reader = &mut state.readers[self.index];
-        reader.done = reader.taken;
-        reader.held = unfinished.len() as u64;
-        reader.oldest = unfinished.first().map(|(_, record)| record.clone());
+        state.with_reader(self.index, |reader| reader.finish(reader.taken(), unfinished));
         state.drop_what_all_have_done();
     }
 
     /// How many records wait to be taken.
     pub fn waiting(&self) -> u64 {
-        let state = self.journal.state();
-        state.end() - state.readers[self.index].taken.max(state.first)
+        let mut state = self.journal.state();
+        let end = state.end();
+        state.with_reader(self.index, |reader| reader.waiting(end))
     }
 
     /// Waits until at least this many records can be taken.
@@ -250,16 +227,15 @@ mod tests {
         let mut reader = journal.reader("service");
         (0..4).for_each(|number| journal.append(record(number)));
         let taken = reader.take(3);
-        reader.done_except(&taken[1..2]);
-        let status = &journal.readers()[0];
-        assert_eq!((status.backlog, status.oldest.clone()), (2, Some(record(1))));
+        reader.done_except(&[taken[1].0]);
+        assert_eq!(journal.readers()[0].backlog, 2);
         assert_eq!(journal.bytes(), RECORD_OVERHEAD + 1);
     }
 
     proptest! {
-        /// What was appended is taken once and in order, waits, or is counted as given up; and bytes are bounded.
+        /// What was appended is taken once and in order, waits, or is counted as dropped; and bytes are bounded.
         #[test]
-        fn every_record_is_taken_waiting_or_given_up(steps in steps()) {
+        fn every_record_is_taken_waiting_or_dropped(steps in steps()) {
             let limit = 10 * (RECORD_OVERHEAD + 1);
             let journal = Arc::new(MemoryJournal::new(limit));
             let mut reader = journal.reader("spans");
@@ -275,7 +251,7 @@ mod tests {
                 }
                 prop_assert!(journal.bytes() <= limit);
                 let status = &journal.readers()[0];
-                prop_assert_eq!(taken.len() as u64 + reader.waiting() + status.given_up, appended);
+                prop_assert_eq!(taken.len() as u64 + reader.waiting() + status.dropped, appended);
                 prop_assert!(status.backlog >= reader.waiting());
             }
             prop_assert!(taken.is_sorted());

@@ -2,14 +2,19 @@
 //!
 //! It knows bytes and positions, not calls. With a state directory it is on disk ([`disk`], in [`segment`]s, read again at a
 //! start by `recovery`, taken from by [`disk_reader`]s at their [`position`], over [`storage`]); without one it is in
-//! memory ([`memory`]).
+//! memory ([`memory`]). How a reader stands is kept in the same way for both (`reader_state`).
+//! FORMAT.md describes every file to the byte, and which release can read which.
 
 pub mod disk;
 pub mod disk_reader;
 #[cfg(test)]
+mod format;
+mod head;
+#[cfg(test)]
 mod histories;
 pub mod memory;
 pub mod position;
+mod reader_state;
 mod recovery;
 pub mod segment;
 #[cfg(test)]
@@ -31,9 +36,11 @@ use tracing::error;
 use disk::DiskJournal;
 use disk_reader::DiskReader;
 use memory::{MemoryJournal, MemoryReader};
-use segment::{BadHead, LONGEST_RECORD};
+use position::BadPosition;
+use segment::LONGEST_RECORD;
 use storage::{Directory, Storage};
 
+pub use head::BadHead;
 pub use recovery::{Found, Segment};
 
 /// The bytes of records after which a reader takes no more at once, so that a batch of the longest records is no larger in
@@ -57,6 +64,14 @@ pub enum JournalError {
         /// Why not.
         reason: BadHead,
     },
+    /// A newer release of this program wrote the position of a reader.
+    #[error("reader {reader} cannot go on: {reason}")]
+    Position {
+        /// Its name.
+        reader: &'static str,
+        /// Why not.
+        reason: BadPosition,
+    },
     /// A record that no segment takes.
     #[error("a record of {0} bytes is longer than {LONGEST_RECORD}")]
     RecordTooLong(usize),
@@ -69,10 +84,8 @@ pub struct ReaderStatus {
     pub name: &'static str,
     /// Records that it has not finished.
     pub backlog: u64,
-    /// Records that were given up before it took them.
-    pub given_up: u64,
-    /// The oldest record that it has not finished, if it is still kept.
-    pub oldest: Option<Bytes>,
+    /// Records that were dropped before it took them.
+    pub dropped: u64,
 }
 
 /// Looks at the journal in `storage` without changing anything, and hands every sound record to `visit`. Those before `known`
@@ -90,7 +103,7 @@ pub fn inspect(
 
 /// Whether a file with these bytes is a segment, by its first bytes.
 pub fn is_segment(bytes: &[u8]) -> bool {
-    bytes.starts_with(&segment::MAGIC)
+    bytes.starts_with(&head::MAGIC)
 }
 
 /// Looks at one segment, whose file has these bytes, and hands every sound record to `visit`.
@@ -129,8 +142,8 @@ impl Journal {
     /// A reader of this name. In memory it reads what is appended from now on; on disk it goes on where it was.
     ///
     /// # Errors
-    /// Its position on disk cannot be read or kept.
-    pub fn reader(&self, name: &'static str) -> io::Result<Reader> {
+    /// Its position on disk cannot be read or kept, or is for a newer release.
+    pub fn reader(&self, name: &'static str) -> Result<Reader, JournalError> {
         match self {
             Journal::Memory(journal) => Ok(Reader::Memory(journal.reader(name))),
             Journal::Disk(journal) => {
@@ -200,8 +213,9 @@ impl Reader {
         self.done_except(&[]);
     }
 
-    /// Finishes everything that was taken except these records, in their order, which its user still holds.
-    pub fn done_except(&mut self, unfinished: &[(u64, Bytes)]) {
+    /// Finishes everything that was taken except the records with these sequence numbers, in ascending order, which its user
+    /// still holds.
+    pub fn done_except(&mut self, unfinished: &[u64]) {
         match self {
             Reader::Memory(reader) => reader.done_except(unfinished),
             Reader::Disk { reader, .. } => {

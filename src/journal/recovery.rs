@@ -5,8 +5,10 @@ use std::ops::Range;
 use tracing::{error, info};
 
 use super::JournalError;
-use super::segment::{self, BadHead, HEAD, Next};
+use super::head::{self, BadHead};
+use super::segment::{self, Next};
 use super::storage::{Storage, read_all};
+use crate::release::Release;
 
 /// A segment that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,10 @@ pub struct Segment {
     pub bytes: u64,
     /// Acknowledged records in it that could not be read when it was found.
     pub damaged: u64,
+    /// The release that wrote it; `None` if its head is damaged.
+    pub writer: Option<Release>,
+    /// Where its records begin.
+    pub(super) records_at: u64,
 }
 
 /// The name of a segment's file.
@@ -60,14 +66,16 @@ pub(super) fn read_segments(
         let mut bytes = read_all(storage, &name)?;
         let size = bytes.len() as u64;
         let extent = next.map_or_else(|| Extent::last(first, known), |next| Extent::followed(first, next));
-        let is_head_sound = match segment::read_head(&bytes) {
-            Err(reason @ BadHead::Version(_)) => return Err(JournalError::Segment { name, reason }),
-            head => head.is_ok_and(|in_head| in_head == first),
+        let head = match head::read(&bytes) {
+            Err(reason) if reason.is_newer() => return Err(JournalError::Segment { name, reason }),
+            head => head.ok(),
         };
-        let records = bytes.get(HEAD..).unwrap_or_default();
+        let is_head_sound = head.is_some_and(|head| head.first == first);
+        let records_at = head.map_or_else(|| head::find_records(&bytes, first), |head| head.size);
+        let records = &bytes[records_at..];
         let mut scan = scan(records, extent, &mut visit);
         // A head is on disk before the first record. So where nothing is behind it, it is torn, and elsewhere damaged.
-        if !is_head_sound && !records.is_empty() {
+        if !is_head_sound && (scan.sound > 0 || bytes.len() > head::SIZE) {
             scan.lost = scan.lost.max(1);
             scan.end = scan.end.max(first + 1);
         }
@@ -87,18 +95,19 @@ pub(super) fn read_segments(
         }
         found.end = scan.end;
         if next.is_none() && scan.lost == 0 && is_head_sound {
-            bytes.truncate(HEAD + scan.sound);
+            bytes.truncate(records_at + scan.sound);
             found.last = Some(bytes);
         }
-        found.segments.push(Segment { first, bytes: size, damaged: scan.lost });
+        let (damaged, writer) = (scan.lost, head.map(|head| head.writer));
+        found.segments.push(Segment { first, bytes: size, damaged, writer, records_at: records_at as u64 });
     }
     Ok(found)
 }
 
 /// Reads one segment, whose file has these bytes, and hands every sound record to `visit`.
 pub(super) fn read_segment(bytes: &[u8], mut visit: impl FnMut(u64, &[u8])) -> Result<(), BadHead> {
-    let first = segment::read_head(bytes)?;
-    scan(&bytes[HEAD..], Extent::last(first, 0), &mut visit);
+    let head = head::read(bytes)?;
+    scan(&bytes[head.size..], Extent::last(head.first, 0), &mut visit);
     Ok(())
 }
 

@@ -1,69 +1,17 @@
 //! A segment: one file of the journal.
 //!
-//! It begins with a head: eight bytes that say what the file is, the version of the layout, and the sequence number of its
-//! first record, and a CRC-32 of all that. Records follow, each in a frame: a CRC-32 of the rest of the frame, the length of the record, its
-//! sequence number, its place in its batch, and the record. Numbers have the least significant byte first.
+//! It begins with a `head`. Records follow, each in a frame: a CRC-32 of the rest of the frame, the length of the record, its
+//! sequence number, its place in its batch, and the record. Numbers have the least significant byte first; FORMAT.md has an
+//! example.
 //!
 //! A batch is written and synced as one before the next begins. So a bad frame with nothing of a later batch
 //! behind it is the torn end of a batch that was never acknowledged; with something of a later batch behind it, it is damage.
-
-use thiserror::Error;
-
-/// How a segment begins.
-pub(super) const MAGIC: [u8; 8] = *b"PLANETJ\n";
-const VERSION: u32 = 1;
-
-/// Bytes of a segment's head.
-pub(super) const HEAD: usize = 8 + 4 + 8 + 4;
 
 /// Bytes of a frame beside the record.
 pub(super) const FRAME_HEAD: usize = 4 + 4 + 8 + 4;
 
 /// The longest record.
 pub const LONGEST_RECORD: usize = 128 * 1024;
-
-/// Why a file is not a segment that can be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum BadHead {
-    /// Its head is not whole: it was being made when the machine died, or is damaged.
-    #[error("its head is torn or damaged")]
-    Torn,
-    /// It begins with something else.
-    #[error("it does not begin as a segment does")]
-    Foreign,
-    /// A newer version of this program wrote it.
-    #[error(
-        "it has version {0} of the layout, and this program knows version {VERSION}; use the newer program"
-    )]
-    Version(u32),
-}
-
-/// The head of a segment whose first record has this sequence number.
-pub(super) fn head(first: u64) -> [u8; HEAD] {
-    let mut head = [0; HEAD];
-    head[..8].copy_from_slice(&MAGIC);
-    head[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    head[12..20].copy_from_slice(&first.to_le_bytes());
-    let checksum = crc32fast::hash(&head[..20]);
-    head[20..].copy_from_slice(&checksum.to_le_bytes());
-    head
-}
-
-/// The sequence number of the first record, from a head.
-pub(super) fn read_head(bytes: &[u8]) -> Result<u64, BadHead> {
-    let head = bytes.get(..HEAD).ok_or(BadHead::Torn)?;
-    if head[..8] != MAGIC {
-        return Err(BadHead::Foreign);
-    }
-    // Looked at before the version, which a torn head could seem to have.
-    if u64::from(crc32fast::hash(&head[..20])) != number(&head[20..]) {
-        return Err(BadHead::Torn);
-    }
-    match number(&head[8..12]) as u32 {
-        VERSION => Ok(number(&head[12..20])),
-        version => Err(BadHead::Version(version)),
-    }
-}
 
 /// Appends the frame of a record to `buffer`.
 pub(super) fn write_frame(buffer: &mut Vec<u8>, sequence: u64, place: u32, record: &[u8]) {
@@ -135,7 +83,7 @@ pub(super) fn find_frame(bytes: &[u8], expected: std::ops::Range<u64>) -> Option
 }
 
 /// Up to eight bytes as a number, the least significant first.
-fn number(bytes: &[u8]) -> u64 {
+pub(super) fn number(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
@@ -172,18 +120,5 @@ mod tests {
             prop_assert!(!matches!(read_frame(&bytes), Next::Frame(_)));
             prop_assert_eq!(find_frame(&bytes, 0..u64::MAX), None);
         }
-    }
-
-    #[test]
-    fn a_head_is_read_as_it_was_written() {
-        assert_eq!(read_head(&head(42)), Ok(42));
-        assert_eq!(read_head(&head(42)[..HEAD - 1]), Err(BadHead::Torn));
-        assert_eq!(read_head(&[0; HEAD]), Err(BadHead::Foreign));
-        let mut newer = head(42);
-        newer[8] = 2;
-        assert_eq!(read_head(&newer), Err(BadHead::Torn));
-        let checksum = crc32fast::hash(&newer[..20]);
-        newer[20..].copy_from_slice(&checksum.to_le_bytes());
-        assert_eq!(read_head(&newer), Err(BadHead::Version(2)));
     }
 }

@@ -134,8 +134,8 @@ pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
     for (reader, position) in positions {
         let note = beyond(position.as_ref().map_or(u64::MAX, |position| position.next));
         match position {
-            None => writeln!(output, "reader {reader}: its position is damaged")?,
-            Some(Position { next, unfinished }) => {
+            Err(reason) => writeln!(output, "reader {reader}: {reason}")?,
+            Ok(Position { next, unfinished }) => {
                 write!(output, "reader {reader}: record {next}{note}")?;
                 let unfinished: Vec<_> = unfinished.iter().map(u64::to_string).collect();
                 match unfinished.as_slice() {
