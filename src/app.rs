@@ -37,7 +37,7 @@ use crate::metrics::registry::{self, InstallError, OwnMetrics};
 use crate::ops::admin::{self, AdminHandler};
 use crate::ops::view::View;
 use crate::sinks::call_log::{self, CallLogSink};
-use crate::sinks::drain::Drain;
+use crate::sinks::drain::{Drain, MOST_WAITING};
 use crate::sinks::identity::Identity;
 use crate::sinks::metrics::SinkStatus;
 use crate::sinks::otlp::client::OtlpClient;
@@ -332,7 +332,7 @@ impl Sinks<'_> {
     ) -> Result<Arc<SinkStatus>, RunError> {
         let name = settings.name;
         let reader = self.state.journal.reader(name).map_err(RunError::Position)?;
-        let waiting = Waiting::open(&self.state.journal, &reader, name)?;
+        let waiting = Waiting::open(&self.state.journal, &reader, name, MOST_WAITING)?;
         let drain = Drain::new(Arc::new(sink), settings, reader, waiting, self.quarantine.clone());
         let status = drain.status();
         parts.spawn_sink(name, drain.run(self.stop.clone()));

@@ -6,6 +6,7 @@
 //! counts for nothing. A restart begins a new segment as well, which is how a torn end is cut.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -14,8 +15,8 @@ use tracing::{error, warn};
 
 use super::position::Position;
 use super::reader_state::ReaderState;
-use super::recovery::{Segment, file_name, read_segments};
-use super::segment::{self, LONGEST_RECORD};
+use super::recovery::{Segment, Stored, file_name, read_segments};
+use super::segment::{self, FRAME_HEAD, LONGEST_RECORD, Next};
 use super::storage::{Storage, StorageFile, replace};
 use super::{JournalError, ReaderStatus, head};
 use crate::release::Release;
@@ -33,6 +34,8 @@ pub struct DiskJournal<S: Storage> {
     state: Mutex<State>,
     pub(super) appended: Notify,
     max_bytes: u64,
+    /// What else takes of `max_bytes`.
+    beside: AtomicU64,
 }
 
 struct Writer<F> {
@@ -62,7 +65,22 @@ impl<S: Storage> DiskJournal<S> {
         storage: S,
         max_bytes: u64,
         known: u64,
-        visit: impl FnMut(u64, &[u8]),
+        mut visit: impl FnMut(u64, &[u8]),
+    ) -> Result<DiskJournal<S>, JournalError> {
+        DiskJournal::open_with_places(storage, max_bytes, known, |stored| {
+            visit(stored.sequence, stored.record);
+        })
+    }
+
+    /// The same, for who wants to know where each record is.
+    ///
+    /// # Errors
+    /// Those of [`DiskJournal::open`].
+    pub(super) fn open_with_places(
+        storage: S,
+        max_bytes: u64,
+        known: u64,
+        visit: impl FnMut(Stored<'_>),
     ) -> Result<DiskJournal<S>, JournalError> {
         let found = read_segments(&storage, known, visit)?;
         if let Some(last) = found.segments.last() {
@@ -80,6 +98,7 @@ impl<S: Storage> DiskJournal<S> {
             state: Mutex::new(state),
             appended: Notify::new(),
             max_bytes,
+            beside: AtomicU64::new(0),
         })
     }
 
@@ -89,6 +108,11 @@ impl<S: Storage> DiskJournal<S> {
     /// # Errors
     /// The disk refused the write or the sync; nothing of the batch is in the journal.
     pub fn append(&self, records: &[Bytes]) -> Result<u64, JournalError> {
+        self.append_at(records).map(|(first, _)| first)
+    }
+
+    /// The same, and answers also where the first frame begins in its segment.
+    pub(super) fn append_at(&self, records: &[Bytes]) -> Result<(u64, u64), JournalError> {
         if let Some(record) = records.iter().find(|record| record.len() > LONGEST_RECORD) {
             return Err(JournalError::RecordTooLong(record.len()));
         }
@@ -118,12 +142,65 @@ impl<S: Storage> DiskJournal<S> {
         }
         let mut state = self.state();
         state.end += records.len() as u64;
+        let mut offset = 0;
         if let Some(last) = state.segments.last_mut() {
+            offset = last.bytes;
             last.bytes += bytes;
         }
         drop(state);
         self.appended.notify_waiters();
-        Ok(first)
+        Ok((first, offset))
+    }
+
+    /// The record with this sequence number and length, whose frame begins at `offset` in its segment.
+    ///
+    /// # Errors
+    /// The disk fails, or there is no such record.
+    pub(super) fn read(&self, sequence: u64, offset: u64, length: usize) -> io::Result<Bytes> {
+        let missing = || io::Error::new(io::ErrorKind::NotFound, "the record is not there any more");
+        let (segment, _) = self.segment_of(sequence).ok_or_else(missing)?;
+        let mut frame = vec![0; FRAME_HEAD + length];
+        let read = self.storage.read_at(&file_name(segment.first), offset, &mut frame)?;
+        frame.truncate(read);
+        let frame = Bytes::from(frame);
+        match segment::read_frame(&frame) {
+            Next::Frame(found) if found.sequence == sequence => Ok(frame.slice_ref(found.record)),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the record is damaged")),
+        }
+    }
+
+    /// The segments in order: the first sequence number of each, and where that of the next one begins.
+    pub(super) fn segments(&self) -> Vec<(u64, u64)> {
+        let state = self.state();
+        let ends = state.segments.iter().skip(1).map(|segment| segment.first).chain([state.end]);
+        state.segments.iter().map(|segment| segment.first).zip(ends).collect()
+    }
+
+    /// Where the files are.
+    pub fn storage(&self) -> &S {
+        &self.storage
+    }
+
+    /// Where the records of a segment begin.
+    pub(super) fn records_at(&self, first: u64) -> u64 {
+        let state = self.state();
+        let segment = state.segments.iter().find(|segment| segment.first == first);
+        segment.map_or(0, |segment| segment.records_at)
+    }
+
+    /// Notes that something else that counts towards the limit of this journal takes `now` bytes, and took `before`.
+    pub fn note_beside(&self, before: u64, now: u64) {
+        self.beside.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+    }
+
+    /// The bytes that the segments may take, and what counts towards the same limit.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
+    /// The bytes that the segments may take.
+    fn limit(&self) -> u64 {
+        self.max_bytes.saturating_sub(self.beside.load(Ordering::Relaxed))
     }
 
     fn segment_bytes(&self) -> u64 {
@@ -158,12 +235,12 @@ impl<S: Storage> DiskJournal<S> {
     /// Drops the oldest segments while all take more than the journal may, whether or not readers are done with them.
     /// Nothing at or beyond `keep_from` is dropped, which is not in the ledger's checkpoint yet.
     pub fn drop_beyond_limit(&self, keep_from: u64) {
-        self.drop_segments(|state| state.bytes() > self.max_bytes && state.segments[1].first <= keep_from);
+        self.drop_segments(|state| state.bytes() > self.limit() && state.segments[1].first <= keep_from);
     }
 
     /// Whether the segments take more than they may.
     pub fn is_beyond_limit(&self) -> bool {
-        self.bytes() > self.max_bytes
+        self.bytes() > self.limit()
     }
 
     /// Drops the oldest segment as long as there is another and `is_due` says so.

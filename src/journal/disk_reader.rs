@@ -133,6 +133,11 @@ impl<S: Storage> DiskReader<S> {
         Ok(())
     }
 
+    /// Everything before this sequence number is finished.
+    pub fn unfinished_from(&self) -> u64 {
+        self.journal.with_reader(self.index, |reader, _| reader.unfinished_from(0))
+    }
+
     /// How many records wait to be taken.
     pub fn waiting(&self) -> u64 {
         self.journal.with_reader(self.index, |reader, end| reader.waiting(end))

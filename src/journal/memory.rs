@@ -72,6 +72,11 @@ impl MemoryJournal {
         state.readers.iter().map(|reader| reader.status(end)).collect()
     }
 
+    /// The bytes that may be kept for readers.
+    pub fn max_bytes(&self) -> u64 {
+        self.state().max_bytes as u64
+    }
+
     /// The bytes that are kept for readers.
     pub fn bytes(&self) -> usize {
         self.state().bytes

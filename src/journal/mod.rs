@@ -14,12 +14,14 @@ mod head;
 mod histories;
 pub mod memory;
 pub mod position;
+pub mod prefixed;
 mod reader_state;
 mod recovery;
 pub mod segment;
 #[cfg(test)]
 pub(crate) mod simulated_disk;
 pub mod storage;
+pub mod waiting;
 
 use std::io;
 use std::path::Path;
@@ -41,7 +43,7 @@ use segment::LONGEST_RECORD;
 use storage::{Directory, Storage};
 
 pub use head::BadHead;
-pub use recovery::{Found, Segment};
+pub use recovery::{Found, Segment, Stored};
 
 /// The bytes of records after which a reader takes no more at once, so that a batch of the longest records is no larger in
 /// memory than one of the usual.
@@ -96,9 +98,9 @@ pub struct ReaderStatus {
 pub fn inspect(
     storage: &impl Storage,
     known: u64,
-    visit: impl FnMut(u64, &[u8]),
+    mut visit: impl FnMut(u64, &[u8]),
 ) -> Result<Found, JournalError> {
-    recovery::read_segments(storage, known, visit)
+    recovery::read_segments(storage, known, |stored| visit(stored.sequence, stored.record))
 }
 
 /// Whether a file with these bytes is a segment, by its first bytes.
@@ -208,21 +210,29 @@ impl Reader {
         }
     }
 
-    /// Finishes everything that was taken. On disk a position that cannot be kept now is kept the next time.
-    pub fn done(&mut self) {
-        self.done_except(&[]);
+    /// Finishes everything that was taken except the records with these sequence numbers, in ascending order, which its user
+    /// still holds. Answers whether the position was kept; on disk, one that cannot be kept now is kept the next time.
+    pub fn done_except(&mut self, unfinished: &[u64]) -> bool {
+        match self {
+            Reader::Memory(reader) => {
+                reader.done_except(unfinished);
+                true
+            }
+            Reader::Disk { reader, .. } => match block_in_place(|| reader.done_except(unfinished)) {
+                Ok(()) => true,
+                Err(error) => {
+                    error!(%error, "the position of a reader cannot be kept; after a restart it would deliver again");
+                    false
+                }
+            },
+        }
     }
 
-    /// Finishes everything that was taken except the records with these sequence numbers, in ascending order, which its user
-    /// still holds.
-    pub fn done_except(&mut self, unfinished: &[u64]) {
+    /// Everything before this sequence number is finished.
+    pub fn unfinished_from(&self) -> u64 {
         match self {
-            Reader::Memory(reader) => reader.done_except(unfinished),
-            Reader::Disk { reader, .. } => {
-                if let Err(error) = block_in_place(|| reader.done_except(unfinished)) {
-                    error!(%error, "the position of a reader cannot be kept; after a restart it would deliver again");
-                }
-            }
+            Reader::Memory(_) => 0,
+            Reader::Disk { reader, .. } => reader.unfinished_from(),
         }
     }
 

@@ -49,12 +49,25 @@ pub struct Found {
     pub(super) last: Option<Vec<u8>>,
 }
 
-/// Reads every segment and hands every sound record to `visit`, in order, with its sequence number. Every record before the
-/// sequence number `known` is known to have been acknowledged.
+/// A sound record that was found.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored<'a> {
+    /// Its sequence number.
+    pub sequence: u64,
+    /// The sequence number of the first record of its segment.
+    pub segment: u64,
+    /// Where its frame begins in its segment.
+    pub offset: u64,
+    /// Its bytes.
+    pub record: &'a [u8],
+}
+
+/// Reads every segment and hands every sound record to `visit`, in order. Every record before the sequence number `known` is
+/// known to have been acknowledged.
 pub(super) fn read_segments(
     storage: &impl Storage,
     known: u64,
-    mut visit: impl FnMut(u64, &[u8]),
+    mut visit: impl FnMut(Stored<'_>),
 ) -> Result<Found, JournalError> {
     let mut firsts: Vec<u64> = storage.list()?.iter().filter_map(|name| first_of(name)).collect();
     firsts.sort_unstable();
@@ -73,7 +86,9 @@ pub(super) fn read_segments(
         let is_head_sound = head.is_some_and(|head| head.first == first);
         let records_at = head.map_or_else(|| head::find_records(&bytes, first), |head| head.size);
         let records = &bytes[records_at..];
-        let mut scan = scan(records, extent, &mut visit);
+        let mut scan = scan(records, extent, &mut |stored: Stored<'_>| {
+            visit(Stored { offset: records_at as u64 + stored.offset, ..stored });
+        });
         // A head is on disk before the first record. So where nothing is behind it, it is torn, and elsewhere damaged.
         if !is_head_sound && (scan.sound > 0 || bytes.len() > head::SIZE) {
             scan.lost = scan.lost.max(1);
@@ -107,7 +122,9 @@ pub(super) fn read_segments(
 /// Reads one segment, whose file has these bytes, and hands every sound record to `visit`.
 pub(super) fn read_segment(bytes: &[u8], mut visit: impl FnMut(u64, &[u8])) -> Result<(), BadHead> {
     let head = head::read(bytes)?;
-    scan(&bytes[head.size..], Extent::last(head.first, 0), &mut visit);
+    scan(&bytes[head.size..], Extent::last(head.first, 0), &mut |Stored { sequence, record, .. }| {
+        visit(sequence, record);
+    });
     Ok(())
 }
 
@@ -145,7 +162,7 @@ struct Scan {
 /// Goes through the frames of a segment. In the last one, a bad frame with nothing of a later batch behind it is the torn
 /// end of a batch that was never acknowledged, unless it is known to have been; anywhere else it is damage, which is
 /// stepped over.
-fn scan(bytes: &[u8], extent: Extent, visit: &mut impl FnMut(u64, &[u8])) -> Scan {
+fn scan(bytes: &[u8], extent: Extent, visit: &mut impl FnMut(Stored<'_>)) -> Scan {
     let Extent { records, known } = extent;
     let mut expected = records.start;
     let mut lost = 0;
@@ -154,7 +171,8 @@ fn scan(bytes: &[u8], extent: Extent, visit: &mut impl FnMut(u64, &[u8])) -> Sca
         let rest = &bytes[offset..];
         match segment::read_frame(rest) {
             Next::Frame(frame) if frame.sequence == expected => {
-                visit(expected, frame.record);
+                let (segment, at) = (records.start, offset as u64);
+                visit(Stored { sequence: expected, segment, offset: at, record: frame.record });
                 expected += 1;
                 offset += frame.size();
                 continue;
@@ -210,7 +228,7 @@ mod tests {
 
     fn read(bytes: &[u8], extent: Extent) -> (Vec<u64>, u64, u64) {
         let mut seen = Vec::new();
-        let scan = scan(bytes, extent, &mut |sequence, _| seen.push(sequence));
+        let scan = scan(bytes, extent, &mut |stored: Stored<'_>| seen.push(stored.sequence));
         (seen, scan.end, scan.lost)
     }
 

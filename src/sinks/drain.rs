@@ -89,7 +89,7 @@ impl<S: Sink> Drain<S> {
         quarantine: Quarantine,
     ) -> Drain<S> {
         let mut queue = Queue::default();
-        waiting.take_known().into_iter().for_each(|event| queue.push(event));
+        waiting.take_found().into_iter().for_each(|event| queue.push(event));
         Drain {
             sink,
             reader,
@@ -163,7 +163,7 @@ impl<S: Sink> Drain<S> {
 
     /// Takes events from the journal, unless enough are in hand.
     fn take_more(&mut self) {
-        self.waiting.bring_in(&mut self.queue, MOST_WAITING);
+        block_in_place(|| self.waiting.bring_in(&mut self.queue, self.settings.name, MOST_WAITING));
         while self.has_room() && self.reader.is_readable() {
             let records = self.reader.take(TAKEN_AT_ONCE.max(self.settings.batch));
             if records.is_empty() {
@@ -495,8 +495,8 @@ impl<S: Sink> Drain<S> {
             }
         }
         if self.reader.done_except(&self.queue.hand()) {
-            let in_flight = self.on_their_way.values().flatten().map(|event| &event.place);
-            block_in_place(|| self.waiting.clean_up(&mut self.queue, in_flight));
+            let on_their_way = self.on_their_way.values().chain(&self.parts).flatten().map(|event| &event.place);
+            block_in_place(|| self.waiting.clean_up(&mut self.queue, on_their_way));
         }
     }
 

@@ -242,13 +242,51 @@ impl Queue {
         }
     }
 
-    /// Gives an event that waits, and is not on its way, another ticket. Answers whether there is such an event.
-    pub fn move_waiting(&mut self, order: Option<u64>, origin: u64, ticket: Ticket) -> bool {
-        let turn = order.map_or(Turn::Alone(origin), Turn::Order);
-        let Some(line) = self.lines.get_mut(&turn) else { return false };
-        let Ok(place) = line.place(origin) else { return false };
-        line.events[place].place = Place::Waiting(ticket);
-        true
+    /// Whether an event waits under this ticket and is not on its way.
+    pub fn waits(&self, order: Option<u64>, origin: u64, ticket: Ticket) -> bool {
+        let line = self.lines.get(&turn_of(order, origin));
+        let event = line.and_then(|line| Some(&line.events[line.place(origin).ok()?]));
+        event.is_some_and(|event| event.place == Place::Waiting(ticket))
+    }
+
+    /// Gives an event that waits, and is not on its way, another ticket.
+    pub fn move_waiting(&mut self, order: Option<u64>, origin: u64, ticket: Ticket) {
+        let Some(line) = self.lines.get_mut(&turn_of(order, origin)) else { return };
+        if let Ok(place) = line.place(origin) {
+            line.events[place].place = Place::Waiting(ticket);
+        }
+    }
+
+    /// Drops an event that waits and is not on its way. Answers whether there was one.
+    pub fn drop_waiting(&mut self, order: Option<u64>, origin: u64) -> bool {
+        let is_dropped = self.take_out(turn_of(order, origin), origin).is_some();
+        self.waiting -= usize::from(is_dropped);
+        is_dropped
+    }
+
+    /// Forgets an event in hand, which goes on waiting on disk only.
+    pub fn leave(&mut self, origin: u64) {
+        let Some(turn) = self.hand.get(&origin).copied() else { return };
+        if let Some(Event { place: Place::Hand(record), .. }) = self.take_out(turn, origin) {
+            self.hand.remove(&origin);
+            self.hand_bytes -= record.len();
+        }
+    }
+
+    /// Takes out an event that is not on its way, and its line with the last one.
+    fn take_out(&mut self, turn: Turn, origin: u64) -> Option<Event> {
+        let line = self.lines.get_mut(&turn)?;
+        let place = line.place(origin).ok()?;
+        let event = line.events.remove(place);
+        if line.events.is_empty() {
+            match line.state {
+                LineState::OnItsWay => return event,
+                LineState::Due(at) => drop(self.due.remove(&(at, turn))),
+                LineState::Ready => self.ready.retain(|ready| *ready != turn),
+            }
+            self.lines.remove(&turn);
+        }
+        event
     }
 }
 
@@ -265,7 +303,11 @@ impl Line {
 }
 
 fn turn(event: &Event) -> Turn {
-    event.order.map_or(Turn::Alone(event.origin), Turn::Order)
+    turn_of(event.order, event.origin)
+}
+
+fn turn_of(order: Option<u64>, origin: u64) -> Turn {
+    order.map_or(Turn::Alone(origin), Turn::Order)
 }
 
 #[cfg(test)]
