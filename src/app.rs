@@ -25,7 +25,7 @@ use crate::intake::acceptance::Acceptance;
 use crate::intake::call_events::CallEventHandler;
 use crate::intake::proxy::Proxy;
 use crate::journal::Journal;
-use crate::metrics::catalog::Family;
+use crate::metrics::family::{self, Family};
 use crate::metrics::registry::{self as own_metrics, InstallError, OwnMetrics};
 use crate::metrics::{catalog, text};
 use crate::ops::admin::AdminHandler;
@@ -306,18 +306,16 @@ struct View {
 impl View {
     /// The page of /metrics.
     fn page(&self) -> String {
-        self.observe();
-        let mut page = text::render(&catalog::call_families(&self.acceptance.ledger()));
-        page.push_str(&self.own_metrics.page());
+        let mut page = text::render(&self.families());
+        page.push_str(&self.own_metrics.process_page());
         page
     }
 
-    /// Every metric of the catalog, for OTLP.
+    /// Every metric of the catalog: those of the ledger, and those of the process.
     fn families(&self) -> Vec<Family> {
         self.observe();
-        let mut families = catalog::call_families(&self.acceptance.ledger());
-        families.extend(self.own_metrics.families());
-        families
+        let of_ledger = self.acceptance.ledger().families();
+        family::merge(of_ledger.into_iter().chain(self.own_metrics.families()))
     }
 
     /// Records what is only known by looking: sizes, backlogs and ages.

@@ -263,11 +263,11 @@ fn what_a_newer_version_wrote_is_refused_as_such() {
     let text = fs::read_to_string(&checkpoint).expect("a checkpoint");
     let (line, contents) = text.split_once('\n').expect("two lines");
     let (line, _) = line.split_once(", crc32 ").expect("a checksum");
-    let line = line.replace("version 2", "version 3");
+    let line = line.replace("version 3", "version 4");
     let checksum = crc32fast::hash(format!("{line}{contents}").as_bytes());
     fs::write(&checkpoint, format!("{line}, crc32 {checksum:08x}\n{contents}")).expect("written");
     let said = refusal(&state);
-    assert!(said.contains("version 3") && said.contains("use the newer program"), "{said}");
+    assert!(said.contains("format 4") && said.contains("or a newer one"), "{said}");
     fs::write(&checkpoint, text).expect("written");
 
     let segment = files(&state, ".segment").remove(0);

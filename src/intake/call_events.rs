@@ -23,7 +23,7 @@ use metrics::{Counter, Histogram, counter, histogram};
 use tracing::{debug, warn};
 
 use crate::callback::envelope;
-use crate::callback::{Anomaly, CallEvent, NotACall};
+use crate::callback::{CallEvent, NotACall};
 use crate::config::ForwardMode;
 use crate::http::Handler;
 use crate::http::headers;
@@ -106,7 +106,9 @@ impl CallEventHandler {
             return CallEventAnswer::Own(response::empty(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
         };
         match self.acceptance.accept(&event, &envelope, query.as_bytes()).await {
-            Ok(outcome) => self.meters.count_event(&event, outcome),
+            // The ledger counts it.
+            Ok(Outcome::Accepted) => {}
+            Ok(Outcome::Duplicate) => self.meters.duplicate.increment(1),
             Err(reason) => {
                 self.meters.unavailable.increment(1);
                 return CallEventAnswer::Own(response::unavailable(&reason.to_string(), "1"));
@@ -166,11 +168,9 @@ fn now_in_milliseconds() -> SystemTime {
 
 /// The metrics of intake, looked up once.
 struct Meters {
-    accepted: Counter,
     duplicate: Counter,
     refused: Counter,
     unavailable: Counter,
-    anomalies: [Counter; Anomaly::ALL.len()],
     requests: [(StatusCode, Counter); 6],
     request_duration: Histogram,
 }
@@ -187,26 +187,11 @@ impl Meters {
             StatusCode::SERVICE_UNAVAILABLE,
         ];
         Meters {
-            accepted: event("accepted"),
             duplicate: event("duplicate"),
             refused: event("refused"),
             unavailable: event("unavailable"),
-            anomalies: Anomaly::ALL
-                .map(|anomaly| counter!(catalog::EXPORTER_ANOMALIES.name, "kind" => anomaly.as_str())),
             requests: answers.map(|status| (status, request_counter(status))),
             request_duration: histogram!(catalog::EXPORTER_REQUEST_DURATION.name),
-        }
-    }
-
-    fn count_event(&self, event: &CallEvent<'_>, outcome: Outcome) {
-        match outcome {
-            Outcome::Duplicate => self.duplicate.increment(1),
-            Outcome::Accepted => {
-                self.accepted.increment(1);
-                for anomaly in event.anomalies.iter() {
-                    self.anomalies[anomaly as usize].increment(1);
-                }
-            }
         }
     }
 
