@@ -43,6 +43,8 @@ fn changed(version: u32, change: impl FnOnce(&mut Value)) -> Result<Checkpoint, 
     Checkpoint::decode(&with_first_line(version, &contents), Limits::default())
 }
 
+type Change = fn(&mut Value);
+
 /// What a person is told of a checkpoint that is whole and cannot be read.
 fn refusal(outcome: Result<Checkpoint, UnusableCheckpoint>) -> String {
     let error = outcome.expect_err("it cannot be read");
@@ -186,8 +188,7 @@ fn what_asks_for_a_newer_reader_is_refused_whatever_else_is_in_it() {
 
 #[test]
 fn what_is_whole_and_cannot_be_read_is_refused_by_its_writer() {
-    let tables: fn(&mut Value) -> &mut Value = |contents| &mut contents["ledger"]["tables"];
-    let changes: [(fn(&mut Value), &str); 9] = [
+    let changes: [(Change, &str); 9] = [
         (|contents| contents["position"] = json!("x"), "invalid type"),
         (|contents| contents["oldest_reader"] = json!("x"), "expected a release such as 0.2.0, got \"x\""),
         (
@@ -230,7 +231,7 @@ fn what_is_whole_and_cannot_be_read_is_refused_by_its_writer() {
             said.contains("version 0.2.7 of this program wrote it") && said.contains("use version 0.2.7");
         assert!(is_complete && said.contains(reason), "{said}, because of {reason}");
     }
-    let said = refusal(changed(VERSION, |contents| *tables(contents) = json!([])));
+    let said = refusal(changed(VERSION, |contents| contents["ledger"]["tables"] = json!([])));
     assert!(said.contains("expected an object"), "{said}");
     let said = refusal(changed(VERSION, |contents| *contents = json!({})));
     assert!(said.contains("missing field `writer`"), "{said}");
