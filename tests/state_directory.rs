@@ -263,11 +263,20 @@ fn what_a_newer_version_wrote_is_refused_as_such() {
     let text = fs::read_to_string(&checkpoint).expect("a checkpoint");
     let (line, contents) = text.split_once('\n').expect("two lines");
     let (line, _) = line.split_once(", crc32 ").expect("a checksum");
-    let line = line.replace("version 2", "version 3");
-    let checksum = crc32fast::hash(format!("{line}{contents}").as_bytes());
-    fs::write(&checkpoint, format!("{line}, crc32 {checksum:08x}\n{contents}")).expect("written");
-    let said = refusal(&state);
-    assert!(said.contains("version 3") && said.contains("use the newer program"), "{said}");
+    let refusal_of = |line: &str, contents: &str| {
+        let checksum = crc32fast::hash(format!("{line}{contents}").as_bytes());
+        fs::write(&checkpoint, format!("{line}, crc32 {checksum:08x}\n{contents}")).expect("written");
+        refusal(&state)
+    };
+    let said = refusal_of(&line.replace("version 3", "version 4"), contents);
+    assert!(said.contains("format 4") && said.contains("or a newer one"), "{said}");
+    let asks_for_more = contents.replacen("\"oldest_reader\":\"0.2.0\"", "\"oldest_reader\":\"9.1.0\"", 1);
+    let said = refusal_of(line, &asks_for_more);
+    assert!(said.contains("use version 9.1.0 or a newer one"), "{said}");
+    // What is whole is not damaged, though this version cannot make sense of it.
+    let said = refusal_of(line, &contents.replacen("\"position\":2", "\"position\":\"two\"", 1));
+    assert!(said.contains("which cannot read it"), "{said}");
+    assert!(files(&state, ".damaged").is_empty());
     fs::write(&checkpoint, text).expect("written");
 
     let segment = files(&state, ".segment").remove(0);

@@ -1,11 +1,12 @@
-//! What metrics say of a call: its label sets. Names and values are the contract with dashboards and alerts.
+//! What metrics say of a call: the labels, each with its name and where its value comes from. Names and values are the
+//! contract with dashboards and alerts.
 //!
 //! Values that come from outside (an IDC, an unknown reason, a release code) are admitted by the ledger up to a
 //! limit; here they are only named.
 
 use std::borrow::Cow;
 
-use super::call_event::{CallEvent, Reason};
+use super::call_event::{CallEvent, Parameter, Reason};
 
 /// The value of a label for everything that has no value of its own.
 pub const OTHER: &str = "other";
@@ -13,6 +14,87 @@ pub const OTHER: &str = "other";
 /// The reason under which all abnormal releases without a known reason stand in `planet_call_abnormal_releases_total`,
 /// so that the first of them is the increase of a series that stood at 0.
 pub const UNKNOWN_REASON: &str = "UNKNOWN";
+
+/// The result of an event that is stored and counted.
+pub const ACCEPTED: &str = "accepted";
+
+/// The longest text of a release code that becomes a label value, in bytes.
+const LONGEST_RELEASE_TEXT: usize = 64;
+
+/// Where the value of a label comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelSource {
+    /// Audio, video or other.
+    MediaType,
+    /// The data centre that served the caller.
+    Idc,
+    /// A known reason's name, an unknown one's number.
+    DisconnectReason,
+    /// A known reason's name, or [`UNKNOWN_REASON`].
+    AbnormalReason,
+    /// Whose fault the release was.
+    FaultDomain,
+    /// Who released the call.
+    Releaser,
+    /// Whether the call was answered.
+    Answered,
+    /// The Q.850 cause as it was sent.
+    Terminate,
+    /// The detailed release code as it was sent.
+    RelCode,
+    /// Its text as it was sent.
+    RelCodeStr,
+    /// What became of the event; of those that are counted always [`ACCEPTED`].
+    Result,
+}
+
+/// The value of a label, with what bounds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LabelValue<'e> {
+    /// One of the values that this program knows.
+    Known(&'static str),
+    /// A text or a number from outside.
+    Foreign(Cow<'e, str>),
+}
+
+type ValueOf = for<'e> fn(&'e CallEvent<'_>) -> LabelValue<'e>;
+
+impl LabelSource {
+    /// How many there are.
+    pub const COUNT: usize = LabelSource::TABLE.len();
+
+    /// Every source in the order of the discriminants, with the label's name and its value.
+    const TABLE: [(LabelSource, &'static str, ValueOf); 11] = [
+        (LabelSource::MediaType, "media_type", |event| LabelValue::Known(event.media_type.as_str())),
+        (LabelSource::Idc, "idc", |event| foreign(event.idc())),
+        (LabelSource::DisconnectReason, "disconnect_reason", reason),
+        (LabelSource::AbnormalReason, "disconnect_reason", abnormal_reason),
+        (LabelSource::FaultDomain, "fault_domain", |event| LabelValue::Known(event.fault_domain.as_str())),
+        (LabelSource::Releaser, "releaser", |event| LabelValue::Known(event.releaser.as_str())),
+        (LabelSource::Answered, "answered", |event| LabelValue::Known(answered(event.answered))),
+        (LabelSource::Terminate, "terminate", |event| number(event, Parameter::Terminate)),
+        (LabelSource::RelCode, "rel_code", |event| number(event, Parameter::RelCode)),
+        (LabelSource::RelCodeStr, "rel_code_str", |event| {
+            foreign(event.text(Parameter::RelCodeStr).filter(|text| text.len() <= LONGEST_RELEASE_TEXT))
+        }),
+        (LabelSource::Result, "result", |_| LabelValue::Known(ACCEPTED)),
+    ];
+
+    /// Every source, in the order of the discriminants.
+    pub fn all() -> impl Iterator<Item = LabelSource> {
+        LabelSource::TABLE.into_iter().map(|(source, ..)| source)
+    }
+
+    /// The name of the label.
+    pub const fn name(self) -> &'static str {
+        LabelSource::TABLE[self as usize].1
+    }
+
+    /// The value of the label for an event.
+    pub fn value<'e>(self, event: &'e CallEvent<'_>) -> LabelValue<'e> {
+        LabelSource::TABLE[self as usize].2(event)
+    }
+}
 
 /// The value of the label `answered`.
 pub const fn answered(answered: bool) -> &'static str {
@@ -28,10 +110,98 @@ pub fn disconnect_reason(event: &CallEvent<'_>) -> Cow<'static, str> {
     }
 }
 
-/// The value of the label `disconnect_reason` of an abnormal release.
-pub const fn abnormal_reason(event: &CallEvent<'_>) -> &'static str {
-    match event.reason {
+fn reason<'e>(event: &'e CallEvent<'_>) -> LabelValue<'e> {
+    match disconnect_reason(event) {
+        Cow::Borrowed(name) => LabelValue::Known(name),
+        number => LabelValue::Foreign(number),
+    }
+}
+
+fn abnormal_reason<'e>(event: &'e CallEvent<'_>) -> LabelValue<'e> {
+    LabelValue::Known(match event.reason {
         Reason::Known(reason) => reason.name,
         Reason::Unknown(_) | Reason::NotSent => UNKNOWN_REASON,
+    })
+}
+
+fn number<'e>(event: &'e CallEvent<'_>, parameter: Parameter) -> LabelValue<'e> {
+    match event.number(parameter) {
+        Some(number) => LabelValue::Foreign(Cow::Owned(number.to_string())),
+        None => LabelValue::Known(OTHER),
+    }
+}
+
+fn foreign(text: Option<&str>) -> LabelValue<'_> {
+    text.map_or(LabelValue::Known(OTHER), |text| LabelValue::Foreign(Cow::Borrowed(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn labels(query: &str) -> Vec<String> {
+        let event = CallEvent::read(query.as_bytes(), SystemTime::UNIX_EPOCH).expect("a call");
+        let label = |source: LabelSource| {
+            let value = match source.value(&event) {
+                LabelValue::Known(value) => value.to_owned(),
+                LabelValue::Foreign(value) => format!("{value} from outside"),
+            };
+            format!("{}={value}", source.name())
+        };
+        LabelSource::all().map(label).collect()
+    }
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_discriminants() {
+        for (at, source) in LabelSource::all().enumerate() {
+            assert_eq!(source as usize, at);
+        }
+    }
+
+    #[test]
+    fn every_label_has_its_value() {
+        let full = "sid=1&type=V&rc_idc=KR&duration=5&terminate=16&rel_code=1&rel_code_str=x+y&disconnect_reason=1301\
+                    &releaser_type=4";
+        let expected = [
+            "media_type=video",
+            "idc=KR from outside",
+            "disconnect_reason=NETWORK_UNSTABLE",
+            "disconnect_reason=NETWORK_UNSTABLE",
+            "fault_domain=network",
+            "releaser=cloud_server",
+            "answered=true",
+            "terminate=16 from outside",
+            "rel_code=1 from outside",
+            "rel_code_str=x y from outside",
+            "result=accepted",
+        ];
+        assert_eq!(labels(full), expected);
+    }
+
+    #[test]
+    fn what_is_missing_or_odd_is_other() {
+        let long = "x".repeat(LONGEST_RELEASE_TEXT + 1);
+        let odd =
+            format!("sid=1&rc_idc=a+b&duration=0&rel_code=x&rel_code_str={long}&disconnect_reason=1399");
+        let expected = [
+            "media_type=other",
+            "idc=other",
+            "disconnect_reason=1399 from outside",
+            "disconnect_reason=UNKNOWN",
+            "fault_domain=unknown",
+            "releaser=other",
+            "answered=false",
+            "terminate=other",
+            "rel_code=other",
+            "rel_code_str=other",
+            "result=accepted",
+        ];
+        assert_eq!(labels(&odd), expected);
+        assert_eq!(
+            labels("sid=1&duration=0")[2..4],
+            ["disconnect_reason=other", "disconnect_reason=UNKNOWN"]
+        );
     }
 }

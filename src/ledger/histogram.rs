@@ -115,8 +115,12 @@ impl Histogram {
     pub fn observe(&mut self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         let bucket = self.buckets.bounds().partition_point(|bound| *bound < seconds);
-        self.counts[bucket] += 1;
-        self.sum_milliseconds += duration.as_millis() as u64;
+        // There is a count for each bucket, and one for what is above every bound.
+        if let Some(count) = self.counts.get_mut(bucket) {
+            *count = count.saturating_add(1);
+        }
+        let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        self.sum_milliseconds = self.sum_milliseconds.saturating_add(milliseconds);
     }
 
     /// The upper bounds in seconds, without infinity.
@@ -131,7 +135,7 @@ impl Histogram {
 
     /// How many durations were counted.
     pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts.iter().copied().fold(0, u64::saturating_add)
     }
 
     /// The sum of all durations.

@@ -1,24 +1,30 @@
 //! The ledger: the totals, as a fold over accepted call events.
 //!
 //! Plain data with one way to change it, [`Ledger::apply`], which cannot fail: the same events in the same order
-//! always make the same ledger. It knows nothing of Prometheus or OTLP; `export` reads it. Its memory is bounded by
-//! [`Limits`]: what exceeds them is counted under the label value `other`, and never lost.
+//! always make the same ledger. It is a table for each metric that `specification` lists. It knows nothing of Prometheus
+//! or OTLP, which read its [families](Ledger::families). Its memory is bounded by [`Limits`]: what exceeds them is counted
+//! under the label value `other`, and never lost.
 
 mod cardinality;
 pub mod checkpoint;
 mod histogram;
+mod label;
+mod specification;
+mod table;
 
-use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
+use crate::callback::labels::{self, LabelSource, LabelValue};
+use crate::callback::reason::{DISCONNECT_REASONS, FaultDomain};
+use crate::callback::{Anomalies, Anomaly, CallEvent};
+use crate::metrics::catalog::{self, Metric};
+use crate::metrics::family::{Family, Point, Value};
 
-use crate::callback::call_event::{CallEvent, MediaType, Parameter, Reason};
-use crate::callback::labels;
-use crate::callback::reason::{DISCONNECT_REASONS, DisconnectReason, FaultDomain, Releaser};
-
-pub use cardinality::{CardinalityLimit, Label};
+use cardinality::CardinalityLimit;
 pub use histogram::{Buckets, Histogram, InvalidBuckets};
+use label::{EventLabels, Label};
+use specification::{Adds, BucketKind, SPECIFICATIONS, Specification};
+use table::{Addend, Table};
 
 /// How many label values and label sets the ledger distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,113 +45,27 @@ impl Default for Limits {
     }
 }
 
-/// The label set of `planet.calls`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct CallLabels {
-    /// Audio, video or other.
-    pub media_type: MediaType,
-    /// The data centre.
-    pub idc: Label,
-    /// The reason's name, or its number if it is unknown.
-    pub disconnect_reason: Label,
-    /// Whose fault the release was.
-    pub fault_domain: FaultDomain,
-    /// Who released the call.
-    pub releaser: Releaser,
-    /// Whether it was answered.
-    pub answered: bool,
-}
+/// The label of `planet.exporter.anomalies`.
+const KIND: &str = "kind";
 
-/// The label set of `planet.call.duration`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct DurationLabels {
-    /// Audio, video or other.
-    pub media_type: MediaType,
-    /// The data centre.
-    pub idc: Label,
-    /// The reason's name, or its number if it is unknown.
-    pub disconnect_reason: Label,
-    /// Whose fault the release was.
-    pub fault_domain: FaultDomain,
-}
-
-/// The label set of `planet.call.setup.duration`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct SetupLabels {
-    /// Audio, video or other.
-    pub media_type: MediaType,
-    /// The data centre.
-    pub idc: Label,
-    /// Whether the call was answered.
-    pub answered: bool,
-}
-
-/// The label set of `planet.call.billed`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct BilledLabels {
-    /// Audio, video or other.
-    pub media_type: MediaType,
-    /// The data centre.
-    pub idc: Label,
-}
-
-/// The label set of `planet.call.releases`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ReleaseLabels {
-    /// The Q.850 cause as it was sent.
-    pub terminate: Label,
-    /// The detailed release code as it was sent.
-    pub rel_code: Label,
-    /// Its text as it was sent.
-    pub rel_code_str: Label,
-}
-
-/// The label set of `planet.call.abnormal_releases`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct AbnormalLabels {
-    /// The reason's name, or `UNKNOWN`.
-    pub disconnect_reason: &'static str,
-    /// Whose fault the release was.
-    pub fault_domain: FaultDomain,
-}
-
-/// How often a value was counted as `other` because a limit was reached.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Overflows {
-    /// Events whose IDC was past the limit.
-    pub idc: u64,
-    /// Events whose unknown disconnect reason was past the limit.
-    pub disconnect_reason: u64,
-    /// Events whose label set of `planet.calls` was past the limit.
-    pub call_series: u64,
-    /// Events whose label set of `planet.call.releases` was past the limit.
-    pub release_series: u64,
-}
+/// The label of `planet.exporter.label_overflows`.
+const LIMIT: &str = "limit";
 
 /// The totals of all accepted call events since `started_at`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Ledger {
     started_at: SystemTime,
-    #[serde(skip)]
     limits: Limits,
-    duration_buckets: Buckets,
-    setup_buckets: Buckets,
+    buckets: BucketSets,
     idcs: CardinalityLimit,
     reasons: CardinalityLimit,
-    #[serde(with = "checkpoint::pairs")]
-    calls: BTreeMap<CallLabels, u64>,
-    #[serde(with = "checkpoint::pairs")]
-    durations: BTreeMap<DurationLabels, Histogram>,
-    #[serde(with = "checkpoint::pairs")]
-    setup_durations: BTreeMap<SetupLabels, Histogram>,
-    #[serde(with = "checkpoint::pairs")]
-    billed_seconds: BTreeMap<BilledLabels, u64>,
-    #[serde(with = "checkpoint::pairs")]
-    releases: BTreeMap<ReleaseLabels, u64>,
-    #[serde(with = "checkpoint::pairs")]
-    abnormal_releases: BTreeMap<AbnormalLabels, u64>,
+    /// One for each specification.
+    tables: [Table; SPECIFICATIONS.len()],
+    /// Oddities of events by kind.
+    anomalies: Table,
+    /// Events for which a limit made a label `other`, by limit.
+    overflows: Table,
     last_event: Option<SystemTime>,
-    overflows: Overflows,
 }
 
 impl Ledger {
@@ -157,154 +77,169 @@ impl Ledger {
         duration_buckets: Buckets,
         setup_buckets: Buckets,
     ) -> Ledger {
-        let mut ledger = Ledger {
+        let mut ledger = Ledger::without_rows(
             started_at,
             limits,
-            duration_buckets,
-            setup_buckets,
-            idcs: CardinalityLimit::new(limits.idcs),
-            reasons: CardinalityLimit::new(limits.unknown_reasons),
-            calls: BTreeMap::new(),
-            durations: BTreeMap::new(),
-            setup_durations: BTreeMap::new(),
-            billed_seconds: BTreeMap::new(),
-            releases: BTreeMap::new(),
-            abnormal_releases: BTreeMap::new(),
-            last_event: None,
-            overflows: Overflows::default(),
-        };
-        ledger.expect_known_reasons();
+            BucketSets { conversation: duration_buckets, setup: setup_buckets },
+        );
+        ledger.expect_what_is_known();
         ledger
     }
 
-    /// Lets every known abnormal reason stand at 0 where it does not stand yet.
-    fn expect_known_reasons(&mut self) {
-        for reason in &DISCONNECT_REASONS {
-            self.reasons.admit_always(reason.name);
-            for fault_domain in reason.fault_domains().filter(|domain| domain.is_abnormal()) {
-                let labels = AbnormalLabels { disconnect_reason: reason.name, fault_domain };
-                self.abnormal_releases.entry(labels).or_default();
-            }
+    fn without_rows(started_at: SystemTime, limits: Limits, buckets: BucketSets) -> Ledger {
+        Ledger {
+            started_at,
+            limits,
+            buckets,
+            idcs: CardinalityLimit::new(limits.idcs),
+            reasons: CardinalityLimit::new(limits.unknown_reasons),
+            tables: std::array::from_fn(|_| Table::default()),
+            anomalies: Table::default(),
+            overflows: Table::default(),
+            last_event: None,
         }
-        let (disconnect_reason, fault_domain) = (labels::UNKNOWN_REASON, FaultDomain::Unknown);
-        self.abnormal_releases.entry(AbnormalLabels { disconnect_reason, fault_domain }).or_default();
     }
 
-    /// The buckets of `planet.call.duration` and of `planet.call.setup.duration`.
-    pub fn buckets(&self) -> (&Buckets, &Buckets) {
-        (&self.duration_buckets, &self.setup_buckets)
+    /// Lets what does not depend on the IDC stand at 0 where it does not stand yet: every known abnormal reason, accepted
+    /// events, every anomaly and every limit.
+    fn expect_what_is_known(&mut self) {
+        for reason in &DISCONNECT_REASONS {
+            for fault_domain in reason.fault_domains().filter(|domain| domain.is_abnormal()) {
+                self.expect_abnormal(reason.name, fault_domain);
+            }
+        }
+        self.expect_abnormal(labels::UNKNOWN_REASON, FaultDomain::Unknown);
+        self.expect(&[(LabelSource::Result, labels::ACCEPTED)]);
+        for anomaly in Anomaly::ALL {
+            self.anomalies.expect(&[Label::Known(anomaly.as_str())], None);
+        }
+        let of_labels = [LabelSource::Idc, LabelSource::DisconnectReason].map(LabelSource::name);
+        let of_series = SPECIFICATIONS.iter().filter_map(|metric| Some(metric.limit.as_ref()?.name));
+        for limit in of_labels.into_iter().chain(of_series) {
+            self.overflows.expect(&[Label::Known(limit)], None);
+        }
+    }
+
+    fn expect_abnormal(&mut self, reason: &'static str, fault_domain: FaultDomain) {
+        let fault_domain = (LabelSource::FaultDomain, fault_domain.as_str());
+        self.expect(&[(LabelSource::AbnormalReason, reason), fault_domain]);
+    }
+
+    /// Lets a row with these labels stand at 0 in every table that has exactly these.
+    fn expect(&mut self, given: &[(LabelSource, &'static str)]) {
+        let mut labels = EventLabels::new();
+        given.iter().for_each(|(source, value)| labels.set(*source, Label::Known(value)));
+        for (metric, table) in SPECIFICATIONS.iter().zip(&mut self.tables) {
+            let is_given = |source| given.iter().any(|(given, _)| given == source);
+            if metric.labels.len() == given.len() && metric.labels.iter().all(is_given) {
+                table.expect(&labels.of(metric.labels), self.buckets.of(metric));
+            }
+        }
     }
 
     /// Lets the usual series of an IDC stand at 0 before its first call: audio and video calls that are answered and
     /// end normally, and those that people decline, cancel, do not answer or are too busy for.
     pub fn expect_idc(&mut self, idc: &str) {
         let idc = self.idcs.admit_always(idc);
-        for media_type in [MediaType::Audio, MediaType::Video] {
-            for (code, releaser, answered) in USUAL_RELEASES {
-                let Some(reason) = DisconnectReason::from_code(code) else { continue };
-                let disconnect_reason = self.reasons.admit_always(reason.name);
-                let fault_domain = reason.fault_domain(releaser);
-                let labels = CallLabels {
-                    media_type,
-                    idc: idc.clone(),
-                    disconnect_reason: disconnect_reason.clone(),
-                    fault_domain,
-                    releaser,
-                    answered,
-                };
-                self.calls.entry(labels).or_default();
-                self.setup_histogram(SetupLabels { media_type, idc: idc.clone(), answered });
-                if answered {
-                    let idc = idc.clone();
-                    self.duration_histogram(DurationLabels {
-                        media_type,
-                        idc,
-                        disconnect_reason,
-                        fault_domain,
-                    });
+        for query in usual_calls() {
+            let Ok(event) = CallEvent::read(query.as_bytes(), self.started_at) else { continue };
+            let mut labels = EventLabels::new();
+            for source in LabelSource::all() {
+                // What is usual is known.
+                if let LabelValue::Known(value) = source.value(&event) {
+                    labels.set(source, Label::Known(value));
                 }
             }
-            self.billed_seconds.entry(BilledLabels { media_type, idc: idc.clone() }).or_default();
+            labels.set(LabelSource::Idc, idc.clone());
+            for (metric, table) in SPECIFICATIONS.iter().zip(&mut self.tables) {
+                if metric.labels.contains(&LabelSource::Idc) && metric.addend(&event).is_some() {
+                    table.expect(&labels.of(metric.labels), self.buckets.of(metric));
+                }
+            }
         }
     }
 
     /// Adds an accepted call event to the totals.
     pub fn apply(&mut self, event: &CallEvent<'_>) {
-        let labels = self.call_labels(event);
-        let CallLabels { media_type, fault_domain, answered, .. } = labels;
-        let (idc, disconnect_reason) = (labels.idc.clone(), labels.disconnect_reason.clone());
-
-        *self.calls.entry(labels).or_default() += 1;
-        if answered {
-            let idc = idc.clone();
-            self.duration_histogram(DurationLabels { media_type, idc, disconnect_reason, fault_domain })
-                .observe(event.duration);
-        }
-        if let Some(setup_duration) = event.setup_duration {
-            self.setup_histogram(SetupLabels { media_type, idc: idc.clone(), answered })
-                .observe(setup_duration);
-        }
-        *self.billed_seconds.entry(BilledLabels { media_type, idc }).or_default() += event.billed_seconds;
-        let release_labels = self.release_labels(event);
-        *self.releases.entry(release_labels).or_default() += 1;
-        if fault_domain.is_abnormal() {
-            let disconnect_reason = labels::abnormal_reason(event);
-            *self.abnormal_releases.entry(AbnormalLabels { disconnect_reason, fault_domain }).or_default() +=
-                1;
-        }
-        self.last_event = self.last_event.max(Some(event.received_at));
+        // First everything that could go wrong, and then only additions: metrics never disagree with one another.
+        let additions = self.additions(event);
+        self.add(additions);
     }
 
-    fn call_labels(&mut self, event: &CallEvent<'_>) -> CallLabels {
-        let idc = match event.idc() {
-            Some(idc) => self.idcs.admit(idc).unwrap_or_else(|| {
-                self.overflows.idc += 1;
-                Label::other()
-            }),
-            None => Label::other(),
-        };
-        let disconnect_reason = match event.reason {
-            Reason::NotSent => Label::other(),
-            _ => self.reasons.admit(&labels::disconnect_reason(event)).unwrap_or_else(|| {
-                self.overflows.disconnect_reason += 1;
-                Label::other()
-            }),
-        };
-        let CallEvent { media_type, fault_domain, releaser, answered, .. } = *event;
-        let labels = CallLabels { media_type, idc, disconnect_reason, fault_domain, releaser, answered };
-        if self.calls.len() < self.limits.call_series || self.calls.contains_key(&labels) {
-            return labels;
+    /// What an event adds, and where.
+    fn additions(&mut self, event: &CallEvent<'_>) -> Additions {
+        let mut overflows = Vec::new();
+        let mut labels = EventLabels::new();
+        for source in LabelSource::all() {
+            match self.admit(source, source.value(event)) {
+                Some(label) => labels.set(source, label),
+                None => overflows.push(source.name()),
+            }
         }
-        self.overflows.call_series += 1;
-        CallLabels { idc: Label::other(), disconnect_reason: Label::other(), ..labels }
-    }
-
-    fn release_labels(&mut self, event: &CallEvent<'_>) -> ReleaseLabels {
-        let number = |parameter| match event.number(parameter) {
-            Some(number) => Label::new(&number.to_string()),
-            None => Label::other(),
-        };
-        let labels = ReleaseLabels {
-            terminate: number(Parameter::Terminate),
-            rel_code: number(Parameter::RelCode),
-            rel_code_str: match event.text(Parameter::RelCodeStr) {
-                Some(text) if text.len() <= LONGEST_RELEASE_TEXT => Label::new(text),
-                _ => Label::other(),
-            },
-        };
-        if self.releases.len() < self.limits.release_series || self.releases.contains_key(&labels) {
-            return labels;
+        let mut rows = Vec::with_capacity(SPECIFICATIONS.len());
+        for (at, (metric, table)) in SPECIFICATIONS.iter().zip(&self.tables).enumerate() {
+            let Some(addend) = metric.addend(event) else { continue };
+            let mut row = labels.of(metric.labels);
+            if let Some(limit) = &metric.limit
+                && table.is_full_for(&row, (limit.most)(&self.limits))
+            {
+                overflows.push(limit.name);
+                limit.fallback.iter().for_each(|source| labels.set(*source, Label::OTHER));
+                row = labels.of(metric.labels);
+            }
+            rows.push((at, row, addend));
         }
-        self.overflows.release_series += 1;
-        ReleaseLabels { terminate: Label::other(), rel_code: Label::other(), rel_code_str: Label::other() }
+        Additions { rows, anomalies: event.anomalies, overflows, received_at: event.received_at }
     }
 
-    fn duration_histogram(&mut self, labels: DurationLabels) -> &mut Histogram {
-        self.durations.entry(labels).or_insert_with(|| Histogram::new(&self.duration_buckets))
+    /// The label of a value, or `None` if a limit makes it `other`.
+    fn admit(&mut self, source: LabelSource, value: LabelValue<'_>) -> Option<Label> {
+        match (value, source) {
+            (LabelValue::Known(value), _) => Some(Label::Known(value)),
+            (LabelValue::Foreign(value), LabelSource::Idc) => self.idcs.admit(&value),
+            (LabelValue::Foreign(value), LabelSource::DisconnectReason) => self.reasons.admit(&value),
+            (LabelValue::Foreign(value), _) => Some(Label::shared(&value)),
+        }
     }
 
-    fn setup_histogram(&mut self, labels: SetupLabels) -> &mut Histogram {
-        self.setup_durations.entry(labels).or_insert_with(|| Histogram::new(&self.setup_buckets))
+    fn add(&mut self, additions: Additions) {
+        for (at, row, addend) in additions.rows {
+            let (metric, table) = (&SPECIFICATIONS[at], &mut self.tables[at]);
+            table.add(&row, addend, self.buckets.of(metric));
+        }
+        for anomaly in additions.anomalies.iter() {
+            self.anomalies.add(&[Label::Known(anomaly.as_str())], Addend::Number(1), None);
+        }
+        for limit in additions.overflows {
+            self.overflows.add(&[Label::Known(limit)], Addend::Number(1), None);
+        }
+        self.last_event = self.last_event.max(Some(additions.received_at));
+    }
+
+    /// Every metric of the ledger with its points, all of which count from its start on.
+    pub fn families(&self) -> Vec<Family> {
+        let family = |(metric, names, table): (_, Vec<&'static str>, &Table)| Family {
+            metric,
+            points: table.points(names.into_iter(), self.started_at),
+        };
+        let last_event = self.last_event.map(|time| Point {
+            labels: Vec::new(),
+            started_at: self.started_at,
+            value: Value::Gauge(unix_seconds(time)),
+        });
+        let last_event =
+            Family { metric: &catalog::CALL_LAST_EVENT_TIME, points: last_event.into_iter().collect() };
+        self.tables().map(family).chain([last_event]).collect()
+    }
+
+    /// Every table with its metric and the names of its labels.
+    fn tables(&self) -> impl Iterator<Item = (&'static Metric, Vec<&'static str>, &Table)> {
+        let specified = SPECIFICATIONS.iter().zip(&self.tables);
+        let specified = specified.map(|(metric, table)| (metric.metric, metric.names().collect(), table));
+        specified.chain([
+            (&catalog::EXPORTER_ANOMALIES, vec![KIND], &self.anomalies),
+            (&catalog::EXPORTER_LABEL_OVERFLOWS, vec![LIMIT], &self.overflows),
+        ])
     }
 
     /// From when on the totals count.
@@ -312,59 +247,90 @@ impl Ledger {
         self.started_at
     }
 
-    /// `planet.calls`.
-    pub fn calls(&self) -> &BTreeMap<CallLabels, u64> {
-        &self.calls
+    /// The buckets of `planet.call.duration` and of `planet.call.setup.duration`.
+    pub fn buckets(&self) -> (&Buckets, &Buckets) {
+        (&self.buckets.conversation, &self.buckets.setup)
     }
 
-    /// `planet.call.duration`.
-    pub fn durations(&self) -> &BTreeMap<DurationLabels, Histogram> {
-        &self.durations
+    /// How many calls were counted.
+    pub fn calls(&self) -> u64 {
+        self.sum(&catalog::CALLS, None)
     }
 
-    /// `planet.call.setup.duration`.
-    pub fn setup_durations(&self) -> &BTreeMap<SetupLabels, Histogram> {
-        &self.setup_durations
+    /// How many of them were answered.
+    pub fn answered(&self) -> u64 {
+        self.sum(&catalog::CALLS, Some((LabelSource::Answered, labels::answered(true))))
     }
 
-    /// `planet.call.billed`, in seconds.
-    pub fn billed_seconds(&self) -> &BTreeMap<BilledLabels, u64> {
-        &self.billed_seconds
+    /// How many of them were released abnormally.
+    pub fn abnormal(&self) -> u64 {
+        self.sum(&catalog::CALL_ABNORMAL_RELEASES, None)
     }
 
-    /// `planet.call.releases`.
-    pub fn releases(&self) -> &BTreeMap<ReleaseLabels, u64> {
-        &self.releases
-    }
-
-    /// `planet.call.abnormal_releases`.
-    pub fn abnormal_releases(&self) -> &BTreeMap<AbnormalLabels, u64> {
-        &self.abnormal_releases
-    }
-
-    /// When the last event was received; `None` before the first.
-    pub fn last_event(&self) -> Option<SystemTime> {
-        self.last_event
-    }
-
-    /// How often a limit made a label `other`.
-    pub fn overflows(&self) -> Overflows {
-        self.overflows
+    /// The sum of a metric, or of what of it has one value of a label.
+    fn sum(&self, metric: &Metric, wanted: Option<(LabelSource, &str)>) -> u64 {
+        let of_metric = SPECIFICATIONS.iter().zip(&self.tables).filter(|(of, _)| of.metric == metric);
+        let sum = |(of, table): (&Specification, &Table)| {
+            table.sum(|labels| {
+                let mut labels = of.labels.iter().zip(labels);
+                wanted.is_none_or(|(source, value)| {
+                    labels.any(|(of, label)| *of == source && label.as_str() == value)
+                })
+            })
+        };
+        of_metric.map(sum).fold(0, u64::saturating_add)
     }
 }
 
-/// The longest text of a release code that becomes a label value, in bytes.
-const LONGEST_RELEASE_TEXT: usize = 64;
+/// What an event adds to the ledger.
+struct Additions {
+    /// The place of the table, the labels of the row, and what is added to it.
+    rows: Vec<(usize, Vec<Label>, Addend)>,
+    anomalies: Anomalies,
+    /// Each limit that made a label `other`.
+    overflows: Vec<&'static str>,
+    received_at: SystemTime,
+}
 
-/// The releases that every IDC has on a normal day: disconnect reason, releaser, answered.
-const USUAL_RELEASES: [(i64, Releaser, bool); 6] = [
-    (1001, Releaser::Caller, true),
-    (1001, Releaser::Callee, true),
-    (1002, Releaser::Callee, false),
-    (1201, Releaser::Caller, false),
-    (1202, Releaser::Callee, false),
-    (1203, Releaser::Caller, false),
-];
+/// The configured buckets.
+#[derive(Debug, Clone, PartialEq)]
+struct BucketSets {
+    conversation: Buckets,
+    setup: Buckets,
+}
+
+impl BucketSets {
+    /// The buckets of a metric, if it is a histogram.
+    fn of(&self, metric: &Specification) -> Option<&Buckets> {
+        match metric.adds {
+            Adds::Number(_) => None,
+            Adds::Duration(BucketKind::Conversation, _) => Some(&self.conversation),
+            Adds::Duration(BucketKind::Setup, _) => Some(&self.setup),
+        }
+    }
+}
+
+/// The releases that every IDC has on a normal day: disconnect reason, releaser, seconds of conversation.
+const USUAL_RELEASES: [(u16, u8, u8); 6] =
+    [(1001, 2, 1), (1001, 1, 1), (1002, 1, 0), (1201, 2, 0), (1202, 1, 0), (1203, 2, 0)];
+
+/// A call for each of them, audio and video.
+fn usual_calls() -> impl Iterator<Item = String> {
+    ["A", "V"].into_iter().flat_map(|media_type| {
+        USUAL_RELEASES.into_iter().map(move |(reason, releaser, duration)| {
+            format!(
+                "sid=usual&type={media_type}&setup_time=1600000000&start_time=1600000001&end_time=1600000002\
+                 &duration={duration}&disconnect_reason={reason}&releaser_type={releaser}"
+            )
+        })
+    })
+}
+
+/// Seconds since the Unix epoch, to the millisecond.
+fn unix_seconds(time: SystemTime) -> f64 {
+    let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since_epoch.as_millis() as f64 / 1000.0
+}
 
 #[cfg(test)]
 mod tests;

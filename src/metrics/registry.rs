@@ -1,11 +1,11 @@
 //! The exporter's own metrics: recorded through the `metrics` facade under the catalog's OpenTelemetry names, kept by
 //! metrics-exporter-prometheus's recorder, and read back from the text that it renders.
 //!
-//! The recorder has no other reading than its text, in an order that changes from page to page. So the text is taken
-//! apart once: put in order it is the page's second half, and as families it goes out over OTLP. Both are the same
-//! numbers under the same names by construction.
+//! The recorder has no other reading than its text, in an order that changes from page to page. So the text is taken apart
+//! into families, like those of the ledger. What the catalog does not have (CPU, memory and open files of the process) is
+//! put in order, and stays text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use metrics::{SetRecorderError, Unit, describe_counter, describe_gauge, describe_histogram};
@@ -15,7 +15,8 @@ use metrics_exporter_prometheus::{
 use metrics_process::Collector;
 use thiserror::Error;
 
-use super::catalog::{self, EXPORTER_METRICS, Family, Kind, Metric, Point, Value};
+use super::catalog::{self, Kind, METRICS, Metric};
+use super::family::{Family, Point, Value};
 
 /// Buckets of the exporter's own durations: from 50 microseconds to 10 seconds.
 const DURATION_BUCKETS: [f64; 17] = [
@@ -49,16 +50,14 @@ impl OwnMetrics {
     /// A recorder was installed before.
     pub fn install() -> Result<OwnMetrics, InstallError> {
         let mut builder = PrometheusBuilder::new().with_recommended_naming(true);
-        for metric in EXPORTER_METRICS.iter().filter(|metric| metric.kind == Kind::Histogram) {
+        for metric in METRICS.iter().filter(|metric| metric.kind == Kind::Histogram) {
             builder =
                 builder.set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), &DURATION_BUCKETS)?;
         }
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
         metrics::set_global_recorder(recorder)?;
-        for metric in EXPORTER_METRICS {
-            describe(metric);
-        }
+        METRICS.iter().for_each(|metric| describe(metric));
         let process = Collector::default();
         process.describe();
         Ok(OwnMetrics { recorder: handle, process, started_at: SystemTime::now() })
@@ -69,13 +68,13 @@ impl OwnMetrics {
         self.recorder.run_upkeep();
     }
 
-    /// The page of these metrics in text format 0.0.4, in a stable order.
-    pub fn page(&self) -> String {
+    /// What the catalog does not have, which is about the process, in text format 0.0.4 and in a stable order.
+    pub fn process_page(&self) -> String {
         self.process.collect();
-        in_stable_order(&self.recorder.render())
+        beside_the_catalog(&self.recorder.render())
     }
 
-    /// The metrics of the catalog among them, for OTLP.
+    /// The metrics of the catalog that were recorded.
     pub fn families(&self) -> Vec<Family> {
         families(&self.recorder.render(), self.started_at)
     }
@@ -94,21 +93,21 @@ fn describe(metric: &'static Metric) {
     }
 }
 
-/// Sorts the families of a page by name, and the samples of counters and gauges by label. Those of a histogram keep
-/// their order, which is that of the buckets.
-fn in_stable_order(page: &str) -> String {
+/// The families of a page that are not in the catalog, sorted by name, and the samples of each by label. None of them is
+/// a histogram, whose buckets have an order of their own.
+fn beside_the_catalog(page: &str) -> String {
+    let names: BTreeSet<_> = METRICS.iter().map(|metric| metric.prometheus_name()).collect();
     let mut families: BTreeMap<&str, String> = BTreeMap::new();
-    for family in page.split("\n\n").map(str::trim_end).filter(|family| !family.is_empty()) {
-        let (comments, mut samples): (Vec<_>, Vec<_>) =
+    for family in page.split("\n\n").map(str::trim_end) {
+        let (mut lines, mut samples): (Vec<_>, Vec<_>) =
             family.lines().partition(|line| line.starts_with('#'));
-        let kind = comments.iter().find_map(|line| line.strip_prefix("# TYPE "));
-        let (name, kind) = kind.and_then(|line| line.split_once(' ')).unwrap_or_default();
-        if kind != "histogram" {
+        let name_and_kind = lines.iter().find_map(|line| line.strip_prefix("# TYPE "));
+        let Some((name, _)) = name_and_kind.and_then(|line| line.split_once(' ')) else { continue };
+        if !names.contains(name) {
             samples.sort_unstable();
+            lines.append(&mut samples);
+            families.insert(name, lines.join("\n") + "\n\n");
         }
-        let mut lines = comments;
-        lines.append(&mut samples);
-        families.insert(name, lines.join("\n") + "\n\n");
     }
     families.into_values().collect()
 }
@@ -119,15 +118,15 @@ fn families(page: &str, started_at: SystemTime) -> Vec<Family> {
     let points = |metric: &'static Metric| {
         let name = metric.prometheus_name();
         match metric.kind {
-            Kind::Histogram => histogram_points(&name, &samples),
+            Kind::Histogram => histogram_points(&name, &samples, started_at),
             Kind::Sum | Kind::Gauge => {
                 let of_metric = samples.iter().filter(|sample| sample.name == name);
-                of_metric.filter_map(|sample| sample.point(metric.kind)).collect()
+                of_metric.filter_map(|sample| sample.point(metric.kind, started_at)).collect()
             }
         }
     };
-    let family = |metric: &'static Metric| Family { metric, started_at, points: points(metric) };
-    let mut families: Vec<_> = EXPORTER_METRICS.into_iter().map(family).collect();
+    let family = |metric: &&'static Metric| Family { metric, points: points(metric) };
+    let mut families: Vec<_> = METRICS.iter().map(family).collect();
     families.retain(|family| !family.points.is_empty());
     for family in &mut families {
         family.points.sort_by(|one, other| one.labels.cmp(&other.labels));
@@ -162,16 +161,16 @@ impl<'a> Sample<'a> {
         labels.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
-    fn point(&self, kind: Kind) -> Option<Point> {
+    fn point(&self, kind: Kind, started_at: SystemTime) -> Option<Point> {
         let value = match kind {
             Kind::Sum => Value::Sum(self.value.parse().ok()?),
             _ => Value::Gauge(self.value.parse().ok()?),
         };
-        Some(Point { labels: self.labels_without_le(), value })
+        Some(Point { labels: self.labels_without_le(), started_at, value })
     }
 }
 
-fn histogram_points(name: &str, samples: &[Sample<'_>]) -> Vec<Point> {
+fn histogram_points(name: &str, samples: &[Sample<'_>], started_at: SystemTime) -> Vec<Point> {
     /// Bounds, cumulative counts and the sum of one label set.
     type Parts = (Vec<f64>, Vec<u64>, f64);
     let mut parts: BTreeMap<Vec<(String, String)>, Parts> = BTreeMap::new();
@@ -192,7 +191,7 @@ fn histogram_points(name: &str, samples: &[Sample<'_>]) -> Vec<Point> {
     let point = |(labels, (bounds, cumulative, sum)): (_, Parts)| {
         let below = std::iter::once(&0).chain(&cumulative);
         let counts = cumulative.iter().zip(below).map(|(upper, lower)| upper - lower).collect();
-        Point { labels, value: Value::Histogram { bounds, counts, sum } }
+        Point { labels, started_at, value: Value::Histogram { bounds, counts, sum } }
     };
     parts.into_iter().map(point).collect()
 }
@@ -211,26 +210,29 @@ mod tests {
 
     /// Everything in one test, since the recorder is installed once in a process.
     #[test]
-    fn what_is_recorded_is_on_the_page_and_in_the_families() {
+    fn what_is_recorded_is_in_the_families_and_the_rest_on_the_page_of_the_process() {
         let metrics = OwnMetrics::install().expect("the first recorder");
         counter!(catalog::EXPORTER_EVENTS.name, "result" => "refused").increment(2);
-        counter!(catalog::EXPORTER_EVENTS.name, "result" => "accepted").increment(3);
+        counter!(catalog::EXPORTER_EVENTS.name, "result" => "duplicate").increment(3);
         gauge!(catalog::EXPORTER_JOURNAL_SIZE.name).set(4096);
         histogram!(catalog::EXPORTER_REQUEST_DURATION.name).record(0.000_3);
         histogram!(catalog::EXPORTER_REQUEST_DURATION.name).record(20.0);
         record_build_info();
 
-        let page = metrics.page();
+        let page = text::render(&metrics.families());
         for line in [
             "# TYPE planet_exporter_events_total counter",
-            "planet_exporter_events_total{result=\"accepted\"} 3\nplanet_exporter_events_total{result=\"refused\"} 2",
+            "planet_exporter_events_total{result=\"duplicate\"} 3\nplanet_exporter_events_total{result=\"refused\"} 2",
             "planet_exporter_journal_size_bytes 4096",
             "planet_exporter_request_duration_seconds_bucket{le=\"0.0005\"} 1",
             "planet_exporter_request_duration_seconds_bucket{le=\"+Inf\"} 2",
-            "process_resident_memory_bytes ",
         ] {
             assert!(page.contains(line), "{line} is on the page:\n{page}");
         }
+        let process = metrics.process_page();
+        assert!(process.contains("\nprocess_resident_memory_bytes ") && !process.contains("planet_"));
+        let names: Vec<_> = process.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        assert!(names.is_sorted(), "{names:?}");
 
         // Rendered by us, the families are the same lines as on the recorder's page: one page, since under cargo test
         // other tests record in the same process meanwhile.

@@ -6,7 +6,8 @@ use std::fmt::Write;
 
 use metrics_exporter_prometheus::formatting::{write_help_line, write_type_line};
 
-use super::catalog::{Family, Kind, Point, Value};
+use super::catalog::Kind;
+use super::family::{Family, Point, Value};
 
 /// The content type of the page. Prometheus 3 insists on the version.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -29,7 +30,7 @@ fn render_family(page: &mut String, family: &Family) {
     };
     write_help_line(page, &name, None, None, family.metric.description);
     write_type_line(page, &name, None, None, kind);
-    for Point { labels, value } in &family.points {
+    for Point { labels, value, .. } in &family.points {
         let labels = Labels(labels);
         match value {
             Value::Sum(value) => sample(page, &name, "", &labels.to_text(None), value),
@@ -93,7 +94,7 @@ mod tests {
 
     fn family(metric: &'static catalog::Metric, label: &str, value: Value) -> Family {
         let labels = vec![("idc".to_owned(), label.to_owned())];
-        Family { metric, started_at: SystemTime::UNIX_EPOCH, points: vec![Point { labels, value }] }
+        Family { metric, points: vec![Point { labels, started_at: SystemTime::UNIX_EPOCH, value }] }
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub enum StateError {
         /// One of the files.
         file: String,
     },
-    /// A checkpoint is damaged, or a newer version of this program wrote it.
+    /// A checkpoint is damaged, or another version of this program wrote it, which can read it.
     #[error("the checkpoint in {path} cannot be used: {source}")]
     Checkpoint {
         /// Its file.
@@ -130,11 +130,11 @@ impl StateDirectory {
     /// The latest checkpoint that can be used, with these limits; `None` if there is none.
     ///
     /// # Errors
-    /// A newer version of this program wrote it, or the disk refuses and nothing can stand in. One that cannot be used is
-    /// reported and set aside, and the one before it stands in.
+    /// It is whole and this version of the program cannot read it, or the disk refuses and nothing can stand in. One that
+    /// is damaged is reported and set aside, and the one before it stands in.
     pub fn read_checkpoint(&mut self, limits: Limits) -> Result<Option<Checkpoint>, StateError> {
         let latest = self.read(CHECKPOINT, limits);
-        if latest.as_ref().is_err_and(is_newer) {
+        if latest.as_ref().is_err_and(is_whole) {
             return latest;
         }
         let is_to_be_set_aside = latest.is_err();
@@ -145,7 +145,7 @@ impl StateDirectory {
                 // The journal is all that there is, unless a person can help.
                 for error in [latest.err(), previous.err()].into_iter().flatten() {
                     match &error {
-                        StateError::Checkpoint { .. } if !is_newer(&error) => report(error),
+                        StateError::Checkpoint { .. } if !is_whole(&error) => report(error),
                         _ => return Err(error),
                     };
                 }
@@ -210,8 +210,9 @@ struct Kept {
     previous: u64,
 }
 
-fn is_newer(error: &StateError) -> bool {
-    matches!(error, StateError::Checkpoint { source: UnusableCheckpoint::Version(_), .. })
+/// Whether a checkpoint is as it was written, so that another version of this program can read it.
+fn is_whole(error: &StateError) -> bool {
+    matches!(error, StateError::Checkpoint { source, .. } if !source.is_damage())
 }
 
 /// Reports a checkpoint that cannot be used.

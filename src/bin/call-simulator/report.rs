@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use planet_call_exporter::callback::labels;
+use planet_call_exporter::metrics::catalog::{Kind, Metric};
 use serde::Serialize;
 
-use crate::scenario::{Call, Truth};
+use crate::scenario::{Addition, Call, Truth};
 
 /// A label set: names and values, sorted by name.
 pub(crate) type Labels = BTreeMap<&'static str, String>;
@@ -18,63 +18,35 @@ pub(crate) struct Total {
     pub(crate) sum: u64,
 }
 
-/// The totals of calls under the names and labels of the exporter's metrics.
+/// The totals of calls under the labels of the exporter's metrics.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
-    series: BTreeMap<&'static str, BTreeMap<Labels, Total>>,
+    series: BTreeMap<&'static str, MetricTotals>,
 }
 
-const CALLS: &str = "planet_calls_total";
-const DURATION: &str = "planet_call_duration_seconds";
-const SETUP_DURATION: &str = "planet_call_setup_duration_seconds";
-const BILLED: &str = "planet_call_billed_seconds_total";
-const RELEASES: &str = "planet_call_releases_total";
-const ABNORMAL_RELEASES: &str = "planet_call_abnormal_releases_total";
-
-/// The metrics that are histograms: count and sum instead of a value.
-const HISTOGRAMS: [&str; 2] = [DURATION, SETUP_DURATION];
+/// The totals of one metric.
+#[derive(Debug)]
+pub(crate) struct MetricTotals {
+    pub(crate) metric: &'static Metric,
+    pub(crate) totals: BTreeMap<Labels, Total>,
+}
 
 impl Totals {
     /// Adds a call.
     pub(crate) fn add(&mut self, truth: &Truth) {
-        let media_type = ("media_type", truth.media_type.as_str());
-        let idc = ("idc", truth.idc.as_str());
-        let reason = ("disconnect_reason", truth.disconnect_reason.as_str());
-        let fault_domain = ("fault_domain", truth.fault_domain.as_str());
-        let releaser = ("releaser", truth.releaser.as_str());
-        let answered = ("answered", labels::answered(truth.answered));
-        self.count(CALLS, &[media_type, idc, reason, fault_domain, releaser, answered], 1, 0);
-        if truth.answered {
-            self.count(DURATION, &[media_type, idc, reason, fault_domain], 1, truth.duration_seconds);
+        for Addition { metric, labels, count, seconds } in truth.additions() {
+            let labels = labels.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+            let none = || MetricTotals { metric, totals: BTreeMap::new() };
+            let of_metric = self.series.entry(metric.name).or_insert_with(none);
+            let total = of_metric.totals.entry(labels).or_default();
+            total.count += count;
+            total.sum += seconds;
         }
-        self.count(SETUP_DURATION, &[media_type, idc, answered], 1, truth.setup_seconds);
-        self.count(BILLED, &[media_type, idc], truth.billed_seconds, 0);
-        let release = [
-            ("terminate", truth.terminate.as_str()),
-            ("rel_code", truth.rel_code.as_str()),
-            ("rel_code_str", truth.rel_code_str.as_str()),
-        ];
-        self.count(RELEASES, &release, 1, 0);
-        if truth.fault_domain.is_abnormal() {
-            self.count(
-                ABNORMAL_RELEASES,
-                &[("disconnect_reason", truth.abnormal_reason), fault_domain],
-                1,
-                0,
-            );
-        }
-    }
-
-    fn count(&mut self, metric: &'static str, labels: &[(&'static str, &str)], count: u64, sum: u64) {
-        let labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        let total = self.series.entry(metric).or_default().entry(labels).or_default();
-        total.count += count;
-        total.sum += sum;
     }
 
     /// Every metric with its label sets.
-    pub(crate) fn series(&self) -> &BTreeMap<&'static str, BTreeMap<Labels, Total>> {
-        &self.series
+    pub(crate) fn series(&self) -> impl Iterator<Item = &MetricTotals> {
+        self.series.values()
     }
 }
 
@@ -88,18 +60,19 @@ enum Line<'a> {
 
 impl Serialize for Totals {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let lines = |metric: &str, sets: &'_ BTreeMap<Labels, Total>| -> Vec<serde_json::Value> {
-            let line = |(labels, total): (&Labels, &Total)| {
-                let Total { count, sum } = *total;
-                let line = match HISTOGRAMS.contains(&metric) {
-                    true => Line::Histogram { labels, count, sum },
-                    false => Line::Counter { labels, value: count },
-                };
-                serde_json::to_value(line).unwrap_or_default()
+        let line = |kind, (labels, total): (&Labels, &Total)| {
+            let Total { count, sum } = *total;
+            let line = match kind {
+                Kind::Histogram => Line::Histogram { labels, count, sum },
+                Kind::Sum | Kind::Gauge => Line::Counter { labels, value: count },
             };
-            sets.iter().map(line).collect()
+            serde_json::to_value(line).unwrap_or_default()
         };
-        serializer.collect_map(self.series().iter().map(|(metric, sets)| (metric, lines(metric, sets))))
+        let metric = |MetricTotals { metric, totals }: &MetricTotals| {
+            let lines: Vec<_> = totals.iter().map(|total| line(metric.kind, total)).collect();
+            (metric.prometheus_name(), lines)
+        };
+        serializer.collect_map(self.series().map(metric))
     }
 }
 

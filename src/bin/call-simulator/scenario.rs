@@ -5,12 +5,12 @@
 
 mod odd;
 mod releases;
+mod truth;
 
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use planet_call_exporter::callback::call_event::MediaType;
-use planet_call_exporter::callback::reason::{FaultDomain, Releaser};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, LogNormal};
@@ -18,25 +18,7 @@ use rand_distr::{Distribution, LogNormal};
 use crate::arguments::Arguments;
 use crate::incident::Incident;
 use releases::Release;
-
-/// What is true of a call, and so what its exporter must count.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Truth {
-    pub(crate) media_type: MediaType,
-    pub(crate) idc: String,
-    pub(crate) disconnect_reason: String,
-    /// The reason in the metric of abnormal releases.
-    pub(crate) abnormal_reason: &'static str,
-    pub(crate) fault_domain: FaultDomain,
-    pub(crate) releaser: Releaser,
-    pub(crate) answered: bool,
-    pub(crate) duration_seconds: u64,
-    pub(crate) setup_seconds: u64,
-    pub(crate) billed_seconds: u64,
-    pub(crate) terminate: String,
-    pub(crate) rel_code: String,
-    pub(crate) rel_code_str: String,
-}
+pub(crate) use truth::{Addition, Truth};
 
 /// A call, ready to be sent.
 #[derive(Debug, Clone)]
@@ -100,21 +82,8 @@ impl Scenario {
         let is_video = self.random.random_bool(self.video_share);
         let (setup_seconds, duration_seconds) = self.times(&release);
         let billed_seconds = duration_seconds - duration_seconds.min(self.random.random_range(0..2));
-        let truth = Truth {
-            media_type: if is_video { MediaType::Video } else { MediaType::Audio },
-            idc,
-            disconnect_reason: release.reason.name.to_owned(),
-            abnormal_reason: release.reason.name,
-            fault_domain: release.reason.fault_domain(release.releaser),
-            releaser: release.releaser,
-            answered: duration_seconds > 0,
-            duration_seconds,
-            setup_seconds,
-            billed_seconds,
-            terminate: release.terminate.to_string(),
-            rel_code: release.rel_code().to_string(),
-            rel_code_str: release.reason.name.to_owned(),
-        };
+        let media_type = if is_video { MediaType::Video } else { MediaType::Audio };
+        let truth = Truth::new(media_type, idc, &release, [setup_seconds, duration_seconds, billed_seconds]);
         let sid = self.sid();
         let parameters = self.parameters(&sid, &truth, &release, at);
         let is_repeated = self.random.random_bool(self.repeat_share);

@@ -12,8 +12,8 @@ use crate::callback::Record;
 use crate::journal::position::{self, Position};
 use crate::journal::storage::Directory;
 use crate::journal::{self, JournalError};
+use crate::ledger::Limits;
 use crate::ledger::checkpoint::{Checkpoint, UnusableCheckpoint};
-use crate::ledger::{Ledger, Limits};
 use crate::sinks::call_log;
 use crate::sinks::identity::Identity;
 use crate::state::directory::{CHECKPOINT, LOCK, PREVIOUS_CHECKPOINT};
@@ -162,32 +162,10 @@ fn write_checkpoint(
         Ok(Checkpoint { position, ledger }) => (position, ledger),
         Err(error) => return writeln!(output, "{name}: {error}"),
     };
-    let Totals { calls, answered, abnormal } = Totals::of(ledger);
+    let (calls, answered, abnormal) = (ledger.calls(), ledger.answered(), ledger.abnormal());
     let since = humantime::format_rfc3339_millis(ledger.started_at());
     writeln!(output, "{name}: up to record {position}{note}, since {since}")?;
     writeln!(output, "  {calls} calls, {answered} answered, {abnormal} released abnormally")
-}
-
-/// What a person wants to know of a ledger at a glance.
-struct Totals {
-    calls: u64,
-    answered: u64,
-    abnormal: u64,
-}
-
-impl Totals {
-    fn of(ledger: &Ledger) -> Totals {
-        Totals {
-            calls: ledger.calls().values().sum(),
-            answered: ledger
-                .calls()
-                .iter()
-                .filter(|(labels, _)| labels.answered)
-                .map(|(_, calls)| calls)
-                .sum(),
-            abnormal: ledger.abnormal_releases().values().sum(),
-        }
-    }
 }
 
 /// What there is to say of the recorded events.

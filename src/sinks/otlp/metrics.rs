@@ -25,7 +25,8 @@ use super::client::OtlpClient;
 use super::outcome::SendError;
 use super::receiver::Receiver;
 use crate::config::otlp::Signal;
-use crate::metrics::catalog::{Family, Kind, Point, Value};
+use crate::metrics::catalog::Kind;
+use crate::metrics::family::{Family, Point, Value};
 
 /// Pushes what `source` answers at each `interval`, from one interval after the start on, and once more when stopped.
 pub async fn run(
@@ -99,8 +100,8 @@ fn request(families: &[Family], resource: &Resource, now: SystemTime) -> ExportM
 }
 
 fn metric(family: &Family, now: SystemTime) -> Metric {
-    let (start, time) = (unix_nanoseconds(family.started_at), unix_nanoseconds(now));
-    let numbers = || family.points.iter().filter_map(|point| number(point, start, time)).collect();
+    let time = unix_nanoseconds(now);
+    let numbers = || family.points.iter().filter_map(|point| number(point, time)).collect();
     let cumulative = AggregationTemporality::Cumulative.into();
     let data = match family.metric.kind {
         Kind::Sum => metric::Data::Sum(Sum {
@@ -110,7 +111,7 @@ fn metric(family: &Family, now: SystemTime) -> Metric {
         }),
         Kind::Gauge => metric::Data::Gauge(Gauge { data_points: numbers() }),
         Kind::Histogram => metric::Data::Histogram(Histogram {
-            data_points: family.points.iter().filter_map(|point| histogram(point, start, time)).collect(),
+            data_points: family.points.iter().filter_map(|point| histogram(point, time)).collect(),
             aggregation_temporality: cumulative,
         }),
     };
@@ -123,10 +124,11 @@ fn metric(family: &Family, now: SystemTime) -> Metric {
     }
 }
 
-fn number(point: &Point, start: u64, time: u64) -> Option<NumberDataPoint> {
+fn number(point: &Point, time: u64) -> Option<NumberDataPoint> {
     let (start, value) = match point.value {
         Value::Sum(value) => {
-            (start, number_data_point::Value::AsInt(i64::try_from(value).unwrap_or(i64::MAX)))
+            let value = i64::try_from(value).unwrap_or(i64::MAX);
+            (unix_nanoseconds(point.started_at), number_data_point::Value::AsInt(value))
         }
         Value::Gauge(value) => (0, number_data_point::Value::AsDouble(value)),
         Value::Histogram { .. } => return None,
@@ -140,11 +142,11 @@ fn number(point: &Point, start: u64, time: u64) -> Option<NumberDataPoint> {
     })
 }
 
-fn histogram(point: &Point, start: u64, time: u64) -> Option<HistogramDataPoint> {
+fn histogram(point: &Point, time: u64) -> Option<HistogramDataPoint> {
     let Value::Histogram { bounds, counts, sum } = &point.value else { return None };
     Some(HistogramDataPoint {
         attributes: attributes(&point.labels),
-        start_time_unix_nano: start,
+        start_time_unix_nano: unix_nanoseconds(point.started_at),
         time_unix_nano: time,
         count: counts.iter().sum(),
         sum: Some(*sum),
@@ -173,22 +175,21 @@ mod tests {
     use super::*;
     use crate::metrics::catalog;
 
-    fn family(metric: &'static catalog::Metric, value: Value) -> Family {
-        let started_at = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
-        Family {
-            metric,
-            started_at,
-            points: vec![Point { labels: vec![("idc".into(), "KR".into())], value }],
-        }
+    fn point(start: u64, value: Value) -> Point {
+        let started_at = SystemTime::UNIX_EPOCH + Duration::from_secs(start);
+        Point { labels: vec![("idc".into(), "KR".into())], started_at, value }
     }
 
     #[test]
-    fn families_become_cumulative_points_from_the_start_of_the_ledger() {
+    fn families_become_cumulative_points_each_from_its_own_start() {
         let histogram_value = Value::Histogram { bounds: vec![1.0, 10.0], counts: vec![1, 2, 3], sum: 90.5 };
         let families = [
-            family(&catalog::CALLS, Value::Sum(7)),
-            family(&catalog::CALL_LAST_EVENT_TIME, Value::Gauge(1.5)),
-            family(&catalog::CALL_DURATION, histogram_value),
+            Family {
+                metric: &catalog::CALLS,
+                points: vec![point(1, Value::Sum(7)), point(2, Value::Sum(8))],
+            },
+            Family { metric: &catalog::CALL_LAST_EVENT_TIME, points: vec![point(1, Value::Gauge(1.5))] },
+            Family { metric: &catalog::CALL_DURATION, points: vec![point(3, histogram_value)] },
         ];
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(5);
         let request = request(&families, &Resource::builder_empty().build(), now);
@@ -205,8 +206,10 @@ mod tests {
         assert_eq!((point.start_time_unix_nano, point.time_unix_nano), (1_000_000_000, 5_000_000_000));
         assert_eq!(point.value, Some(number_data_point::Value::AsInt(7)));
         assert_eq!(point.attributes[0].key, "idc");
+        assert_eq!(sum.data_points[1].start_time_unix_nano, 2_000_000_000);
         let Some(metric::Data::Histogram(histogram)) = &metrics[2].data else { panic!("a histogram") };
         let point = &histogram.data_points[0];
+        assert_eq!(point.start_time_unix_nano, 3_000_000_000);
         assert_eq!((point.count, point.sum, &point.bucket_counts[..]), (6, Some(90.5), &[1, 2, 3][..]));
     }
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use clap::Parser;
 use planet_call_exporter::callback::CallEvent;
 use planet_call_exporter::ledger::{Ledger, Limits};
-use planet_call_exporter::metrics::catalog::{self, Value};
+use planet_call_exporter::metrics::family::Value;
 use proptest::prelude::*;
 
 use super::*;
@@ -32,7 +32,9 @@ fn series_of_ledger(calls: &[Call]) -> Series {
         ledger.apply(&event);
     }
     let mut series = Series::new();
-    for family in catalog::call_families(&ledger) {
+    // Those that are about calls; what the exporter says of itself is no truth of a call.
+    let families = ledger.families();
+    for family in families.into_iter().filter(|family| family.metric.name.starts_with("planet.call")) {
         for mut point in family.points {
             point.labels.sort();
             let value = match point.value {
@@ -54,10 +56,10 @@ fn series_of_truth(calls: &[Call]) -> Series {
         totals.add(&call.truth);
     }
     let mut series = Series::new();
-    for (name, sets) in totals.series() {
-        for (labels, value) in sets {
+    for of_metric in totals.series() {
+        for (labels, value) in &of_metric.totals {
             let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-            series.insert(((*name).to_owned(), labels), (value.count, value.sum));
+            series.insert((of_metric.metric.prometheus_name(), labels), (value.count, value.sum));
         }
     }
     series.retain(|_, value| value.0 > 0);

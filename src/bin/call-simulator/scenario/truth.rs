@@ -1,0 +1,98 @@
+//! What is true of a call, and what it must add to which series of the exporter: written down a second time on purpose, so
+//! that the exporter's own list of metrics and labels is held against it.
+
+use planet_call_exporter::callback::call_event::MediaType;
+use planet_call_exporter::callback::labels;
+use planet_call_exporter::callback::reason::{FaultDomain, Releaser};
+use planet_call_exporter::metrics::catalog::{self, Metric};
+
+use super::releases::Release;
+
+/// What is true of a call, and so what its exporter must count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Truth {
+    pub(crate) media_type: MediaType,
+    pub(crate) idc: String,
+    pub(crate) disconnect_reason: String,
+    /// The reason in the metric of abnormal releases.
+    pub(crate) abnormal_reason: &'static str,
+    pub(crate) fault_domain: FaultDomain,
+    pub(crate) releaser: Releaser,
+    pub(crate) answered: bool,
+    pub(crate) duration_seconds: u64,
+    pub(crate) setup_seconds: u64,
+    pub(crate) billed_seconds: u64,
+    pub(crate) terminate: String,
+    pub(crate) rel_code: String,
+    pub(crate) rel_code_str: String,
+}
+
+/// What a call adds to one series.
+#[derive(Debug)]
+pub(crate) struct Addition<'t> {
+    pub(crate) metric: &'static Metric,
+    pub(crate) labels: Vec<(&'static str, &'t str)>,
+    /// How much a sum grows, or how many durations a histogram has more.
+    pub(crate) count: u64,
+    /// The seconds that a histogram's sum has more.
+    pub(crate) seconds: u64,
+}
+
+impl Truth {
+    /// What is true of an ordinary call that takes these seconds.
+    pub(super) fn new(
+        media_type: MediaType,
+        idc: String,
+        release: &Release,
+        [setup_seconds, duration_seconds, billed_seconds]: [u64; 3],
+    ) -> Truth {
+        Truth {
+            media_type,
+            idc,
+            disconnect_reason: release.reason.name.to_owned(),
+            abnormal_reason: release.reason.name,
+            fault_domain: release.reason.fault_domain(release.releaser),
+            releaser: release.releaser,
+            answered: duration_seconds > 0,
+            duration_seconds,
+            setup_seconds,
+            billed_seconds,
+            terminate: release.terminate.to_string(),
+            rel_code: release.rel_code().to_string(),
+            rel_code_str: release.reason.name.to_owned(),
+        }
+    }
+
+    /// What the call adds to each metric of calls.
+    pub(crate) fn additions(&self) -> impl Iterator<Item = Addition<'_>> {
+        let media_type = ("media_type", self.media_type.as_str());
+        let idc = ("idc", self.idc.as_str());
+        let reason = ("disconnect_reason", self.disconnect_reason.as_str());
+        let fault_domain = ("fault_domain", self.fault_domain.as_str());
+        let releaser = ("releaser", self.releaser.as_str());
+        let answered = ("answered", labels::answered(self.answered));
+        let release = [
+            ("terminate", self.terminate.as_str()),
+            ("rel_code", self.rel_code.as_str()),
+            ("rel_code_str", self.rel_code_str.as_str()),
+        ];
+        let abnormal = [("disconnect_reason", self.abnormal_reason), fault_domain];
+        let count =
+            |metric, labels: &[_], count| Addition { metric, labels: labels.to_vec(), count, seconds: 0 };
+        let observe =
+            |metric, labels: &[_], seconds| Addition { metric, labels: labels.to_vec(), count: 1, seconds };
+        [
+            Some(count(&catalog::CALLS, &[media_type, idc, reason, fault_domain, releaser, answered], 1)),
+            self.answered.then(|| {
+                let labels = [media_type, idc, reason, fault_domain];
+                observe(&catalog::CALL_DURATION, &labels, self.duration_seconds)
+            }),
+            Some(observe(&catalog::CALL_SETUP_DURATION, &[media_type, idc, answered], self.setup_seconds)),
+            Some(count(&catalog::CALL_BILLED, &[media_type, idc], self.billed_seconds)),
+            Some(count(&catalog::CALL_RELEASES, &release, 1)),
+            self.fault_domain.is_abnormal().then(|| count(&catalog::CALL_ABNORMAL_RELEASES, &abnormal, 1)),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}

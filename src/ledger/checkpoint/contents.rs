@@ -1,0 +1,239 @@
+//! The JSON of a checkpoint.
+//!
+//! Each table stands under its metric's name, as pairs of a label set and a total: JSON's keys are texts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::SystemTime;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{Checkpoint, OLDEST_READER, UnreadableContents};
+use crate::ledger::cardinality::CardinalityLimit;
+use crate::ledger::histogram::Buckets;
+use crate::ledger::label::Label;
+use crate::ledger::table::{LabelSet, Table, Total};
+use crate::ledger::{BucketSets, KIND, LIMIT, Ledger, Limits, SPECIFICATIONS};
+use crate::metrics::catalog;
+use crate::release::Release;
+
+/// A checkpoint as it is written.
+#[derive(Serialize)]
+struct Written<'a> {
+    writer: String,
+    oldest_reader: String,
+    position: u64,
+    ledger: WrittenLedger<'a>,
+}
+
+#[derive(Serialize)]
+struct WrittenLedger<'a> {
+    started_at: SystemTime,
+    last_event: Option<SystemTime>,
+    duration_buckets: &'a Buckets,
+    setup_buckets: &'a Buckets,
+    idcs: &'a CardinalityLimit,
+    reasons: &'a CardinalityLimit,
+    tables: WrittenTables<'a>,
+}
+
+struct WrittenTables<'a>(&'a Ledger);
+
+impl Serialize for WrittenTables<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let table =
+            |(metric, names, table): (&catalog::Metric, _, _)| (metric.name, WrittenRows(names, table));
+        serializer.collect_map(self.0.tables().map(table))
+    }
+}
+
+/// The rows of a table, and the names of its labels.
+struct WrittenRows<'a>(Vec<&'static str>, &'a Table);
+
+impl Serialize for WrittenRows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let WrittenRows(names, table) = self;
+        serializer.collect_seq(table.rows.iter().map(|(labels, total)| (WrittenLabels(names, labels), total)))
+    }
+}
+
+struct WrittenLabels<'a>(&'a [&'static str], &'a [Label]);
+
+impl Serialize for WrittenLabels<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().zip(self.1))
+    }
+}
+
+/// The JSON of a checkpoint.
+pub(super) fn write(checkpoint: &Checkpoint) -> Result<Vec<u8>, serde_json::Error> {
+    let Checkpoint { position, ledger } = checkpoint;
+    serde_json::to_vec(&Written {
+        writer: Release::THIS.to_string(),
+        oldest_reader: OLDEST_READER.to_string(),
+        position: *position,
+        ledger: WrittenLedger {
+            started_at: ledger.started_at,
+            last_event: ledger.last_event,
+            duration_buckets: &ledger.buckets.conversation,
+            setup_buckets: &ledger.buckets.setup,
+            idcs: &ledger.idcs,
+            reasons: &ledger.reasons,
+            tables: WrittenTables(ledger),
+        },
+    })
+}
+
+/// A checkpoint as it is read. What is added later has a default.
+#[derive(Deserialize)]
+pub(super) struct Contents {
+    pub(super) position: u64,
+    pub(super) ledger: LedgerContents,
+}
+
+#[derive(Deserialize)]
+pub(super) struct LedgerContents {
+    pub(super) started_at: SystemTime,
+    #[serde(default)]
+    pub(super) last_event: Option<SystemTime>,
+    pub(super) duration_buckets: Buckets,
+    pub(super) setup_buckets: Buckets,
+    pub(super) idcs: CardinalityLimit,
+    pub(super) reasons: CardinalityLimit,
+    pub(super) tables: Entries<Rows<String>>,
+}
+
+/// The rows of a table, with label values of this type.
+pub(super) type Rows<V> = Vec<(Entries<V>, Total)>;
+
+/// The entries of a JSON object, in their order and with those that repeat a key: which of them counts is not for a map to
+/// decide.
+pub(super) struct Entries<V>(pub(super) Vec<(String, V)>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Entries<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Entries<V>, D::Error> {
+        struct OfEntries<V>(PhantomData<V>);
+
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for OfEntries<V> {
+            type Value = Entries<V>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<V>, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        deserializer.deserialize_map(OfEntries(PhantomData))
+    }
+}
+
+/// The checkpoint of which this is the JSON.
+pub(super) fn read(json: &[u8], limits: Limits) -> Result<Checkpoint, UnreadableContents> {
+    restore(serde_json::from_slice(json)?, limits)
+}
+
+/// The checkpoint with these contents.
+pub(super) fn restore(contents: Contents, limits: Limits) -> Result<Checkpoint, UnreadableContents> {
+    let Contents { position, ledger: contents } = contents;
+    let buckets = BucketSets { conversation: contents.duration_buckets, setup: contents.setup_buckets };
+    let mut ledger = Ledger::without_rows(contents.started_at, limits, buckets);
+    ledger.last_event = contents.last_event;
+    ledger.idcs = contents.idcs;
+    ledger.reasons = contents.reasons;
+    let mut texts = BTreeSet::new();
+    let mut seen = BTreeSet::new();
+    for (metric, rows) in contents.tables.0 {
+        if !seen.insert(metric.clone()) {
+            return Err(UnreadableContents::RepeatedTable(metric));
+        }
+        // A metric of a newer release, which says that this one may do without it.
+        let Some(place) = place(&mut ledger, &metric) else { continue };
+        place.fill(&metric, rows, &mut texts)?;
+    }
+    // What is newer than the checkpoint.
+    ledger.expect_what_is_known();
+    Ok(Checkpoint { position, ledger })
+}
+
+/// A table that is to be filled.
+struct Place<'a> {
+    table: &'a mut Table,
+    names: Vec<&'static str>,
+    /// If it is one of histograms.
+    buckets: Option<Buckets>,
+}
+
+/// The table of a metric.
+fn place<'a>(ledger: &'a mut Ledger, name: &str) -> Option<Place<'a>> {
+    if name == catalog::EXPORTER_ANOMALIES.name {
+        return Some(Place { table: &mut ledger.anomalies, names: vec![KIND], buckets: None });
+    }
+    if name == catalog::EXPORTER_LABEL_OVERFLOWS.name {
+        return Some(Place { table: &mut ledger.overflows, names: vec![LIMIT], buckets: None });
+    }
+    let mut specified = SPECIFICATIONS.iter().zip(&mut ledger.tables);
+    let (metric, table) = specified.find(|(metric, _)| metric.metric.name == name)?;
+    Some(Place { table, names: metric.names().collect(), buckets: ledger.buckets.of(metric).cloned() })
+}
+
+impl Place<'_> {
+    /// Puts rows into the table. `texts` are label values that were read before, which rows share.
+    fn fill(
+        self,
+        metric: &str,
+        rows: Rows<String>,
+        texts: &mut BTreeSet<Label>,
+    ) -> Result<(), UnreadableContents> {
+        let mut filled: BTreeMap<LabelSet, Total> = BTreeMap::new();
+        for (labels, mut total) in rows {
+            let fits = match (&mut total, &self.buckets) {
+                (Total::Number(_), None) => true,
+                (Total::Histogram(histogram), Some(buckets)) => histogram.set_buckets(buckets),
+                (Total::Number(_), Some(_)) | (Total::Histogram(_), None) => false,
+            };
+            if !fits {
+                return Err(UnreadableContents::Total(metric.to_owned()));
+            }
+            let labels = label_set(metric, &self.names, labels, texts)?;
+            if filled.contains_key(&labels) {
+                let (metric, labels) = (metric.to_owned(), format!("{labels:?}"));
+                return Err(UnreadableContents::RepeatedRow { metric, labels });
+            }
+            filled.insert(labels, total);
+        }
+        self.table.rows = filled;
+        Ok(())
+    }
+}
+
+/// The label set of a row. A label that it lacks, because it was added later, is `other`.
+fn label_set(
+    metric: &str,
+    names: &[&'static str],
+    written: Entries<String>,
+    texts: &mut BTreeSet<Label>,
+) -> Result<LabelSet, UnreadableContents> {
+    let mut labels: Vec<Option<Label>> = vec![None; names.len()];
+    for (name, value) in written.0 {
+        let place = names.iter().position(|known| *known == name).and_then(|at| labels.get_mut(at));
+        let Some(place @ None) = place else {
+            return Err(UnreadableContents::Label { metric: metric.to_owned(), label: name });
+        };
+        let text = texts.get(value.as_str()).cloned();
+        *place = Some(text.unwrap_or_else(|| {
+            let text = Label::shared(&value);
+            texts.insert(text.clone());
+            text
+        }));
+    }
+    Ok(labels.into_iter().map(|label| label.unwrap_or(Label::OTHER)).collect())
+}

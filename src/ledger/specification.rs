@@ -1,0 +1,127 @@
+//! What the ledger counts: one specification for each metric of calls.
+//!
+//! A new metric takes an entry in the catalog and one here, a new label a source in `callback::labels` and its place here;
+//! both also the truth of the call-simulator, which is held against this list, and a line of the README.
+
+use std::time::Duration;
+
+use super::Limits;
+use super::table::Addend;
+use crate::callback::CallEvent;
+use crate::callback::labels::LabelSource::{
+    self, AbnormalReason, Answered, DisconnectReason, FaultDomain, Idc, MediaType, RelCode, RelCodeStr,
+    Releaser, Result, Terminate,
+};
+use crate::metrics::catalog::{self, Metric};
+
+/// How a metric is counted.
+#[derive(Debug)]
+pub(super) struct Specification {
+    /// Which metric.
+    pub(super) metric: &'static Metric,
+    /// Its labels, in the order in which they are shown.
+    pub(super) labels: &'static [LabelSource],
+    /// What an event adds to it.
+    pub(super) adds: Adds,
+    /// How many series it may have, if its labels alone do not bound them.
+    pub(super) limit: Option<SeriesLimit>,
+}
+
+/// What an event adds to a metric.
+#[derive(Debug)]
+pub(super) enum Adds {
+    /// This number, if any.
+    Number(fn(&CallEvent<'_>) -> Option<u64>),
+    /// This duration, if any, in buckets of this kind.
+    Duration(BucketKind, fn(&CallEvent<'_>) -> Option<Duration>),
+}
+
+/// Which of the configured buckets a histogram has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BucketKind {
+    /// Those of conversations, which last from seconds to hours.
+    Conversation,
+    /// Those of call setup, which takes seconds.
+    Setup,
+}
+
+/// The most series of a metric, and what becomes of further ones.
+#[derive(Debug)]
+pub(super) struct SeriesLimit {
+    /// The value of the label `limit` in `planet.exporter.label_overflows`.
+    pub(super) name: &'static str,
+    /// The most series.
+    pub(super) most: fn(&Limits) -> usize,
+    /// The labels that become `other` past it, in this metric and in those that come after it in the list: they are
+    /// bounded by its series.
+    pub(super) fallback: &'static [LabelSource],
+}
+
+impl Specification {
+    /// The names of the labels.
+    pub(super) fn names(&self) -> impl ExactSizeIterator<Item = &'static str> + Clone {
+        self.labels.iter().map(|source| source.name())
+    }
+
+    /// What an event adds, if anything.
+    pub(super) fn addend(&self, event: &CallEvent<'_>) -> Option<Addend> {
+        match self.adds {
+            Adds::Number(number) => number(event).map(Addend::Number),
+            Adds::Duration(_, duration) => duration(event).map(Addend::Duration),
+        }
+    }
+}
+
+/// Every metric that is counted by labels of the event.
+pub(super) static SPECIFICATIONS: [Specification; 7] = [
+    Specification {
+        metric: &catalog::CALLS,
+        labels: &[MediaType, Idc, DisconnectReason, FaultDomain, Releaser, Answered],
+        adds: Adds::Number(|_| Some(1)),
+        limit: Some(SeriesLimit {
+            name: "calls",
+            most: |limits| limits.call_series,
+            fallback: &[Idc, DisconnectReason],
+        }),
+    },
+    Specification {
+        metric: &catalog::CALL_DURATION,
+        labels: &[MediaType, Idc, DisconnectReason, FaultDomain],
+        adds: Adds::Duration(BucketKind::Conversation, |event| event.answered.then_some(event.duration)),
+        limit: None,
+    },
+    Specification {
+        metric: &catalog::CALL_SETUP_DURATION,
+        labels: &[MediaType, Idc, Answered],
+        adds: Adds::Duration(BucketKind::Setup, |event| event.setup_duration),
+        limit: None,
+    },
+    Specification {
+        metric: &catalog::CALL_BILLED,
+        labels: &[MediaType, Idc],
+        adds: Adds::Number(|event| Some(event.billed_seconds)),
+        limit: None,
+    },
+    Specification {
+        metric: &catalog::CALL_RELEASES,
+        labels: &[Terminate, RelCode, RelCodeStr],
+        adds: Adds::Number(|_| Some(1)),
+        limit: Some(SeriesLimit {
+            name: "releases",
+            most: |limits| limits.release_series,
+            fallback: &[Terminate, RelCode, RelCodeStr],
+        }),
+    },
+    Specification {
+        metric: &catalog::CALL_ABNORMAL_RELEASES,
+        labels: &[AbnormalReason, FaultDomain],
+        adds: Adds::Number(|event| event.fault_domain.is_abnormal().then_some(1)),
+        limit: None,
+    },
+    Specification {
+        metric: &catalog::EXPORTER_EVENTS,
+        labels: &[Result],
+        adds: Adds::Number(|_| Some(1)),
+        limit: None,
+    },
+];

@@ -1,0 +1,122 @@
+//! A table: what a metric has for each label set.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::histogram::{Buckets, Histogram};
+use super::label::Label;
+use crate::metrics::family::{Point, Value};
+
+/// The values of a table's labels, in the order of its labels.
+pub(super) type LabelSet = Arc<[Label]>;
+
+/// What an event adds to a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Addend {
+    /// A number.
+    Number(u64),
+    /// A duration, which a histogram counts.
+    Duration(Duration),
+}
+
+/// What the events of one label set add up to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Total {
+    /// Of numbers.
+    Number(u64),
+    /// Of durations.
+    Histogram(Histogram),
+}
+
+impl Total {
+    /// Nothing yet: of numbers, or of durations in these buckets.
+    pub(super) fn zero(buckets: Option<&Buckets>) -> Total {
+        buckets.map_or(Total::Number(0), |buckets| Total::Histogram(Histogram::new(buckets)))
+    }
+
+    /// Adds. A number cannot become more than the largest.
+    fn add(&mut self, addend: Addend) {
+        match (self, addend) {
+            (Total::Number(total), Addend::Number(number)) => *total = total.saturating_add(number),
+            (Total::Histogram(histogram), Addend::Duration(duration)) => histogram.observe(duration),
+            (total, addend) => debug_assert!(false, "{addend:?} cannot be added to {total:?}"),
+        }
+    }
+}
+
+impl From<&Histogram> for Value {
+    fn from(histogram: &Histogram) -> Value {
+        Value::Histogram {
+            bounds: histogram.bounds().to_vec(),
+            counts: histogram.counts().to_vec(),
+            sum: histogram.sum().as_secs_f64(),
+        }
+    }
+}
+
+impl From<&Total> for Value {
+    fn from(total: &Total) -> Value {
+        match total {
+            Total::Number(number) => Value::Sum(*number),
+            Total::Histogram(histogram) => Value::from(histogram),
+        }
+    }
+}
+
+/// The rows of a metric, one a label set.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Table {
+    pub(super) rows: BTreeMap<LabelSet, Total>,
+}
+
+impl Table {
+    /// Whether a row for these labels would be one more than `limit`.
+    pub(super) fn is_full_for(&self, labels: &[Label], limit: usize) -> bool {
+        self.rows.len() >= limit && !self.rows.contains_key(labels)
+    }
+
+    /// Lets a row for these labels stand at 0 unless there is one.
+    pub(super) fn expect(&mut self, labels: &[Label], buckets: Option<&Buckets>) {
+        if !self.rows.contains_key(labels) {
+            self.rows.insert(labels.into(), Total::zero(buckets));
+        }
+    }
+
+    /// Adds to the row of these labels.
+    pub(super) fn add(&mut self, labels: &[Label], addend: Addend, buckets: Option<&Buckets>) {
+        match self.rows.get_mut(labels) {
+            Some(total) => total.add(addend),
+            None => {
+                self.expect(labels, buckets);
+                self.rows.get_mut(labels).into_iter().for_each(|total| total.add(addend));
+            }
+        }
+    }
+
+    /// The sum of the numbers whose labels are as wanted.
+    pub(super) fn sum(&self, is_wanted: impl Fn(&[Label]) -> bool) -> u64 {
+        let number = |(labels, total): (&LabelSet, &Total)| match total {
+            Total::Number(number) if is_wanted(labels) => *number,
+            Total::Number(_) | Total::Histogram(_) => 0,
+        };
+        self.rows.iter().map(number).fold(0, u64::saturating_add)
+    }
+
+    /// A point for each row, under these names of labels.
+    pub(super) fn points<'n>(
+        &self,
+        names: impl Iterator<Item = &'n str> + Clone,
+        started_at: SystemTime,
+    ) -> Vec<Point> {
+        let point = |(labels, total): (&LabelSet, &Total)| {
+            let labels = names.clone().zip(labels.iter());
+            let labels = labels.map(|(name, label)| (name.to_owned(), label.as_str().to_owned())).collect();
+            Point { labels, started_at, value: Value::from(total) }
+        };
+        self.rows.iter().map(point).collect()
+    }
+}
