@@ -152,8 +152,8 @@ fn a_position_for_a_later_release_is_refused_and_stays_as_it_is() {
     assert_eq!(
         error.to_string(),
         format!(
-            "reader spans cannot go on: release {LATER} wrote its position for release {LATER} or newer, and this is \
-             release {}; use release {LATER} or a newer one",
+            "reader spans cannot go on: version {LATER} of this program wrote its position for version {LATER} or a newer \
+             one, and this is version {}; use version {LATER} or a newer one",
             Release::THIS
         )
     );

@@ -54,8 +54,8 @@ pub enum BadHead {
     Version(u32),
     /// A newer release wrote something into it that this one would misread.
     #[error(
-        "release {writer} wrote it for release {oldest_reader} or newer, and this is release {this}; use release \
-         {oldest_reader} or a newer one",
+        "version {writer} of this program wrote it for version {oldest_reader} or a newer one, and this is version {this}; \
+         use version {oldest_reader} or a newer one",
         this = Release::THIS
     )]
     Newer {
@@ -233,8 +233,8 @@ mod tests {
         assert_eq!(
             refused.to_string(),
             format!(
-                "release 65535.0.7 wrote it for release 65535.0.1 or newer, and this is release {}; use release \
-                 65535.0.1 or a newer one",
+                "version 65535.0.7 of this program wrote it for version 65535.0.1 or a newer one, and this is version {}; \
+                 use version 65535.0.1 or a newer one",
                 Release::THIS
             )
         );

@@ -49,8 +49,8 @@ pub enum BadPosition {
     Version(u32),
     /// A newer release wrote something into it that this one would misread.
     #[error(
-        "release {writer} wrote its position for release {oldest_reader} or newer, and this is release {this}; use \
-         release {oldest_reader} or a newer one",
+        "version {writer} of this program wrote its position for version {oldest_reader} or a newer one, and this is version \
+         {this}; use version {oldest_reader} or a newer one",
         this = Release::THIS
     )]
     Newer {
@@ -238,8 +238,8 @@ mod tests {
         assert_eq!(
             newer.to_string(),
             format!(
-                "release 65535.0.7 wrote its position for release 65535.0.1 or newer, and this is release {}; use \
-                 release 65535.0.1 or a newer one",
+                "version 65535.0.7 of this program wrote its position for version 65535.0.1 or a newer one, and this is \
+                 version {}; use version 65535.0.1 or a newer one",
                 Release::THIS
             )
         );
