@@ -51,7 +51,7 @@ fn a_receiver_that_was_away_gets_every_span_once() {
     let exporter = start(&state, address, &[]);
     let restarted = resident_bytes(&exporter);
     send(&exporter, calls - calls / 2, 2);
-    let backlog = exporter.metrics().value("planet_exporter_backlog", &[("reader", "spans")]);
+    let backlog = exporter.metrics().value("planet_exporter_backlog", &[("sink", "spans")]);
     assert_eq!(backlog, calls as f64);
     // What a session ID takes in the window of seen ones, and the pages that a process touches sooner or later.
     let allowed = 100.0 * calls as f64 + 32.0 * 1024.0 * 1024.0;
@@ -60,7 +60,7 @@ fn a_receiver_that_was_away_gets_every_span_once() {
 
     let receiver = OtlpReceiver::start_at(address, []);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(600);
-    while exporter.metrics().value("planet_exporter_backlog", &[("reader", "spans")]) > 0.0 {
+    while exporter.metrics().value("planet_exporter_backlog", &[("sink", "spans")]) > 0.0 {
         assert!(std::time::Instant::now() < deadline, "the backlog does not end");
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
@@ -85,9 +85,9 @@ fn a_state_directory_stays_within_its_bound_and_totals_stay_right() {
         (exporter.metrics().sum(bytes) <= 1_048_576.0).then_some(())
     });
     let page = exporter.metrics();
-    let backlog = page.value("planet_exporter_backlog", &[("reader", "spans")]);
+    let backlog = page.value("planet_exporter_backlog", &[("sink", "spans")]);
     let given_up =
-        page.value("planet_exporter_given_up_events_total", &[("reader", "spans"), ("cause", "backlog")]);
+        page.value("planet_exporter_dropped_events_total", &[("sink", "spans"), ("cause", "backlog")]);
     assert!(given_up > 0.0);
     exporter.process.stderr.wait_for("events that waited are given up");
     assert_eq!(page.sum("planet_calls_total"), total as f64);

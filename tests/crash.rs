@@ -148,7 +148,7 @@ fn every_acknowledged_call_is_counted_once_and_reaches_everyone() {
     let repeated = spans.values().filter(|ids| ids.len() > 1).count();
     assert!(spans.values().all(|ids| ids.windows(2).all(|pair| pair[0] == pair[1])), "the same span again");
     eventually("every call at the service", || {
-        let backlog = exporter.metrics().value("planet_exporter_backlog", &[("reader", "service")]);
+        let backlog = exporter.metrics().value("planet_exporter_backlog", &[("sink", "service")]);
         (backlog == 0.0).then_some(())
     });
     let requests = site.service.requests();

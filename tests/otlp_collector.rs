@@ -64,7 +64,7 @@ fn settled(series: BTreeMap<Series, f64>) -> BTreeMap<Series, f64> {
 fn assert_everything_arrives(backend: &Backend, exporter: &Exporter, sids: &BTreeSet<String>) {
     eventually("the span of every call", || (backend.received().spans.len() >= sids.len()).then_some(()));
     eventually("a backlog of 0 in the metrics", || {
-        let backlog = exporter.metrics().value("planet_exporter_backlog", &[("reader", "spans")]);
+        let backlog = exporter.metrics().value("planet_exporter_backlog", &[("sink", "spans")]);
         (backlog == 0.0).then_some(())
     });
     let page = settled(exporter.metrics().beginning_with("planet"));
@@ -83,9 +83,9 @@ fn assert_everything_arrives(backend: &Backend, exporter: &Exporter, sids: &BTre
     assert_eq!(received.resource["deployment.environment.name"], "test");
 
     let page = exporter.metrics();
-    let reader = [("reader", "spans")];
+    let reader = [("sink", "spans")];
     assert_eq!(page.value("planet_exporter_delivered_events_total", &reader), sids.len() as f64);
-    assert_eq!(page.sum("planet_exporter_given_up_events_total"), 0.0);
+    assert_eq!(page.sum("planet_exporter_dropped_events_total"), 0.0);
     assert_errors_are_the_abnormal_releases(&received.spans, &page);
 }
 
@@ -125,7 +125,7 @@ fn a_collector_that_comes_late_receives_everything() {
     let exporter = pushing("grpc", addresses);
     let sids = send_calls(&exporter);
     exporter.process.stderr.wait_for("the OTLP receiver is away");
-    let waiting = exporter.metrics().value("planet_exporter_backlog", &[("reader", "spans")]);
+    let waiting = exporter.metrics().value("planet_exporter_backlog", &[("sink", "spans")]);
     assert_eq!(waiting, sids.len() as f64);
     assert_eq!(exporter.admin("/readyz").status, 200, "a collector that is down stops nothing");
 

@@ -38,11 +38,11 @@ fn send(exporter: &Exporter, numbers: std::ops::Range<usize>) {
 
 /// Waits until the spans' reader has nothing left to do.
 fn wait_until_done(exporter: &Exporter, calls: f64) -> BTreeMap<&'static str, f64> {
-    let reader = [("reader", "spans")];
+    let reader = [("sink", "spans")];
     eventually("an end of the backlog", || {
         let page = exporter.metrics();
         let given_up = |cause| {
-            page.value("planet_exporter_given_up_events_total", &[("reader", "spans"), ("cause", cause)])
+            page.value("planet_exporter_dropped_events_total", &[("sink", "spans"), ("cause", cause)])
         };
         let delivered = page.value("planet_exporter_delivered_events_total", &reader);
         let refused = given_up("refused");
@@ -167,13 +167,13 @@ fn a_backlog_beyond_its_limit_gives_up_the_oldest_and_totals_stay_right() {
     send(&exporter, 0..200);
     let page = exporter.metrics();
     assert_eq!(page.sum("planet_calls_total"), 200.0);
-    let backlog = [("reader", "spans"), ("cause", "backlog")];
-    let given_up = page.value("planet_exporter_given_up_events_total", &backlog);
+    let backlog = [("sink", "spans"), ("cause", "backlog")];
+    let given_up = page.value("planet_exporter_dropped_events_total", &backlog);
     assert!((100.0..200.0).contains(&given_up), "{given_up} given up");
     assert!(page.sum("planet_exporter_journal_size_bytes") <= 20_000.0);
 
     let receiver = OtlpReceiver::start_at(address, []);
-    let reader = [("reader", "spans")];
+    let reader = [("sink", "spans")];
     eventually("an end of the backlog", || {
         (exporter.metrics().value("planet_exporter_backlog", &reader) == 0.0).then_some(())
     });

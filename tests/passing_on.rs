@@ -54,12 +54,12 @@ fn eventually_all(service: &Service, numbers: std::ops::Range<usize>) {
 
 fn of_service(exporter: &Exporter, metric: &str) -> f64 {
     let page = exporter.metrics();
-    page.value(metric, &[("reader", "service")])
+    page.value(metric, &[("sink", "service")])
 }
 
 fn given_up(exporter: &Exporter, cause: &str) -> f64 {
-    let labels = &[("reader", "service"), ("cause", cause)];
-    exporter.metrics().value("planet_exporter_given_up_events_total", labels)
+    let labels = &[("sink", "service"), ("cause", cause)];
+    exporter.metrics().value("planet_exporter_dropped_events_total", labels)
 }
 
 fn eventually_no_backlog(exporter: &Exporter) {

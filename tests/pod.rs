@@ -50,7 +50,7 @@ fn nothing_that_the_volume_keeps_is_lost_by_a_kill_two_seconds_after_the_signal(
     }
     let page = exporter.metrics();
     for reader in ["spans", "service"] {
-        assert_eq!(page.value("planet_exporter_backlog", &[("reader", reader)]), 500.0, "{reader}");
+        assert_eq!(page.value("planet_exporter_backlog", &[("sink", reader)]), 500.0, "{reader}");
     }
 
     // A request that does not come to its end keeps the exporter from ending by itself within two seconds.
@@ -177,7 +177,7 @@ fn memory_stays_within_what_bounds_it_under_a_hard_limit() {
             .with("rel_code", &number.to_string());
         assert_eq!(connection.get(&format!("/call_event?{}", event.encode())).status, 200);
     }
-    let backlog = exporter.metrics().sum("planet_exporter_given_up_events_total");
+    let backlog = exporter.metrics().sum("planet_exporter_dropped_events_total");
     assert!(backlog > 0.0, "more came than may wait");
     drop(connection);
 

@@ -51,6 +51,7 @@ pub struct Watched<B> {
 }
 
 impl<B: Body> Watched<B> {
+    /// Notes the progress of `body` in `progress`.
     pub fn new(body: B, progress: Progress) -> Watched<B> {
         progress.step().is_sent = body.is_end_stream();
         Watched { body, progress }
@@ -97,6 +98,7 @@ pub struct Timed<B> {
 }
 
 impl<B> Timed<B> {
+    /// Gives the service `timeout` for each further part of `body`.
     pub fn new(body: B, timeout: Duration) -> Timed<B> {
         Timed { body, timeout, deadline: None }
     }

@@ -1,6 +1,5 @@
 //! What is known of a peer that something is delivered to: whether it answers, and how what it says is shown to people.
 
-use std::error::Error;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
@@ -52,7 +51,7 @@ pub fn for_people(text: &str) -> String {
 }
 
 /// An error with the chain of its causes, for people: the first alone says little.
-pub fn causes(error: &dyn Error) -> String {
+pub fn causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let causes: Vec<_> = causes.map(ToString::to_string).collect();
     for_people(&causes.join(": "))

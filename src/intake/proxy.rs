@@ -29,8 +29,10 @@ pub struct Proxy {
 impl Proxy {
     /// Passes requests on to `service`.
     pub fn new(service: Arc<Service>) -> Proxy {
-        let presence = Mutex::new(Presence::new("the service behind", "requests"));
-        Proxy { service, presence, metrics: ProxyMetrics::new() }
+        // Nothing is tried again here, so the pauses do not matter.
+        let backoff = Backoff::new(Duration::ZERO, Duration::ZERO);
+        let service_state = Mutex::new(Peer::new("the service behind", "requests", backoff));
+        Proxy { service, service_state, metrics: ProxyMetrics::new() }
     }
 
     fn peer(&self) -> MutexGuard<'_, Peer> {

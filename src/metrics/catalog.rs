@@ -94,7 +94,7 @@ catalog! {
          sets was reached, by what reached it.");
     EXPORTER_EVENTS = sum("planet.exporter.events", "{event}",
         "Call events by result: accepted, duplicate (its sid was seen before), refused (it cannot be a call), \
-         unavailable (it could not be stored).");
+         unavailable (it could not be stored), panicked (this program could not read it, which is a bug).");
     EXPORTER_ANOMALIES = sum("planet.exporter.anomalies", "{anomaly}",
         "Oddities of accepted call events by kind; each counts once an event.");
     EXPORTER_REQUESTS = sum("planet.exporter.requests", "{request}",
@@ -117,22 +117,30 @@ catalog! {
     EXPORTER_STORAGE_FAILING = gauge("planet.exporter.storage_failing", "{state}",
         "1 while call events cannot be stored and the exporter is not ready for them, else 0.");
     EXPORTER_JOURNAL_SIZE = gauge("planet.exporter.journal.size", "By",
-        "Bytes that the journal keeps for its readers.");
+        "Bytes that the journal and what sinks have set aside of it take.");
     EXPORTER_JOURNAL_DAMAGED = gauge("planet.exporter.journal.damaged_records", "{record}",
         "Acknowledged records that were found damaged in the state directory at the start, and are not in the \
          totals unless a checkpoint has them.");
     EXPORTER_JOURNAL_SYNC_DURATION = histogram("planet.exporter.journal.sync.duration", "s",
         "Time that storing a batch of call events on disk took, from the write to the end of the sync.");
     EXPORTER_BACKLOG = gauge("planet.exporter.backlog", "{event}",
-        "Call events that a reader of the journal has not finished.");
+        "Call events that a sink has not finished.");
     EXPORTER_BACKLOG_AGE = gauge("planet.exporter.backlog.age", "s",
-        "Age of the oldest call event that a reader of the journal has not finished; 0 without a backlog.");
+        "Age of the oldest call event that a sink has not finished; 0 without a backlog.");
     EXPORTER_DELIVERED_EVENTS = sum("planet.exporter.delivered_events", "{event}",
-        "Call events that a reader of the journal delivered, as its receiver confirmed.");
-    EXPORTER_GIVEN_UP_EVENTS = sum("planet.exporter.given_up_events", "{event}",
-        "Call events that a reader of the journal did not deliver and will not, by cause: backlog (it passed its \
-         limit), refused (the receiver refused them for good), age (they failed for too long), shutdown (they \
+        "Call events that a sink delivered, as its peer confirmed.");
+    EXPORTER_DROPPED_EVENTS = sum("planet.exporter.dropped_events", "{event}",
+        "Call events that a sink did not deliver and will not, by cause: backlog (it passed its limit), refused (the \
+         peer refused them for good), age (they failed for too long), gone (there is no peer any more), shutdown (they \
          waited in memory when the exporter ended).");
+    EXPORTER_UNORDERED_EVENTS = sum("planet.exporter.unordered_events", "{event}",
+        "Call events that wait for a sink on disk only, since too many wait, and may be overtaken by later ones of the \
+         same caller.");
+    EXPORTER_SINK_GONE = gauge("planet.exporter.sink_gone", "{state}",
+        "1 if what a sink writes to is gone, so that its events are dropped until the next start, else 0.");
+    EXPORTER_QUARANTINED_EVENTS = sum("planet.exporter.quarantined_events", "{event}",
+        "Stored call events that a part of the exporter could not read, which is a bug; they are set aside, by the part \
+         (fold or a sink). What the fold sets aside is not in the totals.");
     EXPORTER_DELIVERIES = sum("planet.exporter.deliveries", "{delivery}",
         "Attempts to deliver, by signal (metrics, traces, or call_events for the service behind) and result: \
          success, partial (some of it was refused), retry (to be tried again), refused (never to be tried again).");

@@ -52,7 +52,7 @@ pub async fn start(
     stop: CancellationToken,
 ) -> Result<(SocketAddr, Thread), BindError> {
     let (to_bound, bound) = oneshot::channel();
-    let failed = |source: io::Error| BindError { listener: NAME, address, source };
+    let failed = move |source: io::Error| BindError { listener: NAME, address, source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let thread = Thread::start(NAME, move || {
         runtime.block_on(async {

@@ -204,10 +204,10 @@ impl Waiting {
             Store::Disk(disk) => {
                 disk.waiting.drop_finished();
                 while let Some(copies) = disk.waiting.to_drop() {
-                    let waits = |WaitingCopy { ticket, copy }: &WaitingCopy| {
+                    let mut drops = |WaitingCopy { ticket, copy }: &WaitingCopy| {
                         queue.waits(copy.order, copy.origin, *ticket) && queue.drop_waiting(copy.order, copy.origin)
                     };
-                    let dropped = copies.iter().filter(|copy| waits(copy)).count() as u64;
+                    let dropped = copies.iter().filter(|copy| drops(copy)).count() as u64;
                     self.dropped += dropped + disk.waiting.drop_oldest();
                 }
                 let held = on_their_way.filter_map(|place| match place {

@@ -65,7 +65,7 @@ impl Fold {
         let fold = Arc::clone(self);
         Thread::start(NAME, move || {
             while fold.has_gathered() {
-                fold.catch_up();
+                drop(fold.catch_up());
             }
         })
     }
@@ -89,7 +89,7 @@ impl Fold {
         );
         drop(waiting);
         if is_too_much {
-            self.catch_up();
+            drop(self.catch_up());
         } else if is_batch {
             self.gathered.notify_one();
         }
@@ -206,7 +206,7 @@ mod tests {
     }
 
     fn calls(fold: &Fold) -> u64 {
-        fold.ledger().accepted()
+        fold.ledger().calls()
     }
 
     #[test]

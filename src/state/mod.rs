@@ -32,7 +32,6 @@ use crate::callback::{Kind, Record};
 use crate::config::Config;
 use crate::journal::disk::DiskJournal;
 use crate::journal::memory::MemoryJournal;
-use crate::journal::storage::Directory;
 use crate::journal::{Journal, JournalError};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::{Ledger, Limits};
@@ -164,15 +163,13 @@ fn open_directory(
         return Err(newer);
     }
     fold.skip_to(journal.end());
-    if !has_checkpoint || folded > 0 || directory.has_checkpoint_of_older_version() {
-        // So that the totals keep their start time, and a process that dies again and again does not fold the same records
-        // each time, whatever happens before the first regular checkpoint.
-        match directory.write_checkpoint(&fold.checkpoint()) {
-            Ok(()) => {}
-            // A full disk is no reason not to start: it may be the journal itself that can make room.
-            Err(error) if has_checkpoint => warn!(%error, "{NO_CHECKPOINT}"),
-            Err(error) => return Err(OpenError::Checkpoint(error)),
-        }
+    // So that the totals keep their start time, a process that dies again and again does not fold the same records each time,
+    // and what an older release wrote is there in this one's format, whatever happens before the first regular checkpoint.
+    match directory.write_checkpoint(&fold.checkpoint()) {
+        Ok(()) => {}
+        // A full disk is no reason not to start: it may be the journal itself that can make room.
+        Err(error) if has_checkpoint => warn!(%error, "{NO_CHECKPOINT}"),
+        Err(error) => return Err(OpenError::Checkpoint(error)),
     }
     if let Some(first) = first.filter(|first| *first > position) {
         let missing = first - position;

@@ -3,7 +3,7 @@
 //! The messages are OTLP's own, because the SDK cannot be given totals with a start time of their own. A push that
 //! fails needs no queue: the next one carries the same totals and what has come since.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::metrics::v1::{
@@ -22,8 +22,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::client::OtlpClient;
-use super::outcome::SendError;
-use super::receiver::Receiver;
+use crate::http::backoff::Backoff;
+use crate::http::peer::Peer;
+use crate::sinks::metrics::{AttemptMetrics, AttemptResult};
 use crate::config::otlp::Signal;
 use crate::metrics::catalog::Kind;
 use crate::metrics::family::{Family, Point, Value};
@@ -36,43 +37,68 @@ pub async fn run(
     source: impl Fn() -> Vec<Family>,
     stop: CancellationToken,
 ) {
-    let mut receiver = Receiver::new(Signal::Metrics, interval);
+    let signal = Signal::Metrics.as_str();
+    let mut receiver = Receiver {
+        client,
+        resource,
+        peer: Peer::new("the OTLP receiver", signal, Backoff::new(SHORTEST_PAUSE, interval)),
+        metrics: AttemptMetrics::new(signal),
+    };
     let mut pause = interval;
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
-        pause = match push(&client, &mut receiver, &resource, &source()).await {
-            Err(error) if error.is_retryable() => receiver.pause(&error),
-            _ => interval,
-        };
+        pause = receiver.push(&source()).await.unwrap_or(interval);
     }
     // There is nobody left to try again, and the failure is counted and logged.
-    let _ = push(&client, &mut receiver, &resource, &source()).await;
+    let _ = receiver.push(&source()).await;
 }
 
-async fn push(
-    client: &OtlpClient,
-    receiver: &mut Receiver,
-    resource: &Resource,
-    families: &[Family],
-) -> Result<(), SendError> {
-    let request = request(families, resource, SystemTime::now());
-    let message = Bytes::from(request.encode_to_vec());
-    let rejected = |answer: &Bytes| {
-        // An answer that cannot be decoded still says that the metrics were taken.
-        let answer = ExportMetricsServiceResponse::decode(answer.clone()).unwrap_or_default();
-        let Some(partial) = answer.partial_success else { return 0 };
-        if partial.rejected_data_points > 0 {
-            let (points, reason) = (partial.rejected_data_points, partial.error_message);
-            warn!(points, ?reason, "the OTLP receiver refused some of the metrics");
+/// The first pause after a failure.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Where metrics are pushed to.
+struct Receiver {
+    client: OtlpClient,
+    resource: Resource,
+    peer: Peer,
+    metrics: AttemptMetrics,
+}
+
+impl Receiver {
+    /// Pushes families, and answers when to try again if another try makes sense.
+    async fn push(&mut self, families: &[Family]) -> Option<Duration> {
+        let request = request(families, &self.resource, SystemTime::now());
+        let started = Instant::now();
+        let outcome = self.client.send(Bytes::from(request.encode_to_vec())).await;
+        let result = match &outcome {
+            Ok(answer) if rejected(answer) > 0 => AttemptResult::Partial,
+            Ok(_) => AttemptResult::Success,
+            Err(error) if error.is_retryable() => AttemptResult::Retry,
+            Err(_) => AttemptResult::Refused,
+        };
+        self.metrics.count(result, started.elapsed());
+        match outcome {
+            Err(error) if error.is_retryable() => Some(self.peer.note_away(&error, error.retry_after())),
+            outcome => {
+                self.peer.note_back();
+                if let Err(error) = outcome {
+                    warn!(%error, "the OTLP receiver refused the metrics");
+                }
+                None
+            }
         }
-        partial.rejected_data_points.unsigned_abs()
-    };
-    let outcome = receiver.attempt(client.send(message), rejected).await;
-    if let Err(error) = &outcome
-        && !error.is_retryable()
-    {
-        warn!(%error, "the OTLP receiver refused the metrics");
     }
-    outcome.map(drop)
+}
+
+/// How many points the receiver did not take although it took the message.
+fn rejected(answer: &Bytes) -> u64 {
+    // An answer that cannot be decoded still says that the metrics were taken.
+    let answer = ExportMetricsServiceResponse::decode(answer.clone()).unwrap_or_default();
+    let Some(partial) = answer.partial_success else { return 0 };
+    if partial.rejected_data_points > 0 {
+        let (points, reason) = (partial.rejected_data_points, partial.error_message);
+        warn!(points, ?reason, "the OTLP receiver refused some of the metrics");
+    }
+    partial.rejected_data_points.unsigned_abs()
 }
 
 /// The families as a message.

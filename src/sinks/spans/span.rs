@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::callback::call_event::{Parameter, ValueKind};
 use crate::callback::{CallEvent, Key, labels};
 
-use super::identity::Identity;
+use crate::sinks::identity::Identity;
 
 /// The name of every span: the class, not the call.
 pub const SPAN_NAME: &str = "call";
