@@ -36,10 +36,10 @@ fn render_family(page: &mut String, family: &Family) {
             Value::Sum(value) => sample(page, &name, "", &labels.to_text(None), value),
             Value::Gauge(value) => sample(page, &name, "", &labels.to_text(None), value),
             Value::Histogram { bounds, counts, sum } => {
-                let mut cumulative = 0;
+                let mut cumulative = 0u64;
                 let bounds = bounds.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
                 for (bound, count) in bounds.zip(counts) {
-                    cumulative += count;
+                    cumulative = cumulative.saturating_add(*count);
                     sample(page, &name, "_bucket", &labels.to_text(Some(&bound)), cumulative);
                 }
                 let labels = labels.to_text(None);

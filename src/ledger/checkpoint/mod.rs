@@ -76,6 +76,12 @@ pub enum UnusableCheckpoint {
         /// The version of the format.
         format: u32,
     },
+    /// It is whole, but does not say who wrote it.
+    #[error(
+        "it does not say which version of this program wrote it: {0}; use the version that did, or move the file elsewhere \
+         to go on with what the checkpoint before it and the journal have"
+    )]
+    NoReleases(serde_json::Error),
     /// It is whole, but this program cannot read what is in it.
     #[error(
         "version {writer} of this program wrote it, and this is version {this}, which cannot read it: {reason}; use version \
@@ -174,15 +180,14 @@ impl Checkpoint {
 
 /// Answers who wrote the JSON, if this release may read it.
 fn check_releases(contents: &[u8]) -> Result<String, UnusableCheckpoint> {
-    let unreadable =
-        |writer: &str, reason| UnusableCheckpoint::Contents { writer: writer.to_owned(), reason };
     let Releases { writer, oldest_reader } =
-        serde_json::from_slice(contents).map_err(|error| unreadable("(not named)", error.into()))?;
-    let oldest_reader: Release =
-        oldest_reader.parse().map_err(|error: NotARelease| unreadable(&writer, error.into()))?;
-    match oldest_reader > Release::THIS {
-        true => Err(UnusableCheckpoint::Newer { writer, oldest_reader }),
-        false => Ok(writer),
+        serde_json::from_slice(contents).map_err(UnusableCheckpoint::NoReleases)?;
+    match oldest_reader.parse::<Release>() {
+        Ok(oldest_reader) if oldest_reader > Release::THIS => {
+            Err(UnusableCheckpoint::Newer { writer, oldest_reader })
+        }
+        Ok(_) => Ok(writer),
+        Err(error) => Err(UnusableCheckpoint::Contents { writer, reason: error.into() }),
     }
 }
 

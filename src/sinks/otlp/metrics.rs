@@ -174,7 +174,7 @@ fn histogram(point: &Point, time: u64) -> Option<HistogramDataPoint> {
         attributes: attributes(&point.labels),
         start_time_unix_nano: unix_nanoseconds(point.started_at),
         time_unix_nano: time,
-        count: counts.iter().sum(),
+        count: counts.iter().copied().fold(0, u64::saturating_add),
         sum: Some(*sum),
         bucket_counts: counts.clone(),
         explicit_bounds: bounds.clone(),
