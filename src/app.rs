@@ -97,11 +97,7 @@ pub enum RunError {
 ///
 /// # Errors
 /// A part cannot be started, and nothing is served then; or a part ended unexpectedly.
-pub async fn run(
-    config: Config,
-    otlp: OtlpSettings,
-    stop: impl Future<Output = ()>,
-) -> Result<(), RunError> {
+pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = ()>) -> Result<(), RunError> {
     let registry = OwnMetrics::install()?;
     registry::record_build_info();
     let readiness = Readiness::default();
@@ -150,7 +146,10 @@ pub async fn run(
         Storage::Directory(committer, keeper) => {
             let committer = Arc::new(committer);
             parts.spawn_sink("the keeper of the state directory", keeper.run(ends.sinks.clone()));
-            parts.spawn_sink("the watch of the disk", watch_storage(Arc::clone(&committer), ends.sinks.clone()));
+            parts.spawn_sink(
+                "the watch of the disk",
+                watch_storage(Arc::clone(&committer), ends.sinks.clone()),
+            );
             Store::Disk(committer)
         }
     };
@@ -163,7 +162,8 @@ pub async fn run(
     );
     parts.spawn_intake("intake", call_events.run(Arc::new(handler), ends.intake.clone()));
     parts.spawn_sink("the upkeep of metrics", upkeep(view, ends.sinks.clone()));
-    for (name, file) in [("the file of refused requests", refused_file), ("the quarantine", quarantine_file)] {
+    for (name, file) in [("the file of refused requests", refused_file), ("the quarantine", quarantine_file)]
+    {
         if let Some(file) = file {
             parts.spawn_file(name, file.run(ends.admin.clone()));
         }

@@ -191,8 +191,8 @@ fn an_end_while_the_receiver_is_away_comes_in_time_and_says_what_is_lost() {
     exporter.process.signal("TERM");
     assert!(exporter.process.wait().success());
     assert!(started.elapsed() < Duration::from_secs(20));
-    let line = exporter.process.stderr.wait_for("ended before all spans were delivered");
-    assert!(line.contains("\"spans\":5"), "{line}");
+    let line = exporter.process.stderr.wait_for("ended before all events were delivered");
+    assert!(line.contains("\"events\":5"), "{line}");
 }
 
 #[test]

@@ -230,10 +230,7 @@ fn what_was_not_taken_is_delivered_after_a_restart_and_only_that() {
     eventually("the others", || (of_service(&exporter, "planet_exporter_backlog") == 1.0).then_some(()));
     exporter.process.signal("TERM");
     assert!(exporter.process.wait().success());
-    exporter
-        .process
-        .stderr
-        .wait_for("ended before all call events were passed on; they are after the next start");
+    exporter.process.stderr.wait_for("ended before all events were delivered; they are after the next start");
     assert_eq!(given_up(&self::exporter(&service, &["--state-dir", state]), "shutdown"), 0.0);
 
     let before = arrivals(&service);

@@ -32,7 +32,8 @@ impl Backoff {
         }
         let doublings = failures.saturating_sub(1).min(31);
         let pause = self.shortest.saturating_mul(1 << doublings).min(self.longest);
-        let jittered = ExponentialBuilder::new().with_min_delay(pause).with_max_delay(self.longest).with_jitter();
+        let jittered =
+            ExponentialBuilder::new().with_min_delay(pause).with_max_delay(self.longest).with_jitter();
         jittered.build().next().unwrap_or(pause)
     }
 }

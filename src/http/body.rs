@@ -22,7 +22,7 @@ struct Step {
 
 impl Progress {
     /// Of a request whose head has just come.
-    pub fn new() -> Progress {
+    pub fn begin() -> Progress {
         Progress(Arc::new(Mutex::new(Step { at: Instant::now(), is_sent: false })))
     }
 

@@ -10,9 +10,9 @@ use hyper::{Method, Request, Response, StatusCode};
 use metrics::{Counter, Histogram, counter, histogram};
 use thiserror::Error;
 
+use crate::http::backoff::Backoff;
 use crate::http::body::{Progress, Timed, Watched};
 use crate::http::headers;
-use crate::http::backoff::Backoff;
 use crate::http::peer::{Peer, causes};
 use crate::http::response::{self, Body};
 use crate::http::service::Service;
@@ -66,7 +66,7 @@ impl Proxy {
         head.uri = uri.ok_or(NotPassedOn::NoPath)?;
         headers::pass_on(&mut head.headers, peer.ip(), head.version);
         head.version = hyper::Version::HTTP_11;
-        let progress = Progress::new();
+        let progress = Progress::begin();
         let request = Request::from_parts(head, Either::Left(Watched::new(body, progress.clone())));
         let timeout = self.service.timeout();
         let response = tokio::select! {
@@ -147,7 +147,10 @@ impl ProxyMetrics {
         [UNREACHABLE, TIMEOUT, REQUEST_TIMEOUT, NO_PATH]
             .iter()
             .for_each(|error| failures(error).increment(0));
-        ProxyMetrics { aborted: failures(ABORTED), duration: histogram!(catalog::EXPORTER_PROXY_DURATION.name) }
+        ProxyMetrics {
+            aborted: failures(ABORTED),
+            duration: histogram!(catalog::EXPORTER_PROXY_DURATION.name),
+        }
     }
 }
 

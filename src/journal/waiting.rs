@@ -125,7 +125,9 @@ impl<S: Storage> WaitingJournal<S> {
         read_segments(&storage, 0, |stored| {
             finished.begin_at(stored.segment);
             match Entry::read(stored.record) {
-                Some(Entry::Finished(numbers)) => numbers.into_iter().for_each(|number| finished.insert(number)),
+                Some(Entry::Finished(numbers)) => {
+                    numbers.into_iter().for_each(|number| finished.insert(number))
+                }
                 Some(Entry::Copy { replaces: Some(number), .. }) => finished.insert(number),
                 Some(Entry::Copy { .. }) | None => {}
             }
@@ -133,7 +135,9 @@ impl<S: Storage> WaitingJournal<S> {
         let mut counts: BTreeMap<u64, Count> = BTreeMap::new();
         let (mut indexed, mut unindexed_from, mut unindexed) = (0, None, 0);
         let journal = DiskJournal::open_with_places(storage, max_bytes, 0, |stored| {
-            let Some(Entry::Copy { origin: of, order, record, .. }) = Entry::read(stored.record) else { return };
+            let Some(Entry::Copy { origin: of, order, record, .. }) = Entry::read(stored.record) else {
+                return;
+            };
             origin(of);
             let waits = !finished.contains(stored.sequence);
             let count = counts.entry(stored.segment).or_default();
@@ -275,9 +279,10 @@ impl<S: Storage> WaitingJournal<S> {
     /// # Errors
     /// The disk fails.
     pub fn to_move(&self, held: impl IntoIterator<Item = Ticket>) -> io::Result<Vec<Waiting>> {
-        let (copies, waiting) = self.counts.values().fold((0, 0), |(copies, waiting), count| {
-            (copies + count.copies, waiting + count.waiting)
-        });
+        let (copies, waiting) = self
+            .counts
+            .values()
+            .fold((0, 0), |(copies, waiting), count| (copies + count.copies, waiting + count.waiting));
         let Some((oldest, end)) = self.oldest_of_several() else { return Ok(Vec::new()) };
         let is_held = held.into_iter().any(|ticket| ticket.number < end);
         let is_unindexed = self.unindexed_from.is_some_and(|from| from < end);
@@ -322,7 +327,8 @@ impl<S: Storage> WaitingJournal<S> {
         if let Some(from) = self.unindexed_from.filter(|from| *from < end) {
             let copies = self.copies_of(oldest, end).unwrap_or_default();
             let numbers = copies.iter().map(|waiting| waiting.ticket.number);
-            unindexed = numbers.filter(|number| *number >= from && !self.finished.contains(*number)).count() as u64;
+            unindexed =
+                numbers.filter(|number| *number >= from && !self.finished.contains(*number)).count() as u64;
             self.unindexed_from = Some(end);
             self.unindexed = self.unindexed.saturating_sub(unindexed);
         }
@@ -353,7 +359,11 @@ impl<S: Storage> WaitingJournal<S> {
 
     /// The segment with this number, and where it ends.
     fn segment(&self, number: u64) -> Option<(u64, u64)> {
-        self.journal.segments().into_iter().rfind(|(first, _)| *first <= number).filter(|(_, end)| number < *end)
+        self.journal
+            .segments()
+            .into_iter()
+            .rfind(|(first, _)| *first <= number)
+            .filter(|(_, end)| number < *end)
     }
 
     fn count(&mut self, number: u64, change: impl FnOnce(&mut Count)) {

@@ -26,7 +26,7 @@ use super::view::View;
 use crate::http::response::{self, Body};
 use crate::http::{BindError, Handler, Limits, Server};
 use crate::metrics::text;
-use crate::state::thread::Thread;
+use crate::state::thread::{STACK, Thread};
 
 /// Answers the admin port.
 pub struct AdminHandler {
@@ -53,7 +53,10 @@ pub async fn start(
 ) -> Result<(SocketAddr, Thread), BindError> {
     let (to_bound, bound) = oneshot::channel();
     let failed = move |source: io::Error| BindError { listener: NAME, address, source };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    // One page is made at a time; while it is, this thread answers others.
+    runtime.enable_all().max_blocking_threads(1).thread_stack_size(STACK);
+    let runtime = runtime.build().map_err(failed)?;
     let thread = Thread::start(NAME, move || {
         runtime.block_on(async {
             match Server::bind(NAME, address, limits).await {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use tokio::task::{Id, JoinError, JoinSet, block_in_place};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
@@ -18,12 +18,13 @@ use crate::state::quarantine::Quarantine;
 
 use super::metrics::{AttemptMetrics, AttemptResult, Backlog, EventMetrics, SinkStatus};
 use super::queue::{Event, Place, Queue};
+use super::retry_budget::RetryBudget;
 use super::waiting::Waiting;
 use super::{Failure, Settings, Sink};
 
 /// Events in hand, at most, and their bytes.
 pub const MOST_IN_HAND: usize = 1024;
-const MOST_IN_HAND_BYTES: usize = 8 * 1024 * 1024;
+const MOST_IN_HAND_BYTES: usize = 4 * 1024 * 1024;
 
 /// Events in hand above which those that cannot go are set aside, so that others come into view.
 const CROWD: usize = 256;
@@ -37,7 +38,10 @@ pub const MOST_WAITING: usize = 100_000;
 /// How long what was finished may wait to be noted durably. After a crash it is delivered once more.
 const SAVE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How often the status is brought up to date while nothing is saved.
+/// While the peer is away and an attempt has no answer: how long until another goes out.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often the oldest event is looked for.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Drains the journal into a sink.
@@ -51,7 +55,12 @@ pub struct Drain<S: Sink> {
     parts: VecDeque<Vec<Event>>,
     attempts: JoinSet<Attempt>,
     on_their_way: HashMap<Id, Vec<Event>>,
-    /// Since when events gather for a batch.
+    /// How many of these had failed before.
+    retries: usize,
+    retry_budget: RetryBudget,
+    /// Whether the next turn is that of an event that has failed, if there is one.
+    is_turn_of_retry: bool,
+    /// Since when events gather in the journal for a batch.
     gathers_since: Option<Instant>,
     peer: Peer,
     /// While the peer is away: when the next attempt goes out.
@@ -66,7 +75,9 @@ pub struct Drain<S: Sink> {
     /// Since when something is finished that is not noted durably.
     unsaved_since: Option<Instant>,
     status: Arc<SinkStatus>,
-    status_noted_at: Option<Instant>,
+    /// When the oldest event that is not finished was received, and when that was found out.
+    oldest: Option<SystemTime>,
+    oldest_found_at: Option<Instant>,
     quarantine: Quarantine,
     attempt_metrics: AttemptMetrics,
     metrics: EventMetrics,
@@ -98,6 +109,9 @@ impl<S: Sink> Drain<S> {
             parts: VecDeque::new(),
             attempts: JoinSet::new(),
             on_their_way: HashMap::new(),
+            retries: 0,
+            retry_budget: RetryBudget::new(Instant::now()),
+            is_turn_of_retry: false,
             gathers_since: None,
             peer: Peer::new(settings.peer, settings.signal, settings.backoff),
             next_probe: None,
@@ -108,7 +122,8 @@ impl<S: Sink> Drain<S> {
             is_stopping: false,
             unsaved_since: None,
             status: Arc::new(SinkStatus::new(settings.name)),
-            status_noted_at: None,
+            oldest: None,
+            oldest_found_at: None,
             quarantine,
             attempt_metrics: AttemptMetrics::new(settings.signal),
             metrics: EventMetrics::new(settings.name),
@@ -131,12 +146,13 @@ impl<S: Sink> Drain<S> {
                 break;
             }
             let (has_room, wake_at) = (self.has_room(), self.wake_at());
+            let awaited = if self.gathers_since.is_some() { self.settings.batch as u64 } else { 1 };
             tokio::select! {
                 biased;
                 Some(attempt) = self.attempts.join_next_with_id() => self.finish(attempt),
                 () = stop.cancelled(), if !self.is_stopping => self.is_stopping = true,
                 () = sleep_until(wake_at) => {}
-                () = self.reader.readable(1), if has_room => {}
+                () = self.reader.readable(awaited), if has_room => {}
             }
             self.save_if_due();
         }
@@ -157,15 +173,18 @@ impl<S: Sink> Drain<S> {
     }
 
     fn has_room(&self) -> bool {
-        let most = CROWD.max(self.settings.batch).min(MOST_IN_HAND);
+        // One batch after another; of single events, so many that those which cannot go do not hide others.
+        let most = if self.settings.batch > 1 { 1 } else { CROWD };
         self.queue.in_hand() < most && self.queue.hand_bytes() < MOST_IN_HAND_BYTES
     }
 
     /// Takes events from the journal, unless enough are in hand.
     fn take_more(&mut self) {
-        block_in_place(|| self.waiting.bring_in(&mut self.queue, self.settings.name, MOST_WAITING));
-        while self.has_room() && self.reader.is_readable() {
-            let records = self.reader.take(TAKEN_AT_ONCE.max(self.settings.batch));
+        self.waiting.bring_in(&mut self.queue, self.settings.name, MOST_WAITING);
+        while self.has_room() && self.reader.is_readable() && self.has_gathered() {
+            let most =
+                if self.settings.batch > 1 { self.settings.batch.min(MOST_IN_HAND) } else { TAKEN_AT_ONCE };
+            let records = self.reader.take(most);
             if records.is_empty() {
                 return;
             }
@@ -173,6 +192,18 @@ impl<S: Sink> Drain<S> {
                 self.take(origin, record);
             }
         }
+    }
+
+    /// Whether a full batch can be taken, or one has gathered for as long as it may.
+    fn has_gathered(&mut self) -> bool {
+        let now = Instant::now();
+        let since = *self.gathers_since.get_or_insert(now);
+        let is_full = self.reader.waiting() >= self.settings.batch as u64;
+        let has_gathered = is_full || self.is_stopping || now >= since + self.settings.delay;
+        if has_gathered {
+            self.gathers_since = None;
+        }
+        has_gathered
     }
 
     fn take(&mut self, origin: u64, record: Bytes) {
@@ -196,7 +227,9 @@ impl<S: Sink> Drain<S> {
 
     /// A record as an event in hand.
     fn event(&self, origin: u64, record: &Bytes) -> Result<Event, String> {
-        let read = shielded(|| Record::decode(record).map(|decoded| (decoded.received_at, self.sink.order(&decoded))));
+        let read = shielded(|| {
+            Record::decode(record).map(|decoded| (decoded.received_at, self.sink.order(&decoded)))
+        });
         let (received_at, order) =
             read.map_err(|panicked| panicked.to_string())?.map_err(|error| error.to_string())?;
         // A copy, so that it does not keep the whole chunk of the journal that was read.
@@ -208,44 +241,46 @@ impl<S: Sink> Drain<S> {
     fn begin_attempts(&mut self) {
         let now = Instant::now();
         self.queue.wake(now);
-        while self.attempts.len() < self.settings.concurrency && self.may_begin(now) {
+        while self.attempts.len() < self.settings.concurrency {
             let is_probe = self.next_probe.is_some();
-            if is_probe {
-                // Another order each time: the one that was asked last may be the one that fails.
-                self.probes = self.probes.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                self.queue.rotate(self.probes >> 32);
+            if self.next_probe.is_some_and(|at| at > now) {
+                return;
             }
-            let events = self.parts.pop_front().unwrap_or_else(|| self.queue.pop(self.settings.batch));
-            if !self.begin(events) {
+            let events = self.next_batch(now);
+            if events.is_empty() || !self.begin(events) {
                 return;
             }
             if is_probe {
                 // If this one has no answer by then, another is asked.
-                let pause = self.settings.backoff.after(1, None);
-                self.next_probe = Some(now + pause.max(Duration::from_secs(1)));
+                self.next_probe = Some(now + PROBE_INTERVAL);
             }
         }
     }
 
-    /// Whether there is something that may go now.
-    fn may_begin(&mut self, now: Instant) -> bool {
-        if self.next_probe.is_some_and(|at| at > now) {
-            return false;
+    /// Takes out what goes next. Events that have failed and others take turns; those that have failed get half of what may be
+    /// on its way, and no more than their budget.
+    fn next_batch(&mut self, now: Instant) -> Vec<Event> {
+        if let Some(part) = self.parts.pop_front() {
+            return part;
         }
-        if !self.parts.is_empty() {
-            return true;
+        if self.next_probe.is_some() {
+            // Another order each time: the one that was asked last may be the one that fails.
+            self.probes = self.probes.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            self.queue.rotate(self.probes >> 32);
         }
-        if self.queue.ready() == 0 {
-            self.gathers_since = None;
-            return false;
+        let has_fresh = self.queue.ready() > 0;
+        if (self.is_turn_of_retry || !has_fresh) && self.may_retry() && self.retry_budget.allows(now) {
+            self.retry_budget.spend();
+            self.is_turn_of_retry = false;
+            return self.queue.pop_again(self.settings.batch);
         }
-        let is_full = self.queue.ready() >= self.settings.batch || !self.has_room();
-        let since = *self.gathers_since.get_or_insert(now);
-        let may_begin = is_full || self.is_stopping || now >= since + self.settings.delay;
-        if may_begin {
-            self.gathers_since = None;
-        }
-        may_begin
+        self.is_turn_of_retry = true;
+        self.queue.pop(self.settings.batch)
+    }
+
+    /// Whether an event that has failed may go again, as far as permits are concerned.
+    fn may_retry(&self) -> bool {
+        self.queue.again() > 0 && self.retries < self.settings.concurrency.div_ceil(2)
     }
 
     /// Sends events on their way; answers whether that was possible.
@@ -254,7 +289,7 @@ impl<S: Sink> Drain<S> {
         for event in &events {
             match &event.place {
                 Place::Hand(record) => records.push(record.clone()),
-                Place::Waiting(ticket) => match block_in_place(|| self.waiting.read(*ticket)) {
+                Place::Waiting(ticket) => match self.waiting.read(*ticket) {
                     Ok(record) => records.push(record),
                     Err(error) => {
                         let sink = self.settings.name;
@@ -271,6 +306,7 @@ impl<S: Sink> Drain<S> {
             records.iter().for_each(|record| fault_point(name, record));
             Attempt { started, outcome: sink.deliver(records).await }
         });
+        self.retries += usize::from(is_retry(&events));
         self.on_their_way.insert(handle.id(), events);
         true
     }
@@ -280,8 +316,10 @@ impl<S: Sink> Drain<S> {
         let now = Instant::now();
         let is_full = self.attempts.len() >= self.settings.concurrency;
         let gathered = self.gathers_since.map(|since| since + self.settings.delay);
-        let probe = self.next_probe.filter(|_| self.queue.ready() > 0 || !self.parts.is_empty());
-        let begin = [self.queue.next_due(), gathered, probe].into_iter().flatten().min();
+        let has_some = self.queue.ready() + self.queue.again() + self.parts.len() > 0;
+        let probe = self.next_probe.filter(|_| has_some);
+        let retry = Some(self.retry_budget.next()).filter(|_| self.next_probe.is_none() && self.may_retry());
+        let begin = [self.queue.next_due(), gathered, probe, retry].into_iter().flatten().min();
         let save = self.unsaved_since.map(|since| since + SAVE_INTERVAL);
         // Without anything to do, the status is noted now and then only if it can change.
         let has_backlog = self.queue.in_hand() + self.queue.waiting() > 0;
@@ -297,6 +335,7 @@ impl<S: Sink> Drain<S> {
             Err(error) => (error.id(), Err(panic_of(error))),
         };
         let events = self.on_their_way.remove(&id).unwrap_or_default();
+        self.retries -= usize::from(is_retry(&events));
         debug_assert!(!events.is_empty(), "what ended was on its way");
         let Attempt { started, outcome } = match attempt {
             Ok(attempt) => attempt,
@@ -313,6 +352,7 @@ impl<S: Sink> Drain<S> {
             Ok(refused) => {
                 let refused = refused.min(events.len() as u64);
                 self.last_success = Some(Instant::now());
+                self.retry_budget.note_success();
                 self.note_back();
                 self.metrics.delivered.increment(events.len() as u64 - refused);
                 self.metrics.refused.increment(refused);
@@ -410,7 +450,7 @@ impl<S: Sink> Drain<S> {
         for event in events {
             let record = match &event.place {
                 Place::Hand(record) => Ok(record.clone()),
-                Place::Waiting(ticket) => block_in_place(|| self.waiting.read(*ticket)),
+                Place::Waiting(ticket) => self.waiting.read(*ticket),
             };
             match record.as_ref().map(|record| Record::decode(record)) {
                 Ok(Ok(record)) => self.sink.note_refused(&record, reason),
@@ -429,7 +469,7 @@ impl<S: Sink> Drain<S> {
             error!(sink = self.settings.name, origin = event.origin, %panicked, "an event is quarantined");
             let record = match &event.place {
                 Place::Hand(record) => record.clone(),
-                Place::Waiting(ticket) => block_in_place(|| self.waiting.read(*ticket)).unwrap_or_default(),
+                Place::Waiting(ticket) => self.waiting.read(*ticket).unwrap_or_default(),
             };
             self.quarantine.keep(self.settings.name, event.origin, &panicked.to_string(), &record);
         }
@@ -449,7 +489,8 @@ impl<S: Sink> Drain<S> {
         self.metrics.gone.increment(events.len() as u64);
         self.remove(&events);
         loop {
-            let events = self.queue.pop(usize::MAX);
+            let mut events = self.queue.pop(usize::MAX);
+            events.append(&mut self.queue.pop_again(usize::MAX));
             if events.is_empty() {
                 break;
             }
@@ -485,7 +526,7 @@ impl<S: Sink> Drain<S> {
     fn save(&mut self) {
         self.unsaved_since = None;
         let most = if self.next_probe.is_some() { usize::MAX } else { CROWD / 2 };
-        let moved = block_in_place(|| self.waiting.set_aside(&mut self.queue, most, MOST_WAITING));
+        let moved = self.waiting.set_aside(&mut self.queue, most, MOST_WAITING);
         match moved {
             Ok(unordered) => self.metrics.unordered.increment(unordered),
             Err(error) => {
@@ -495,24 +536,27 @@ impl<S: Sink> Drain<S> {
             }
         }
         if self.reader.done_except(&self.queue.hand()) {
-            let on_their_way = self.on_their_way.values().chain(&self.parts).flatten().map(|event| &event.place);
-            block_in_place(|| self.waiting.clean_up(&mut self.queue, on_their_way));
+            let on_their_way =
+                self.on_their_way.values().chain(&self.parts).flatten().map(|event| &event.place);
+            self.waiting.clean_up(&mut self.queue, on_their_way);
         }
     }
 
-    /// Brings the status up to date, now and then.
+    /// Brings the status up to date. The oldest event is looked for now and then only.
     fn note_status(&mut self) {
-        if self.status_noted_at.is_some_and(|at| at.elapsed() < STATUS_INTERVAL) && !self.is_gone {
-            return;
+        let events = self.queue.in_hand() + self.queue.waiting();
+        if events == 0 {
+            self.oldest = None;
+        } else if self.oldest_found_at.is_none_or(|at| at.elapsed() >= STATUS_INTERVAL) {
+            self.oldest_found_at = Some(Instant::now());
+            let on_their_way = self.on_their_way.values().chain(&self.parts).flatten();
+            self.oldest = on_their_way.map(|event| event.received_at).chain(self.queue.oldest()).min();
         }
-        self.status_noted_at = Some(Instant::now());
-        let on_their_way = self.on_their_way.values().chain(&self.parts).flatten();
-        let oldest = on_their_way.map(|event| event.received_at).chain(self.queue.oldest()).min();
         self.status.note(Backlog {
             waiting: self.queue.waiting() as u64 + self.waiting.unindexed(),
             dropped: self.waiting.dropped(),
             waiting_bytes: self.waiting.bytes(),
-            oldest,
+            oldest: self.oldest,
             is_gone: self.is_gone,
         });
     }
@@ -525,11 +569,19 @@ impl<S: Sink> Drain<S> {
         }
         let sink = self.settings.name;
         if self.reader.is_durable() {
-            return warn!(sink, events, "ended before all events were delivered; they are after the next start");
+            return warn!(
+                sink,
+                events, "ended before all events were delivered; they are after the next start"
+            );
         }
         self.metrics.shutdown.increment(events);
         warn!(sink, events, "ended before all events were delivered; they are dropped");
     }
+}
+
+/// Whether events have failed before.
+fn is_retry(events: &[Event]) -> bool {
+    events.iter().any(|event| event.failures > 0)
 }
 
 /// What a task that did not end as it should says. Nobody cancels attempts, so it has panicked.

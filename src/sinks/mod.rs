@@ -57,6 +57,7 @@ pub mod identity;
 pub mod metrics;
 pub mod otlp;
 pub mod queue;
+mod retry_budget;
 pub mod service;
 pub mod spans;
 pub mod waiting;

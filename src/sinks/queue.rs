@@ -67,8 +67,10 @@ enum LineState {
 #[derive(Debug, Default)]
 pub struct Queue {
     lines: HashMap<Turn, Line>,
-    /// The lines that are ready, in the order of their turns.
+    /// The lines that are ready and whose first event has not failed, in the order of their turns.
     ready: VecDeque<Turn>,
+    /// The lines that are ready and whose first event has failed, in the order of their turns.
+    again: VecDeque<Turn>,
     /// The lines that are due later, and when.
     due: BTreeSet<(Instant, Turn)>,
     /// The events in hand, those on their way too, by origin.
@@ -100,9 +102,14 @@ impl Queue {
         self.waiting
     }
 
-    /// How many lines may go now: orders, and events without one.
+    /// How many lines may go now whose first event has not failed: orders, and events without one.
     pub fn ready(&self) -> usize {
         self.ready.len()
+    }
+
+    /// How many lines may go again now, after a failure.
+    pub fn again(&self) -> usize {
+        self.again.len()
     }
 
     /// When the next line may go that may not go now.
@@ -125,32 +132,55 @@ impl Queue {
             }
             Place::Waiting(_) => self.waiting += 1,
         }
+        let queue = if event.failures == 0 { &mut self.ready } else { &mut self.again };
         let line = self.lines.entry(turn).or_insert_with(|| {
-            self.ready.push_back(turn);
+            queue.push_back(turn);
             Line { events: VecDeque::with_capacity(1), state: LineState::Ready }
         });
         line.insert(event);
     }
 
-    /// Takes out up to `most` events whose turn it is. They are on their way until one of the methods below hands them back.
+    /// Takes out up to `most` events whose turn it is and that have not failed. They are on their way until one of the methods
+    /// below hands them back.
     pub fn pop(&mut self, most: usize) -> Vec<Event> {
-        let mut popped = Vec::new();
-        while popped.len() < most
-            && let Some(turn) = self.ready.pop_front()
-        {
+        let turns: Vec<Turn> = self.ready.drain(..most.min(self.ready.len())).collect();
+        self.send(turns)
+    }
+
+    /// Takes out up to `most` events whose turn it is and that have failed.
+    pub fn pop_again(&mut self, most: usize) -> Vec<Event> {
+        let turns: Vec<Turn> = self.again.drain(..most.min(self.again.len())).collect();
+        self.send(turns)
+    }
+
+    fn send(&mut self, turns: Vec<Turn>) -> Vec<Event> {
+        let mut sent = Vec::with_capacity(turns.len());
+        for turn in turns {
             let Some(line) = self.lines.get_mut(&turn) else { continue };
             debug_assert_eq!(line.state, LineState::Ready, "who has a turn is ready");
             line.state = LineState::OnItsWay;
-            popped.extend(line.events.pop_front());
+            sent.extend(line.events.pop_front());
         }
-        popped
+        sent
     }
 
-    /// Lets another line have the next turn, chosen by this number.
+    /// Lets other lines have the next turns, chosen by this number.
     pub fn rotate(&mut self, choice: u64) {
-        if !self.ready.is_empty() {
-            let places = choice % self.ready.len() as u64;
-            self.ready.rotate_left(places as usize);
+        for queue in [&mut self.ready, &mut self.again] {
+            if !queue.is_empty() {
+                let places = choice % queue.len() as u64;
+                queue.rotate_left(places as usize);
+            }
+        }
+    }
+
+    /// Has a line wait for its turn.
+    fn line_up(&mut self, turn: Turn) {
+        let Some(line) = self.lines.get_mut(&turn) else { return };
+        line.state = LineState::Ready;
+        match line.events.front() {
+            Some(event) if event.failures > 0 => self.again.push_back(turn),
+            _ => self.ready.push_back(turn),
         }
     }
 
@@ -169,8 +199,7 @@ impl Queue {
         if line.events.is_empty() {
             self.lines.remove(&turn);
         } else {
-            line.state = LineState::Ready;
-            self.ready.push_back(turn);
+            self.line_up(turn);
         }
     }
 
@@ -184,9 +213,10 @@ impl Queue {
     /// line with an order goes last, so that another is tried.
     pub fn put_back_ready(&mut self, events: Vec<Event>) {
         for event in events.into_iter().rev() {
+            let has_failed = event.failures > 0;
             match self.put_back(event, LineState::Ready) {
-                turn @ Turn::Alone(_) => self.ready.push_front(turn),
-                turn @ Turn::Order(_) => self.ready.push_back(turn),
+                turn @ Turn::Alone(_) if !has_failed => self.ready.push_front(turn),
+                turn => self.line_up(turn),
             }
         }
     }
@@ -207,10 +237,7 @@ impl Queue {
             && at <= now
         {
             self.due.pop_first();
-            if let Some(line) = self.lines.get_mut(&turn) {
-                line.state = LineState::Ready;
-                self.ready.push_back(turn);
-            }
+            self.line_up(turn);
         }
     }
 
@@ -235,7 +262,8 @@ impl Queue {
     pub fn set_aside(&mut self, origin: u64, ticket: Ticket) {
         let Some(line) = self.hand.get(&origin).and_then(|turn| self.lines.get_mut(turn)) else { return };
         let Ok(place) = line.place(origin) else { return };
-        if let Place::Hand(record) = std::mem::replace(&mut line.events[place].place, Place::Waiting(ticket)) {
+        if let Place::Hand(record) = std::mem::replace(&mut line.events[place].place, Place::Waiting(ticket))
+        {
             self.hand.remove(&origin);
             self.hand_bytes -= record.len();
             self.waiting += 1;
@@ -282,7 +310,10 @@ impl Queue {
             match line.state {
                 LineState::OnItsWay => return event,
                 LineState::Due(at) => drop(self.due.remove(&(at, turn))),
-                LineState::Ready => self.ready.retain(|ready| *ready != turn),
+                LineState::Ready => {
+                    self.ready.retain(|ready| *ready != turn);
+                    self.again.retain(|ready| *ready != turn);
+                }
             }
             self.lines.remove(&turn);
         }
@@ -429,14 +460,18 @@ mod tests {
                         queue.push(event(pushed, order));
                         pushed += 1;
                     }
-                    Step::Pop(most) => on_its_way.extend(queue.pop(most)),
+                    Step::Pop(most) => {
+                        on_its_way.extend(queue.pop(most));
+                        on_its_way.extend(queue.pop_again(most));
+                    }
                     Step::Finish(index) if !on_its_way.is_empty() => {
                         let event = on_its_way.swap_remove(index.index(on_its_way.len()));
                         queue.finish(&event);
                         finished.push(event);
                     }
                     Step::Later(index) if !on_its_way.is_empty() => {
-                        let event = on_its_way.swap_remove(index.index(on_its_way.len()));
+                        let mut event = on_its_way.swap_remove(index.index(on_its_way.len()));
+                        event.failures += 1;
                         queue.put_back_until(event, at(time + 2));
                     }
                     Step::Finish(_) | Step::Later(_) => {}
@@ -464,7 +499,7 @@ mod tests {
                 finished.push(event);
             }
             queue.wake(at(time + 10));
-            while let Some(event) = queue.pop(1).pop() {
+            while let Some(event) = queue.pop(1).pop().or_else(|| queue.pop_again(1).pop()) {
                 queue.finish(&event);
                 finished.push(event);
             }

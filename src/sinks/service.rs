@@ -52,11 +52,7 @@ pub struct ServiceSink {
 
 impl ServiceSink {
     /// Delivers to `service`, by default to this path; what it refuses for good goes to `refused`.
-    pub fn new(
-        service: Arc<Service>,
-        refused: Arc<RefusedRequests>,
-        call_event_path: String,
-    ) -> ServiceSink {
+    pub fn new(service: Arc<Service>, refused: Arc<RefusedRequests>, call_event_path: String) -> ServiceSink {
         ServiceSink { service, refused, call_event_path }
     }
 }
@@ -186,7 +182,10 @@ mod tests {
         for (envelope, path) in [(&envelope[..], "/other_path"), (b"", "/call_event")] {
             let record = Record { kind: Kind::CallEvent, received_at, key, envelope, query }.encode();
             let request = request(&service, &record, "/call_event").expect("a request");
-            assert_eq!(request.uri().to_string(), format!("http://127.0.0.1:8080/base{path}?{}", str::from_utf8(query).expect("text")));
+            assert_eq!(
+                request.uri().to_string(),
+                format!("http://127.0.0.1:8080/base{path}?{}", str::from_utf8(query).expect("text"))
+            );
             assert_eq!(request.headers().contains_key("authorization"), !envelope.is_empty());
             assert_eq!(request.headers()[IDEMPOTENCY_KEY], "\"6364e8b3-bdac-436e-9631-0bce2498ce0c\"");
         }

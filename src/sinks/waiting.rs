@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use thiserror::Error;
+use tokio::task::block_in_place;
 use tracing::{error, warn};
 
 use super::queue::{Event, Place, Queue};
@@ -120,7 +121,7 @@ impl Waiting {
                 let copy = memory.copies.get(&ticket.number());
                 copy.map(|copy| copy.record.clone()).ok_or_else(|| io::ErrorKind::NotFound.into())
             }
-            Store::Disk(disk) => disk.waiting.read(ticket),
+            Store::Disk(disk) => block_in_place(|| disk.waiting.read(ticket)),
         }
     }
 
@@ -147,7 +148,7 @@ impl Waiting {
         let copies: Vec<Copy> = queue.to_set_aside(crowd).into_iter().filter_map(copy).collect();
         let tickets = match &mut self.store {
             Store::Memory(memory) => copies.iter().map(|copy| memory.insert(copy.clone())).collect(),
-            Store::Disk(disk) => disk.waiting.append(&copies)?,
+            Store::Disk(disk) => block_in_place(|| disk.waiting.append(&copies))?,
         };
         let mut unordered = 0;
         let mut left: Option<(Ticket, u64)> = None;
@@ -176,8 +177,10 @@ impl Waiting {
         if disk.waiting.unindexed() == 0 || queue.waiting() > most / 2 {
             return;
         }
-        match disk.waiting.index(most - queue.waiting()) {
-            Ok(copies) => copies.into_iter().filter_map(|copy| event(sink, copy)).for_each(|event| queue.push(event)),
+        match block_in_place(|| disk.waiting.index(most - queue.waiting())) {
+            Ok(copies) => {
+                copies.into_iter().filter_map(|copy| event(sink, copy)).for_each(|event| queue.push(event))
+            }
             Err(error) => error!(sink, %error, "what waits cannot be read; trying again"),
         }
     }
@@ -202,22 +205,11 @@ impl Waiting {
                 }
             }
             Store::Disk(disk) => {
-                disk.waiting.drop_finished();
-                while let Some(copies) = disk.waiting.to_drop() {
-                    let mut drops = |WaitingCopy { ticket, copy }: &WaitingCopy| {
-                        queue.waits(copy.order, copy.origin, *ticket) && queue.drop_waiting(copy.order, copy.origin)
-                    };
-                    let dropped = copies.iter().filter(|copy| drops(copy)).count() as u64;
-                    self.dropped += dropped + disk.waiting.drop_oldest();
-                }
                 let held = on_their_way.filter_map(|place| match place {
                     Place::Waiting(ticket) => Some(*ticket),
                     Place::Hand(_) => None,
                 });
-                if let Err(error) = disk.clean(queue, held) {
-                    warn!(%error, "what waits cannot be moved to make room");
-                }
-                disk.note_bytes();
+                self.dropped += block_in_place(|| disk.clean_up(queue, held));
             }
         }
         if self.dropped > before && before == 0 {
@@ -240,6 +232,29 @@ impl Waiting {
 }
 
 impl Disk {
+    /// Drops what is finished, and what takes more than it may; answers how many events that were.
+    fn clean_up(&mut self, queue: &mut Queue, held: impl Iterator<Item = Ticket>) -> u64 {
+        self.waiting.drop_finished();
+        let mut dropped = 0;
+        while let Some(copies) = self.waiting.to_drop() {
+            let before = self.waiting.bytes();
+            for WaitingCopy { ticket, copy } in &copies {
+                let is_there = queue.waits(copy.order, copy.origin, *ticket);
+                dropped += u64::from(is_there && queue.drop_waiting(copy.order, copy.origin));
+            }
+            dropped += self.waiting.drop_oldest();
+            if self.waiting.bytes() == before {
+                // The disk refuses; the next save tries again.
+                break;
+            }
+        }
+        if let Err(error) = self.clean(queue, held) {
+            warn!(%error, "what waits cannot be moved to make room");
+        }
+        self.note_bytes();
+        dropped
+    }
+
     /// Moves what waits in the oldest segment to the end, if that is worth while.
     fn clean(&mut self, queue: &mut Queue, held: impl Iterator<Item = Ticket>) -> Result<(), JournalError> {
         let mut copies = self.waiting.to_move(held)?;
@@ -265,22 +280,30 @@ impl Memory {
     fn insert(&mut self, copy: Copy) -> Ticket {
         let number = self.next;
         self.next += 1;
-        self.bytes += copy.record.len() as u64;
+        self.bytes += size(&copy);
         self.copies.insert(number, copy);
         Ticket::of_number(number)
     }
 
     fn remove(&mut self, number: u64) {
         if let Some(copy) = self.copies.remove(&number) {
-            self.bytes -= copy.record.len() as u64;
+            self.bytes -= size(&copy);
         }
     }
 
     fn pop_first(&mut self) -> Option<(u64, Copy)> {
         let (number, copy) = self.copies.pop_first()?;
-        self.bytes -= copy.record.len() as u64;
+        self.bytes -= size(&copy);
         Some((number, copy))
     }
+}
+
+/// What an event that waits in memory costs beside its record, about: its places in the store and in the queue.
+const EVENT_OVERHEAD: usize = 400;
+
+/// Bytes of memory that an event which waits takes.
+fn size(copy: &Copy) -> u64 {
+    (copy.record.len() + EVENT_OVERHEAD) as u64
 }
 
 /// What is to be set aside of an event in hand.
@@ -294,7 +317,8 @@ fn event(sink: &'static str, WaitingCopy { ticket, copy }: WaitingCopy) -> Optio
     match Record::decode(&copy.record) {
         Ok(Record { received_at, .. }) => {
             let Copy { origin, order, .. } = copy;
-            Some(Event { origin, order, received_at, failures: 0, place: Place::Waiting(ticket) })
+            // It failed before, or it is behind one that did.
+            Some(Event { origin, order, received_at, failures: 1, place: Place::Waiting(ticket) })
         }
         Err(error) => {
             error!(sink, origin = copy.origin, %error, "an event that waits cannot be read");

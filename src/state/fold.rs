@@ -27,8 +27,8 @@ use super::thread::Thread;
 const BATCH: usize = 256;
 
 /// Records that may wait, and their bytes.
-const MOST_WAITING: usize = 8 * 1024;
-const MOST_WAITING_BYTES: usize = 8 * 1024 * 1024;
+const MOST_WAITING: usize = 2 * 1024;
+const MOST_WAITING_BYTES: usize = 2 * 1024 * 1024;
 
 /// The value of the label `by` for records on which the fold fails.
 const NAME: &str = "fold";

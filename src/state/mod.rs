@@ -139,8 +139,7 @@ fn open_directory(
     let started = Instant::now();
     let checkpoint = directory.read_checkpoint(ledger_limits(config))?;
     let has_checkpoint = checkpoint.is_some();
-    let mut totals =
-        checkpoint.unwrap_or_else(|| Checkpoint { position: 0, ledger: new_ledger(config) });
+    let mut totals = checkpoint.unwrap_or_else(|| Checkpoint { position: 0, ledger: new_ledger(config) });
     warn_of_other_buckets(config, &totals.ledger);
     config.idcs.iter().for_each(|idc| totals.ledger.expect_idc(idc));
     let position = totals.position;

@@ -13,6 +13,9 @@ pub struct Thread {
     ended: oneshot::Receiver<()>,
 }
 
+/// Bytes of a thread's stack: nothing that runs on one recurses.
+pub const STACK: usize = 1024 * 1024;
+
 impl Thread {
     /// Starts a thread.
     ///
@@ -20,7 +23,7 @@ impl Thread {
     /// The operating system refuses.
     pub fn start(name: &'static str, run: impl FnOnce() + Send + 'static) -> io::Result<Thread> {
         let (running, ended) = oneshot::channel();
-        Builder::new().name(name.to_owned()).spawn(move || {
+        Builder::new().name(name.to_owned()).stack_size(STACK).spawn(move || {
             // Dropped when the thread ends, be it by a panic.
             let _running = running;
             run();

@@ -206,7 +206,8 @@ fn note_unusual_idc(values: &Values<'_>, anomalies: &mut Anomalies) {
 /// Notes numbers that are none, and refuses an event of which nothing measurable can be read.
 fn note_unusable_numbers(values: &Values<'_>, anomalies: &mut Anomalies) -> Result<(), NotACall> {
     for (parameter, _, kind, _) in Parameter::TABLE {
-        if kind == ValueKind::Number && values.text(parameter).is_some() && values.number(parameter).is_none() {
+        if kind == ValueKind::Number && values.text(parameter).is_some() && values.number(parameter).is_none()
+        {
             anomalies.insert(Anomaly::UnusableNumber);
         }
     }

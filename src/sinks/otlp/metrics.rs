@@ -22,12 +22,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::client::OtlpClient;
+use crate::config::otlp::Signal;
 use crate::http::backoff::Backoff;
 use crate::http::peer::Peer;
-use crate::sinks::metrics::{AttemptMetrics, AttemptResult};
-use crate::config::otlp::Signal;
 use crate::metrics::catalog::Kind;
 use crate::metrics::family::{Family, Point, Value};
+use crate::sinks::metrics::{AttemptMetrics, AttemptResult};
 
 /// Pushes what `source` answers at each `interval`, from one interval after the start on, and once more when stopped.
 pub async fn run(

@@ -88,7 +88,9 @@ fn parameters(event: &CallEvent<'_>, identity: &Identity) -> Vec<KeyValue> {
         let text = event.text(parameter)?;
         let value = match kind {
             ValueKind::Identity => Value::from(identity.apply(text)?),
-            ValueKind::Number => event.number(parameter).map_or_else(|| Value::from(text.to_owned()), Value::from),
+            ValueKind::Number => {
+                event.number(parameter).map_or_else(|| Value::from(text.to_owned()), Value::from)
+            }
             ValueKind::Text => Value::from(text.to_owned()),
         };
         Some(KeyValue::new(format!("planet.{name}"), value))
