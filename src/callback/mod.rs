@@ -16,8 +16,6 @@ pub mod reason;
 pub mod record;
 pub mod shield;
 
-use std::time::SystemTime;
-
 pub use anomaly::{Anomalies, Anomaly};
 pub use call_event::{CallEvent, NotACall};
 pub use key::Key;
@@ -35,9 +33,9 @@ impl Kind {
     ///
     /// # Errors
     /// The query cannot be that of such an event.
-    pub fn key(self, query: &[u8], received_at: SystemTime) -> Result<Key, NotACall> {
+    pub fn key(self, query: &[u8]) -> Result<Key, NotACall> {
         match self {
-            Kind::CallEvent => CallEvent::read(query, received_at).map(|event| event.sid),
+            Kind::CallEvent => CallEvent::key(query),
         }
     }
 

@@ -127,7 +127,7 @@ impl CallbackHandler {
     ) -> Result<(Key, Bytes), Unread> {
         let query = query.as_bytes();
         fault_point("intake", query);
-        let key = route.kind.key(query, received_at).map_err(Unread::NotACall)?;
+        let key = route.kind.key(query).map_err(Unread::NotACall)?;
         let mut envelope = Vec::new();
         if self.service.is_some() && route.mode == Mode::Stored {
             let mut fields = request.headers().clone();

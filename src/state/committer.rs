@@ -296,7 +296,7 @@ mod tests {
     async fn accept_with(acceptance: &Acceptance, sid: u32, envelope: &[u8]) -> Result<Outcome, NotStored> {
         let query = format!("sid={sid}&duration=5&terminate=16&disconnect_reason=1001");
         let (received_at, query) = (SystemTime::UNIX_EPOCH, query.as_bytes());
-        let key = Kind::CallEvent.key(query, received_at).expect("a call");
+        let key = Kind::CallEvent.key(query).expect("a call");
         let record = Record { kind: Kind::CallEvent, received_at, key, envelope, query };
         acceptance.accept(key, received_at, record.encode()).await
     }

@@ -132,16 +132,8 @@ impl<'q> CallEvent<'q> {
     /// # Errors
     /// Answers why the request cannot be a call: no query, no form, no sid, or no number to go by.
     pub fn read(query: &'q [u8], received_at: SystemTime) -> Result<CallEvent<'q>, NotACall> {
-        if query.is_empty() {
-            return Err(NotACall::NoQuery);
-        }
         let mut anomalies = Anomalies::default();
-        let values = match Values::decode(query, &mut anomalies) {
-            Ok(values) if query.contains(&b'=') => values,
-            _ => return Err(NotACall::NotForm),
-        };
-        let sid = sid::read(values.text(Parameter::Sid).ok_or(NotACall::NoSid)?, &mut anomalies);
-        note_unusable_numbers(&values, &mut anomalies)?;
+        let (values, sid) = read_values(query, &mut anomalies)?;
 
         let times = Times::read(&values, &mut anomalies);
         let (answered, duration) = times.duration(&values, &mut anomalies);
@@ -175,6 +167,14 @@ impl<'q> CallEvent<'q> {
         })
     }
 
+    /// The key of the call event with this query: its session ID.
+    ///
+    /// # Errors
+    /// Those of [`CallEvent::read`]: what has a key can be read.
+    pub fn key(query: &[u8]) -> Result<Key, NotACall> {
+        read_values(query, &mut Anomalies::default()).map(|(_, sid)| sid)
+    }
+
     /// A parameter's text as it was sent, decoded; `None` if it was missing or empty.
     pub fn text(&self, parameter: Parameter) -> Option<&str> {
         self.values.text(parameter)
@@ -189,6 +189,20 @@ impl<'q> CallEvent<'q> {
     pub fn idc(&self) -> Option<&str> {
         self.text(Parameter::RcIdc).filter(|idc| is_usual_idc(idc))
     }
+}
+
+/// The values of a query, and the session ID among them; refuses what cannot be a call.
+fn read_values<'q>(query: &'q [u8], anomalies: &mut Anomalies) -> Result<(Values<'q>, Key), NotACall> {
+    if query.is_empty() {
+        return Err(NotACall::NoQuery);
+    }
+    let values = match Values::decode(query, anomalies) {
+        Ok(values) if query.contains(&b'=') => values,
+        _ => return Err(NotACall::NotForm),
+    };
+    let sid = sid::read(values.text(Parameter::Sid).ok_or(NotACall::NoSid)?, anomalies);
+    note_unusable_numbers(&values, anomalies)?;
+    Ok((values, sid))
 }
 
 /// Whether a text can be the name of an IDC: up to 16 ASCII letters, digits, dashes and underscores.

@@ -295,7 +295,14 @@ proptest! {
 
     #[test]
     fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
-        prop_assert_eq!(CallEvent::read(&bytes, NOW), CallEvent::read(&bytes, NOW));
+        let read = CallEvent::read(&bytes, NOW);
+        prop_assert_eq!(&read, &CallEvent::read(&bytes, NOW));
+        prop_assert_eq!(CallEvent::key(&bytes), read.map(|event| event.sid));
+    }
+
+    #[test]
+    fn what_has_a_key_can_be_read(query in hostile_query()) {
+        prop_assert_eq!(CallEvent::key(query.as_bytes()), Ok(read(&query).sid));
     }
 
     #[test]
