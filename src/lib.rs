@@ -1,39 +1,54 @@
-//! planet-call-exporter: turns the call events of LINE Planet into metrics and spans, each call once.
+//! planet-call-exporter: turns the callbacks of LINE Planet into metrics and spans, each call once.
 //!
 //! # The way of an event
 //!
 //! ```text
-//! GET ─► intake ─► parse ─► seen before? ─► journal (synced) ─► 200
-//!                                             ├─► ledger ──► /metrics (pull), OTLP metrics (push)
-//!                                             ├─► OTLP spans, at their own position
-//!                                             ├─► the service behind, at its own position
-//!                                             └─► call log, at its own position
+//! callback ─► route ─► parse ─► seen? ─► journal (synced) ─► 200
+//!                                          │
+//!                                          ├─► fold: ledger ──► /metrics (pull), OTLP metrics (push)
+//!                                          ├─► sink: spans
+//!                                          ├─► sink: call log
+//!                                          └─► sink: the service behind ─► its waiting journal
 //! ```
 //!
-//! 1. [`server`] accepts a connection and bounds what its peer can stretch.
-//! 2. [`intake::handler`] answers the callback; [`call`] reads the query into an event, pure and without state.
-//! 3. [`intake::acceptance`] decides: a repeat is answered at once; anything else goes to the [`journal`] first. On disk the
-//!    [`intake::committer`] stores what waits as one batch with one sync.
-//! 4. The [`ledger`] takes what was stored into the totals. It is a fold over the journal: after a crash the same records
-//!    make the same totals, from the latest checkpoint on.
-//! 5. [`export`] shows the totals to Prometheus and pushes them over OTLP; readers of the journal deliver spans and
-//!    write the call log.
-//! 6. [`forward`] brings call events from the journal to the service behind, and passes everything else on to it.
+//! 1. [`http`] accepts a connection and bounds what its peer can stretch.
+//! 2. [`intake::routes`] say which kind of callback a path is; [`intake::handler`] answers it. [`callback`] reads the query, pure
+//!    and without state.
+//! 3. [`intake::acceptance`] knows keys and bytes: a repeat is answered at once; anything else goes to the [`journal`] first. On
+//!    disk the [`state::committer`] stores what waits as one batch with one sync.
+//! 4. The [`state::fold`] takes what was stored into the [`ledger`], off the way of events. After a crash the same records make
+//!    the same totals, from the latest checkpoint on.
+//! 5. Each of the [`sinks`] drains the journal at its own position. One that is slow or down stands still and holds up nobody
+//!    else; a single event that has to wait is set aside, so that the position moves on.
+//! 6. [`ops::admin`] shows the totals to Prometheus, [`sinks::otlp::metrics`] pushes them.
 //!
-//! # The parts
+//! One way, no back and forth. The journal is the record; the ledger is a fold over it.
 //!
-//! [`call`] ◄ [`ledger`] ◄ [`export`] ◄ [`forward`] ◄ [`intake`]: a part knows only those before it; intake knows of export
-//! the catalog of metrics, and of forward the proxy. [`journal`] stands alone and knows bytes, not calls. [`pipeline`] opens
-//! journal, ledger and acceptance with what a [`state`] directory holds, and keeps it in order. [`app`] builds everything,
-//! starts it and stops it in order; nobody knows [`app`]. [`config`] is the command line, [`commands`] what the program can do
-//! beside running, [`admin`] the admin port, [`readiness`] its latches, [`refused`] what was refused; [`retry`] and [`tls`]
-//! serve every delivery.
+//! # The rooms
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | [`metrics`] | the ground: the catalog, the registry of the exporter's own metrics, Prometheus's text |
+//! | [`http`] | the other ground: listener, deadlines, responses, TLS, backoff and what is known of a peer, the service's client |
+//! | [`release`] | which release wrote a file, and which ones can read it |
+//! | [`callback`] | LINE Planet's callbacks, pure |
+//! | [`journal`] | append, sync, read from a position; what waits for a sink; FORMAT.md |
+//! | [`ledger`] | totals as a fold: label tables, histograms, limits, checkpoint |
+//! | [`config`] | flags and OTLP variables |
+//! | [`state`] | what a state directory is: committer, window of keys, fold, checkpoints |
+//! | [`intake`] | routes, handler, acceptance, the proxy |
+//! | [`sinks`] | the loop that drains the journal; spans, call log, the service behind, OTLP |
+//! | [`ops`] | admin port, logging, signals, the subcommands |
+//! | [`app`] | builds the parts, supervises them, stops them in order |
+//!
+//! A room uses only rooms that stand above it in this table; [`intake`], [`sinks`] and the rest of the house know nothing of
+//! [`app`]. A test holds the code against that. CONTRIBUTING.md says what changes where.
 //!
 //! # What always holds
 //!
 //! A request is answered 200 only after its event is stored. A call counts once. Memory is bounded by configuration, never by
-//! traffic, time or a dead collector. What comes from outside cannot panic the process, create series without limit
-//! or forge a line of a log.
+//! traffic, time or a dead peer. What comes from outside cannot end the process, create series without limit or forge a line of a
+//! log: what panics on it is caught and set aside ([`callback::shield`]). A part that ends unexpectedly ends the process.
 
 pub mod app;
 pub mod callback;

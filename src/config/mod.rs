@@ -1,7 +1,7 @@
 //! Flags and environment, validated, in one place.
 //!
 //! Every flag has an environment variable: `PLANET_` and its name in capitals. OTLP follows the `OTEL_*` variables of
-//! the OpenTelemetry specification instead (`export::otlp_settings`).
+//! the OpenTelemetry specification instead ([`otlp`]).
 
 pub mod otlp;
 

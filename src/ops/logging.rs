@@ -2,13 +2,15 @@
 
 use std::io::{self, IsTerminal};
 
+use tracing::error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::util::TryInitError;
 
 use crate::config::{Config, LogFormat};
+use crate::http::peer::for_people;
 
-/// Starts logging as configured.
+/// Starts logging as configured. Panics are logged as well, each as one line.
 ///
 /// # Errors
 /// Logging was started before.
@@ -25,7 +27,9 @@ pub fn start(config: &Config) -> Result<(), TryInitError> {
         .with_target(false)
         .with_span_events(FmtSpan::NONE);
     match format {
-        LogFormat::Text => log.finish().try_init(),
-        LogFormat::Json => log.json().flatten_event(true).finish().try_init(),
+        LogFormat::Text => log.finish().try_init()?,
+        LogFormat::Json => log.json().flatten_event(true).finish().try_init()?,
     }
+    std::panic::set_hook(Box::new(|panic| error!(panic = for_people(&panic.to_string()), "this is a bug")));
+    Ok(())
 }

@@ -1,4 +1,5 @@
-//! Operations.
+//! What people use to run the exporter: the [`admin`] port and what it shows (the [`view`]), its own log ([`logging`]), its end
+//! by [`signals`], and the [`commands`] beside running.
 
 pub mod admin;
 pub mod commands;
