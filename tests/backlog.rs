@@ -89,7 +89,7 @@ fn a_state_directory_stays_within_its_bound_and_totals_stay_right() {
     let given_up =
         page.value("planet_exporter_dropped_events_total", &[("sink", "spans"), ("cause", "backlog")]);
     assert!(given_up > 0.0);
-    exporter.process.stderr.wait_for("events that waited are given up");
+    exporter.process.stderr.wait_for("events that waited are dropped");
     assert_eq!(page.sum("planet_calls_total"), total as f64);
     assert!(
         backlog + given_up <= total as f64 && backlog + given_up >= total as f64 - 1_024.0,

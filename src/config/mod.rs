@@ -80,7 +80,7 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
 
     /// Bytes that the journal in the state directory may take; beyond them the oldest events that still wait for delivery
-    /// are given up, and their session IDs are not known after a restart.
+    /// are dropped, and their session IDs are not known after a restart.
     #[arg(long, env = "PLANET_STATE_MAX_BYTES", value_name = "BYTES", default_value = "1GiB", value_parser = state_bytes)]
     pub state_max_bytes: ByteSize,
 
@@ -130,7 +130,7 @@ pub struct Config {
     #[arg(long, env = "PLANET_REFUSED_MAX", value_name = "NUMBER", default_value = "200", value_parser = number)]
     pub refused_max: usize,
 
-    /// Without a state directory: what may wait in memory for spans, the call log and the service behind; beyond it the oldest is given up.
+    /// Without a state directory: what may wait in memory for spans, the call log and the service behind; beyond it the oldest is dropped.
     #[arg(long, env = "PLANET_BACKLOG_MAX_BYTES", value_name = "BYTES", default_value = "64MiB", value_parser = bytes)]
     pub backlog_max_bytes: ByteSize,
 

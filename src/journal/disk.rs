@@ -374,7 +374,7 @@ impl State {
                 warn!(
                     reader = reader.name(),
                     events = dropped,
-                    "the journal takes more than it may; events that waited are given up"
+                    "the journal takes more than it may; events that waited are dropped"
                 );
             }
         }

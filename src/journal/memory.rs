@@ -114,7 +114,7 @@ impl State {
             if dropped > 0 && !std::mem::replace(&mut self.is_dropping, true) {
                 warn!(
                     reader = reader.name(),
-                    "the backlog in memory takes more than it may; the oldest events are given up"
+                    "the backlog in memory takes more than it may; the oldest events are dropped"
                 );
             }
         }

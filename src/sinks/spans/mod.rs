@@ -119,7 +119,7 @@ impl SpanSender {
             return Ok(0);
         };
         let (spans, reason) = (partial.rejected_spans, partial.error_message);
-        warn!(spans, ?reason, "the OTLP receiver refused some of the spans; they are given up");
+        warn!(spans, ?reason, "the OTLP receiver refused some of the spans; they are dropped");
         Ok(spans.unsigned_abs())
     }
 }
