@@ -38,7 +38,7 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     let signal = Signal::Metrics.as_str();
-    let mut receiver = Receiver {
+    let mut push = Push {
         client,
         resource,
         peer: Peer::new("the OTLP receiver", signal, Backoff::new(SHORTEST_PAUSE, interval)),
@@ -46,26 +46,26 @@ pub async fn run(
     };
     let mut pause = interval;
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
-        pause = receiver.push(&source()).await.unwrap_or(interval);
+        pause = push.send(&source()).await.unwrap_or(interval);
     }
     // There is nobody left to try again, and the failure is counted and logged.
-    let _ = receiver.push(&source()).await;
+    let _ = push.send(&source()).await;
 }
 
 /// The first pause after a failure.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Where metrics are pushed to.
-struct Receiver {
+/// The push to one receiver.
+struct Push {
     client: OtlpClient,
     resource: Resource,
     peer: Peer,
     metrics: AttemptMetrics,
 }
 
-impl Receiver {
-    /// Pushes families, and answers when to try again if another try makes sense.
-    async fn push(&mut self, families: &[Family]) -> Option<Duration> {
+impl Push {
+    /// Sends families, and answers when to try again if another try makes sense.
+    async fn send(&mut self, families: &[Family]) -> Option<Duration> {
         let request = request(families, &self.resource, SystemTime::now());
         let started = Instant::now();
         let outcome = self.client.send(Bytes::from(request.encode_to_vec())).await;
