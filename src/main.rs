@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Some(Command::State { directory, verify, .. }) => show_state(&directory, verify),
         Some(Command::Replay { file, to }) => replay(&file, &to),
         None => match OtlpSettings::read(|name| std::env::var(name).ok()) {
-            Ok(otlp) => run(config, otlp),
+            Ok(otlp) => return run(config, otlp).unwrap_or_else(|error| fail(&*error, ExitCode::FAILURE)),
             Err(error) => return fail(&error, ExitCode::from(USAGE)),
         },
     };
@@ -47,21 +47,33 @@ fn replay(file: &Path, to: &str) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn run(config: Config, otlp: OtlpSettings) -> Result<(), Box<dyn Error>> {
-    logging::start(&config)?;
+fn run(config: Config, otlp: OtlpSettings) -> Result<ExitCode, Box<dyn Error>> {
+    let log = logging::start(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
-        let stop = signals::stop()?;
-        app::run(config, otlp, stop).await?;
-        Ok(())
+        let stop = signals::stop(log.clone())?;
+        app::run(config, otlp, stop).await.map_err(Box::<dyn Error>::from)
     });
     // A write to a standard output that nobody takes from would otherwise hold up the end.
     runtime.shutdown_background();
-    ended
+    let code = match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With the other lines, since one that nobody takes must not hold up the end either.
+            let _ = (&log).write_all(said(&*error).as_bytes());
+            ExitCode::FAILURE
+        }
+    };
+    log.flush(logging::LAST_LINES);
+    Ok(code)
+}
+
+fn said(error: &dyn Error) -> String {
+    format!("planet-call-exporter: {error}\n")
 }
 
 fn fail(error: &dyn Error, code: ExitCode) -> ExitCode {
     // Nobody is left to tell if standard error is gone.
-    let _ = writeln!(std::io::stderr(), "planet-call-exporter: {error}");
+    let _ = std::io::stderr().write_all(said(error).as_bytes());
     code
 }

@@ -5,11 +5,14 @@ use std::io;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
 
-/// Completes at the first SIGTERM or SIGINT. From then on a second one ends the process with code 1.
+use super::logging::{LAST_LINES, Log};
+
+/// Completes at the first SIGTERM or SIGINT. From then on a second one ends the process with code 1 and
+/// the last lines of `log`.
 ///
 /// # Errors
 /// The handlers cannot be installed.
-pub fn stop() -> io::Result<impl Future<Output = ()>> {
+pub fn stop(log: Log) -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
@@ -23,6 +26,7 @@ pub fn stop() -> io::Result<impl Future<Output = ()>> {
                 _ = interrupt.recv() => {}
             }
             warn!("ended at once by a second signal");
+            log.flush(LAST_LINES);
             std::process::exit(1);
         });
     })

@@ -1,8 +1,9 @@
 //! The real exporter on ports of its own.
 
 use std::net::SocketAddr;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use super::free_address;
 use super::http::{self, Response};
 use super::process::Process;
 use super::scrape::Page;
@@ -61,17 +62,34 @@ impl Exporter {
     /// Starts a command of the exporter that says where to listen, and waits until it is ready.
     pub fn launch_as_it_is(command: &mut Command) -> Exporter {
         let mut exporter = Exporter::launch_listening(command);
-        let admin = exporter.admin;
-        exporter.process.eventually("its readiness", |_| {
-            let answer = http::try_request(admin, "GET", "/readyz", &[]).ok()?;
-            (answer.status == 200).then_some(())
-        });
+        exporter.wait_until_ready();
         exporter
     }
 
     /// Starts a command of the exporter on free ports, which may not become ready.
     pub fn launch_unready(command: &mut Command) -> Exporter {
         Exporter::launch_listening(on_free_ports(command))
+    }
+
+    /// Starts a command of the exporter on addresses that are known before it says so, and waits for nothing.
+    pub fn launch_at_once(command: &mut Command, stderr: Option<Stdio>) -> Exporter {
+        let (call_events, admin) = (free_address(), free_address());
+        command.args(["--listen", &call_events.to_string(), "--admin-listen", &admin.to_string()]);
+        let name = "planet-call-exporter";
+        let process = match stderr {
+            Some(stderr) => Process::start_with_stderr(name, command, stderr),
+            None => Process::start(name, command),
+        };
+        Exporter { process, call_events, admin }
+    }
+
+    /// Waits until it is ready.
+    pub fn wait_until_ready(&mut self) {
+        let admin = self.admin;
+        self.process.eventually("its readiness", |_| {
+            let answer = http::try_request(admin, "GET", "/readyz", &[]).ok()?;
+            (answer.status == 200).then_some(())
+        });
     }
 
     fn launch_listening(command: &mut Command) -> Exporter {

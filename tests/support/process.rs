@@ -60,6 +60,13 @@ impl Process {
         Process { name: name.to_owned(), child, stdout, stderr }
     }
 
+    /// Starts a program whose standard error goes elsewhere, and whose standard output nobody looks at.
+    pub fn start_with_stderr(name: &str, command: &mut Command, stderr: Stdio) -> Process {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
+        Process { name: name.to_owned(), child, stdout: Lines::default(), stderr: Lines::default() }
+    }
+
     /// Sends a signal, such as TERM. The shell's own `kill` is everywhere.
     pub fn signal(&self, signal: &str) {
         let kill = format!("kill -s {signal} {}", self.child.id());
