@@ -12,16 +12,16 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use super::pages::Pages;
 use super::view::View;
 use crate::http::response::{self, Body};
 use crate::http::{BindError, Handler, Limits, Server};
@@ -33,12 +33,9 @@ pub struct AdminHandler {
     view: Arc<View>,
     /// The path of the call event callback, for the landing page.
     call_event_path: String,
-    pages: Arc<Semaphore>,
+    plain: Pages,
+    compressed: Pages,
 }
-
-/// Metrics pages that are on their way at once. With many series a page takes megabytes until its reader has taken it, so
-/// a further one waits.
-const CONCURRENT_PAGES: usize = 4;
 
 /// Starts the admin port on a thread and a runtime of its own, so that it answers while everything else is still coming up,
 /// and whatever keeps the workers of the others busy. It ends after `stop`. Answers where it listens.
@@ -54,7 +51,7 @@ pub async fn start(
     let (to_bound, bound) = oneshot::channel();
     let failed = move |source: io::Error| BindError { listener: NAME, address, source };
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    // One page is made at a time; while it is, this thread answers others.
+    // Pages are made on one thread, while this one answers others.
     runtime.enable_all().max_blocking_threads(1).thread_stack_size(STACK);
     let runtime = runtime.build().map_err(failed)?;
     let thread = Thread::start(NAME, move || {
@@ -80,7 +77,11 @@ const NAME: &str = "admin";
 impl AdminHandler {
     /// Shows what is to be seen in `view`; names the path of call events.
     pub fn new(view: Arc<View>, call_event_path: String) -> AdminHandler {
-        AdminHandler { view, call_event_path, pages: Arc::new(Semaphore::new(CONCURRENT_PAGES)) }
+        let kept = Arc::default();
+        let (of_plain, of_compressed) = (Arc::clone(&view), Arc::clone(&view));
+        let plain = Pages::new(&kept, move || of_plain.page().into_bytes());
+        let compressed = Pages::new(&kept, move || gzip(of_compressed.page().as_bytes()));
+        AdminHandler { view, call_event_path, plain, compressed }
     }
 }
 
@@ -106,28 +107,23 @@ impl Handler for AdminHandler {
 
 impl AdminHandler {
     async fn metrics(&self, request: &Request<Incoming>) -> Response<Body> {
-        // The semaphore is never closed; without a permit the page would only be unbounded.
-        let permit = Arc::clone(&self.pages).acquire_owned().await.ok();
-        let (view, is_gzip) = (Arc::clone(&self.view), accepts_gzip(request));
-        // Making a page takes a while, in which this thread has others to answer.
-        let made = tokio::task::spawn_blocking(move || {
-            let text = view.page().into_bytes();
-            match is_gzip.then(|| gzip(&text)).flatten() {
-                Some(compressed) => (compressed, true),
-                None => (text, false),
-            }
-        });
-        let (page, is_gzip) = match made.await {
-            Ok(made) => made,
+        let is_gzip = accepts_gzip(request);
+        let page = match is_gzip {
+            true => self.compressed.page().await,
+            false => self.plain.page().await,
+        };
+        let page = match page {
+            Ok(page) => page,
             Err(error) => {
                 error!(%error, "the metrics page cannot be made");
                 return response::empty(StatusCode::INTERNAL_SERVER_ERROR);
             }
         };
-        let page = HeldPage { page, _permit: permit };
-        let mut answer = response::content(StatusCode::OK, text::CONTENT_TYPE, Bytes::from_owner(page));
+        let mut answer = Response::new(response::streamed(page));
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(text::CONTENT_TYPE));
         if is_gzip {
-            answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         answer
     }
@@ -164,18 +160,6 @@ impl AdminHandler {
     }
 }
 
-/// A page that holds its permit until its last byte has gone.
-struct HeldPage {
-    page: Vec<u8>,
-    _permit: Option<OwnedSemaphorePermit>,
-}
-
-impl AsRef<[u8]> for HeldPage {
-    fn as_ref(&self) -> &[u8] {
-        &self.page
-    }
-}
-
 /// Whether the client takes gzip. The names of codings have no case, and a weight of 0 refuses one (RFC 9110, sections
 /// 8.4.1 and 12.5.3).
 fn accepts_gzip(request: &Request<Incoming>) -> bool {
@@ -187,10 +171,11 @@ fn accepts_gzip(request: &Request<Incoming>) -> bool {
     })
 }
 
-fn gzip(bytes: &[u8]) -> Option<Vec<u8>> {
+fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(bytes).ok()?;
-    encoder.finish().ok()
+    // Writing to memory cannot fail.
+    let _ = encoder.write_all(bytes);
+    encoder.finish().unwrap_or_default()
 }
 
 fn escape_html(text: &str) -> String {

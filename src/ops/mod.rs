@@ -4,5 +4,6 @@
 pub mod admin;
 pub mod commands;
 pub mod logging;
+mod pages;
 pub mod signals;
 pub mod view;
