@@ -10,21 +10,22 @@
 //! longer; sinks and pushes deliver what they can, while requests go on that still are not finished; then the process ends, all
 //! within `--shutdown-timeout`.
 
-use std::collections::HashMap;
-use std::io;
+mod parts;
+mod sinks;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use opentelemetry_otlp::ExporterBuildError;
 use thiserror::Error;
-use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::otlp::{Destination, OtlpSettings};
-use crate::config::{CallLog, Config, ForwardMode, IdentityMode};
+use crate::config::{CallLog, Config, ForwardMode};
 use crate::http::service::{Service, ServiceUrl};
 use crate::http::tls::TlsError;
 use crate::http::{BindError, Limits, Server};
@@ -36,22 +37,16 @@ use crate::journal::JournalError;
 use crate::metrics::registry::{self, InstallError, OwnMetrics};
 use crate::ops::admin::{self, AdminHandler};
 use crate::ops::view::View;
-use crate::sinks::call_log::{self, CallLogSink};
-use crate::sinks::drain::{Drain, MOST_WAITING};
-use crate::sinks::identity::Identity;
-use crate::sinks::metrics::SinkStatus;
 use crate::sinks::otlp::client::OtlpClient;
 use crate::sinks::otlp::metrics as otlp_metrics;
-use crate::sinks::service::{self, ServiceSink};
-use crate::sinks::spans::{self, SpanSink};
-use crate::sinks::waiting::{OpenWaitingError, Waiting};
-use crate::sinks::{Settings, Sink};
+use crate::sinks::waiting::OpenWaitingError;
 use crate::state::committer::CommitterHandle;
-use crate::state::quarantine::Quarantine;
 use crate::state::readiness::Readiness;
 use crate::state::refused::RefusedRequests;
-use crate::state::thread::Thread;
 use crate::state::{self, OpenError, State, Storage};
+
+use parts::{Ends, Parts};
+use sinks::{ConfiguredSink, OpenedSink};
 
 /// Why the exporter cannot start, or ended before it was asked to.
 #[derive(Debug, Error)]
@@ -112,22 +107,25 @@ pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = 
     let (admin, admin_thread) =
         admin::start(config.admin_listen, limits(&config, ADMIN_HEAD), admin_handler, ends.admin.clone())
             .await?;
-    parts.admin.spawn(admin_thread.name, admin_thread.ended());
+    parts.watch_admin(admin_thread);
     let head_bytes = CALL_EVENT_HEADERS + config.max_uri_bytes;
     let call_events = Server::bind("call_events", config.listen, limits(&config, head_bytes)).await?;
     let service = service(&config, &call_events)?;
 
-    let (quarantine, quarantine_file) = match &config.state_dir {
-        Some(directory) => {
-            let (quarantine, file) = Quarantine::in_directory(directory);
-            (quarantine, Some(file))
+    let sinks = sinks::configured(&config, &otlp, service.as_ref(), &refused)?;
+
+    let mut stop = pin!(stop);
+    let Opened { mut state, sinks } = tokio::select! {
+        opened = open(&config, &readiness, sinks) => opened?,
+        () = &mut stop => {
+            info!("stopped before the state was open");
+            return Ok(());
         }
-        None => (Quarantine::in_memory(), None),
+        name = parts.ended() => return Err(RunError::PartEnded(name)),
     };
-    let mut state = open(&config, &readiness, quarantine.clone()).await?;
     std::mem::take(&mut state.threads).into_iter().for_each(|thread| parts.watch(thread));
-    let sinks = Sinks { config: &config, otlp: &otlp, state: &state, quarantine, stop: &ends.sinks };
-    let statuses = sinks.start(&mut parts, service.as_ref(), &refused)?;
+    let start = |sink: OpenedSink| sink.start(&mut parts, &state.quarantine, &ends.sinks);
+    let statuses = sinks.into_iter().map(start).collect();
     view.show(&state, statuses);
     if let Some(destination) = &otlp.metrics {
         let client = OtlpClient::new(destination.clone())?;
@@ -140,7 +138,7 @@ pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = 
     }
     log_start(&config, &otlp, &call_events, admin);
 
-    let State { known, fold, storage, .. } = state;
+    let State { known, fold, storage, quarantine_file, .. } = state;
     let store = match storage {
         Storage::Memory(journal) => Store::Memory(journal, fold),
         Storage::Directory(committer, keeper) => {
@@ -171,7 +169,7 @@ pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = 
 
     starting.open();
     tokio::select! {
-        () = stop => {}
+        () = &mut stop => {}
         name = parts.ended() => return Err(RunError::PartEnded(name)),
     }
     let _stopping = readiness.latch("stopping");
@@ -183,161 +181,28 @@ pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = 
     Ok(())
 }
 
-/// What tells the parts to end.
-#[derive(Debug, Default)]
-struct Ends {
-    intake: CancellationToken,
-    sinks: CancellationToken,
-    admin: CancellationToken,
+/// What is open: the state, and what the sinks drain.
+struct Opened {
+    state: State,
+    sinks: Vec<OpenedSink>,
 }
 
-/// Tasks that are told to end together, by name.
-#[derive(Default)]
-struct Tasks {
-    tasks: JoinSet<()>,
-    names: HashMap<Id, &'static str>,
-}
-
-impl Tasks {
-    fn spawn(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
-        let handle = self.tasks.spawn(part);
-        self.names.insert(handle.id(), name);
-    }
-
-    /// Completes when one of them has ended, which is not to happen, and answers its name.
-    async fn ended(&mut self) -> &'static str {
-        let Some(ended) = self.tasks.join_next_with_id().await else { return std::future::pending().await };
-        let id = ended.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
-        self.names.get(&id).copied().unwrap_or("a part")
-    }
-
-    /// Completes when all have ended.
-    async fn end(&mut self) {
-        while self.tasks.join_next().await.is_some() {}
-    }
-}
-
-/// Everything that runs, in the order in which it is told to end.
-#[derive(Default)]
-struct Parts {
-    intake: Tasks,
-    sinks: Tasks,
-    /// Threads, which end with the process.
-    threads: Tasks,
-    admin: Tasks,
-    files: Tasks,
-}
-
-impl Parts {
-    fn spawn_intake(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
-        self.intake.spawn(name, part);
-    }
-
-    fn spawn_sink(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
-        self.sinks.spawn(name, part);
-    }
-
-    fn spawn_file(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
-        self.files.spawn(name, part);
-    }
-
-    fn watch(&mut self, thread: Thread) {
-        self.threads.spawn(thread.name, thread.ended());
-    }
-
-    /// Completes when a part has ended, which is not to happen, and answers its name.
-    async fn ended(&mut self) -> &'static str {
-        let name = tokio::select! {
-            name = self.intake.ended() => name,
-            name = self.sinks.ended() => name,
-            name = self.threads.ended() => name,
-            name = self.admin.ended() => name,
-            name = self.files.ended() => name,
-        };
-        error!(part = name, "a part has ended unexpectedly");
-        name
-    }
-
-    /// Ends the parts in order. Sinks begin to end after `intake_timeout`, even if requests are not finished.
-    async fn end(&mut self, ends: &Ends, intake_timeout: Duration) {
-        ends.intake.cancel();
-        let finished = tokio::time::timeout(intake_timeout, self.intake.end()).await;
-        ends.sinks.cancel();
-        self.sinks.end().await;
-        if finished.is_err() {
-            self.intake.end().await;
-        }
-        ends.admin.cancel();
-        self.files.end().await;
-        self.admin.end().await;
-    }
-}
-
-/// Opens the state, which may take a while, in which nothing else waits.
-async fn open(config: &Config, readiness: &Readiness, quarantine: Quarantine) -> Result<State, RunError> {
+/// Opens the state and what the sinks drain, which may take a while, in which nothing else waits.
+async fn open(
+    config: &Config,
+    readiness: &Readiness,
+    sinks: Vec<ConfiguredSink>,
+) -> Result<Opened, RunError> {
     let (config, readiness) = (config.clone(), readiness.clone());
-    let opened = tokio::task::spawn_blocking(move || state::open(&config, &readiness, quarantine)).await;
-    match opened {
-        Ok(opened) => Ok(opened?),
-        Err(panic) => {
-            error!(%panic, "the state cannot be opened");
-            Err(RunError::PartEnded("the opening of the state"))
-        }
-    }
-}
-
-/// What sinks are built from.
-struct Sinks<'a> {
-    config: &'a Config,
-    otlp: &'a OtlpSettings,
-    state: &'a State,
-    quarantine: Quarantine,
-    stop: &'a CancellationToken,
-}
-
-impl Sinks<'_> {
-    /// Starts every sink that is configured.
-    fn start(
-        &self,
-        parts: &mut Parts,
-        service: Option<&Arc<Service>>,
-        refused: &Arc<RefusedRequests>,
-    ) -> Result<Vec<Arc<SinkStatus>>, RunError> {
-        let Sinks { config, otlp, .. } = self;
-        let identity = identity(config)?;
-        let mut statuses = Vec::new();
-        if let Some(destination) = &otlp.traces {
-            let client = OtlpClient::new(destination.clone())?;
-            let sink = SpanSink::new(client, &otlp.resource, identity.clone())?;
-            let settings = spans::settings(otlp.span_batch, otlp.span_delay);
-            statuses.push(self.drain(parts, sink, settings)?);
-        }
-        if config.call_log == CallLog::Stdout {
-            statuses.push(self.drain(parts, CallLogSink::new(identity), call_log::settings())?);
-        }
-        if let Some(service) = service.filter(|_| config.forward_mode == ForwardMode::Stored) {
-            let path = config.call_event_path.clone();
-            let sink = ServiceSink::new(Arc::clone(service), Arc::clone(refused), path);
-            let settings = service::settings(config.forward_concurrency, config.forward_max_age);
-            statuses.push(self.drain(parts, sink, settings)?);
-        }
-        Ok(statuses)
-    }
-
-    fn drain<S: Sink>(
-        &self,
-        parts: &mut Parts,
-        sink: S,
-        settings: Settings,
-    ) -> Result<Arc<SinkStatus>, RunError> {
-        let name = settings.name;
-        let reader = self.state.journal.reader(name).map_err(RunError::Position)?;
-        let waiting = Waiting::open(&self.state.journal, &reader, name, MOST_WAITING)?;
-        let drain = Drain::new(Arc::new(sink), settings, reader, waiting, self.quarantine.clone());
-        let status = drain.status();
-        parts.spawn_sink(name, drain.run(self.stop.clone()));
-        Ok(status)
-    }
+    let opened = tokio::task::spawn_blocking(move || {
+        let state = state::open(&config, &readiness)?;
+        let sinks = sinks.into_iter().map(|sink| sink.open(&state.journal)).collect::<Result<_, _>>()?;
+        Ok(Opened { state, sinks })
+    });
+    opened.await.unwrap_or_else(|panic| {
+        error!(%panic, "the state cannot be opened");
+        Err(RunError::PartEnded("the opening of the state"))
+    })
 }
 
 /// The service behind, if there is one.
@@ -348,25 +213,6 @@ fn service(config: &Config, call_events: &Server) -> Result<Option<Arc<Service>>
     }
     Ok(Some(Arc::new(Service::new(url.clone(), config.forward_timeout)?)))
 }
-
-/// What leaves of users, with the key read from its file.
-fn identity(config: &Config) -> Result<Identity, RunError> {
-    let path = match (config.identity, &config.identity_key_file) {
-        (IdentityMode::Drop, _) => return Ok(Identity::Drop),
-        (IdentityMode::Keep, _) => return Ok(Identity::Keep),
-        (IdentityMode::Hash, path) => path.clone().unwrap_or_default(),
-    };
-    let unusable = |reason: String| RunError::IdentityKey { path: path.clone(), reason };
-    let key = std::fs::read(&path).map_err(|error: io::Error| unusable(error.to_string()))?;
-    let key = key.trim_ascii_end();
-    if key.len() < SHORTEST_KEY {
-        return Err(unusable(format!("expected a key of at least {SHORTEST_KEY} bytes, got {}", key.len())));
-    }
-    Ok(Identity::hash(key))
-}
-
-/// The shortest key of --identity hash: 128 bits.
-const SHORTEST_KEY: usize = 16;
 
 fn limits(config: &Config, head_bytes: usize) -> Limits {
     Limits {

@@ -39,6 +39,7 @@ use crate::ledger::{Ledger, Limits};
 use committer::CommitterHandle;
 use directory::{StateDirectory, StateError};
 use fold::Fold;
+use json_lines::JsonLinesFile;
 use keeper::{Keeper, NO_CHECKPOINT};
 use known::SharedKnown;
 use quarantine::Quarantine;
@@ -84,6 +85,10 @@ pub struct State {
     pub journal: Journal,
     /// Where events are stored.
     pub storage: Storage,
+    /// Where records go that this program fails on.
+    pub quarantine: Quarantine,
+    /// The file of the quarantine in a state directory, which is to be run.
+    pub quarantine_file: Option<JsonLinesFile>,
     /// Its threads.
     pub threads: Vec<Thread>,
 }
@@ -100,23 +105,25 @@ pub enum Storage {
 ///
 /// # Errors
 /// The state directory cannot be used.
-pub fn open(config: &Config, readiness: &Readiness, quarantine: Quarantine) -> Result<State, OpenError> {
+pub fn open(config: &Config, readiness: &Readiness) -> Result<State, OpenError> {
     match &config.state_dir {
-        Some(path) => open_directory(config, StateDirectory::open(path)?, readiness, quarantine),
-        None => open_in_memory(config, quarantine),
+        Some(path) => open_directory(config, StateDirectory::open(path)?, readiness),
+        None => open_in_memory(config),
     }
 }
 
 /// A state that forgets.
-fn open_in_memory(config: &Config, quarantine: Quarantine) -> Result<State, OpenError> {
+fn open_in_memory(config: &Config) -> Result<State, OpenError> {
     let journal = Arc::new(MemoryJournal::new(config.backlog_max_bytes.as_u64() as usize));
     let mut ledger = new_ledger(config);
     config.idcs.iter().for_each(|idc| ledger.expect_idc(idc));
-    let fold = Arc::new(Fold::new(Checkpoint { position: 0, ledger }, quarantine));
+    let quarantine = Quarantine::in_memory();
+    let fold = Arc::new(Fold::new(Checkpoint { position: 0, ledger }, quarantine.clone()));
     let threads = vec![fold.start().map_err(OpenError::Thread)?];
     let known = SharedKnown::new(Window::new(config.seen_max, config.seen_age), 0);
     let storage = Storage::Memory(Arc::clone(&journal));
-    Ok(State { known, fold, journal: Journal::Memory(journal), storage, threads })
+    let journal = Journal::Memory(journal);
+    Ok(State { known, fold, journal, storage, quarantine, quarantine_file: None, threads })
 }
 
 /// A ledger without any calls.
@@ -134,16 +141,16 @@ fn open_directory(
     config: &Config,
     mut directory: StateDirectory,
     readiness: &Readiness,
-    quarantine: Quarantine,
 ) -> Result<State, OpenError> {
     let started = Instant::now();
+    let (quarantine, mut quarantine_file) = Quarantine::in_directory(directory.directory().path());
     let checkpoint = directory.read_checkpoint(ledger_limits(config))?;
     let has_checkpoint = checkpoint.is_some();
     let mut totals = checkpoint.unwrap_or_else(|| Checkpoint { position: 0, ledger: new_ledger(config) });
     warn_of_other_buckets(config, &totals.ledger);
     config.idcs.iter().for_each(|idc| totals.ledger.expect_idc(idc));
     let position = totals.position;
-    let fold = Arc::new(Fold::new(totals, quarantine));
+    let fold = Arc::new(Fold::new(totals, quarantine.clone()));
     let mut reading = Reading {
         position,
         window: Window::new(config.seen_max, config.seen_age),
@@ -162,6 +169,8 @@ fn open_directory(
         return Err(newer);
     }
     fold.skip_to(journal.end());
+    // Before a checkpoint is past what was set aside: nobody sets it aside again then.
+    quarantine_file.write_waiting();
     // So that the totals keep their start time, a process that dies again and again does not fold the same records each time,
     // and what an older release wrote is there in this one's format, whatever happens before the first regular checkpoint.
     match directory.write_checkpoint(&fold.checkpoint()) {
@@ -199,6 +208,8 @@ fn open_directory(
         fold,
         journal: Journal::Disk(journal),
         storage: Storage::Directory(committer, keeper),
+        quarantine,
+        quarantine_file: Some(quarantine_file),
         threads: vec![fold_thread, committer_thread],
     })
 }

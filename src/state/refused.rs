@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -41,7 +41,8 @@ impl Refused {
 /// The latest refused requests.
 #[derive(Debug)]
 pub struct RefusedRequests {
-    ring: Mutex<VecDeque<Refused>>,
+    /// Shared with whoever looks, so that nobody is held up meanwhile.
+    ring: Mutex<VecDeque<Arc<Refused>>>,
     capacity: usize,
     to_file: Option<LineSender>,
 }
@@ -62,7 +63,7 @@ impl RefusedRequests {
             to_file.send(refused.to_json_line());
         }
         let mut ring = self.ring();
-        ring.push_back(refused);
+        ring.push_back(Arc::new(refused));
         if ring.len() > self.capacity {
             ring.pop_front();
         }
@@ -80,10 +81,12 @@ impl RefusedRequests {
 
     /// The kept requests as JSON lines, the oldest first.
     pub fn to_json_lines(&self) -> String {
-        self.ring().iter().map(Refused::to_json_line).collect()
+        // Taken from the ring first: intake waits for it, and the lines are long.
+        let kept: Vec<Arc<Refused>> = self.ring().iter().cloned().collect();
+        kept.iter().map(|refused| refused.to_json_line()).collect()
     }
 
-    fn ring(&self) -> MutexGuard<'_, VecDeque<Refused>> {
+    fn ring(&self) -> MutexGuard<'_, VecDeque<Arc<Refused>>> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

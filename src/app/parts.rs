@@ -1,0 +1,135 @@
+//! Everything that runs: told to end in order, and noticed if it ends by itself.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::state::thread::Thread;
+
+/// What tells the parts to end.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    pub(super) intake: CancellationToken,
+    pub(super) sinks: CancellationToken,
+    pub(super) admin: CancellationToken,
+}
+
+/// Tasks that are told to end together, by name.
+#[derive(Default)]
+struct Tasks {
+    tasks: JoinSet<()>,
+    names: HashMap<Id, &'static str>,
+}
+
+impl Tasks {
+    fn spawn(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        let handle = self.tasks.spawn(part);
+        self.names.insert(handle.id(), name);
+    }
+
+    /// Completes when one of them has ended, which is not to happen, and answers its name.
+    async fn ended(&mut self) -> &'static str {
+        let Some(ended) = self.tasks.join_next_with_id().await else { return std::future::pending().await };
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
+        self.names.get(&id).copied().unwrap_or("a part")
+    }
+
+    /// Completes when all have ended.
+    async fn end(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Everything that runs, in the order in which it is told to end.
+#[derive(Default)]
+pub(super) struct Parts {
+    intake: Tasks,
+    sinks: Tasks,
+    /// Threads, which end with the process.
+    threads: Tasks,
+    admin: Tasks,
+    files: Tasks,
+}
+
+impl Parts {
+    /// Where call events come in.
+    pub(super) fn spawn_intake(
+        &mut self,
+        name: &'static str,
+        part: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.intake.spawn(name, part);
+    }
+
+    /// What goes on until what was accepted is finished.
+    pub(super) fn spawn_sink(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        self.sinks.spawn(name, part);
+    }
+
+    /// What takes lines for a file from all the others.
+    pub(super) fn spawn_file(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        self.files.spawn(name, part);
+    }
+
+    /// A thread that runs until the process ends.
+    pub(super) fn watch(&mut self, thread: Thread) {
+        self.threads.spawn(thread.name, thread.ended());
+    }
+
+    /// The thread of the admin port.
+    pub(super) fn watch_admin(&mut self, thread: Thread) {
+        self.admin.spawn(thread.name, thread.ended());
+    }
+
+    /// Completes when a part has ended, which is not to happen, and answers its name.
+    pub(super) async fn ended(&mut self) -> &'static str {
+        let name = tokio::select! {
+            name = self.intake.ended() => name,
+            name = self.sinks.ended() => name,
+            name = self.threads.ended() => name,
+            name = self.admin.ended() => name,
+            name = self.files.ended() => name,
+        };
+        error!(part = name, "a part has ended unexpectedly");
+        name
+    }
+
+    /// Ends the parts in order. Sinks begin to end after `intake_timeout`, even if requests are not finished.
+    pub(super) async fn end(&mut self, ends: &Ends, intake_timeout: Duration) {
+        ends.intake.cancel();
+        let finished = tokio::time::timeout(intake_timeout, self.intake.end()).await;
+        ends.sinks.cancel();
+        self.sinks.end().await;
+        if finished.is_err() {
+            self.intake.end().await;
+        }
+        ends.admin.cancel();
+        self.files.end().await;
+        self.admin.end().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_ends_or_panics_is_named_wherever_it_is() {
+        for at in 0..6 {
+            let mut parts = Parts::default();
+            parts.spawn_intake("waits", std::future::pending());
+            match at {
+                0 => parts.spawn_intake("ended", async {}),
+                1 => parts.spawn_sink("ended", async {}),
+                2 => parts.spawn_file("ended", async {}),
+                3 => parts.spawn_sink("ended", async { panic!("a test") }),
+                4 => parts.watch(Thread::start("ended", || {}).expect("a thread")),
+                _ => parts.watch_admin(Thread::start("ended", || panic!("a test")).expect("a thread")),
+            }
+            assert_eq!(parts.ended().await, "ended", "place {at}");
+        }
+    }
+}

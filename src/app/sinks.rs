@@ -1,0 +1,140 @@
+//! The sinks that are configured: built before the state is open, since that takes a while and what is configured wrongly is to
+//! be told at once, and started when it is.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::RunError;
+use super::parts::Parts;
+use crate::config::otlp::OtlpSettings;
+use crate::config::{CallLog, Config, ForwardMode, IdentityMode};
+use crate::http::service::Service;
+use crate::journal::{Journal, Reader};
+use crate::sinks::call_log::{self, CallLogSink};
+use crate::sinks::drain::{Drain, MOST_WAITING};
+use crate::sinks::identity::Identity;
+use crate::sinks::metrics::SinkStatus;
+use crate::sinks::otlp::client::OtlpClient;
+use crate::sinks::service::{self, ServiceSink};
+use crate::sinks::spans::{self, SpanSink};
+use crate::sinks::waiting::Waiting;
+use crate::sinks::{Settings, Sink};
+use crate::state::quarantine::Quarantine;
+use crate::state::refused::RefusedRequests;
+
+/// A sink that is configured.
+pub(super) struct ConfiguredSink {
+    kind: Kind,
+    settings: Settings,
+}
+
+enum Kind {
+    Spans(Arc<SpanSink>),
+    CallLog(Arc<CallLogSink>),
+    Service(Arc<ServiceSink>),
+}
+
+/// A sink with what it drains.
+pub(super) struct OpenedSink {
+    sink: ConfiguredSink,
+    reader: Reader,
+    waiting: Waiting,
+}
+
+/// Every sink that is configured.
+pub(super) fn configured(
+    config: &Config,
+    otlp: &OtlpSettings,
+    service: Option<&Arc<Service>>,
+    refused: &Arc<RefusedRequests>,
+) -> Result<Vec<ConfiguredSink>, RunError> {
+    let identity = identity(config)?;
+    let mut sinks = Vec::new();
+    let mut add = |kind, settings| sinks.push(ConfiguredSink { kind, settings });
+    if let Some(destination) = &otlp.traces {
+        let client = OtlpClient::new(destination.clone())?;
+        let sink = SpanSink::new(client, &otlp.resource, identity.clone())?;
+        add(Kind::Spans(Arc::new(sink)), spans::settings(otlp.span_batch, otlp.span_delay));
+    }
+    if config.call_log == CallLog::Stdout {
+        add(Kind::CallLog(Arc::new(CallLogSink::new(identity))), call_log::settings());
+    }
+    if let Some(service) = service.filter(|_| config.forward_mode == ForwardMode::Stored) {
+        let sink = ServiceSink::new(Arc::clone(service), Arc::clone(refused), config.call_event_path.clone());
+        add(
+            Kind::Service(Arc::new(sink)),
+            service::settings(config.forward_concurrency, config.forward_max_age),
+        );
+    }
+    Ok(sinks)
+}
+
+impl ConfiguredSink {
+    /// Opens what the sink drains, which reads all that waits for it.
+    pub(super) fn open(self, journal: &Journal) -> Result<OpenedSink, RunError> {
+        let name = self.settings.name;
+        let reader = journal.reader(name).map_err(RunError::Position)?;
+        let waiting = Waiting::open(journal, &reader, name, MOST_WAITING)?;
+        Ok(OpenedSink { sink: self, reader, waiting })
+    }
+}
+
+impl OpenedSink {
+    /// Starts to drain. What the sink fails on goes to `quarantine`.
+    pub(super) fn start(
+        self,
+        parts: &mut Parts,
+        quarantine: &Quarantine,
+        stop: &CancellationToken,
+    ) -> Arc<SinkStatus> {
+        let OpenedSink { sink: ConfiguredSink { kind, settings }, reader, waiting } = self;
+        let drained = Drained { settings, reader, waiting, quarantine: quarantine.clone(), stop };
+        match kind {
+            Kind::Spans(sink) => drained.into(sink, parts),
+            Kind::CallLog(sink) => drained.into(sink, parts),
+            Kind::Service(sink) => drained.into(sink, parts),
+        }
+    }
+}
+
+/// What is drained, and how.
+struct Drained<'a> {
+    settings: Settings,
+    reader: Reader,
+    waiting: Waiting,
+    quarantine: Quarantine,
+    stop: &'a CancellationToken,
+}
+
+impl Drained<'_> {
+    fn into<S: Sink>(self, sink: Arc<S>, parts: &mut Parts) -> Arc<SinkStatus> {
+        let Drained { settings, reader, waiting, quarantine, stop } = self;
+        let name = settings.name;
+        quarantine.expect(name);
+        let drain = Drain::new(sink, settings, reader, waiting, quarantine);
+        let status = drain.status();
+        parts.spawn_sink(name, drain.run(stop.clone()));
+        status
+    }
+}
+
+/// The shortest key of --identity hash: 128 bits.
+const SHORTEST_KEY: usize = 16;
+
+/// What leaves of users, with the key read from its file.
+fn identity(config: &Config) -> Result<Identity, RunError> {
+    let path = match (config.identity, &config.identity_key_file) {
+        (IdentityMode::Drop, _) => return Ok(Identity::Drop),
+        (IdentityMode::Keep, _) => return Ok(Identity::Keep),
+        (IdentityMode::Hash, path) => path.clone().unwrap_or_default(),
+    };
+    let unusable = |reason: String| RunError::IdentityKey { path: path.clone(), reason };
+    let key = std::fs::read(&path).map_err(|error: io::Error| unusable(error.to_string()))?;
+    let key = key.trim_ascii_end();
+    if key.len() < SHORTEST_KEY {
+        return Err(unusable(format!("expected a key of at least {SHORTEST_KEY} bytes, got {}", key.len())));
+    }
+    Ok(Identity::hash(key))
+}

@@ -1,0 +1,136 @@
+//! The promise: the admin port answers at once, whatever everything else is doing: while much is read at the start, and while
+//! others take their pages slowly.
+
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use planet_call_exporter::callback::{Kind, Record};
+use planet_call_exporter::journal::disk::DiskJournal;
+use planet_call_exporter::journal::storage::Directory;
+use support::call::CallEventQuery;
+use support::exporter::{Exporter, command};
+use support::http::{self, Connection};
+use support::{Scratch, eventually};
+
+/// Makes a state directory whose journal has this many calls and that has no checkpoint.
+fn state_with(calls: usize, directory: &Path) {
+    let storage = Directory::new(directory).expect("a directory");
+    // It says that the directory is the exporter's.
+    fs::write(directory.join("planet-call-exporter.lock"), "").expect("written");
+    let journal = DiskJournal::open(storage, 1 << 30, 0, |_, _| {}).expect("a journal");
+    let received_at = SystemTime::now();
+    let record = |number: usize| {
+        let query = CallEventQuery::new(number).encode();
+        let key = Kind::CallEvent.key(query.as_bytes()).expect("a call");
+        let query = query.as_bytes();
+        Record { kind: Kind::CallEvent, received_at, key, envelope: b"", query }.encode()
+    };
+    for first in (0..calls).step_by(5_000) {
+        let records: Vec<Bytes> = (first..calls.min(first + 5_000)).map(record).collect();
+        journal.append(&records).expect("appended");
+    }
+}
+
+#[test]
+fn while_a_large_journal_is_read_it_lives_says_what_it_waits_for_and_can_be_ended() {
+    let scratch = Scratch::new("large-journal");
+    let state = scratch.0.join("state");
+    let calls = 200_000;
+    state_with(calls, &state);
+    let start = || Exporter::launch_at_once(command().arg("--state-dir").arg(&state), None);
+
+    let mut exporter = start();
+    let first = eventually("an answer", || http::try_request(exporter.admin, "GET", "/readyz", &[]).ok());
+    assert_eq!((first.status, first.text().as_str()), (503, "not ready: starting\n"));
+    assert_eq!(exporter.admin("/livez").status, 200);
+    let page = exporter.metrics();
+    assert_eq!(page.sum("planet_exporter_build_info"), 1.0);
+    assert_eq!(page.named("planet_calls_total").len(), 0, "no totals are better than wrong ones");
+    exporter.process.signal("TERM");
+    assert_eq!(exporter.process.wait().code(), Some(0));
+    exporter.process.stderr.wait_for("stopped before the state was open");
+
+    let mut exporter = start();
+    let mut looks = 0;
+    exporter.process.eventually("readiness", |_| {
+        let begin = Instant::now();
+        let answer = http::try_request(exporter.admin, "GET", "/readyz", &[]).ok()?;
+        assert!(begin.elapsed() < Duration::from_secs(5), "it answers at once");
+        if answer.status == 200 {
+            return Some(());
+        }
+        looks += 1;
+        assert_eq!(http::get(exporter.admin, "/livez").status, 200);
+        let waits_for = answer.text();
+        assert!(["not ready: starting\n", "not ready: starting, storage\n"].contains(&waits_for.as_str()));
+        None
+    });
+    assert!(looks > 1, "it was looked at while it read");
+    assert_eq!(exporter.metrics().sum("planet_calls_total"), calls as f64);
+    assert_eq!(exporter.accepted(), calls as f64);
+}
+
+/// Bytes that the buffers of a connection do not take.
+const TOO_LARGE: usize = 7_000_000;
+
+const CALLS: usize = 60 * 60;
+
+/// Sends calls of many IDCs with many reasons, so that the page becomes too large for the buffers of a connection.
+fn make_page_large(exporter: &Exporter) {
+    let mut connection = Connection::open(exporter.call_events);
+    let mut number = 0;
+    for idc in 0..60 {
+        for reason in 9_000..9_060 {
+            number += 1;
+            let event = CallEventQuery::new(number)
+                .with("rc_idc", &format!("{}{}", char::from(b'A' + idc / 10), char::from(b'A' + idc % 10)))
+                .with("disconnect_reason", &reason.to_string());
+            assert_eq!(connection.get(&format!("/call_event?{}", event.encode())).status, 200);
+        }
+    }
+}
+
+#[test]
+fn readers_that_take_their_page_slowly_hold_up_nobody() {
+    let exporter = Exporter::start();
+    make_page_large(&exporter);
+    let page = exporter.admin("/metrics");
+    assert!(page.body.len() > TOO_LARGE, "{} bytes", page.body.len());
+    let mut slow: Vec<Connection> = (0..12).map(|_| Connection::open(exporter.admin)).collect();
+    for connection in &mut slow {
+        connection.send("GET /metrics HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+        // One after another, so that they get different pages.
+        connection.receive_exactly(&mut [0; 100]);
+    }
+    for compressed in [false, true] {
+        let encoding: &[(&str, &str)] = if compressed { &[("accept-encoding", "gzip")] } else { &[] };
+        let answer = http::request(exporter.admin, "GET", "/metrics", encoding);
+        assert_eq!((answer.status, answer.header("content-encoding").is_some()), (200, compressed));
+    }
+    let page = exporter.metrics();
+    assert_eq!(page.sum("planet_calls_total"), CALLS as f64);
+    // The first of those that were too slow has lost its page, and can tell.
+    let rest = slow.remove(0).receive_until_closed().len();
+    assert!(rest < TOO_LARGE, "{rest} bytes");
+}
+
+#[test]
+fn many_who_ask_at_once_share_a_page() {
+    let exporter = Exporter::start();
+    make_page_large(&exporter);
+    let address = exporter.admin;
+    let ask = move || http::get(address, "/metrics");
+    let asking: Vec<_> = (0..100).map(|_| thread::spawn(ask)).collect();
+    for answer in asking {
+        let answer = answer.join().expect("no panic");
+        assert_eq!(answer.status, 200);
+        assert!(answer.text().contains("\nplanet_calls_total{"));
+    }
+}
