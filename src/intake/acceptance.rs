@@ -67,7 +67,13 @@ impl Acceptance {
         record: Bytes,
     ) -> Result<Outcome, NotStored> {
         let (outcome, stored) = match self.submit(key, received_at, record) {
-            Ok(Submitted::Done(outcome)) => return Ok(outcome),
+            Ok(Submitted::Done(outcome)) => {
+                if let Store::Memory(_, fold) = &self.store {
+                    // Not before the lock on what is known is gone, which everybody needs.
+                    fold.keep_up();
+                }
+                return Ok(outcome);
+            }
             Ok(Submitted::OnItsWay(outcome, stored)) => (outcome, stored),
             Err(reason) => {
                 self.unavailable.increment(1);

@@ -2,8 +2,9 @@
 //!
 //! Whoever stores records hands them over before their requests are answered. Nobody needs the totals but those who look at
 //! them: so what was handed over waits, unread, until somebody looks or until a batch has gathered, and a look always shows
-//! every record that was handed over before it. Intake never takes the lock of the totals; it waits for the fold only if
-//! more was handed over than may wait, which bounds memory.
+//! every record that was handed over before it. Handing over never waits for the totals. Whoever did it then
+//! [keeps up](Fold::keep_up), without a lock that others need: if more was handed over than may wait, which bounds memory, it
+//! folds itself.
 //!
 //! A record on which the fold panics, or that cannot be read, is quarantined, and the fold goes on. It adds nothing to the
 //! totals.
@@ -51,9 +52,16 @@ struct Waiting {
     is_closed: bool,
 }
 
+impl Waiting {
+    fn is_too_much(&self) -> bool {
+        self.records > MOST_WAITING || self.bytes > MOST_WAITING_BYTES
+    }
+}
+
 impl Fold {
     /// A fold that goes on from `totals`. What it cannot read goes to `quarantine`.
     pub fn new(totals: Checkpoint, quarantine: Quarantine) -> Fold {
+        quarantine.expect(NAME);
         Fold { waiting: Mutex::default(), gathered: Condvar::new(), totals: Mutex::new(totals), quarantine }
     }
 
@@ -76,22 +84,25 @@ impl Fold {
         self.gathered.notify_all();
     }
 
-    /// Hands over stored records, the first of which has this sequence number. Batches come in the order of the journal.
+    /// Hands over stored records, the first of which has this sequence number. Batches come in the order of the journal. To be
+    /// followed by [`keep_up`](Fold::keep_up).
     pub fn push(&self, first: u64, records: Vec<Bytes>) {
         let mut waiting = self.waiting();
         let before = waiting.records;
         waiting.records += records.len();
         waiting.bytes += records.iter().map(Bytes::len).sum::<usize>();
         waiting.batches.push((first, records));
-        let (is_batch, is_too_much) = (
-            before < BATCH && waiting.records >= BATCH,
-            waiting.records > MOST_WAITING || waiting.bytes > MOST_WAITING_BYTES,
-        );
+        let is_batch = before < BATCH && waiting.records >= BATCH;
         drop(waiting);
-        if is_too_much {
-            drop(self.catch_up());
-        } else if is_batch {
+        if is_batch {
             self.gathered.notify_one();
+        }
+    }
+
+    /// Folds what waits if it is more than may wait.
+    pub fn keep_up(&self) {
+        if self.waiting().is_too_much() {
+            drop(self.catch_up());
         }
     }
 
@@ -231,6 +242,7 @@ mod tests {
         thread.ended().await;
         for batch in 1..100 {
             fold.push(batch * BATCH as u64, records.clone());
+            fold.keep_up();
             assert!(fold.waiting().records <= MOST_WAITING);
         }
         assert_eq!(calls(&fold), 100 * BATCH as u64);
