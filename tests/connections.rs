@@ -6,14 +6,18 @@
 mod support;
 
 use std::io::Write;
+use std::net::TcpStream;
 use std::thread;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use planet_call_exporter::journal;
+use planet_call_exporter::journal::storage::Directory;
 use support::call::{CallEventQuery, percent_encode};
-use support::exporter::Exporter;
+use support::exporter::{Exporter, command};
 use support::http::Connection;
+use support::{Scratch, eventually};
 
 fn request(number: usize) -> String {
     format!("GET /call_event?{} HTTP/1.1\r\nhost: test\r\n\r\n", CallEventQuery::new(number).encode())
@@ -68,6 +72,56 @@ fn an_answer_does_not_wait_for_what_comes_behind_the_request() {
     connection.send(format!("{rest}\r\n"));
     assert_eq!(connection.receive().status, 200);
     assert_eq!(exporter.accepted(), 2.0);
+}
+
+/// A connection that is reset when it is dropped, since it has an answer that nobody has read.
+fn connection_to_be_reset(exporter: &Exporter, number: usize) -> TcpStream {
+    let mut stream = TcpStream::connect(exporter.call_events).expect("a connection");
+    stream.write_all(request(number).as_bytes()).expect("taken");
+    stream.peek(&mut [0]).expect("an answer");
+    stream
+}
+
+#[test]
+fn calls_of_clients_that_reset_right_after_sending_count_once_or_not_at_all() {
+    let scratch = Scratch::new("resets");
+    let state = scratch.0.join("state");
+    let start = || Exporter::launch(command().arg("--state-dir").arg(&state));
+    let exporter = start();
+    let clients = 500;
+    thread::scope(|scope| {
+        for client in 0..clients {
+            let exporter = &exporter;
+            scope.spawn(move || {
+                let mut stream = connection_to_be_reset(exporter, 2 * client);
+                stream.write_all(request(2 * client + 1).as_bytes()).expect("taken");
+            });
+        }
+    });
+    eventually("an end of all connections", || {
+        let open = [("listener", "call_events")];
+        (exporter.metrics().value("planet_exporter_connections", &open) == 0.0).then_some(())
+    });
+    let page = exporter.metrics();
+    let calls = page.sum("planet_calls_total");
+    assert!((clients as f64..=2.0 * clients as f64).contains(&calls), "{calls} calls");
+    let result = |result| page.value("planet_exporter_events_total", &[("result", result)]);
+    assert_eq!((result("accepted"), result("duplicate")), (calls, 0.0));
+    assert_eq!(page.sum("planet_exporter_seen_sids"), calls);
+    exporter.kill();
+    let mut stored = 0.0;
+    journal::inspect(&Directory::existing(&state), 0, |_, _| stored += 1.0).expect("a journal");
+    assert_eq!(stored, calls);
+
+    // They send again what was not acknowledged.
+    let exporter = start();
+    assert_eq!(exporter.metrics().sum("planet_calls_total"), calls);
+    let mut connection = Connection::open(exporter.call_events);
+    for number in 0..2 * clients {
+        connection.send(request(number));
+        assert_eq!(connection.receive().status, 200);
+    }
+    assert_eq!(exporter.accepted(), 2.0 * clients as f64);
 }
 
 #[test]

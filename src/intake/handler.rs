@@ -196,7 +196,7 @@ fn now_in_milliseconds() -> SystemTime {
 struct IntakeMetrics {
     refused: Counter,
     panicked: Counter,
-    requests: [(StatusCode, Counter); 6],
+    requests: [(StatusCode, Counter); 8],
     request_duration: Histogram,
 }
 
@@ -209,6 +209,8 @@ impl IntakeMetrics {
             StatusCode::NOT_FOUND,
             StatusCode::METHOD_NOT_ALLOWED,
             StatusCode::URI_TOO_LONG,
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            StatusCode::INTERNAL_SERVER_ERROR,
             StatusCode::SERVICE_UNAVAILABLE,
         ];
         IntakeMetrics {

@@ -249,6 +249,19 @@ mod tests {
     }
 
     #[test]
+    fn handing_over_waits_for_nobody_and_keeping_up_makes_room() {
+        let fold = fold();
+        let looked_at = fold.totals();
+        for sequence in 0..2 * MOST_WAITING as u64 {
+            fold.push(sequence, vec![record("sid=1&duration=1")]);
+        }
+        drop(looked_at);
+        fold.keep_up();
+        assert_eq!(fold.waiting().records, 0);
+        assert_eq!(calls(&fold), 2 * MOST_WAITING as u64);
+    }
+
+    #[test]
     fn what_cannot_be_read_is_quarantined_and_the_fold_goes_on() {
         let fold = fold();
         fold.push(0, vec![Bytes::from_static(b"\x01short"), record("sid=1&duration=1"), record("none")]);
