@@ -1,14 +1,24 @@
 //! The window of keys, in which a repeat of an event is recognized: bounded by number and by age.
+//!
+//! Intake holds a lock while it looks, so no look takes long: the sets of keys are many, that none has much to move when it
+//! grows, and what is too old is forgotten a little at a time.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use crate::callback::Key;
 
+/// How many sets of keys there are.
+const SETS: usize = 64;
+
+/// Keys that one look forgets, as long as it makes no difference to its answer.
+const FORGOTTEN_AT_ONCE: usize = 256;
+
 /// The window. The oldest key leaves when there are too many, and every key leaves when it is too old.
 #[derive(Debug)]
 pub struct Window {
-    keys: HashSet<Key>,
+    /// A key is in the set that its bytes lead to.
+    keys: [HashSet<Key>; SETS],
     /// In the order of receipt.
     order: VecDeque<Seen>,
     capacity: usize,
@@ -28,13 +38,18 @@ struct Seen {
 impl Window {
     /// An empty window of at most `capacity` keys, each for at most `age`.
     pub fn new(capacity: usize, age: Duration) -> Window {
-        Window { keys: HashSet::new(), order: VecDeque::new(), capacity, age }
+        Window { keys: std::array::from_fn(|_| HashSet::new()), order: VecDeque::new(), capacity, age }
     }
 
     /// Whether the key is in the window at `now`.
     pub fn contains(&mut self, key: Key, now: SystemTime) -> bool {
-        self.forget_before(now);
-        self.keys.contains(&key)
+        self.forget_before(now, FORGOTTEN_AT_ONCE);
+        if !self.keys[set_of(key)].contains(&key) {
+            return false;
+        }
+        // It may be one of those that are yet to be forgotten.
+        self.forget_before(now, usize::MAX);
+        self.keys[set_of(key)].contains(&key)
     }
 
     /// Puts the key of the record with this sequence number into the window at `now`.
@@ -45,38 +60,44 @@ impl Window {
         if self.order.len() == self.capacity {
             self.forget_oldest();
         }
-        self.keys.insert(key);
+        self.keys[set_of(key)].insert(key);
         self.order.push_back(Seen { key, sequence, second: seconds(now) });
     }
 
     /// How many keys are in the window at `now`.
     pub fn len_at(&self, now: SystemTime) -> usize {
-        self.order.len() - self.outdated(now)
+        self.order.len() - self.outdated(now).count()
     }
 
     /// The sequence number of the oldest record whose key is in the window at `now`, if one is.
     pub fn first_at(&self, now: SystemTime) -> Option<u64> {
-        self.order.get(self.outdated(now)).map(|seen| seen.sequence)
+        self.order.get(self.outdated(now).count()).map(|seen| seen.sequence)
     }
 
-    /// How many keys are too old at `now`. They are forgotten when an event comes and not when somebody looks, so that
+    /// The keys that are too old at `now`. They are forgotten when an event comes and not when somebody looks, so that
     /// a clock that was wrong for a moment does no harm in between.
-    fn outdated(&self, now: SystemTime) -> usize {
+    fn outdated(&self, now: SystemTime) -> impl Iterator<Item = &Seen> {
         let oldest = seconds(now).saturating_sub(self.age.as_secs());
-        self.order.iter().take_while(|seen| seen.second < oldest).count()
+        self.order.iter().take_while(move |seen| seen.second < oldest)
     }
 
-    fn forget_before(&mut self, now: SystemTime) {
-        for _ in 0..self.outdated(now) {
+    /// Forgets keys that are too old at `now`, at most this many.
+    fn forget_before(&mut self, now: SystemTime, most: usize) {
+        for _ in 0..self.outdated(now).take(most).count() {
             self.forget_oldest();
         }
     }
 
     fn forget_oldest(&mut self) {
         if let Some(seen) = self.order.pop_front() {
-            self.keys.remove(&seen.key);
+            self.keys[set_of(seen.key)].remove(&seen.key);
         }
     }
+}
+
+/// The set that has a key, if any has. All bytes count, since some of them are the same in every UUID of one machine.
+fn set_of(key: Key) -> usize {
+    usize::from(key.bytes().into_iter().fold(0, |all, byte| all ^ byte)) % SETS
 }
 
 fn seconds(time: SystemTime) -> u64 {
@@ -124,6 +145,20 @@ mod tests {
         seen.insert(sid(1), 0, at(0));
         assert_eq!((seen.len_at(at(100_000)), seen.first_at(at(100_000))), (0, None));
         assert!(seen.contains(sid(1), at(1)));
+    }
+
+    #[test]
+    fn what_is_too_old_is_forgotten_a_little_at_a_time_and_never_known() {
+        let mut seen = Window::new(100_000, Duration::from_secs(60));
+        let number = 10_000;
+        (0..number).for_each(|number| seen.insert(sid(number), number.into(), at(0)));
+        assert!(!seen.contains(sid(number), at(100)));
+        assert_eq!(seen.order.len(), number as usize - FORGOTTEN_AT_ONCE);
+        assert_eq!((seen.len_at(at(100)), seen.first_at(at(100))), (0, None));
+        // One that is still there, and too old.
+        assert!(!seen.contains(sid(number - 1), at(100)));
+        assert_eq!(seen.order.len(), 0);
+        assert!(seen.keys.iter().all(HashSet::is_empty));
     }
 
     proptest! {
