@@ -270,12 +270,14 @@ fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &Server, admin: 
     }
 }
 
-/// Takes in the samples of the exporter's own histograms now and then.
+/// Takes in the samples of the exporter's own histograms now and then, and shows that this runtime gets on.
 async fn upkeep(view: Arc<View>, stop: CancellationToken) {
     let mut interval = tokio::time::interval(Duration::from_secs(5));
     while stop.run_until_cancelled(interval.tick()).await.is_some() {
         view.run_upkeep();
+        view.beat();
     }
+    view.rest();
 }
 
 /// How often it is looked whether the journal can be written.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | GET / | what this is, its version, links |
 //! | GET /metrics | every metric in text format 0.0.4, compressed if asked for |
-//! | GET /livez | 200 as long as the process serves; nothing outside it counts |
+//! | GET /livez | 200 as long as the process serves, 503 if the parts that take call events are stuck; nothing outside it counts |
 //! | GET /readyz | 200 if call events can be taken, else 503 and what is amiss |
 //! | GET /refused | refused requests as JSON lines; only to this host, since they carry personal data |
 
@@ -96,7 +96,7 @@ impl Handler for AdminHandler {
         }
         match path {
             "/metrics" => self.metrics(&request).await,
-            "/livez" => response::text(StatusCode::OK, "ok\n"),
+            "/livez" => self.livez(),
             "/readyz" => self.readyz(),
             "/refused" if peer.ip().to_canonical().is_loopback() => self.refused(),
             "/refused" => response::text(StatusCode::FORBIDDEN, "only from the same host\n"),
@@ -126,6 +126,13 @@ impl AdminHandler {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         answer
+    }
+
+    fn livez(&self) -> Response<Body> {
+        match self.view.is_alive() {
+            true => response::text(StatusCode::OK, "ok\n"),
+            false => response::text(StatusCode::SERVICE_UNAVAILABLE, "what takes call events is stuck\n"),
+        }
     }
 
     fn readyz(&self) -> Response<Body> {

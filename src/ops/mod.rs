@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod commands;
+mod heartbeat;
 pub mod logging;
 mod pages;
 pub mod signals;

@@ -1,10 +1,11 @@
 //! What there is to see of the exporter at one moment: its metrics, whether it is ready, what was refused.
 
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use metrics::{counter, gauge};
 
+use super::heartbeat::Heartbeat;
 use crate::journal::Journal;
 use crate::metrics::catalog;
 use crate::metrics::family::{self, Family};
@@ -23,6 +24,7 @@ pub struct View {
     readiness: Readiness,
     refused: Arc<RefusedRequests>,
     opened: OnceLock<Opened>,
+    heartbeat: Heartbeat,
 }
 
 /// What is looked at once the state is open.
@@ -36,7 +38,7 @@ struct Opened {
 impl View {
     /// A view of these, and of nothing else yet.
     pub fn new(registry: OwnMetrics, readiness: Readiness, refused: Arc<RefusedRequests>) -> View {
-        View { registry, readiness, refused, opened: OnceLock::new() }
+        View { registry, readiness, refused, opened: OnceLock::new(), heartbeat: Heartbeat::default() }
     }
 
     /// Shows the state and the sinks from now on.
@@ -49,6 +51,26 @@ impl View {
     /// What keeps the exporter from being ready.
     pub fn closed(&self) -> Vec<&'static str> {
         self.readiness.closed()
+    }
+
+    /// Whether the parts that take call events get on.
+    pub fn is_alive(&self) -> bool {
+        self.heartbeat.is_regular(Instant::now())
+    }
+
+    /// Shows that they do, for whoever asks within the next minute. It is to be called by one of them every few seconds.
+    pub fn beat(&self) {
+        if let Some(opened) = self.opened.get() {
+            // Who waits here for good is as stuck as everybody else who needs them.
+            drop(opened.known.lock());
+            opened.fold.position();
+        }
+        self.heartbeat.beat(Instant::now());
+    }
+
+    /// Nobody shows it any more, since the process ends.
+    pub fn rest(&self) {
+        self.heartbeat.rest();
     }
 
     /// The refused requests that are kept, as JSON lines.
