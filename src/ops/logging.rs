@@ -1,6 +1,6 @@
 //! The program's own log: on standard error, as text for people or one JSON object a line.
 //!
-//! Whoever logs hands a line over and goes on; a thread writes it ([`lines`]). So a standard error that nobody takes from, or
+//! Whoever logs hands a line over and goes on; a thread writes it (`lines`). So a standard error that nobody takes from, or
 //! whose reader has gone, holds up no call, no part and no end of the process.
 
 mod lines;
