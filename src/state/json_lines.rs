@@ -15,6 +15,9 @@ use tracing::warn;
 /// How large the file grows before it becomes the previous one, in whose place it comes.
 const LARGEST_FILE: u64 = 1024 * 1024;
 
+/// What the name of the previous file has behind it.
+pub const PREVIOUS: &str = "previous";
+
 /// Lines that may wait to be written.
 const MOST_WAITING: usize = 64;
 
@@ -81,7 +84,7 @@ impl JsonLinesFile {
         file.write_all(line.as_bytes())?;
         let bytes = bytes + line.len() as u64;
         match bytes > LARGEST_FILE {
-            true => fs::rename(&self.path, self.path.with_added_extension("previous")),
+            true => fs::rename(&self.path, self.path.with_added_extension(PREVIOUS)),
             false => {
                 self.open = Some((file, bytes));
                 Ok(())
