@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 
 # The image of planet-call-exporter: the program, the libraries that it is linked with, and the certificates of authorities.
-#   docker build --tag registry.example.com/planet-call-exporter:0.1.0 .
+#   docker build --tag registry.example.com/planet-call-exporter:0.2.0 .
 # The same sources yield the same program. For the same image, pin both base images by digest (RUST_IMAGE, BASE_IMAGE) and
 # give a SOURCE_DATE_EPOCH: docker buildx build --output type=image,rewrite-timestamp=true --build-arg SOURCE_DATE_EPOCH=...
 # The two images are of the same release of Debian, so that the program finds the C library that it was linked with.
@@ -24,7 +24,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && install -d -m 0700 /image/state
 
 FROM ${BASE_IMAGE}
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="planet-call-exporter" \
       org.opencontainers.image.description="Telemetry sidecar for LINE Planet: turns call events into Prometheus metrics, OTLP metrics and spans" \

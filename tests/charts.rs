@@ -479,7 +479,7 @@ fn the_component_and_the_plain_sidecar_are_what_the_chart_renders() {
     let built = charts::kustomize(&path("helm/examples/kustomize"));
     assert_eq!(charts::validate(&built, &KUBERNETES), Vec::<String>::new());
     let (mut containers, volumes) = of_pod(&plain);
-    containers[0]["image"] = json!("registry.example.com/planet-call-exporter:0.1.0");
+    containers[0]["image"] = json!("registry.example.com/planet-call-exporter:0.2.0");
     containers[0]["args"].as_array_mut().expect("arguments").push(json!("--idcs=KR,JP"));
     assert_eq!(of_pod(&built), (containers, volumes));
 }

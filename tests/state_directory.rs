@@ -346,3 +346,40 @@ fn a_state_directory_can_be_looked_at_and_its_events_sent_again() {
     let elsewhere = scratch.0.to_str().expect("a path in UTF-8");
     assert!(!run(&["state", elsewhere]).0, "it is no state directory");
 }
+
+#[test]
+fn what_a_part_cannot_read_is_set_aside_and_shown() {
+    let scratch = Scratch::new("quarantine");
+    let state = scratch.0.join("state");
+    let exporter = start(&state);
+    send(&exporter, 0..2);
+    exporter.kill();
+    // A record of a kind of callback that only a later release knows.
+    let record = [&[3, 200, 0, 28][..], &[0; 28], b"sid=1"].concat();
+    let rest = [&(record.len() as u32).to_le_bytes(), &2u64.to_le_bytes()[..], &[0; 4], &record].concat();
+    let segment = files(&state, ".segment").pop().expect("a segment");
+    let bytes = fs::read(&segment).expect("a segment");
+    fs::write(&segment, [&bytes, &crc32fast::hash(&rest).to_le_bytes()[..], &rest].concat())
+        .expect("written");
+
+    let exporter = start(&state);
+    let page = exporter.metrics();
+    assert_eq!((calls(&page), page.sum("planet_exporter_journal_damaged_records")), (2.0, 0.0));
+    assert_eq!(page.value("planet_exporter_quarantined_events_total", &[("by", "fold")]), 1.0);
+    send(&exporter, 2..3);
+    assert_eq!(calls(&exporter.metrics()), 3.0);
+    end(exporter);
+    let line = fs::read_to_string(state.join("quarantined.jsonl")).expect("the quarantine");
+    fs::write(state.join("quarantined.jsonl"), format!("{line}{{\"torn")).expect("written");
+    let Output { stdout, .. } = command().arg("state").arg(&state).output().expect("the exporter runs");
+    let shown = String::from_utf8(stdout).expect("text");
+    let record: serde_json::Value = serde_json::from_str(&line).expect("one line of JSON");
+    let time = record["time"].as_str().expect("a time");
+    let expected =
+        format!("quarantined: record 2 by fold at {time}: the record is of a kind of callback that");
+    assert!(
+        shown.contains(&expected) && shown.contains("quarantined: a line that cannot be read"),
+        "{shown}"
+    );
+    assert!(!shown.contains(record["record"].as_str().expect("base64")), "{shown}");
+}

@@ -52,6 +52,8 @@ pub(super) struct Deadlines<S> {
     phase: Arc<Phase>,
     header_timeout: Duration,
     idle_timeout: Duration,
+    /// The phase when it was looked at last.
+    seen: u8,
     /// When the peer must have sent something, or all of a head; `None` while it owes nothing.
     read_by: Option<Instant>,
     /// When the peer must have taken something; `None` while nothing waits for it.
@@ -72,15 +74,27 @@ impl<S> Deadlines<S> {
             phase,
             header_timeout,
             idle_timeout,
+            seen: WAITING,
             read_by: Some(first),
             written_by: None,
             alarm,
         }
     }
 
+    /// The phase. When a request has been served, the deadline of its head is over.
+    fn look(&mut self) -> u8 {
+        let phase = self.phase.get();
+        if phase == WAITING && self.seen != WAITING {
+            self.read_by = None;
+        }
+        self.seen = phase;
+        phase
+    }
+
     /// Ready with an error when the next deadline has passed.
     fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        let read_by = self.read_by.filter(|_| self.phase.get() != SERVING);
+        // As long as something waits for the peer to take it, the peer need not send anything.
+        let read_by = self.read_by.filter(|_| self.phase.get() != SERVING && self.written_by.is_none());
         let next = match (read_by, self.written_by) {
             (Some(read), Some(written)) => read.min(written),
             (Some(only), None) | (None, Some(only)) => only,
@@ -107,16 +121,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Deadlines<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        let phase = this.look();
         if let Poll::Ready(result) = Pin::new(&mut this.stream).poll_read(context, buffer) {
-            if this.phase.get() == WAITING {
+            if phase == WAITING {
                 this.phase.0.store(RECEIVING, Ordering::Relaxed);
+                this.seen = RECEIVING;
                 this.read_by = Some(Instant::now() + this.header_timeout);
             }
             return Poll::Ready(result);
         }
-        match this.phase.get() {
-            WAITING if this.read_by.is_none() => this.read_by = Some(Instant::now() + this.idle_timeout),
-            _ => {}
+        if phase == WAITING && this.read_by.is_none() {
+            this.read_by = Some(Instant::now() + this.idle_timeout);
         }
         this.poll_deadline(context).map(Err)
     }
@@ -139,9 +154,10 @@ impl<S: AsyncWrite + Unpin> Deadlines<S> {
         written: Poll<io::Result<T>>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
+        let phase = self.look();
         if written.is_ready() {
             self.written_by = None;
-            if self.phase.get() == WAITING {
+            if phase == WAITING {
                 self.begin_idleness();
             }
             return written;
@@ -187,9 +203,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Deadlines<S> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http_body_util::Either;
+    use hyper::body::Frame;
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+    use proptest::prelude::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
+    use crate::http::response;
 
     const HEADER: Duration = Duration::from_secs(10);
     const IDLE: Duration = Duration::from_secs(60);
@@ -262,5 +286,73 @@ mod tests {
         let error = stream.write_all(&[0; 1024]).await.expect_err("a time-out");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(from.elapsed().as_secs(), IDLE.as_secs());
+    }
+
+    /// What a client gets of an answer of this size that is streamed to it, if it pauses in the middle.
+    async fn take_with_pause(size: usize, room: usize, pause: Duration, header_timeout: Duration) -> usize {
+        let (near, mut far) = duplex(room);
+        let phase = Arc::new(Phase::default());
+        let limits = Limits { connections: 1, header_timeout, idle_timeout: IDLE, head_bytes: 8192 };
+        let stream = Deadlines::new(near, Arc::clone(&phase), limits);
+        let service = service_fn(move |_| {
+            let phase = Arc::clone(&phase);
+            async move {
+                let serving = phase.serving();
+                let chunks = (0..size).step_by(CHUNK).map(move |at| {
+                    let chunk = Bytes::from(vec![b'x'; CHUNK.min(size - at)]);
+                    Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Frame::data(chunk))
+                });
+                let mut response = hyper::Response::new(response::streamed(Chunks(chunks)));
+                if let Either::Right(streamed) = response.body_mut() {
+                    streamed.keep(serving);
+                }
+                Ok::<_, std::convert::Infallible>(response)
+            }
+        });
+        let connection =
+            http1::Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(stream), service);
+        let client = async move {
+            far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.expect("sent");
+            tokio::time::sleep(pause).await;
+            let mut answer = Vec::new();
+            let _ = far.read_to_end(&mut answer).await;
+            // Without the frames of the chunked encoding and the head, in which there is no x.
+            answer.iter().filter(|byte| **byte == b'x').count()
+        };
+        tokio::join!(connection, client).1
+    }
+
+    const CHUNK: usize = 1_000;
+
+    /// A body of frames that are all at hand.
+    struct Chunks<I>(I);
+
+    impl<I: Iterator<Item = Result<Frame<Bytes>, E>> + Unpin, E> hyper::body::Body for Chunks<I> {
+        type Data = Bytes;
+        type Error = E;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
+            Poll::Ready(self.0.next())
+        }
+    }
+
+    proptest! {
+        /// A client that takes its answer within the idle timeout gets all of it, however much of it waits when the service is
+        /// done, and however long ago the deadline of the request's head was.
+        #[test]
+        fn a_slow_client_gets_the_last_byte_of_an_answer(
+            size in 0usize..20_000,
+            room in 64usize..20_000,
+            pause in 0u64..59,
+            header_timeout in 1u64..20,
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+            let (pause, header_timeout) = (Duration::from_secs(pause), Duration::from_secs(header_timeout));
+            let taken = runtime.expect("a runtime").block_on(take_with_pause(size, room, pause, header_timeout));
+            prop_assert_eq!(taken, size);
+        }
     }
 }

@@ -52,7 +52,9 @@ impl<S: Storage> DiskReader<S> {
                     );
                     Position { next: journal.first(), unfinished: Vec::new() }
                 }
-                Err(reason) => return Err(JournalError::Position { reader: name, reason }),
+                Err(reason) => {
+                    return Err(JournalError::Position { reader: name.to_owned(), reason });
+                }
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let position = Position { next: journal.end(), unfinished: Vec::new() };

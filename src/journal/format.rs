@@ -1,15 +1,20 @@
 //! What FORMAT.md promises: its examples are what is written, older files are read, and newer ones are refused.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use hyper::header::{HOST, HeaderMap, HeaderValue};
 
 use super::disk::DiskJournal;
 use super::disk_reader::DiskReader;
 use super::position::{self, BadPosition, Position};
+use super::prefixed::Prefixed;
 use super::simulated_disk::SimulatedDisk;
 use super::storage::{Storage, StorageFile, read_all};
-use super::{BadHead, JournalError, head, recovery, segment};
+use super::waiting::{self, Copy, WaitingJournal};
+use super::{BadHead, JournalError, head, inspect, recovery, segment};
+use crate::callback::{Kind, Record, envelope};
 use crate::release::Release;
 
 const FORMAT: &str = include_str!("FORMAT.md");
@@ -66,16 +71,57 @@ fn records(disk: &SimulatedDisk) -> Result<Vec<(u64, Vec<u8>)>, JournalError> {
 fn the_examples_of_segments_are_some() {
     let sid = b"\x63\x64\xe8\xb3\xbd\xac\x43\x6e\x96\x31\x0b\xce\x24\x98\xce\x0c";
     let query = b"sid=6364e8b3-bdac-436e-9631-0bce2498ce0c";
-    let record = [&[1], &1_582_527_434_567u64.to_be_bytes()[..], sid, query].concat();
-    let heads = [head::encode_as(42, RELEASE_0_2_0, RELEASE_0_2_0, &[]), head::common(42, 1).to_vec()];
+    let time = 1_582_527_434_567u64.to_be_bytes();
+    let record = [&[3, 1, 0, 28], &time[..], sid, &[0; 4], query].concat();
+    let older_record = [&[1], &time[..], sid, query].concat();
+    let segments = [
+        (head::encode_as(42, RELEASE_0_2_0, RELEASE_0_2_0, &[]), record),
+        (head::common(42, 1).to_vec(), older_record),
+    ];
     let examples: Vec<_> = examples("segment").map(dumped).collect();
-    assert_eq!(examples.len(), heads.len());
-    for (example, mut segment) in examples.into_iter().zip(heads) {
+    assert_eq!(examples.len(), segments.len());
+    for (example, (mut segment, record)) in examples.into_iter().zip(segments) {
         segment::write_frame(&mut segment, 42, 0, &record);
         assert_eq!(example, segment);
         let disk = disk_with(&recovery::file_name(42), &example);
-        assert_eq!(records(&disk).expect("a journal"), [(42, record.clone())]);
+        assert_eq!(records(&disk).expect("a journal"), [(42, record)]);
     }
+}
+
+#[test]
+fn the_example_of_a_record_is_one() {
+    let [example] = examples("record").map(dumped).collect::<Vec<_>>().try_into().expect("an example");
+    let received_at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_582_527_434_567);
+    let query = b"sid=6364e8b3-bdac-436e-9631-0bce2498ce0c";
+    let key = Kind::CallEvent.key(&[&query[..], b"&duration=1"].concat()).expect("a call");
+    let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("planet"))]);
+    let envelope = envelope::encode("/call_event", &headers).expect("an envelope");
+    let record = Record { kind: Kind::CallEvent, received_at, key, envelope: &envelope, query };
+    assert_eq!(example, record.encode());
+    assert_eq!(Record::decode(&example), Ok(record));
+}
+
+/// What a waiting journal writes that takes these copies, and of which those at these places are finished.
+fn entries(copies: &[Copy], finished: &[usize]) -> Vec<Vec<u8>> {
+    let disk = SimulatedDisk::default();
+    let mut journal = WaitingJournal::open(disk.clone(), "service", 100_000, 100, |_| {}, |_| {})
+        .expect("a waiting journal");
+    let tickets = journal.append(copies).expect("appended");
+    finished.iter().for_each(|number| journal.finish(tickets[*number]));
+    journal.append(&[]).expect("noted");
+    let mut entries = Vec::new();
+    inspect(&Prefixed::new(disk, waiting::prefix("service")), 0, |_, entry| entries.push(entry.to_vec()))
+        .expect("a journal");
+    entries
+}
+
+#[test]
+fn the_examples_of_entries_are_some() {
+    let copy = Copy { origin: 41, order: Some(0x1122_3344_5566_7788), record: Bytes::from_static(b"record") };
+    let [of_copy, of_finished] =
+        examples("entry").map(dumped).collect::<Vec<_>>().try_into().expect("two examples");
+    let entries = entries(&vec![copy; 10], &[7, 9]);
+    assert_eq!((&entries[0], &entries[10]), (&of_copy, &of_finished));
 }
 
 #[test]
@@ -146,7 +192,7 @@ fn a_position_for_a_later_release_is_refused_and_stays_as_it_is() {
     let error = records(&disk).expect_err("a newer position");
     let expected = BadPosition::Newer { writer: LATER, oldest_reader: LATER };
     assert!(
-        matches!(error, JournalError::Position { reader: "spans", reason } if reason == expected),
+        matches!(&error, JournalError::Position { reader, reason } if reader == "spans" && *reason == expected),
         "{error}"
     );
     assert_eq!(

@@ -29,6 +29,9 @@ const LONGEST_REST: usize = 4096;
 
 const CHECKSUM: usize = 4;
 
+/// Bytes of the longest head that any release may write.
+pub(super) const LONGEST: usize = COMMON + LENGTH + LONGEST_REST;
+
 /// Bytes of the longest head that this release or an older one writes.
 pub(super) const SIZE: usize = COMMON + LENGTH + SHORTEST_REST;
 
@@ -161,8 +164,7 @@ fn read_rest(bytes: &[u8]) -> Result<(Release, usize), BadHead> {
 /// Where the records of a segment begin whose head is damaged: at the frame of the first one, or else, where that is
 /// damaged as well, no earlier than behind the shortest head.
 pub(super) fn find_records(bytes: &[u8], first: u64) -> usize {
-    let most = COMMON + LENGTH + LONGEST_REST;
-    let found = find_frame(bytes, first..first.saturating_add(1)).filter(|offset| *offset <= most);
+    let found = find_frame(bytes, first..first.saturating_add(1)).filter(|offset| *offset <= LONGEST);
     found.unwrap_or(COMMON).min(bytes.len())
 }
 

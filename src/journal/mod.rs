@@ -3,8 +3,10 @@
 //! It knows bytes and positions, not calls. With a state directory it is on disk ([`disk`], in [`segment`]s, read again at a
 //! start by `recovery`, taken from by [`disk_reader`]s at their [`position`], over [`storage`]); without one it is in
 //! memory ([`memory`]). How a reader stands is kept in the same way for both (`reader_state`).
+//! Before any of them changes a file, [`check()`] refuses what asks for a newer release.
 //! FORMAT.md describes every file to the byte, and which release can read which.
 
+mod check;
 pub mod disk;
 pub mod disk_reader;
 #[cfg(test)]
@@ -22,6 +24,7 @@ pub mod segment;
 pub(crate) mod simulated_disk;
 pub mod storage;
 pub mod waiting;
+pub mod waiting_look;
 
 use std::io;
 use std::path::Path;
@@ -42,6 +45,7 @@ use position::BadPosition;
 use segment::LONGEST_RECORD;
 use storage::{Directory, Storage};
 
+pub use check::check;
 pub use head::BadHead;
 pub use recovery::{Found, Segment, Stored};
 
@@ -70,7 +74,7 @@ pub enum JournalError {
     #[error("reader {reader} cannot go on: {reason}")]
     Position {
         /// Its name.
-        reader: &'static str,
+        reader: String,
         /// Why not.
         reason: BadPosition,
     },

@@ -30,7 +30,8 @@ pub(super) fn file_name(first: u64) -> String {
     format!("{first:020}.segment")
 }
 
-fn first_of(name: &str) -> Option<u64> {
+/// The sequence number in the name of a segment's file, if it is one.
+pub(super) fn first_of(name: &str) -> Option<u64> {
     let first = name.strip_suffix(".segment").filter(|digits| digits.len() == 20)?.parse().ok();
     // No journal gets that far, and what is counted on from it must not overflow.
     first.filter(|first| *first <= u64::MAX / 2)

@@ -7,7 +7,9 @@
 //! | NAME.position | how far a reader of the journal is |
 //! | ledger.checkpoint, ledger.checkpoint.previous | the totals, see `ledger::checkpoint` |
 //! | ledger.checkpoint.damaged | a latest checkpoint that could not be used, for people to look at |
+//! | NAME.waiting.NUMBER.segment | what waits for a sink, see `journal::waiting` |
 //! | refused.jsonl, refused.jsonl.previous | refused requests |
+//! | quarantined.jsonl, quarantined.jsonl.previous | records that a part cannot read, see `quarantine` |
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};

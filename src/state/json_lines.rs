@@ -17,6 +17,9 @@ use tracing::warn;
 /// How large the file grows before it becomes the previous one, in whose place it comes.
 const LARGEST_FILE: u64 = 1024 * 1024;
 
+/// What the name of the previous file has behind it.
+pub const PREVIOUS: &str = "previous";
+
 /// Bytes of lines that may wait to be written: as many as the file takes. Beyond that the latest are dropped.
 const MOST_WAITING_BYTES: usize = LARGEST_FILE as usize;
 
@@ -98,7 +101,7 @@ impl JsonLinesFile {
         file.write_all(line.as_bytes())?;
         let bytes = bytes + line.len() as u64;
         match bytes > LARGEST_FILE {
-            true => fs::rename(&self.path, self.path.with_added_extension("previous")),
+            true => fs::rename(&self.path, self.path.with_added_extension(PREVIOUS)),
             false => {
                 self.open = Some((file, bytes));
                 Ok(())

@@ -1,11 +1,11 @@
 //! What a state directory is, and the same in memory: what an event goes through once intake has read it.
 //!
-//! [`open`] reads what a [`directory`] holds: the latest checkpoint of the totals, what the journal has beyond it, and the
-//! window of keys. From then on the [`committer`] stores what intake hands it ([`known`] is what both must agree on: the
-//! [`window`] and what is on its way), the [`fold`] takes what was stored into the totals, and the [`keeper`] writes
-//! checkpoints and drops what the journal need not keep. [`readiness`] has a latch that is closed while the disk fails.
-//! [`refused`] keeps requests that were refused and [`quarantine`] records that this program fails on, for people, in
-//! [`json_lines`].
+//! [`open`] reads what a [`directory`] holds, unless that is for a newer release: the latest checkpoint of the totals, what the
+//! journal has beyond it, and the window of keys. From then on the [`committer`] stores what intake hands it ([`known`] is what
+//! both must agree on: the [`window`] and what is on its way), the [`fold`] takes what was stored into the totals, and the
+//! [`keeper`] writes checkpoints and drops what the journal need not keep. [`readiness`] has a latch that is closed while the
+//! disk fails. [`refused`] keeps requests that were refused and [`quarantine`] records that this program fails on, for people,
+//! in [`json_lines`].
 
 pub mod committer;
 pub mod directory;
@@ -32,7 +32,7 @@ use crate::callback::{Kind, Record};
 use crate::config::Config;
 use crate::journal::disk::DiskJournal;
 use crate::journal::memory::MemoryJournal;
-use crate::journal::{Journal, JournalError};
+use crate::journal::{self, Journal, JournalError};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::{Ledger, Limits};
 
@@ -143,6 +143,7 @@ fn open_directory(
     readiness: &Readiness,
 ) -> Result<State, OpenError> {
     let started = Instant::now();
+    journal::check(directory.directory())?;
     let (quarantine, mut quarantine_file) = Quarantine::in_directory(directory.directory().path());
     let checkpoint = directory.read_checkpoint(ledger_limits(config))?;
     let has_checkpoint = checkpoint.is_some();

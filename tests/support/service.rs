@@ -173,10 +173,11 @@ fn serve(stream: TcpStream, number: usize, state: &State) -> io::Result<()> {
 
 fn read_request(stream: &mut impl BufRead, connection: usize) -> io::Result<Request> {
     let mut line = || {
-        let mut line = String::new();
-        match stream.read_line(&mut line)? {
+        let mut line = Vec::new();
+        match stream.read_until(b'\n', &mut line)? {
             0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
-            _ => Ok(line.trim_end().to_owned()),
+            // A header field may have any bytes.
+            _ => Ok(String::from_utf8_lossy(&line).trim_end().to_owned()),
         }
     };
     let request_line = line()?;

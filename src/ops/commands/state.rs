@@ -1,6 +1,7 @@
 //! `planet-call-exporter state DIR`: shows what is in a state directory. It reads only, so it may be used while an exporter
 //! runs.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,14 +10,18 @@ use std::time::SystemTime;
 use thiserror::Error;
 
 use crate::callback::Record;
+use crate::http::peer::for_people;
 use crate::journal::position::{self, Position};
 use crate::journal::storage::Directory;
-use crate::journal::{self, JournalError};
+use crate::journal::waiting_look::{self, FoundWaiting};
+use crate::journal::{self, Found, JournalError};
 use crate::ledger::Limits;
 use crate::ledger::checkpoint::{Checkpoint, UnusableCheckpoint};
 use crate::sinks::call_log;
 use crate::sinks::identity::Identity;
 use crate::state::directory::{CHECKPOINT, LOCK, PREVIOUS_CHECKPOINT};
+use crate::state::json_lines;
+use crate::state::quarantine::{self, Quarantined};
 
 /// Why a state directory cannot be shown.
 #[derive(Debug, Error)]
@@ -111,14 +116,8 @@ pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
 
     let mut events = Events::default();
     let journal = journal::inspect(&directory, known(&checkpoints), |_, record| events.note(record))?;
-    writeln!(output, "segments:")?;
-    for segment in &journal.segments {
-        let damage = match segment.damaged {
-            0 => String::new(),
-            records => format!("  {records} damaged"),
-        };
-        writeln!(output, "  from record {:>12}  {:>12} bytes{damage}", segment.first, segment.bytes)?;
-    }
+    let waiting = waiting(&directory, &names)?;
+    write_segments(&journal, output)?;
     writeln!(
         output,
         "records: {} sound, {} damaged; the next is {}",
@@ -126,7 +125,8 @@ pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
     )?;
     writeln!(output, "first event: {}", time(events.first))?;
     writeln!(output, "last event: {}", time(events.last))?;
-    let mut is_sound = journal.damaged == 0 && events.unreadable == 0;
+    let waiting_is_sound = waiting.values().all(|found| found.journal.damaged == 0);
+    let mut is_sound = journal.damaged == 0 && events.unreadable == 0 && waiting_is_sound;
     let mut beyond = |next: u64| {
         is_sound &= next <= journal.end;
         if next <= journal.end { "" } else { ", which the journal does not have" }
@@ -149,7 +149,75 @@ pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
         let note = beyond(checkpoint.as_ref().map_or(u64::MAX, |checkpoint| checkpoint.position));
         write_checkpoint(name, &checkpoint, note, output)?;
     }
+    waiting.iter().try_for_each(|(sink, found)| write_waiting(sink, found, output))?;
+    write_quarantined(path, output)?;
     Ok(is_sound)
+}
+
+/// What waits for each sink that has a waiting journal among the files with these names.
+fn waiting<'a>(
+    directory: &Directory,
+    names: &'a [String],
+) -> Result<BTreeMap<&'a str, FoundWaiting>, JournalError> {
+    let sinks = waiting_look::sinks(names.iter().map(String::as_str));
+    sinks.into_iter().map(|sink| Ok((sink, waiting_look::inspect(directory.clone(), sink)?))).collect()
+}
+
+fn write_segments(journal: &Found, output: &mut impl Write) -> io::Result<()> {
+    writeln!(output, "segments:")?;
+    for segment in &journal.segments {
+        let damage = match segment.damaged {
+            0 => String::new(),
+            records => format!("  {records} damaged"),
+        };
+        let writer = match segment.writer {
+            Some(release) => format!("written by {release}"),
+            None => "its head is damaged".to_owned(),
+        };
+        writeln!(
+            output,
+            "  from record {:>12}  {:>12} bytes{damage}  {writer}",
+            segment.first, segment.bytes
+        )?;
+    }
+    Ok(())
+}
+
+fn write_waiting(sink: &str, found: &FoundWaiting, output: &mut impl Write) -> io::Result<()> {
+    let FoundWaiting { journal, waiting, unknown } = found;
+    let bytes: u64 = journal.segments.iter().map(|segment| segment.bytes).sum();
+    let damage = match journal.damaged {
+        0 => String::new(),
+        entries => format!(", {entries} damaged"),
+    };
+    let unknown = match unknown {
+        0 => String::new(),
+        entries => format!(", {entries} of a newer release that this one passes over"),
+    };
+    writeln!(output, "waiting for {sink}: {waiting} events, {bytes} bytes{damage}{unknown}")
+}
+
+/// The quarantined records without their bytes, the oldest first.
+fn write_quarantined(path: &Path, output: &mut impl Write) -> Result<(), ShowError> {
+    let file = path.join(quarantine::FILE);
+    for file in [file.with_added_extension(json_lines::PREVIOUS), file] {
+        let text = match fs::read(&file) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(source) => return Err(ShowError::Disk { path: file, source }),
+        };
+        for line in text.lines() {
+            match serde_json::from_str(line) {
+                Ok(Quarantined { time, by, sequence, reason, .. }) => {
+                    let [time, by, reason] = [time, by, reason].map(|text| for_people(&text));
+                    writeln!(output, "quarantined: record {sequence} by {by} at {time}: {reason}")?;
+                }
+                // The file is not synced, so a crash may tear its last line.
+                Err(error) => writeln!(output, "quarantined: a line that cannot be read: {error}")?,
+            }
+        }
+    }
+    Ok(())
 }
 
 fn write_checkpoint(
