@@ -257,10 +257,8 @@ impl Disk {
 
     /// Moves what waits in the oldest segment to the end, if that is worth while.
     fn clean(&mut self, queue: &mut Queue, held: impl Iterator<Item = Ticket>) -> Result<(), JournalError> {
-        let mut copies = self.waiting.to_move(held)?;
-        if copies.is_empty() {
-            return Ok(());
-        }
+        let _ = held;
+        let Some(mut copies) = self.waiting.to_move()? else { return Ok(()) };
         copies.retain(|WaitingCopy { ticket, copy }| queue.waits(copy.order, copy.origin, *ticket));
         let tickets = self.waiting.move_to_end(&copies)?;
         for (WaitingCopy { copy, .. }, ticket) in copies.iter().zip(tickets) {
