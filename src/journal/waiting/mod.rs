@@ -31,7 +31,7 @@ const FINISHED_AT_ONCE: usize = 8 * 1024;
 pub const LONGEST_COPY: usize = LONGEST_RECORD - COPY_HEAD;
 
 /// Where a copy is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Ticket {
     /// Its number.
     number: u64,

@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::{Copy, Ticket, Waiting, WaitingJournal};
+use super::entry::{encode, encode_finished};
+use super::{Copy, LONGEST_COPY, Ticket, Waiting, WaitingJournal, prefix};
+use crate::journal::JournalError;
+use crate::journal::disk::DiskJournal;
+use crate::journal::prefixed::Prefixed;
 use crate::journal::simulated_disk::SimulatedDisk;
 
 /// What happens to a waiting journal.
@@ -77,7 +81,7 @@ fn open(disk: &SimulatedDisk, most: usize) -> (WaitingJournal<SimulatedDisk>, Ve
         MAX_BYTES,
         most,
         |waiting| visited.push(waiting),
-        |origin| drop(origins.insert(origin)),
+        |origin| origins.extend([origin]),
     );
     (journal.expect("a waiting journal"), visited, origins)
 }
@@ -296,4 +300,38 @@ fn what_is_finished_takes_no_room_for_long() {
         assert!(history.journal.bytes() < MAX_BYTES / 2, "{} bytes", history.journal.bytes());
     }
     assert_eq!(history.indexed.keys().filter(|origin| **origin % 1_000 == 0).count(), 10);
+}
+
+#[test]
+fn what_a_failed_append_left_behind_is_void_after_the_next_one_even_if_that_is_empty() {
+    let mut history = History::new();
+    history.step(Step::Append(2, usize::MAX)).expect("appended");
+    history.disk.fail_sync();
+    history.step(Step::Append(1, usize::MAX)).expect("refused");
+    assert_eq!(history.on_disk().expect("read"), BTreeSet::from([0, 1, 2]), "written, though not synced");
+    history.step(Step::DeliverFromHand).expect("delivered");
+    history.step(Step::Append(0, usize::MAX)).expect("appended");
+    assert_eq!(history.on_disk().expect("read"), BTreeSet::from([0, 1]));
+}
+
+#[test]
+fn a_number_that_no_entry_can_be_about_costs_nothing() {
+    let disk = SimulatedDisk::default();
+    let storage = Prefixed::new(disk.clone(), prefix("service"));
+    let journal = DiskJournal::open(storage, MAX_BYTES, 0, |_, _| {}).expect("a journal");
+    let copy = Copy { origin: 7, order: None, record: Bytes::from_static(b"record") };
+    let entries = [encode_finished(&[u64::MAX, u64::MAX / 2, 1]), encode(&copy, Some(1 << 60))];
+    journal.append(&entries).expect("appended");
+    let (_, visited, _) = open(&disk, 1);
+    assert_eq!(visited.into_iter().map(|waiting| waiting.copy).collect::<Vec<_>>(), [copy]);
+}
+
+#[test]
+fn the_longest_copy_is_taken_and_a_longer_one_refused() {
+    let mut history = History::new();
+    let copy = |length| Copy { origin: 1, order: None, record: vec![7; length].into() };
+    let ticket = history.journal.append(&[copy(LONGEST_COPY)]).expect("appended")[0];
+    assert_eq!(history.journal.read(ticket).expect("read"), copy(LONGEST_COPY).record);
+    let refused = history.journal.append(&[copy(LONGEST_COPY + 1)]);
+    assert!(matches!(refused, Err(JournalError::RecordTooLong(_))));
 }

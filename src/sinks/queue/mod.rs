@@ -4,7 +4,7 @@
 //! Events of one order go one after another. Whose turn it is goes round among orders, and an event without an order has a turn
 //! of its own.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -61,6 +61,17 @@ enum LineState {
     Due(Instant),
     /// An event of it is on its way.
     OnItsWay,
+}
+
+/// Which events in hand are to be set aside, beside those behind an event that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aside {
+    /// Those that may go later only, with what is behind them.
+    DueLater,
+    /// Also those that failed and may go again: were they to fail again and again, they would fill the hand.
+    Failed,
+    /// Also whatever is behind another of its line.
+    Behind,
 }
 
 /// The queue.
@@ -153,6 +164,16 @@ impl Queue {
         self.send(turns)
     }
 
+    /// Takes out the first event of every line of which none is on its way, whether or not it would have to wait.
+    pub fn pop_all(&mut self) -> Vec<Event> {
+        while let Some((_, turn)) = self.due.pop_first() {
+            self.line_up(turn);
+        }
+        let mut events = self.pop(usize::MAX);
+        events.append(&mut self.pop_again(usize::MAX));
+        events
+    }
+
     fn send(&mut self, turns: Vec<Turn>) -> Vec<Event> {
         let mut sent = Vec::with_capacity(turns.len());
         for turn in turns {
@@ -241,21 +262,24 @@ impl Queue {
         }
     }
 
-    /// The events in hand that have to wait: those that may go later only, and what is behind an event that waits. If more
-    /// than `most` are in hand, also whatever is behind another of its line.
-    pub fn to_set_aside(&self, most: usize) -> Vec<&Event> {
-        let is_crowded = self.hand.len() > most;
-        let in_hand = self.hand.iter().filter_map(|(origin, turn)| {
+    /// The events in hand that have to wait, and what is behind an event that waits.
+    pub fn to_set_aside(&self, which: Aside) -> impl Iterator<Item = &Event> {
+        self.hand.iter().filter_map(move |(origin, turn)| {
             let line = self.lines.get(turn)?;
             let place = line.place(*origin).ok()?;
-            let is_behind = place > 0 || line.state == LineState::OnItsWay;
-            // What is put behind an event that waits would be before it after a restart, if it did not wait too.
-            let is_behind_waiting = matches!(line.events.front()?.place, Place::Waiting(_)) && place > 0;
+            let first = line.events.front()?;
+            let is_on_its_way = line.state == LineState::OnItsWay;
             let is_due_later = matches!(line.state, LineState::Due(_));
-            let has_to_wait = is_due_later || is_behind_waiting || (is_crowded && is_behind);
-            has_to_wait.then(|| &line.events[place])
-        });
-        in_hand.collect()
+            let has_failed = first.failures > 0 && !is_on_its_way;
+            let is_behind_waiting = place > 0 && matches!(first.place, Place::Waiting(_));
+            let is_behind = place > 0 || is_on_its_way;
+            let has_to_wait = match which {
+                Aside::DueLater => false,
+                Aside::Failed => has_failed,
+                Aside::Behind => has_failed || is_behind,
+            };
+            (has_to_wait || is_due_later || is_behind_waiting).then(|| &line.events[place])
+        })
     }
 
     /// Notes that an event in hand waits from now on, under this ticket.
@@ -285,39 +309,57 @@ impl Queue {
         }
     }
 
-    /// Drops an event that waits and is not on its way. Answers whether there was one.
-    pub fn drop_waiting(&mut self, order: Option<u64>, origin: u64) -> bool {
-        let is_dropped = self.take_out(turn_of(order, origin), origin).is_some();
-        self.waiting -= usize::from(is_dropped);
-        is_dropped
-    }
-
-    /// Forgets an event in hand, which goes on waiting on disk only.
-    pub fn leave(&mut self, origin: u64) {
-        let Some(turn) = self.hand.get(&origin).copied() else { return };
-        if let Some(Event { place: Place::Hand(record), .. }) = self.take_out(turn, origin) {
-            self.hand.remove(&origin);
-            self.hand_bytes -= record.len();
+    /// Drops events that wait under these tickets and are not on their way, each given by its order and its origin. Answers how
+    /// many there were.
+    pub fn drop_waiting(&mut self, events: impl IntoIterator<Item = (Option<u64>, u64, Ticket)>) -> u64 {
+        let (mut dropped, mut ended) = (0, HashSet::new());
+        for (order, origin, ticket) in events {
+            if self.waits(order, origin, ticket)
+                && self.take_out(turn_of(order, origin), origin, &mut ended).is_some()
+            {
+                self.waiting -= 1;
+                dropped += 1;
+            }
         }
+        self.end_turns(&ended);
+        dropped
     }
 
-    /// Takes out an event that is not on its way, and its line with the last one.
-    fn take_out(&mut self, turn: Turn, origin: u64) -> Option<Event> {
+    /// Forgets events in hand, which go on waiting on disk only.
+    pub fn leave(&mut self, origins: &[u64]) {
+        let mut ended = HashSet::new();
+        for origin in origins {
+            let Some(turn) = self.hand.get(origin).copied() else { continue };
+            if let Some(Event { place: Place::Hand(record), .. }) = self.take_out(turn, *origin, &mut ended) {
+                self.hand.remove(origin);
+                self.hand_bytes -= record.len();
+            }
+        }
+        self.end_turns(&ended);
+    }
+
+    /// Takes out an event that is not on its way, and its line with the last one. If that had a turn, it is put into `ended`,
+    /// for [`Queue::end_turns`].
+    fn take_out(&mut self, turn: Turn, origin: u64, ended: &mut HashSet<Turn>) -> Option<Event> {
         let line = self.lines.get_mut(&turn)?;
         let place = line.place(origin).ok()?;
         let event = line.events.remove(place);
-        if line.events.is_empty() {
+        if line.events.is_empty() && line.state != LineState::OnItsWay {
             match line.state {
-                LineState::OnItsWay => return event,
                 LineState::Due(at) => drop(self.due.remove(&(at, turn))),
-                LineState::Ready => {
-                    self.ready.retain(|ready| *ready != turn);
-                    self.again.retain(|ready| *ready != turn);
-                }
+                _ => drop(ended.insert(turn)),
             }
             self.lines.remove(&turn);
         }
         event
+    }
+
+    /// Takes the turns of lines away that are no more.
+    fn end_turns(&mut self, ended: &HashSet<Turn>) {
+        if !ended.is_empty() {
+            self.ready.retain(|turn| !ended.contains(turn));
+            self.again.retain(|turn| !ended.contains(turn));
+        }
     }
 }
 

@@ -57,9 +57,9 @@ fn what_may_go_later_is_set_aside_with_all_behind_it() {
     }
     let failed = queue.pop(1).remove(0);
     queue.put_back_until(failed, now + Duration::from_secs(1));
-    let aside: Vec<u64> = queue.to_set_aside(10).iter().map(|event| event.origin).collect();
+    let aside: Vec<u64> = queue.to_set_aside(Aside::Failed).map(|event| event.origin).collect();
     assert_eq!(aside, [0, 1]);
-    assert_eq!(origins_of(queue.to_set_aside(1)), [0, 1, 3]);
+    assert_eq!(origins_of(queue.to_set_aside(Aside::Behind)), [0, 1, 3]);
     queue.set_aside(0, Ticket::default());
     queue.set_aside(1, Ticket::default());
     assert_eq!((queue.hand(), queue.waiting()), (vec![2, 3], 2));
@@ -70,11 +70,11 @@ fn what_may_go_later_is_set_aside_with_all_behind_it() {
     assert_eq!(origins(&waiting), [0]);
     // What comes behind those that wait has to wait too, even while the first is on its way.
     queue.push(event(4, Some(1)));
-    assert_eq!(origins_of(queue.to_set_aside(10)), [4]);
+    assert_eq!(origins_of(queue.to_set_aside(Aside::Failed)), [4]);
 }
 
-fn origins_of(events: Vec<&Event>) -> Vec<u64> {
-    events.iter().map(|event| event.origin).collect()
+fn origins_of<'a>(events: impl Iterator<Item = &'a Event>) -> Vec<u64> {
+    events.map(|event| event.origin).collect()
 }
 
 #[derive(Debug, Clone)]
@@ -85,7 +85,7 @@ enum Step {
     Later(prop::sample::Index),
     Back,
     Wake(u64),
-    SetAside(usize),
+    SetAside(Aside),
     Rotate(u64),
 }
 
@@ -97,7 +97,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<prop::sample::Index>().prop_map(Step::Later),
         1 => Just(Step::Back),
         2 => (0u64..5).prop_map(Step::Wake),
-        2 => (0usize..5).prop_map(Step::SetAside),
+        2 => prop_oneof![Just(Aside::DueLater), Just(Aside::Failed), Just(Aside::Behind)].prop_map(Step::SetAside),
         1 => any::<u64>().prop_map(Step::Rotate),
     ]
 }
@@ -137,8 +137,8 @@ proptest! {
                     time += seconds;
                     queue.wake(at(time));
                 }
-                Step::SetAside(most) => {
-                    for origin in origins_of(queue.to_set_aside(most)) {
+                Step::SetAside(which) => {
+                    for origin in origins_of(queue.to_set_aside(which)) {
                         queue.set_aside(origin, Ticket::default());
                     }
                 }
