@@ -1,8 +1,6 @@
-//! What a waiting journal consists of: entries, and sets of their numbers.
+//! What a waiting journal consists of: copies and where they are, entries, and sets of their numbers.
 
 use bytes::{BufMut, Bytes, BytesMut};
-
-use super::Copy;
 
 /// The kinds of entries.
 const COPY: u8 = 1;
@@ -14,6 +12,53 @@ pub(super) const COPY_HEAD: usize = 1 + 1 + 8 + 8 + 8;
 /// The flags of a copy: whether it has an order, and whether it replaces another.
 const HAS_ORDER: u8 = 1;
 const REPLACES: u8 = 2;
+
+/// Where a copy is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    /// Its number.
+    pub(super) number: u64,
+    /// Where its frame begins in its segment, and the length of its entry.
+    pub(super) offset: u32,
+    pub(super) length: u32,
+}
+
+impl Ticket {
+    pub(super) fn new(number: u64, offset: u64, length: usize) -> Ticket {
+        // A segment is far smaller than 4 GiB.
+        Ticket { number, offset: offset as u32, length: length as u32 }
+    }
+
+    /// The ticket of a copy that is kept elsewhere, under this number.
+    pub fn of_number(number: u64) -> Ticket {
+        Ticket { number, ..Ticket::default() }
+    }
+
+    /// The number of the copy.
+    pub fn number(self) -> u64 {
+        self.number
+    }
+}
+
+/// An event that is to wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copy {
+    /// Its sequence number in the journal.
+    pub origin: u64,
+    /// What it has to be delivered in the order of.
+    pub order: Option<u64>,
+    /// Its record.
+    pub record: Bytes,
+}
+
+/// A copy that waits, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Where it is.
+    pub ticket: Ticket,
+    /// The event.
+    pub copy: Copy,
+}
 
 /// A set of numbers, a bit each.
 #[derive(Debug, Default)]

@@ -24,58 +24,13 @@ use super::segment::{self, FRAME_HEAD, LONGEST_RECORD, Next};
 use super::storage::{Storage, read_all};
 use entry::{COPY_HEAD, Entry, Numbers, encode, encode_finished};
 
+pub use entry::{Copy, Ticket, Waiting};
+
 /// Numbers in one entry of finished copies, at most.
 const FINISHED_AT_ONCE: usize = 8 * 1024;
 
 /// The longest record that can be copied.
 pub const LONGEST_COPY: usize = LONGEST_RECORD - COPY_HEAD;
-
-/// Where a copy is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Ticket {
-    /// Its number.
-    number: u64,
-    /// Where its frame begins in its segment, and the length of its entry.
-    offset: u32,
-    length: u32,
-}
-
-impl Ticket {
-    fn new(number: u64, offset: u64, length: usize) -> Ticket {
-        // A segment is far smaller than 4 GiB.
-        Ticket { number, offset: offset as u32, length: length as u32 }
-    }
-
-    /// The ticket of a copy that is kept elsewhere, under this number.
-    pub fn of_number(number: u64) -> Ticket {
-        Ticket { number, ..Ticket::default() }
-    }
-
-    /// The number of the copy.
-    pub fn number(self) -> u64 {
-        self.number
-    }
-}
-
-/// An event that is to wait.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Copy {
-    /// Its sequence number in the journal.
-    pub origin: u64,
-    /// What it has to be delivered in the order of.
-    pub order: Option<u64>,
-    /// Its record.
-    pub record: Bytes,
-}
-
-/// A copy that waits, as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
-    /// Where it is.
-    pub ticket: Ticket,
-    /// The event.
-    pub copy: Copy,
-}
 
 /// How many copies a segment has, and how many of them wait.
 #[derive(Debug, Clone, Copy, Default)]

@@ -155,7 +155,7 @@ impl History {
         for _ in 0..number {
             let origin = self.copies.len() as u64;
             let record = Bytes::from(format!("{origin:06}{}", "x".repeat((origin * 7) as usize % 60)));
-            let copy = Copy { origin, order: (origin % 3 != 0).then_some(origin % 5), record };
+            let copy = Copy { origin, order: (!origin.is_multiple_of(3)).then_some(origin % 5), record };
             self.copies.insert(origin, copy.clone());
             self.in_hand.push(copy);
         }
