@@ -345,7 +345,11 @@ fn secure(storage: &impl Storage, name: &str, sound: Option<&[u8]>) -> io::Resul
     match sound.map(|bytes| replace(storage, name, bytes)) {
         Some(Ok(())) => Ok(()),
         // A damaged segment is left as it is for people to look at, and a full disk is no reason not to start.
-        Some(Err(_)) | None => storage.open(name)?.sync(),
+        Some(Err(_)) | None => {
+            storage.open(name)?.sync()?;
+            // That it is there makes void what lies beyond its first record in the one before it.
+            storage.sync_directory()
+        }
     }
 }
 

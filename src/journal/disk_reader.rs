@@ -140,6 +140,11 @@ impl<S: Storage> DiskReader<S> {
         self.journal.with_reader(self.index, |reader, _| reader.unfinished_from(0))
     }
 
+    /// How many records wait to be taken again, since they had been taken and not finished before the start.
+    pub fn to_take_again(&self) -> usize {
+        self.journal.with_reader(self.index, |reader, _| reader.to_take_again())
+    }
+
     /// How many records wait to be taken.
     pub fn waiting(&self) -> u64 {
         self.journal.with_reader(self.index, |reader, end| reader.waiting(end))

@@ -245,6 +245,15 @@ impl Reader {
         matches!(self, Reader::Disk { .. })
     }
 
+    /// How many records wait to be taken again, since they had been taken and not finished before the start. They come before
+    /// all others.
+    pub fn to_take_again(&self) -> usize {
+        match self {
+            Reader::Memory(_) => 0,
+            Reader::Disk { reader, .. } => reader.to_take_again(),
+        }
+    }
+
     /// How many records wait to be taken.
     pub fn waiting(&self) -> u64 {
         match self {

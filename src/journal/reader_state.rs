@@ -65,6 +65,11 @@ impl ReaderState {
         self.again.iter().copied().take_while(|sequence| sequence - first < max as u64).collect()
     }
 
+    /// How many records it has to take again.
+    pub(super) fn to_take_again(&self) -> usize {
+        self.again.len()
+    }
+
     /// Takes the records from `start` up to `next`, where `start` is what [`taken`](Self::taken) was before they were read.
     pub(super) fn take(&mut self, start: u64, next: u64) {
         debug_assert!(start <= self.taken, "only the reader takes, and it is where it was or further on");

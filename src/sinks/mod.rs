@@ -20,16 +20,22 @@
 //! ```
 //!
 //! - *In hand*: taken and not finished; at most [`drain::MOST_IN_HAND`] events. The sink's position names them.
-//! - *Waiting*: copied into the sink's waiting journal, because the sink cannot take this one now, or because an earlier
-//!   event of the same order (a caller) waits. The position is past it, so that it holds no segment of the journal.
-//! - Whose turn it is goes round among orders, so an order that fails or has much waits behind itself only.
+//! - *Waiting*: copied into the sink's waiting journal, because the sink could not take this one, or because an earlier event
+//!   of the same order (a caller) waits, or because many are in hand and this one is behind another. The position is past it,
+//!   so that it holds no segment of the journal.
+//! - Whose turn it is goes round among orders, so an order that fails or has much waits behind itself only. Events that have
+//!   failed get half of what may be on its way, and a budget.
 //!
-//! If the peer is away, nothing is set aside: the position stands, and from time to time one attempt goes out, of another
-//! order each time, until one succeeds.
+//! If the peer is away, nothing more is set aside: the position stands, and from time to time one attempt goes out, of another
+//! order each time, until one succeeds. An event that fails as if the peer were away, while others after it succeed, is one
+//! that the peer cannot take now.
+//!
+//! After a start, what was in hand is taken first, before anything that waits goes: it may be an earlier event of its order.
 //!
 //! ## A crash at each arrow
 //!
-//! A *save* makes progress durable, at most 200 ms after it happened. Its steps are in this order:
+//! A *save* makes progress durable, at most 200 ms after it happened; one that failed is tried again after a second. Its steps
+//! are in this order:
 //!
 //! 1. Copies of what has to wait, and the numbers of what no longer does, are appended to the waiting journal and synced.
 //! 2. The position is written: the number of the next event, and those of the events before it that are in hand.
@@ -42,14 +48,16 @@
 //! | within 1 | whole copies count, a torn one does not; either way the event is taken again from the journal, and the copy's origin tells that it waits already |
 //! | between 1 and 2 | the same |
 //! | between 2 and 3 | nothing is lost; what can be dropped is dropped at the next save |
+//! | after 1 failed | what it wrote counts as if it had not failed, unless a later 1 succeeded, which makes it void |
 //! | within 3 | a rewritten copy names the copy that it replaces, in one frame: it is there with both effects or not at all |
 //!
 //! ## Bounds
 //!
-//! Events in hand and their bytes; events on their way ([`Settings::concurrency`]); waiting events in memory, as one small
-//! entry each ([`drain::MOST_WAITING`]); bytes of the waiting journal, which count towards `--state-max-bytes`. Past the bound
-//! of entries further events wait on disk only, until there is room: then an event may overtake an earlier one of its order,
-//! which is counted. Past the bound of bytes the oldest waiting events are dropped and counted.
+//! Events in hand and their bytes ([`drain::MOST_IN_HAND`]); events on their way ([`Settings::concurrency`]); waiting events in
+//! memory, as one small entry each ([`drain::MOST_WAITING`]); bytes of the waiting journal, which count towards
+//! `--state-max-bytes`. Past the bound of entries further events wait on disk only, until half of the entries are free: then an
+//! event may overtake an earlier one of its order, which is counted. Past the bound of bytes the oldest waiting events are
+//! dropped and counted.
 
 pub mod call_log;
 pub mod drain;

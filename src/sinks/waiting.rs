@@ -1,19 +1,21 @@
 //! What a sink has set aside: in a waiting journal in the state directory, or in memory without one.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::task::block_in_place;
+use tokio::time::Instant;
 use tracing::{error, warn};
 
-use super::queue::{Event, Place, Queue};
+use super::queue::{Aside, Event, Place, Queue};
 use crate::callback::Record;
 use crate::journal::disk::DiskJournal;
 use crate::journal::storage::Directory;
-use crate::journal::waiting::{Copy, Waiting as WaitingCopy, WaitingJournal};
+use crate::journal::waiting::{Copy, LONGEST_COPY, Waiting as WaitingCopy, WaitingJournal};
 use crate::journal::{Journal, JournalError, Reader};
 
 pub use crate::journal::waiting::Ticket;
@@ -33,8 +35,18 @@ pub struct Waiting {
     found: Vec<Event>,
     /// Origins of copies at or beyond the sink's position at the start: the journal hands these out once more.
     known: HashSet<u64>,
+    /// Events that have an entry in memory, at most.
+    most: usize,
+    /// When what has none may be read again, after it could not.
+    readable_at: Option<Instant>,
     dropped: u64,
 }
+
+/// The pause before what waits is read again where it could not be.
+pub(super) const READ_PAUSE: Duration = Duration::from_secs(1);
+
+/// Segments that may be cleaned at once.
+const CLEANED_AT_ONCE: usize = 16;
 
 enum Store {
     Memory(Memory),
@@ -74,19 +86,21 @@ impl Waiting {
             Journal::Disk(journal) => journal,
             Journal::Memory(journal) => {
                 let memory = Memory { max_bytes: journal.max_bytes() / 2, ..Memory::default() };
-                let store = Store::Memory(memory);
-                return Ok(Waiting { store, found: Vec::new(), known: HashSet::new(), dropped: 0 });
+                return Ok(Waiting::new(Store::Memory(memory), Vec::new(), HashSet::new(), most));
             }
         };
         let floor = reader.unfinished_from();
-        let (mut found, mut known) = (Vec::new(), HashSet::new());
+        let (mut found, mut unreadable, mut known) = (Vec::new(), Vec::new(), HashSet::new());
         let storage = journal.storage().clone();
         let waiting = WaitingJournal::open(
             storage,
             sink,
             journal.max_bytes() / 2,
             most,
-            |copy| found.extend(event(sink, copy)),
+            |copy| match event(sink, copy) {
+                Ok(event) => found.push(event),
+                Err(ticket) => unreadable.push(ticket),
+            },
             |origin| {
                 if origin >= floor {
                     known.insert(origin);
@@ -98,7 +112,13 @@ impl Waiting {
         found.sort_by_key(|event| event.origin);
         let mut disk = Disk { waiting, journal: Arc::clone(journal), bytes: 0 };
         disk.note_bytes();
-        Ok(Waiting { store: Store::Disk(Box::new(disk)), found, known, dropped: 0 })
+        let mut waiting = Waiting::new(Store::Disk(Box::new(disk)), found, known, most);
+        unreadable.into_iter().for_each(|ticket| waiting.lose(ticket));
+        Ok(waiting)
+    }
+
+    fn new(store: Store, found: Vec<Event>, known: HashSet<u64>, most: usize) -> Waiting {
+        Waiting { store, found, known, most, readable_at: None, dropped: 0 }
     }
 
     /// Takes what was found at the start.
@@ -133,56 +153,69 @@ impl Waiting {
         }
     }
 
-    /// Sets aside what in `queue` has to wait, if more than `crowd` events are in hand also what is behind another; and notes
-    /// what is finished. Past `most` entries in memory, events wait without one; answers how many of these have an order,
-    /// which they may lose.
+    /// Notes that what waits under this ticket cannot be read and never will be.
+    pub(super) fn lose(&mut self, ticket: Ticket) {
+        self.finish(ticket);
+        self.dropped += 1;
+    }
+
+    /// Sets aside what in `queue` has to wait, and notes what is finished. Past the bound of entries in memory, events wait without one; answers how many of these have an
+    /// order, which they may lose.
     ///
     /// # Errors
     /// The disk fails; everything stays in hand.
-    pub(super) fn set_aside(
-        &mut self,
-        queue: &mut Queue,
-        crowd: usize,
-        most: usize,
-    ) -> Result<u64, JournalError> {
-        let copies: Vec<Copy> = queue.to_set_aside(crowd).into_iter().filter_map(copy).collect();
-        let tickets = match &mut self.store {
-            Store::Memory(memory) => copies.iter().map(|copy| memory.insert(copy.clone())).collect(),
-            Store::Disk(disk) => block_in_place(|| disk.waiting.append(&copies))?,
-        };
-        let mut unordered = 0;
-        let mut left: Option<(Ticket, u64)> = None;
-        for (copy, ticket) in copies.iter().zip(tickets) {
-            let is_full = self.unindexed() > 0 || left.is_some() || queue.waiting() >= most;
-            if is_full && matches!(self.store, Store::Disk(_)) {
-                queue.leave(copy.origin);
-                left = Some(left.map_or((ticket, 1), |(first, number)| (first, number + 1)));
-                unordered += u64::from(copy.order.is_some());
-            } else {
-                queue.set_aside(copy.origin, ticket);
+    pub(super) fn set_aside(&mut self, queue: &mut Queue, which: Aside) -> Result<u64, JournalError> {
+        let copies: Vec<Copy> = queue.to_set_aside(which).filter_map(copy).collect();
+        let disk = match &mut self.store {
+            Store::Memory(memory) => {
+                for copy in copies {
+                    let origin = copy.origin;
+                    queue.set_aside(origin, memory.insert(copy));
+                }
+                return Ok(0);
             }
+            Store::Disk(disk) => disk,
+        };
+        let tickets = block_in_place(|| disk.waiting.append(&copies))?;
+        let is_full = disk.waiting.unindexed() > 0;
+        let room = if is_full { 0 } else { self.most.saturating_sub(queue.waiting()).min(copies.len()) };
+        for (copy, ticket) in copies.iter().zip(&tickets).take(room) {
+            queue.set_aside(copy.origin, *ticket);
         }
-        if let (Some((first, number)), Store::Disk(disk)) = (left, &mut self.store) {
-            disk.waiting.leave_unindexed(first, number);
+        let left = &copies[room..];
+        if let Some(first) = tickets.get(room) {
+            queue.leave(&left.iter().map(|copy| copy.origin).collect::<Vec<_>>());
+            disk.waiting.leave_unindexed(*first, left.len() as u64);
         }
-        if let Store::Disk(disk) = &mut self.store {
-            disk.note_bytes();
-        }
-        Ok(unordered)
+        disk.note_bytes();
+        Ok(left.iter().filter(|copy| copy.order.is_some()).count() as u64)
     }
 
     /// Gives entries in memory to events that wait without one, once there is room for many.
-    pub(super) fn bring_in(&mut self, queue: &mut Queue, sink: &'static str, most: usize) {
-        let Store::Disk(disk) = &mut self.store else { return };
-        if disk.waiting.unindexed() == 0 || queue.waiting() > most / 2 {
-            return;
-        }
-        match block_in_place(|| disk.waiting.index(most - queue.waiting())) {
-            Ok(copies) => {
-                copies.into_iter().filter_map(|copy| event(sink, copy)).for_each(|event| queue.push(event))
+    pub(super) fn bring_in(&mut self, queue: &mut Queue, sink: &'static str) {
+        while self.brings_in_at(queue).is_some_and(|at| at <= Instant::now()) {
+            let Store::Disk(disk) = &mut self.store else { return };
+            match block_in_place(|| disk.waiting.index(self.most - queue.waiting())) {
+                Ok(copies) => {
+                    for copy in copies {
+                        match event(sink, copy) {
+                            Ok(event) => queue.push(event),
+                            Err(ticket) => self.lose(ticket),
+                        }
+                    }
+                }
+                Err(error) => {
+                    error!(sink, %error, "what waits cannot be read; trying again");
+                    self.readable_at = Some(Instant::now() + READ_PAUSE);
+                }
             }
-            Err(error) => error!(sink, %error, "what waits cannot be read; trying again"),
         }
+    }
+
+    /// When entries in memory can be given to events that wait without one, if there are such and there is room.
+    pub(super) fn brings_in_at(&self, queue: &Queue) -> Option<Instant> {
+        let has_room = self.unindexed() > 0 && queue.waiting() <= self.most / 2;
+        has_room.then(|| self.readable_at.unwrap_or_else(Instant::now))
     }
 
     /// How many events wait that have no entry in memory.
@@ -193,23 +226,32 @@ impl Waiting {
         }
     }
 
-    /// Drops what need not be kept, and what takes more than it may. To be called when the position is on disk.
-    pub(super) fn clean_up<'a>(&mut self, queue: &mut Queue, on_their_way: impl Iterator<Item = &'a Place>) {
+    /// Drops what need not be kept, and what takes more than it may. To be called when the position is on disk. Events that wait
+    /// and are on their way may get another ticket.
+    pub(super) fn clean_up<'a>(
+        &mut self,
+        queue: &mut Queue,
+        on_their_way: impl Iterator<Item = &'a mut Event>,
+    ) {
         let before = self.dropped;
         match &mut self.store {
             Store::Memory(memory) => {
+                let mut dropped = Vec::new();
                 while memory.bytes > memory.max_bytes
-                    && let Some((_, copy)) = memory.pop_first()
+                    && let Some((number, copy)) = memory.pop_first()
                 {
-                    self.dropped += u64::from(queue.drop_waiting(copy.order, copy.origin));
+                    dropped.push((copy.order, copy.origin, Ticket::of_number(number)));
                 }
+                self.dropped += queue.drop_waiting(dropped);
             }
             Store::Disk(disk) => {
-                let held = on_their_way.filter_map(|place| match place {
-                    Place::Waiting(ticket) => Some(*ticket),
-                    Place::Hand(_) => None,
-                });
-                self.dropped += block_in_place(|| disk.clean_up(queue, held));
+                let mut on_their_way: HashMap<Ticket, &mut Event> = on_their_way
+                    .filter_map(|event| match event.place {
+                        Place::Waiting(ticket) => Some((ticket, event)),
+                        Place::Hand(_) => None,
+                    })
+                    .collect();
+                self.dropped += block_in_place(|| disk.clean_up(queue, &mut on_their_way));
             }
         }
         if self.dropped > before && before == 0 {
@@ -231,42 +273,55 @@ impl Waiting {
     }
 }
 
+/// Events that wait and are on their way, by their tickets.
+type OnTheirWay<'a> = HashMap<Ticket, &'a mut Event>;
+
 impl Disk {
     /// Drops what is finished, and what takes more than it may; answers how many events that were.
-    fn clean_up(&mut self, queue: &mut Queue, held: impl Iterator<Item = Ticket>) -> u64 {
+    fn clean_up(&mut self, queue: &mut Queue, on_their_way: &mut OnTheirWay<'_>) -> u64 {
         self.waiting.drop_finished();
+        for _ in 0..CLEANED_AT_ONCE {
+            match self.clean(queue, on_their_way) {
+                // More is moved than needs be only to make room.
+                Ok(true) if self.waiting.is_beyond_limit() => {}
+                Ok(_) => break,
+                Err(error) => {
+                    warn!(%error, "what waits cannot be moved to make room");
+                    break;
+                }
+            }
+        }
         let mut dropped = 0;
         while let Some(copies) = self.waiting.to_drop() {
             let before = self.waiting.bytes();
-            for WaitingCopy { ticket, copy } in &copies {
-                let is_there = queue.waits(copy.order, copy.origin, *ticket);
-                dropped += u64::from(is_there && queue.drop_waiting(copy.order, copy.origin));
-            }
-            dropped += self.waiting.drop_oldest();
+            let copies = copies.iter().map(|WaitingCopy { ticket, copy }| (copy.order, copy.origin, *ticket));
+            dropped += queue.drop_waiting(copies) + self.waiting.drop_oldest();
             if self.waiting.bytes() == before {
                 // The disk refuses; the next save tries again.
                 break;
             }
         }
-        if let Err(error) = self.clean(queue, held) {
-            warn!(%error, "what waits cannot be moved to make room");
-        }
         self.note_bytes();
         dropped
     }
 
-    /// Moves what waits in the oldest segment to the end, if that is worth while.
-    fn clean(&mut self, queue: &mut Queue, held: impl Iterator<Item = Ticket>) -> Result<(), JournalError> {
-        let mut copies = self.waiting.to_move(held)?;
-        if copies.is_empty() {
-            return Ok(());
-        }
-        copies.retain(|WaitingCopy { ticket, copy }| queue.waits(copy.order, copy.origin, *ticket));
+    /// Moves what waits in the oldest segment to the end, if that is worth while; answers whether it was.
+    fn clean(&mut self, queue: &mut Queue, on_their_way: &mut OnTheirWay<'_>) -> Result<bool, JournalError> {
+        let Some(mut copies) = self.waiting.to_move()? else { return Ok(false) };
+        copies.retain(|WaitingCopy { ticket, copy }| {
+            on_their_way.contains_key(ticket) || queue.waits(copy.order, copy.origin, *ticket)
+        });
         let tickets = self.waiting.move_to_end(&copies)?;
-        for (WaitingCopy { copy, .. }, ticket) in copies.iter().zip(tickets) {
-            queue.move_waiting(copy.order, copy.origin, ticket);
+        for (WaitingCopy { ticket: before, copy }, ticket) in copies.into_iter().zip(tickets) {
+            match on_their_way.remove(&before) {
+                Some(event) => {
+                    event.place = Place::Waiting(ticket);
+                    on_their_way.insert(ticket, event);
+                }
+                None => queue.move_waiting(copy.order, copy.origin, ticket),
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn note_bytes(&mut self) {
@@ -306,23 +361,24 @@ fn size(copy: &Copy) -> u64 {
     (copy.record.len() + EVENT_OVERHEAD) as u64
 }
 
-/// What is to be set aside of an event in hand.
+/// What is to be set aside of an event in hand. One that is too long for a copy stays there.
 fn copy(event: &Event) -> Option<Copy> {
     let Place::Hand(record) = &event.place else { return None };
-    Some(Copy { origin: event.origin, order: event.order, record: record.clone() })
+    let copy = Copy { origin: event.origin, order: event.order, record: record.clone() };
+    (record.len() <= LONGEST_COPY).then_some(copy)
 }
 
-/// A copy as an event that waits; one that cannot be read is reported, and left behind.
-fn event(sink: &'static str, WaitingCopy { ticket, copy }: WaitingCopy) -> Option<Event> {
+/// A copy as an event that waits; the ticket of one that cannot be read, which is reported.
+fn event(sink: &'static str, WaitingCopy { ticket, copy }: WaitingCopy) -> Result<Event, Ticket> {
     match Record::decode(&copy.record) {
         Ok(Record { received_at, .. }) => {
             let Copy { origin, order, .. } = copy;
             // It failed before, or it is behind one that did.
-            Some(Event { origin, order, received_at, failures: 1, place: Place::Waiting(ticket) })
+            Ok(Event { origin, order, received_at, failures: 1, place: Place::Waiting(ticket) })
         }
         Err(error) => {
-            error!(sink, origin = copy.origin, %error, "an event that waits cannot be read");
-            None
+            error!(sink, origin = copy.origin, %error, "an event that waits cannot be read; it is dropped");
+            Err(ticket)
         }
     }
 }

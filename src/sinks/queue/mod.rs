@@ -4,7 +4,7 @@
 //! Events of one order go one after another. Whose turn it is goes round among orders, and an event without an order has a turn
 //! of its own.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -61,6 +61,17 @@ enum LineState {
     Due(Instant),
     /// An event of it is on its way.
     OnItsWay,
+}
+
+/// Which events in hand are to be set aside, beside those behind an event that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aside {
+    /// Those that may go later only, with what is behind them.
+    DueLater,
+    /// Also those that failed and may go again: were they to fail again and again, they would fill the hand.
+    Failed,
+    /// Also whatever is behind another of its line.
+    Behind,
 }
 
 /// The queue.
@@ -153,6 +164,16 @@ impl Queue {
         self.send(turns)
     }
 
+    /// Takes out the first event of every line of which none is on its way, whether or not it would have to wait.
+    pub fn pop_all(&mut self) -> Vec<Event> {
+        while let Some((_, turn)) = self.due.pop_first() {
+            self.line_up(turn);
+        }
+        let mut events = self.pop(usize::MAX);
+        events.append(&mut self.pop_again(usize::MAX));
+        events
+    }
+
     fn send(&mut self, turns: Vec<Turn>) -> Vec<Event> {
         let mut sent = Vec::with_capacity(turns.len());
         for turn in turns {
@@ -241,21 +262,24 @@ impl Queue {
         }
     }
 
-    /// The events in hand that have to wait: those that may go later only, and what is behind an event that waits. If more
-    /// than `most` are in hand, also whatever is behind another of its line.
-    pub fn to_set_aside(&self, most: usize) -> Vec<&Event> {
-        let is_crowded = self.hand.len() > most;
-        let in_hand = self.hand.iter().filter_map(|(origin, turn)| {
+    /// The events in hand that have to wait, and what is behind an event that waits.
+    pub fn to_set_aside(&self, which: Aside) -> impl Iterator<Item = &Event> {
+        self.hand.iter().filter_map(move |(origin, turn)| {
             let line = self.lines.get(turn)?;
             let place = line.place(*origin).ok()?;
-            let is_behind = place > 0 || line.state == LineState::OnItsWay;
-            // What is put behind an event that waits would be before it after a restart, if it did not wait too.
-            let is_behind_waiting = matches!(line.events.front()?.place, Place::Waiting(_)) && place > 0;
+            let first = line.events.front()?;
+            let is_on_its_way = line.state == LineState::OnItsWay;
             let is_due_later = matches!(line.state, LineState::Due(_));
-            let has_to_wait = is_due_later || is_behind_waiting || (is_crowded && is_behind);
-            has_to_wait.then(|| &line.events[place])
-        });
-        in_hand.collect()
+            let has_failed = first.failures > 0 && !is_on_its_way;
+            let is_behind_waiting = place > 0 && matches!(first.place, Place::Waiting(_));
+            let is_behind = place > 0 || is_on_its_way;
+            let has_to_wait = match which {
+                Aside::DueLater => false,
+                Aside::Failed => has_failed,
+                Aside::Behind => has_failed || is_behind,
+            };
+            (has_to_wait || is_due_later || is_behind_waiting).then(|| &line.events[place])
+        })
     }
 
     /// Notes that an event in hand waits from now on, under this ticket.
@@ -285,39 +309,57 @@ impl Queue {
         }
     }
 
-    /// Drops an event that waits and is not on its way. Answers whether there was one.
-    pub fn drop_waiting(&mut self, order: Option<u64>, origin: u64) -> bool {
-        let is_dropped = self.take_out(turn_of(order, origin), origin).is_some();
-        self.waiting -= usize::from(is_dropped);
-        is_dropped
-    }
-
-    /// Forgets an event in hand, which goes on waiting on disk only.
-    pub fn leave(&mut self, origin: u64) {
-        let Some(turn) = self.hand.get(&origin).copied() else { return };
-        if let Some(Event { place: Place::Hand(record), .. }) = self.take_out(turn, origin) {
-            self.hand.remove(&origin);
-            self.hand_bytes -= record.len();
+    /// Drops events that wait under these tickets and are not on their way, each given by its order and its origin. Answers how
+    /// many there were.
+    pub fn drop_waiting(&mut self, events: impl IntoIterator<Item = (Option<u64>, u64, Ticket)>) -> u64 {
+        let (mut dropped, mut ended) = (0, HashSet::new());
+        for (order, origin, ticket) in events {
+            if self.waits(order, origin, ticket)
+                && self.take_out(turn_of(order, origin), origin, &mut ended).is_some()
+            {
+                self.waiting -= 1;
+                dropped += 1;
+            }
         }
+        self.end_turns(&ended);
+        dropped
     }
 
-    /// Takes out an event that is not on its way, and its line with the last one.
-    fn take_out(&mut self, turn: Turn, origin: u64) -> Option<Event> {
+    /// Forgets events in hand, which go on waiting on disk only.
+    pub fn leave(&mut self, origins: &[u64]) {
+        let mut ended = HashSet::new();
+        for origin in origins {
+            let Some(turn) = self.hand.get(origin).copied() else { continue };
+            if let Some(Event { place: Place::Hand(record), .. }) = self.take_out(turn, *origin, &mut ended) {
+                self.hand.remove(origin);
+                self.hand_bytes -= record.len();
+            }
+        }
+        self.end_turns(&ended);
+    }
+
+    /// Takes out an event that is not on its way, and its line with the last one. If that had a turn, it is put into `ended`,
+    /// for [`Queue::end_turns`].
+    fn take_out(&mut self, turn: Turn, origin: u64, ended: &mut HashSet<Turn>) -> Option<Event> {
         let line = self.lines.get_mut(&turn)?;
         let place = line.place(origin).ok()?;
         let event = line.events.remove(place);
-        if line.events.is_empty() {
+        if line.events.is_empty() && line.state != LineState::OnItsWay {
             match line.state {
-                LineState::OnItsWay => return event,
                 LineState::Due(at) => drop(self.due.remove(&(at, turn))),
-                LineState::Ready => {
-                    self.ready.retain(|ready| *ready != turn);
-                    self.again.retain(|ready| *ready != turn);
-                }
+                _ => drop(ended.insert(turn)),
             }
             self.lines.remove(&turn);
         }
         event
+    }
+
+    /// Takes the turns of lines away that are no more.
+    fn end_turns(&mut self, ended: &HashSet<Turn>) {
+        if !ended.is_empty() {
+            self.ready.retain(|turn| !ended.contains(turn));
+            self.again.retain(|turn| !ended.contains(turn));
+        }
     }
 }
 
@@ -342,174 +384,4 @@ fn turn_of(order: Option<u64>, origin: u64) -> Turn {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn event(origin: u64, order: Option<u64>) -> Event {
-        let place = Place::Hand(Bytes::from_static(b"record"));
-        Event { origin, order, received_at: SystemTime::UNIX_EPOCH, failures: 0, place }
-    }
-
-    fn origins(events: &[Event]) -> Vec<u64> {
-        events.iter().map(|event| event.origin).collect()
-    }
-
-    #[test]
-    fn turns_go_round_among_orders() {
-        let mut queue = Queue::default();
-        for origin in 0..4 {
-            queue.push(event(origin, Some(7)));
-        }
-        queue.push(event(4, Some(8)));
-        queue.push(event(5, None));
-        let mut order = Vec::new();
-        while let Some(popped) = queue.pop(1).pop() {
-            order.push(popped.origin);
-            queue.finish(&popped);
-        }
-        assert_eq!(order, [0, 4, 5, 1, 2, 3]);
-        assert_eq!((queue.in_hand(), queue.hand_bytes(), queue.lines.len()), (0, 0, 0));
-    }
-
-    #[test]
-    fn what_is_on_its_way_holds_up_its_own_order_only() {
-        let mut queue = Queue::default();
-        for (origin, order) in [(0, 1), (1, 1), (2, 2)] {
-            queue.push(event(origin, Some(order)));
-        }
-        let on_its_way = queue.pop(10);
-        assert_eq!(origins(&on_its_way), [0, 2]);
-        assert!(queue.pop(10).is_empty());
-        queue.finish(&on_its_way[1]);
-        assert!(queue.pop(10).is_empty());
-        queue.finish(&on_its_way[0]);
-        assert_eq!(origins(&queue.pop(10)), [1]);
-    }
-
-    #[test]
-    fn what_may_go_later_is_set_aside_with_all_behind_it() {
-        let now = Instant::now();
-        let mut queue = Queue::default();
-        for (origin, order) in [(0, 1), (1, 1), (2, 2), (3, 2)] {
-            queue.push(event(origin, Some(order)));
-        }
-        let failed = queue.pop(1).remove(0);
-        queue.put_back_until(failed, now + Duration::from_secs(1));
-        let aside: Vec<u64> = queue.to_set_aside(10).iter().map(|event| event.origin).collect();
-        assert_eq!(aside, [0, 1]);
-        assert_eq!(origins_of(queue.to_set_aside(1)), [0, 1, 3]);
-        queue.set_aside(0, Ticket::default());
-        queue.set_aside(1, Ticket::default());
-        assert_eq!((queue.hand(), queue.waiting()), (vec![2, 3], 2));
-        queue.wake(now);
-        assert_eq!(origins(&queue.pop(10)), [2]);
-        queue.wake(now + Duration::from_secs(1));
-        let waiting = queue.pop(10);
-        assert_eq!(origins(&waiting), [0]);
-        // What comes behind those that wait has to wait too, even while the first is on its way.
-        queue.push(event(4, Some(1)));
-        assert_eq!(origins_of(queue.to_set_aside(10)), [4]);
-    }
-
-    fn origins_of(events: Vec<&Event>) -> Vec<u64> {
-        events.iter().map(|event| event.origin).collect()
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Push(Option<u64>),
-        Pop(usize),
-        Finish(prop::sample::Index),
-        Later(prop::sample::Index),
-        Back,
-        Wake(u64),
-        SetAside(usize),
-        Rotate(u64),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            6 => prop::option::of(0u64..4).prop_map(Step::Push),
-            3 => (1usize..4).prop_map(Step::Pop),
-            3 => any::<prop::sample::Index>().prop_map(Step::Finish),
-            2 => any::<prop::sample::Index>().prop_map(Step::Later),
-            1 => Just(Step::Back),
-            2 => (0u64..5).prop_map(Step::Wake),
-            2 => (0usize..5).prop_map(Step::SetAside),
-            1 => any::<u64>().prop_map(Step::Rotate),
-        ]
-    }
-
-    proptest! {
-        /// Whatever happens, every event comes out once, those of one order in their order, and nothing is forgotten.
-        #[test]
-        fn everything_comes_out_once_and_in_its_order(steps in prop::collection::vec(step(), 0..150)) {
-            let begin = Instant::now();
-            let at = |seconds| begin + Duration::from_secs(seconds);
-            let (mut queue, mut pushed, mut time) = (Queue::default(), 0, 0);
-            let mut on_its_way: Vec<Event> = Vec::new();
-            let mut finished: Vec<Event> = Vec::new();
-            for step in steps {
-                match step {
-                    Step::Push(order) => {
-                        queue.push(event(pushed, order));
-                        pushed += 1;
-                    }
-                    Step::Pop(most) => {
-                        on_its_way.extend(queue.pop(most));
-                        on_its_way.extend(queue.pop_again(most));
-                    }
-                    Step::Finish(index) if !on_its_way.is_empty() => {
-                        let event = on_its_way.swap_remove(index.index(on_its_way.len()));
-                        queue.finish(&event);
-                        finished.push(event);
-                    }
-                    Step::Later(index) if !on_its_way.is_empty() => {
-                        let mut event = on_its_way.swap_remove(index.index(on_its_way.len()));
-                        event.failures += 1;
-                        queue.put_back_until(event, at(time + 2));
-                    }
-                    Step::Finish(_) | Step::Later(_) => {}
-                    Step::Back => queue.put_back_ready(std::mem::take(&mut on_its_way)),
-                    Step::Wake(seconds) => {
-                        time += seconds;
-                        queue.wake(at(time));
-                    }
-                    Step::SetAside(most) => {
-                        for origin in origins_of(queue.to_set_aside(most)) {
-                            queue.set_aside(origin, Ticket::default());
-                        }
-                    }
-                    Step::Rotate(choice) => queue.rotate(choice),
-                }
-                prop_assert_eq!(queue.in_hand() + queue.waiting() + finished.len(), pushed as usize);
-                let orders: Vec<u64> = on_its_way.iter().filter_map(|event| event.order).collect();
-                let mut distinct = orders.clone();
-                distinct.sort_unstable();
-                distinct.dedup();
-                prop_assert_eq!(distinct.len(), orders.len(), "one of an order is on its way at once");
-            }
-            for event in on_its_way {
-                queue.finish(&event);
-                finished.push(event);
-            }
-            queue.wake(at(time + 10));
-            while let Some(event) = queue.pop(1).pop().or_else(|| queue.pop_again(1).pop()) {
-                queue.finish(&event);
-                finished.push(event);
-            }
-            prop_assert_eq!(finished.len() as u64, pushed);
-            let mut last: BTreeMap<u64, u64> = BTreeMap::new();
-            for event in finished.iter().filter(|event| event.order.is_some()) {
-                let before = last.insert(event.order.unwrap_or_default(), event.origin);
-                prop_assert!(before < Some(event.origin), "an order goes in order");
-            }
-            prop_assert_eq!((queue.in_hand(), queue.hand_bytes(), queue.waiting(), queue.lines.len()), (0, 0, 0, 0));
-        }
-    }
-}
+mod tests;

@@ -8,82 +8,29 @@
 //! none of its copies waits any more. When most of what is kept does not wait any more, the oldest segment's last copies move
 //! to the end, each in one frame that replaces the old one.
 
+mod entry;
+
 use std::collections::BTreeMap;
 use std::io;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use tracing::warn;
 
 use super::JournalError;
 use super::disk::DiskJournal;
 use super::prefixed::Prefixed;
 use super::recovery::{file_name, read_segments};
-use super::segment::{self, FRAME_HEAD, Next};
+use super::segment::{self, FRAME_HEAD, LONGEST_RECORD, Next};
 use super::storage::{Storage, read_all};
+use entry::{COPY_HEAD, Entry, Numbers, encode, encode_finished};
 
-/// The kinds of entries.
-const COPY: u8 = 1;
-const FINISHED: u8 = 2;
-
-/// Bytes of a copy beside the record: kind, flags, origin, order, number of the replaced copy.
-const COPY_HEAD: usize = 1 + 1 + 8 + 8 + 8;
-
-/// The flags of a copy: whether it has an order, and whether it replaces another.
-const HAS_ORDER: u8 = 1;
-const REPLACES: u8 = 2;
+pub use entry::{Copy, Ticket, Waiting};
 
 /// Numbers in one entry of finished copies, at most.
 const FINISHED_AT_ONCE: usize = 8 * 1024;
 
-/// Copies that are kept before it is worth while to move any.
-const FEW: u64 = 4 * 1024;
-
-/// Where a copy is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Ticket {
-    /// Its number.
-    number: u64,
-    /// Where its frame begins in its segment, and the length of its entry.
-    offset: u32,
-    length: u32,
-}
-
-impl Ticket {
-    fn new(number: u64, offset: u64, length: usize) -> Ticket {
-        // A segment is far smaller than 4 GiB.
-        Ticket { number, offset: offset as u32, length: length as u32 }
-    }
-
-    /// The ticket of a copy that is kept elsewhere, under this number.
-    pub fn of_number(number: u64) -> Ticket {
-        Ticket { number, ..Ticket::default() }
-    }
-
-    /// The number of the copy.
-    pub fn number(self) -> u64 {
-        self.number
-    }
-}
-
-/// An event that is to wait.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Copy {
-    /// Its sequence number in the journal.
-    pub origin: u64,
-    /// What it has to be delivered in the order of.
-    pub order: Option<u64>,
-    /// Its record.
-    pub record: Bytes,
-}
-
-/// A copy that waits, as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
-    /// Where it is.
-    pub ticket: Ticket,
-    /// The event.
-    pub copy: Copy,
-}
+/// The longest record that can be copied.
+pub const LONGEST_COPY: usize = LONGEST_RECORD - COPY_HEAD;
 
 /// How many copies a segment has, and how many of them wait.
 #[derive(Debug, Clone, Copy, Default)]
@@ -99,11 +46,13 @@ pub struct WaitingJournal<S: Storage> {
     counts: BTreeMap<u64, Count>,
     /// Copies that are finished, and are not noted so on disk.
     unnoted: Vec<u64>,
-    /// Copies that are finished or replaced, of those that are not indexed yet.
-    finished: Numbers,
+    /// Whether an append failed, and none has succeeded since. What it left behind would count after a crash.
+    is_end_uncertain: bool,
     /// From where on copies wait that nobody has in memory, if there are any, and how many.
     unindexed_from: Option<u64>,
     unindexed: u64,
+    /// Copies from there on that are finished or replaced, or that somebody has in memory.
+    passed_over: Numbers,
 }
 
 impl<S: Storage> WaitingJournal<S> {
@@ -121,17 +70,7 @@ impl<S: Storage> WaitingJournal<S> {
         mut origin: impl FnMut(u64),
     ) -> Result<WaitingJournal<S>, JournalError> {
         let storage = Prefixed::new(storage, prefix(sink));
-        let mut finished = Numbers::default();
-        read_segments(&storage, 0, |stored| {
-            finished.begin_at(stored.segment);
-            match Entry::read(stored.record) {
-                Some(Entry::Finished(numbers)) => {
-                    numbers.into_iter().for_each(|number| finished.insert(number))
-                }
-                Some(Entry::Copy { replaces: Some(number), .. }) => finished.insert(number),
-                Some(Entry::Copy { .. }) | None => {}
-            }
-        })?;
+        let finished = read_finished(&storage)?;
         let mut counts: BTreeMap<u64, Count> = BTreeMap::new();
         let (mut indexed, mut unindexed_from, mut unindexed) = (0, None, 0);
         let journal = DiskJournal::open_with_places(storage, max_bytes, 0, |stored| {
@@ -156,44 +95,59 @@ impl<S: Storage> WaitingJournal<S> {
             let ticket = Ticket::new(stored.sequence, stored.offset, stored.record.len());
             visit(Waiting { ticket, copy });
         })?;
-        if unindexed_from.is_none() {
-            finished = Numbers::default();
-        }
-        Ok(WaitingJournal { journal, counts, unnoted: Vec::new(), finished, unindexed_from, unindexed })
+        let passed_over = if unindexed_from.is_some() { finished } else { Numbers::default() };
+        Ok(WaitingJournal {
+            journal,
+            counts,
+            unnoted: Vec::new(),
+            is_end_uncertain: false,
+            unindexed_from,
+            unindexed,
+            passed_over,
+        })
     }
 
-    /// Appends copies, and notes on disk what is finished. Answers where each copy is.
+    /// Appends copies, of records up to [`LONGEST_COPY`], and notes on disk what is finished. Answers where each copy is.
     ///
     /// # Errors
-    /// The disk refuses; nothing was appended, and what is finished is noted the next time.
+    /// The disk refuses, or a record is too long; nothing was appended, and what is finished is noted the next time. Until
+    /// another append succeeds, even an empty one, a crash may bring back what was not appended.
     pub fn append(&mut self, copies: &[Copy]) -> Result<Vec<Ticket>, JournalError> {
         let entries: Vec<Bytes> = copies.iter().map(|copy| encode(copy, None)).collect();
         self.append_entries(entries)
     }
 
     fn append_entries(&mut self, mut entries: Vec<Bytes>) -> Result<Vec<Ticket>, JournalError> {
-        if entries.is_empty() && self.unnoted.is_empty() {
+        if entries.is_empty() && self.unnoted.is_empty() && !self.is_end_uncertain {
             return Ok(Vec::new());
         }
         let copies = entries.len();
         entries.extend(self.unnoted.chunks(FINISHED_AT_ONCE).map(encode_finished));
-        let (first, mut offset) = self.journal.append_at(&entries)?;
+        // After a failure this begins a new segment, even without entries; what the failed append left behind is void then.
+        let appended = self.journal.append_at(&entries);
+        self.is_end_uncertain = appended.is_err();
+        let (first, mut offset) = appended?;
         self.unnoted.clear();
         let mut tickets = Vec::with_capacity(copies);
         for (number, entry) in (first..).zip(&entries[..copies]) {
             tickets.push(Ticket::new(number, offset, entry.len()));
             offset += (FRAME_HEAD + entry.len()) as u64;
-            self.count(number, |count| {
-                count.copies += 1;
-                count.waiting += 1;
-            });
+        }
+        if let Some((segment, _)) = self.segment(first).filter(|_| copies > 0) {
+            let count = self.counts.entry(segment).or_default();
+            count.copies += copies as u64;
+            count.waiting += copies as u64;
         }
         Ok(tickets)
     }
 
-    /// Leaves the copies from `first` on, which are the last `number` ones, on disk only: nobody has them in memory.
+    /// Leaves the copies from `first` on, which are the last `number` ones, on disk only: nobody has them in memory. Once it
+    /// was called, it has to be called for whatever is appended, as long as something is unindexed.
     pub fn leave_unindexed(&mut self, first: Ticket, number: u64) {
-        self.unindexed_from.get_or_insert(first.number);
+        if self.unindexed_from.is_none() {
+            self.unindexed_from = Some(first.number);
+            self.passed_over = Numbers::from(first.number);
+        }
         self.unindexed += number;
     }
 
@@ -202,51 +156,56 @@ impl<S: Storage> WaitingJournal<S> {
         self.unindexed
     }
 
-    /// The next waiting copies that nobody has in memory, up to `most`, the oldest first. From now on, the caller has them.
+    /// Waiting copies that nobody has in memory, up to `most`, the oldest first, from one segment, so that their bytes are
+    /// bounded. From now on, the caller has them. There may be none although some are unindexed; then the next call goes on.
     ///
     /// # Errors
     /// The disk fails; nothing was taken.
     pub fn index(&mut self, most: usize) -> io::Result<Vec<Waiting>> {
-        let mut waiting = Vec::new();
-        while waiting.len() < most
-            && let Some(from) = self.unindexed_from
-        {
-            let Some((segment, end)) = self.segment(from) else {
-                self.end_of_unindexed();
-                break;
-            };
-            let mut next = end;
-            self.scan(segment, end, |copy| {
-                let number = copy.ticket.number;
-                if number < from || self.finished.contains(number) {
-                    return true;
-                }
-                if waiting.len() >= most {
-                    next = number;
-                    return false;
-                }
-                waiting.push(copy);
-                true
-            })?;
-            self.unindexed_from = Some(next).filter(|next| *next < self.journal.end());
-        }
+        let Some(from) = self.unindexed_from else { return Ok(Vec::new()) };
+        // Segments in which nothing waits may have gone meanwhile.
+        let from = from.max(self.journal.first());
+        let Some((segment, end)) = self.segment(from) else {
+            self.end_of_unindexed();
+            return Ok(Vec::new());
+        };
+        let (mut waiting, mut next) = (Vec::new(), end);
+        self.scan(segment, end, |copy| {
+            let number = copy.ticket.number;
+            if number < from || self.passed_over.contains(number) {
+                return true;
+            }
+            if waiting.len() >= most {
+                next = number;
+                return false;
+            }
+            waiting.push(copy);
+            true
+        })?;
+        self.unindexed_from = Some(next);
         self.unindexed = self.unindexed.saturating_sub(waiting.len() as u64);
-        if self.unindexed_from.is_none() {
+        if self.unindexed == 0 || next >= self.journal.end() {
             self.end_of_unindexed();
         }
         Ok(waiting)
     }
 
     fn end_of_unindexed(&mut self) {
+        if self.unindexed > 0 {
+            warn!(events = self.unindexed, "events that waited cannot be found any more");
+        }
         self.unindexed_from = None;
         self.unindexed = 0;
-        self.finished = Numbers::default();
+        self.passed_over = Numbers::default();
     }
 
     /// Notes that a copy waits no more: at once in memory, and on disk with the next append.
     pub fn finish(&mut self, ticket: Ticket) {
         self.unnoted.push(ticket.number);
-        self.count(ticket.number, |count| count.waiting = count.waiting.saturating_sub(1));
+        // Of a segment that was dropped nothing counts any more.
+        if let Some((_, count)) = self.counts.range_mut(..=ticket.number).next_back() {
+            count.waiting = count.waiting.saturating_sub(1);
+        }
     }
 
     /// The record of a copy.
@@ -273,27 +232,24 @@ impl<S: Storage> WaitingJournal<S> {
         self.counts.retain(|segment, _| *segment >= first);
     }
 
-    /// The copies of the oldest segment, finished or not, if it is worth while to move what waits of them: more than half of
-    /// all copies are finished, and nothing of the segment is in `held`.
+    /// The copies of the oldest segment, finished or not, if it is worth while to move what waits of them: as many copies are
+    /// finished as wait, so that on the whole no more is moved than is won.
     ///
     /// # Errors
     /// The disk fails.
-    pub fn to_move(&self, held: impl IntoIterator<Item = Ticket>) -> io::Result<Vec<Waiting>> {
-        let (copies, waiting) = self
-            .counts
-            .values()
-            .fold((0, 0), |(copies, waiting), count| (copies + count.copies, waiting + count.waiting));
-        let Some((oldest, end)) = self.oldest_of_several() else { return Ok(Vec::new()) };
-        let is_held = held.into_iter().any(|ticket| ticket.number < end);
+    pub fn to_move(&self) -> io::Result<Option<Vec<Waiting>>> {
+        let Some((oldest, end)) = self.oldest_of_several() else { return Ok(None) };
+        let sum = |of: fn(&Count) -> u64| self.counts.values().map(of).sum::<u64>();
+        let (copies, waiting) = (sum(|count| count.copies), sum(|count| count.waiting));
         let is_unindexed = self.unindexed_from.is_some_and(|from| from < end);
-        if copies < FEW || copies < 2 * waiting || is_held || is_unindexed {
-            return Ok(Vec::new());
+        if waiting == 0 || copies < 2 * waiting || is_unindexed {
+            return Ok(None);
         }
-        self.copies_of(oldest, end)
+        self.copies_of(oldest, end).map(Some)
     }
 
-    /// Moves copies of the oldest segment to the end, and drops the segment. What is not among them does not wait any more.
-    /// Answers where each is now.
+    /// Moves these copies of the oldest segment to the end, and drops the segment. What is not among them does not wait any
+    /// more. Answers where each is now.
     ///
     /// # Errors
     /// The disk fails; nothing was moved.
@@ -301,11 +257,19 @@ impl<S: Storage> WaitingJournal<S> {
         let Some((oldest, _)) = self.oldest_of_several() else { return Ok(Vec::new()) };
         let entries = copies.iter().map(|waiting| encode(&waiting.copy, Some(waiting.ticket.number)));
         let tickets = self.append_entries(entries.collect())?;
+        if self.unindexed_from.is_some() {
+            tickets.iter().for_each(|ticket| self.passed_over.insert(ticket.number));
+        }
         if let Some(count) = self.counts.get_mut(&oldest) {
             count.waiting = 0;
         }
         self.drop_finished();
         Ok(tickets)
+    }
+
+    /// Whether it takes more than it may.
+    pub fn is_beyond_limit(&self) -> bool {
+        self.journal.is_beyond_limit()
     }
 
     /// The copies of the oldest segment that somebody has in memory, finished or not, if the journal takes more than it may.
@@ -327,10 +291,13 @@ impl<S: Storage> WaitingJournal<S> {
         if let Some(from) = self.unindexed_from.filter(|from| *from < end) {
             let copies = self.copies_of(oldest, end).unwrap_or_default();
             let numbers = copies.iter().map(|waiting| waiting.ticket.number);
-            unindexed =
-                numbers.filter(|number| *number >= from && !self.finished.contains(*number)).count() as u64;
+            let is_unindexed = |number: &u64| *number >= from && !self.passed_over.contains(*number);
+            unindexed = numbers.filter(is_unindexed).count() as u64;
             self.unindexed_from = Some(end);
             self.unindexed = self.unindexed.saturating_sub(unindexed);
+            if self.unindexed == 0 {
+                self.end_of_unindexed();
+            }
         }
         self.drop_before(end);
         unindexed
@@ -366,12 +333,6 @@ impl<S: Storage> WaitingJournal<S> {
             .filter(|(_, end)| number < *end)
     }
 
-    fn count(&mut self, number: u64, change: impl FnOnce(&mut Count)) {
-        if let Some((segment, _)) = self.segment(number) {
-            change(self.counts.entry(segment).or_default());
-        }
-    }
-
     /// Hands the copies of a segment that ends at `end` to `visit`, as long as that answers so. Damaged ones are passed over.
     fn scan(&self, first: u64, end: u64, mut visit: impl FnMut(Waiting) -> bool) -> io::Result<()> {
         let bytes = Bytes::from(read_all(self.journal.storage(), &file_name(first))?);
@@ -402,90 +363,30 @@ impl<S: Storage> WaitingJournal<S> {
     }
 }
 
+/// The numbers of all copies that are finished or replaced.
+fn read_finished(storage: &impl Storage) -> Result<Numbers, JournalError> {
+    let mut finished: Option<Numbers> = None;
+    read_segments(storage, 0, |stored| {
+        let finished = finished.get_or_insert_with(|| Numbers::from(stored.segment));
+        // An entry is about earlier ones. One that says otherwise is not ours, and is not to cost memory without end.
+        let mut insert = |number: u64| {
+            if number < stored.sequence {
+                finished.insert(number);
+            }
+        };
+        match Entry::read(stored.record) {
+            Some(Entry::Finished(numbers)) => numbers.into_iter().for_each(insert),
+            Some(Entry::Copy { replaces: Some(number), .. }) => insert(number),
+            Some(Entry::Copy { .. }) | None => {}
+        }
+    })?;
+    Ok(finished.unwrap_or_default())
+}
+
 /// How the names of a sink's segments begin.
 pub fn prefix(sink: &str) -> String {
     format!("{sink}.waiting.")
 }
 
-/// A set of numbers, a bit each.
-#[derive(Debug, Default)]
-struct Numbers {
-    first: Option<u64>,
-    bits: Vec<u64>,
-}
-
-impl Numbers {
-    /// Says that no number before `first` matters, unless an earlier one was said to.
-    fn begin_at(&mut self, first: u64) {
-        self.first.get_or_insert(first);
-    }
-
-    fn insert(&mut self, number: u64) {
-        let Some(place) = self.place(number) else { return };
-        let (word, bit) = (place / 64, place % 64);
-        if self.bits.len() <= word {
-            self.bits.resize(word + 1, 0);
-        }
-        self.bits[word] |= 1 << bit;
-    }
-
-    fn contains(&self, number: u64) -> bool {
-        let word = self.place(number).and_then(|place| Some(self.bits.get(place / 64)? >> (place % 64)));
-        word.is_some_and(|word| word & 1 == 1)
-    }
-
-    fn place(&self, number: u64) -> Option<usize> {
-        usize::try_from(number.checked_sub(self.first?)?).ok()
-    }
-}
-
-/// A record of a waiting journal.
-enum Entry<'a> {
-    Copy { origin: u64, order: Option<u64>, replaces: Option<u64>, record: &'a [u8] },
-    Finished(Vec<u64>),
-}
-
-impl<'a> Entry<'a> {
-    fn read(bytes: &'a [u8]) -> Option<Entry<'a>> {
-        let (&kind, rest) = bytes.split_first()?;
-        match kind {
-            COPY => {
-                let (&flags, rest) = rest.split_first()?;
-                let (&origin, rest) = rest.split_first_chunk()?;
-                let (&order, rest) = rest.split_first_chunk()?;
-                let (&replaces, record) = rest.split_first_chunk()?;
-                let given = |flag, number| (flags & flag != 0).then(|| u64::from_le_bytes(number));
-                Some(Entry::Copy {
-                    origin: u64::from_le_bytes(origin),
-                    order: given(HAS_ORDER, order),
-                    replaces: given(REPLACES, replaces),
-                    record,
-                })
-            }
-            FINISHED => {
-                let (numbers, _) = rest.as_chunks();
-                Some(Entry::Finished(numbers.iter().map(|number| u64::from_le_bytes(*number)).collect()))
-            }
-            _ => None,
-        }
-    }
-}
-
-fn encode(copy: &Copy, replaces: Option<u64>) -> Bytes {
-    let mut entry = BytesMut::with_capacity(COPY_HEAD + copy.record.len());
-    let flag = |is_set, flag| if is_set { flag } else { 0 };
-    entry.put_u8(COPY);
-    entry.put_u8(flag(copy.order.is_some(), HAS_ORDER) | flag(replaces.is_some(), REPLACES));
-    entry.put_u64_le(copy.origin);
-    entry.put_u64_le(copy.order.unwrap_or_default());
-    entry.put_u64_le(replaces.unwrap_or_default());
-    entry.put_slice(&copy.record);
-    entry.freeze()
-}
-
-fn encode_finished(numbers: &[u64]) -> Bytes {
-    let mut entry = BytesMut::with_capacity(1 + 8 * numbers.len());
-    entry.put_u8(FINISHED);
-    numbers.iter().for_each(|number| entry.put_u64_le(*number));
-    entry.freeze()
-}
+#[cfg(test)]
+mod tests;

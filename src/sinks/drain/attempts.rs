@@ -1,0 +1,160 @@
+//! How attempts to deliver begin: whose turn it is, and what may be on its way.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+use super::Drain;
+use crate::callback::shield::fault_point;
+use crate::sinks::queue::{Event, Place};
+use crate::sinks::waiting::READ_PAUSE;
+use crate::sinks::{Failure, Sink};
+
+/// While the peer is away and an attempt has no answer: how long until another goes out.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// An attempt that has ended.
+pub(super) struct Attempt {
+    pub(super) started: Instant,
+    pub(super) outcome: Result<u64, Failure>,
+}
+
+impl<S: Sink> Drain<S> {
+    /// Begins as many attempts as may be.
+    pub(super) fn begin_attempts(&mut self) {
+        let now = Instant::now();
+        self.queue.wake(now);
+        if self.is_gone {
+            return self.drop_all();
+        }
+        // What waits may be of the same order as an event that was in hand before the start and comes first.
+        if self.reader.to_take_again() > 0 && self.reader.is_readable() {
+            return;
+        }
+        while self.has_permit() && self.next_probe.is_none_or(|at| at <= now) {
+            let events = self.next_batch(now);
+            if events.is_empty() {
+                return;
+            }
+            self.begin(events);
+            if self.next_probe.is_some() {
+                // If this one has no answer by then, another is asked.
+                self.next_probe = Some(now + PROBE_INTERVAL);
+            }
+        }
+    }
+
+    /// Whether another attempt may be on its way. At the end, a peer that is away is not asked again.
+    fn has_permit(&self) -> bool {
+        let is_in_vain = self.is_stopping && self.next_probe.is_some();
+        self.attempts.len() < self.settings.concurrency && !is_in_vain
+    }
+
+    /// When the next attempt may go, if it need not wait for another one to end.
+    pub(super) fn next_attempt(&self) -> Option<Instant> {
+        if !self.has_permit() {
+            return None;
+        }
+        let next = match self.next_probe {
+            Some(at) => Some(at).filter(|_| self.has_some()),
+            None => Some(self.retry_budget.next()).filter(|_| self.may_retry()),
+        };
+        [next, self.queue.next_due()].into_iter().flatten().min()
+    }
+
+    /// Whether something could go.
+    fn has_some(&self) -> bool {
+        self.queue.ready() + self.queue.again() + self.parts.len() > 0
+    }
+
+    /// Takes out what goes next. Events that have failed and others take turns. Those that have failed get half of what may be
+    /// on its way, and no more than their budget, unless the peer is away, since few attempts go out then.
+    fn next_batch(&mut self, now: Instant) -> Vec<Event> {
+        if let Some(part) = self.parts.pop_front() {
+            return part;
+        }
+        let is_probe = self.next_probe.is_some();
+        if is_probe {
+            // Another order each time: the one that was asked last may be the one that fails.
+            self.probes = self.probes.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            self.queue.rotate(self.probes >> 32);
+        }
+        let is_turn_of_retry = self.is_turn_of_retry || self.queue.ready() == 0;
+        if is_turn_of_retry && (is_probe || self.may_retry() && self.retry_budget.allows(now)) {
+            let events = self.queue.pop_again(self.settings.batch);
+            if !events.is_empty() {
+                self.is_turn_of_retry = false;
+                self.retry_budget.spend();
+                return events;
+            }
+        }
+        self.is_turn_of_retry = true;
+        self.queue.pop(self.settings.batch)
+    }
+
+    /// Whether an event that has failed may go again, as far as permits are concerned.
+    fn may_retry(&self) -> bool {
+        self.queue.again() > 0 && self.retries < self.settings.concurrency.div_ceil(2)
+    }
+
+    /// Sends events on their way, as far as they can be read.
+    fn begin(&mut self, events: Vec<Event>) {
+        let (mut sent, mut records) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
+        for event in events {
+            match self.record(&event) {
+                Ok(record) => {
+                    records.push(record);
+                    sent.push(event);
+                }
+                Err(error) => self.note_unreadable(event, &error),
+            }
+        }
+        if sent.is_empty() {
+            return;
+        }
+        let (sink, name) = (Arc::clone(&self.sink), self.settings.name);
+        let started = Instant::now();
+        let handle = self.attempts.spawn(async move {
+            records.iter().for_each(|record| fault_point(name, record));
+            Attempt { started, outcome: sink.deliver(records).await }
+        });
+        self.retries += usize::from(is_retry(&sent));
+        self.on_their_way.insert(handle.id(), sent);
+    }
+
+    /// The record of an event.
+    pub(super) fn record(&self, event: &Event) -> io::Result<Bytes> {
+        match &event.place {
+            Place::Hand(record) => Ok(record.clone()),
+            Place::Waiting(ticket) => self.waiting.read(*ticket),
+        }
+    }
+
+    /// An event that waits and is damaged or gone is lost. If it is the disk that fails, it is tried again.
+    fn note_unreadable(&mut self, event: Event, error: &io::Error) {
+        let (sink, origin) = (self.settings.name, event.origin);
+        match event.place {
+            Place::Waiting(ticket)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) =>
+            {
+                error!(sink, origin, %error, "an event that waits is lost");
+                self.waiting.lose(ticket);
+                self.queue.finish(&event);
+                self.note_unsaved();
+            }
+            _ => {
+                warn!(sink, origin, %error, "an event that waits cannot be read; trying again");
+                self.queue.put_back_until(event, Instant::now() + READ_PAUSE);
+            }
+        }
+    }
+}
+
+/// Whether events have failed before.
+pub(super) fn is_retry(events: &[Event]) -> bool {
+    events.iter().any(|event| event.failures > 0)
+}

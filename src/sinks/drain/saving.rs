@@ -1,0 +1,110 @@
+//! How progress becomes durable, and how the sink stands.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::{Drain, STATUS_INTERVAL};
+use crate::sinks::Sink;
+use crate::sinks::metrics::Backlog;
+use crate::sinks::queue::Aside;
+
+/// How long what was finished may wait to be noted durably. After a crash it is delivered once more.
+const SAVE_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The pause after a save that failed.
+const SAVE_PAUSE: Duration = Duration::from_secs(1);
+
+impl<S: Sink> Drain<S> {
+    /// Notes that something has to be made durable.
+    pub(super) fn note_unsaved(&mut self) {
+        self.save_at.get_or_insert_with(|| Instant::now() + SAVE_INTERVAL);
+    }
+
+    pub(super) fn save_if_due(&mut self) {
+        if self.save_at.is_some_and(|at| at <= Instant::now()) {
+            self.save();
+        }
+    }
+
+    /// Whether what is in hand cannot go, and has to make room for others now. To be asked when as many attempts have begun as
+    /// may be.
+    pub(super) fn is_crowded(&self) -> bool {
+        let is_idle = self.next_probe.is_none()
+            && self.queue.ready() == 0
+            && self.attempts.len() < self.settings.concurrency;
+        is_idle
+            && !self.has_room()
+            && !self.is_save_failing
+            && self.queue.to_set_aside(self.may_set_aside()).next().is_some()
+    }
+
+    /// What may be set aside. While the peer is away, as little as can be.
+    fn may_set_aside(&self) -> Aside {
+        match self.next_probe {
+            Some(_) => Aside::DueLater,
+            None if self.queue.in_hand() > self.crowd() / 2 => Aside::Behind,
+            None => Aside::Failed,
+        }
+    }
+
+    /// Makes progress durable: sets aside what has to wait, and notes what is finished.
+    pub(super) fn save(&mut self) {
+        (self.save_at, self.is_save_failing) = (None, false);
+        let which = self.may_set_aside();
+        match self.waiting.set_aside(&mut self.queue, which) {
+            Ok(unordered) => self.metrics.unordered.increment(unordered),
+            Err(error) => {
+                let sink = self.settings.name;
+                warn!(sink, %error, "events that have to wait cannot be set aside; they stay in hand");
+                self.is_save_failing = true;
+            }
+        }
+        if self.reader.done_except(&self.queue.hand()) {
+            let on_their_way = self.on_their_way.values_mut().chain(&mut self.parts).flatten();
+            self.waiting.clean_up(&mut self.queue, on_their_way);
+        } else {
+            self.is_save_failing = true;
+        }
+        if self.is_save_failing {
+            self.save_at = Some(Instant::now() + SAVE_PAUSE);
+        }
+    }
+
+    /// Brings the status up to date. The oldest event is looked for now and then only.
+    pub(super) fn note_status(&mut self) {
+        let events = self.queue.in_hand() + self.queue.waiting();
+        if events == 0 {
+            self.oldest = None;
+        } else if self.oldest_found_at.is_none_or(|at| at.elapsed() >= STATUS_INTERVAL) {
+            self.oldest_found_at = Some(Instant::now());
+            let on_their_way = self.on_their_way.values().chain(&self.parts).flatten();
+            self.oldest = on_their_way.map(|event| event.received_at).chain(self.queue.oldest()).min();
+        }
+        self.status.note(Backlog {
+            waiting: self.queue.waiting() as u64 + self.waiting.unindexed(),
+            dropped: self.waiting.dropped(),
+            waiting_bytes: self.waiting.bytes(),
+            oldest: self.oldest,
+            is_gone: self.is_gone,
+        });
+    }
+
+    pub(super) fn account_for_the_rest(&self) {
+        let in_queue = self.queue.in_hand() + self.queue.waiting();
+        let events = in_queue as u64 + self.waiting.unindexed() + self.reader.waiting();
+        if events == 0 {
+            return;
+        }
+        let sink = self.settings.name;
+        if self.reader.is_durable() {
+            return warn!(
+                sink,
+                events, "ended before all events were delivered; they are after the next start"
+            );
+        }
+        self.metrics.shutdown.increment(events);
+        warn!(sink, events, "ended before all events were delivered; they are dropped");
+    }
+}
