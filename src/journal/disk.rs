@@ -253,7 +253,7 @@ impl<S: Storage> DiskJournal<S> {
             match self.storage.remove(&name) {
                 // Somebody may have removed it to make room.
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    error!(%error, segment = name, "a segment of the journal cannot be removed");
+                    error!(%error, segment = self.storage.full_name(&name), "a segment of the journal cannot be removed");
                     break;
                 }
                 _ => {}

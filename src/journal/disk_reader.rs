@@ -23,6 +23,8 @@ pub struct DiskReader<S: Storage> {
     journal: Arc<DiskJournal<S>>,
     index: usize,
     name: &'static str,
+    /// Where the waiting journal of its sink ended when the position was kept.
+    waiting_end: u64,
     /// Where the record `next` stands, if that is known: in which segment, at which offset.
     cursor: Option<Cursor>,
 }
@@ -50,21 +52,22 @@ impl<S: Storage> DiskReader<S> {
                         reader = name,
                         file, "a position cannot be read; the reader begins with the oldest record"
                     );
-                    Position { next: journal.first(), unfinished: Vec::new() }
+                    Position { next: journal.first(), ..Position::default() }
                 }
                 Err(reason) => {
                     return Err(JournalError::Position { reader: name.to_owned(), reason });
                 }
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let position = Position { next: journal.end(), unfinished: Vec::new() };
+                let position = Position { next: journal.end(), ..Position::default() };
                 replace(&journal.storage, &file, &position.encode())?;
                 position
             }
             Err(error) => return Err(error.into()),
         };
+        let waiting_end = position.waiting_end;
         let index = journal.register(name, position);
-        Ok(DiskReader { journal: Arc::clone(journal), index, name, cursor: None })
+        Ok(DiskReader { journal: Arc::clone(journal), index, name, waiting_end, cursor: None })
     }
 
     /// Takes the next records with their sequence numbers, at most `max` and about a megabyte; none if there are
@@ -123,16 +126,23 @@ impl<S: Storage> DiskReader<S> {
         Ok(records)
     }
 
-    /// Finishes everything that was taken except the records with these sequence numbers, in ascending order, durably.
+    /// Finishes everything that was taken except the records with these sequence numbers, in ascending order, durably. The
+    /// waiting journal of its sink ends at `waiting_end`.
     ///
     /// # Errors
     /// The position cannot be kept; after a restart the same records would be taken again.
-    pub fn done_except(&mut self, unfinished: &[u64]) -> io::Result<()> {
-        let position = self.journal.with_reader(self.index, |reader, _| reader.position(unfinished));
+    pub fn done_except(&mut self, unfinished: &[u64], waiting_end: u64) -> io::Result<()> {
+        let position =
+            self.journal.with_reader(self.index, |reader, _| reader.position(unfinished, waiting_end));
         replace(&self.journal.storage, &position_file(self.name), &position.encode())?;
         // Only now, since what is done may be dropped, and what was dropped counts as such where it is taken again.
         self.journal.with_reader(self.index, |reader, _| reader.finish(position.next, unfinished));
         Ok(())
+    }
+
+    /// Where the waiting journal of its sink ended when the position was kept.
+    pub fn waiting_end(&self) -> u64 {
+        self.waiting_end
     }
 
     /// Everything before this sequence number is finished.

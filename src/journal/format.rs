@@ -104,7 +104,7 @@ fn the_example_of_a_record_is_one() {
 /// What a waiting journal writes that takes these copies, and of which those at these places are finished.
 fn entries(copies: &[Copy], finished: &[usize]) -> Vec<Vec<u8>> {
     let disk = SimulatedDisk::default();
-    let mut journal = WaitingJournal::open(disk.clone(), "service", 100_000, 100, |_| {}, |_| {})
+    let mut journal = WaitingJournal::open(disk.clone(), "service", 100_000, 0, 100, |_| {}, |_| {})
         .expect("a waiting journal");
     let tickets = journal.append(copies).expect("appended");
     finished.iter().for_each(|number| journal.finish(tickets[*number]));
@@ -127,7 +127,7 @@ fn the_examples_of_entries_are_some() {
 #[test]
 fn the_examples_of_positions_are_some() {
     let [example, older] = examples("position").collect::<Vec<_>>().try_into().expect("two examples");
-    let position = Position { next: 43, unfinished: vec![40, 42] };
+    let position = Position { next: 43, unfinished: vec![40, 42], waiting_end: 0 };
     assert_eq!(Position::decode(example.as_bytes()), Ok(position.clone()));
     assert_eq!(Position::decode(older.as_bytes()), Ok(position.clone()));
     assert_eq!(older.as_bytes(), position::encode_version_1(&position));

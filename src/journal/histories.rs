@@ -136,7 +136,7 @@ impl History {
         self.finished.extend(finished.into_keys());
         let held: Vec<u64> = self.held.keys().copied().collect();
         // A full disk can refuse a position; what was finished is then taken again after a restart.
-        if self.reader.done_except(&held).is_ok() {
+        if self.reader.done_except(&held, 0).is_ok() {
             self.settled.clone_from(&self.finished);
         }
     }
@@ -368,7 +368,7 @@ fn what_is_taken_at_once_has_a_limit_of_bytes() {
     assert!(taken.iter().map(|(_, record)| record).eq(&records));
 
     // The same holds for what it had not finished before a start.
-    history.reader.done_except(&sequences(&taken)).expect("a position");
+    history.reader.done_except(&sequences(&taken), 0).expect("a position");
     let (_, mut reader) = open(&history.disk.after_kill(), |_, _| {});
     assert_eq!(takes(&mut reader), taken);
 }
@@ -381,7 +381,7 @@ fn what_was_unfinished_and_is_still_there_is_taken_again() {
         history.reopen(history.disk.after_kill(), 0).expect("reopened");
     }
     let taken = history.reader.take(usize::MAX).expect("a disk that can be read");
-    history.reader.done_except(&sequences(&taken[1..])).expect("a position");
+    history.reader.done_except(&sequences(&taken[1..]), 0).expect("a position");
     let room = history.journal.bytes() - 1;
     let journal = DiskJournal::open(history.disk.after_kill(), room, 0, |_, _| {}).expect("a journal");
     let journal = Arc::new(journal);

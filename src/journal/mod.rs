@@ -24,7 +24,6 @@ pub mod segment;
 pub(crate) mod simulated_disk;
 pub mod storage;
 pub mod waiting;
-pub mod waiting_look;
 
 use std::io;
 use std::path::Path;
@@ -215,20 +214,30 @@ impl Reader {
     }
 
     /// Finishes everything that was taken except the records with these sequence numbers, in ascending order, which its user
-    /// still holds. Answers whether the position was kept; on disk, one that cannot be kept now is kept the next time.
-    pub fn done_except(&mut self, unfinished: &[u64]) -> bool {
+    /// still holds. On disk the waiting journal of its sink ends at `waiting_end`. Answers whether the position was kept; on disk, one that cannot be kept now is kept the next time.
+    pub fn done_except(&mut self, unfinished: &[u64], waiting_end: u64) -> bool {
         match self {
             Reader::Memory(reader) => {
                 reader.done_except(unfinished);
                 true
             }
-            Reader::Disk { reader, .. } => match block_in_place(|| reader.done_except(unfinished)) {
-                Ok(()) => true,
-                Err(error) => {
-                    error!(%error, "the position of a reader cannot be kept; after a restart it would deliver again");
-                    false
+            Reader::Disk { reader, .. } => {
+                match block_in_place(|| reader.done_except(unfinished, waiting_end)) {
+                    Ok(()) => true,
+                    Err(error) => {
+                        error!(%error, "the position of a reader cannot be kept; after a restart it would deliver again");
+                        false
+                    }
                 }
-            },
+            }
+        }
+    }
+
+    /// Where the waiting journal of its sink ended when the position was kept.
+    pub fn waiting_end(&self) -> u64 {
+        match self {
+            Reader::Memory(_) => 0,
+            Reader::Disk { reader, .. } => reader.waiting_end(),
         }
     }
 

@@ -68,6 +68,9 @@ pub struct Position {
     pub next: u64,
     /// Those of the records before it that are not finished, in order.
     pub unfinished: Vec<u64>,
+    /// The number after the last entry of the waiting journal of the sink that reads; 0 if it has none. What lies before it was
+    /// on disk, so it is damage and no torn end if it cannot be read.
+    pub waiting_end: u64,
 }
 
 impl Position {
@@ -84,16 +87,17 @@ impl Position {
         let lines = sound_lines(text).ok_or(BadPosition::Damaged)?;
         let (first, lines) = lines.split_once('\n').ok_or(BadPosition::Damaged)?;
         check_first_line(first)?;
-        let (mut next, mut unfinished) = (None, Vec::new());
+        let (mut next, mut unfinished, mut waiting_end) = (None, Vec::new(), 0);
         for (key, value) in lines.lines().filter_map(|line| line.split_once(' ')) {
             match key {
                 "next" => next = Some(value.parse().map_err(|_| BadPosition::Damaged)?),
                 "unfinished" => unfinished = numbers(value).ok_or(BadPosition::Damaged)?,
+                "waiting" => waiting_end = value.parse().map_err(|_| BadPosition::Damaged)?,
                 // A later release has something to say that this one need not know.
                 _ => {}
             }
         }
-        let position = Position { next: next.ok_or(BadPosition::Damaged)?, unfinished };
+        let position = Position { next: next.ok_or(BadPosition::Damaged)?, unfinished, waiting_end };
         position.in_order().ok_or(BadPosition::Damaged)
     }
 
@@ -108,6 +112,9 @@ impl Position {
             text.push_str("unfinished");
             self.unfinished.iter().for_each(|sequence| text.push_str(&format!(" {sequence}")));
             text.push('\n');
+        }
+        if self.waiting_end > 0 {
+            text.push_str(&format!("waiting {}\n", self.waiting_end));
         }
         with_checksum(text)
     }
@@ -165,7 +172,7 @@ fn decode_version_1(line: &str) -> Option<Position> {
     };
     let mut unfinished = self::numbers(numbers)?;
     let next = unfinished.remove(0);
-    Position { next, unfinished }.in_order()
+    Position { next, unfinished, waiting_end: 0 }.in_order()
 }
 
 /// One or more numbers with a space between them.
@@ -189,7 +196,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_and_any_change_is_noticed() {
         for unfinished in [vec![], vec![7, 9, 1_000]] {
-            let position = Position { next: 1_234, unfinished };
+            let position = Position { next: 1_234, unfinished, waiting_end: 0 };
             for bytes in [position.encode(), encode_version_1(&position)] {
                 assert_eq!(Position::decode(&bytes), Ok(position.clone()));
                 for at in 0..bytes.len() {
@@ -207,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_torn_one_is_damaged() {
-        let bytes = Position { next: 1_234, unfinished: vec![7] }.encode();
+        let bytes = Position { next: 1_234, unfinished: vec![7], waiting_end: 8 }.encode();
         for end in 0..bytes.len() - 1 {
             assert_eq!(Position::decode(&bytes[..end]), Err(BadPosition::Damaged), "cut at {end}");
         }
@@ -216,7 +223,10 @@ mod tests {
     #[test]
     fn a_person_may_write_one() {
         assert_eq!(Position::decode(b"0\n"), Ok(Position::default()));
-        assert_eq!(Position::decode(b"12 3 4"), Ok(Position { next: 12, unfinished: vec![3, 4] }));
+        assert_eq!(
+            Position::decode(b"12 3 4"),
+            Ok(Position { next: 12, unfinished: vec![3, 4], waiting_end: 0 })
+        );
         for wrong in ["", "\n", "-1", "12 4 3", "12 3 3", "12 12", "12 3 crc32", "12  3", "0x1"] {
             assert_eq!(Position::decode(wrong.as_bytes()), Err(BadPosition::Damaged), "{wrong}");
         }
@@ -231,7 +241,7 @@ mod tests {
     fn a_later_release_is_read_if_this_one_may_and_refused_by_name_if_not() {
         let later = "2, written by 65535.0.7, readable from 0.2.0, at noon\nnext 9\nunknown\nsince noon\n\
                      unfinished 3 4\n";
-        assert_eq!(decode(later), Ok(Position { next: 9, unfinished: vec![3, 4] }));
+        assert_eq!(decode(later), Ok(Position { next: 9, unfinished: vec![3, 4], waiting_end: 0 }));
 
         let newer =
             decode("2, written by 65535.0.7, readable from 65535.0.1\nnext 9\n").expect_err("a newer one");

@@ -57,4 +57,8 @@ impl<S: Storage> Storage for Prefixed<S> {
     fn sync_directory(&self) -> io::Result<()> {
         self.storage.sync_directory()
     }
+
+    fn full_name(&self, name: &str) -> String {
+        self.storage.full_name(&self.name(name))
+    }
 }

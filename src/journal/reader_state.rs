@@ -102,10 +102,11 @@ impl ReaderState {
 
     /// The position at which everything is finished that was taken, except what is in `held`, in order, and what has yet
     /// to be taken again.
-    pub(super) fn position(&self, held: &[u64]) -> Position {
+    /// `waiting_end` is where the waiting journal of its sink ends.
+    pub(super) fn position(&self, held: &[u64], waiting_end: u64) -> Position {
         let mut unfinished = self.again.clone();
         unfinished.extend(held);
-        Position { next: self.taken, unfinished: unfinished.into_iter().collect() }
+        Position { next: self.taken, unfinished: unfinished.into_iter().collect(), waiting_end }
     }
 
     /// Finishes everything before `done` that was taken, except what is in `held`, in order, and what has yet to be taken
@@ -273,7 +274,7 @@ mod tests {
                 Step::Finish(each, share) => {
                     let held =
                         self.at(Place::Held).filter(|sequence| sequence % each == 1).collect::<Vec<_>>();
-                    self.kept = self.reader.position(&held);
+                    self.kept = self.reader.position(&held, 0);
                     let finished = self.at(Place::Held).filter(|sequence| !held.contains(sequence));
                     let finished: Vec<_> = finished.map(|sequence| (sequence, Place::Finished)).collect();
                     self.drop_before(share);

@@ -97,14 +97,14 @@ pub(super) fn read_segments(
         }
         if scan.lost > 0 {
             error!(
-                segment = name,
+                segment = storage.full_name(&name),
                 records = scan.lost,
                 "a segment of the journal is damaged; its sound records are used"
             );
             found.damaged += scan.lost;
         } else if next.is_none() && scan.sound < records.len() {
             info!(
-                segment = name,
+                segment = storage.full_name(&name),
                 bytes = records.len() - scan.sound,
                 "the journal has a torn end: what was being written and was never acknowledged"
             );

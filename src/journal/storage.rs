@@ -39,6 +39,11 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Makes creations, renames and removals so far durable.
     fn sync_directory(&self) -> io::Result<()>;
+
+    /// The name that a file has for people.
+    fn full_name(&self, name: &str) -> String {
+        name.to_owned()
+    }
 }
 
 /// A file that is appended to.

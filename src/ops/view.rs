@@ -104,9 +104,10 @@ impl View {
         gauge!(catalog::EXPORTER_SEEN_SIDS.name).set(opened.known.lock().window.len_at(now) as f64);
         let is_failing = self.readiness.closed().contains(&STORAGE);
         gauge!(catalog::EXPORTER_STORAGE_FAILING.name).set(f64::from(u8::from(is_failing)));
+        let damaged: u64 = opened.sinks.iter().map(|sink| sink.backlog().damaged).sum();
         let waiting_bytes: u64 = opened.sinks.iter().map(|sink| sink.backlog().waiting_bytes).sum();
         gauge!(catalog::EXPORTER_JOURNAL_SIZE.name).set((opened.journal.bytes() + waiting_bytes) as f64);
-        gauge!(catalog::EXPORTER_JOURNAL_DAMAGED.name).set(opened.journal.damaged() as f64);
+        gauge!(catalog::EXPORTER_JOURNAL_DAMAGED.name).set((opened.journal.damaged() + damaged) as f64);
         for reader in opened.journal.readers() {
             let Some(sink) = opened.sinks.iter().find(|sink| sink.name == reader.name) else { continue };
             let backlog = sink.backlog();

@@ -90,6 +90,8 @@ pub struct Backlog {
     pub waiting: u64,
     /// Events that were dropped from it, since too much waits.
     pub dropped: u64,
+    /// Entries of it that were found damaged when it was opened.
+    pub damaged: u64,
     /// Bytes of the waiting journal.
     pub waiting_bytes: u64,
     /// When the oldest event was received that the sink has not finished, as far as it has looked.

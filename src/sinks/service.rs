@@ -3,7 +3,6 @@
 //! Call events of one caller go one after another, in the order in which they came; those of different callers may overtake
 //! each other.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Either, Empty, Limited};
 use hyper::header::HeaderValue;
 use hyper::{Request, StatusCode};
+use sha2::{Digest, Sha256};
 
 use super::{Failure, Settings, Sink};
 use crate::callback::call_event::Parameter;
@@ -77,12 +77,16 @@ impl Sink for ServiceSink {
     }
 }
 
-/// Who called, if the event says so, as a number that is the same for the same caller.
+/// Who called, if the event says so, as a number that is the same for the same caller, in every release: it is on disk.
 fn caller(event: &CallEvent<'_>) -> Option<u64> {
     let user = event.text(Parameter::FromUserId)?;
-    let mut hasher = DefaultHasher::new();
-    (event.text(Parameter::FromServiceId), user).hash(&mut hasher);
-    Some(hasher.finish())
+    let service = event.text(Parameter::FromServiceId).unwrap_or_default();
+    let mut hasher = Sha256::new();
+    hasher.update((service.len() as u64).to_le_bytes());
+    hasher.update(service);
+    hasher.update(user);
+    let digest = hasher.finalize();
+    Some(u64::from_le_bytes(std::array::from_fn(|at| digest[at])))
 }
 
 /// Sends a recorded event to the service.

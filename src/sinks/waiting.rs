@@ -96,6 +96,7 @@ impl Waiting {
             storage,
             sink,
             journal.max_bytes() / 2,
+            reader.waiting_end(),
             most,
             |copy| match event(sink, copy) {
                 Ok(event) => found.push(event),
@@ -256,6 +257,22 @@ impl Waiting {
         }
         if self.dropped > before && before == 0 {
             warn!("more events wait for a sink than there is room for; the oldest are dropped");
+        }
+    }
+
+    /// The number after the last entry that is on disk.
+    pub(super) fn end(&self) -> u64 {
+        match &self.store {
+            Store::Memory(_) => 0,
+            Store::Disk(disk) => disk.waiting.end(),
+        }
+    }
+
+    /// Entries that were found damaged at the start.
+    pub(super) fn damaged(&self) -> u64 {
+        match &self.store {
+            Store::Memory(_) => 0,
+            Store::Disk(disk) => disk.waiting.damaged(),
         }
     }
 

@@ -9,6 +9,7 @@
 //! to the end, each in one frame that replaces the old one.
 
 mod entry;
+pub mod look;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -56,7 +57,8 @@ pub struct WaitingJournal<S: Storage> {
 }
 
 impl<S: Storage> WaitingJournal<S> {
-    /// Opens the waiting journal of this sink in `storage`, which may take `max_bytes`. Hands up to `most` waiting copies to
+    /// Opens the waiting journal of this sink in `storage`, which may take `max_bytes`. Entries before `known` are known to have
+    /// been on disk. Hands up to `most` waiting copies to
     /// `visit`, the oldest first; the others stay on disk only. `origin` is told the origin of every copy, finished or not.
     ///
     /// # Errors
@@ -65,17 +67,20 @@ impl<S: Storage> WaitingJournal<S> {
         storage: S,
         sink: &str,
         max_bytes: u64,
+        known: u64,
         most: usize,
         mut visit: impl FnMut(Waiting),
         mut origin: impl FnMut(u64),
     ) -> Result<WaitingJournal<S>, JournalError> {
         let storage = Prefixed::new(storage, prefix(sink));
-        let finished = read_finished(&storage)?;
+        let finished = read_finished(&storage, known)?;
         let mut counts: BTreeMap<u64, Count> = BTreeMap::new();
-        let (mut indexed, mut unindexed_from, mut unindexed) = (0, None, 0);
-        let journal = DiskJournal::open_with_places(storage, max_bytes, 0, |stored| {
-            let Some(Entry::Copy { origin: of, order, record, .. }) = Entry::read(stored.record) else {
-                return;
+        let (mut indexed, mut unindexed_from, mut unindexed, mut unknown) = (0, None, 0, 0u64);
+        let journal = DiskJournal::open_with_places(storage, max_bytes, known, |stored| {
+            let (of, order, record) = match Entry::read(stored.record) {
+                Some(Entry::Copy { origin, order, record, .. }) => (origin, order, record),
+                Some(Entry::Finished(_)) => return,
+                None => return unknown += 1,
             };
             origin(of);
             let waits = !finished.contains(stored.sequence);
@@ -95,6 +100,13 @@ impl<S: Storage> WaitingJournal<S> {
             let ticket = Ticket::new(stored.sequence, stored.offset, stored.record.len());
             visit(Waiting { ticket, copy });
         })?;
+        if unknown > 0 {
+            warn!(
+                sink,
+                entries = unknown,
+                "what waits has entries of a kind that this release does not know"
+            );
+        }
         let passed_over = if unindexed_from.is_some() { finished } else { Numbers::default() };
         Ok(WaitingJournal {
             journal,
@@ -319,6 +331,16 @@ impl<S: Storage> WaitingJournal<S> {
         Ok(copies)
     }
 
+    /// The number after the last entry.
+    pub fn end(&self) -> u64 {
+        self.journal.end()
+    }
+
+    /// Entries that were found damaged when it was opened.
+    pub fn damaged(&self) -> u64 {
+        self.journal.damaged()
+    }
+
     /// Bytes of all segments.
     pub fn bytes(&self) -> u64 {
         self.journal.bytes()
@@ -364,9 +386,9 @@ impl<S: Storage> WaitingJournal<S> {
 }
 
 /// The numbers of all copies that are finished or replaced.
-fn read_finished(storage: &impl Storage) -> Result<Numbers, JournalError> {
+fn read_finished(storage: &impl Storage, known: u64) -> Result<Numbers, JournalError> {
     let mut finished: Option<Numbers> = None;
-    read_segments(storage, 0, |stored| {
+    read_segments(storage, known, |stored| {
         let finished = finished.get_or_insert_with(|| Numbers::from(stored.segment));
         // An entry is about earlier ones. One that says otherwise is not ours, and is not to cost memory without end.
         let mut insert = |number: u64| {

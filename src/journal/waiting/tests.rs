@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::entry::{encode, encode_finished};
+use super::entry::{COPY_HEAD, encode, encode_finished};
 use super::{Copy, LONGEST_COPY, Ticket, Waiting, WaitingJournal, prefix};
 use crate::journal::JournalError;
 use crate::journal::disk::DiskJournal;
 use crate::journal::prefixed::Prefixed;
+use crate::journal::segment;
 use crate::journal::simulated_disk::SimulatedDisk;
+use crate::journal::storage::Storage;
 
 /// What happens to a waiting journal.
 #[derive(Debug, Clone)]
@@ -74,11 +76,21 @@ struct History {
 }
 
 fn open(disk: &SimulatedDisk, most: usize) -> (WaitingJournal<SimulatedDisk>, Vec<Waiting>, BTreeSet<u64>) {
+    open_known(disk, 0, most)
+}
+
+/// Opens a waiting journal of which every entry before `known` is known to have been on disk.
+fn open_known(
+    disk: &SimulatedDisk,
+    known: u64,
+    most: usize,
+) -> (WaitingJournal<SimulatedDisk>, Vec<Waiting>, BTreeSet<u64>) {
     let (mut visited, mut origins) = (Vec::new(), BTreeSet::new());
     let journal = WaitingJournal::open(
         disk.clone(),
         "service",
         MAX_BYTES,
+        known,
         most,
         |waiting| visited.push(waiting),
         |origin| origins.extend([origin]),
@@ -186,12 +198,16 @@ impl History {
         self.journal.drop_finished();
         if let Some(mut copies) = self.journal.to_move().expect("a disk that can be read") {
             copies.retain(|waiting| self.indexed.get(&waiting.copy.origin) == Some(&waiting.ticket));
-            if let Ok(tickets) = self.journal.move_to_end(&copies) {
-                self.unsettled.clear();
-                self.uncertain.clear();
-                for (waiting, ticket) in copies.into_iter().zip(tickets) {
-                    self.indexed.insert(waiting.copy.origin, ticket);
+            match self.journal.move_to_end(&copies) {
+                Ok(tickets) => {
+                    self.unsettled.clear();
+                    self.uncertain.clear();
+                    for (waiting, ticket) in copies.into_iter().zip(tickets) {
+                        self.indexed.insert(waiting.copy.origin, ticket);
+                    }
                 }
+                // Even if they are dropped now, a kill may bring back what was written of them.
+                Err(_) => self.uncertain.extend(copies.iter().map(|waiting| waiting.copy.origin)),
             }
         }
         while let Some(copies) = self.journal.to_drop() {
@@ -235,6 +251,8 @@ impl History {
     }
 
     fn reopen(&mut self, disk: SimulatedDisk, most: usize) -> Result<(), TestCaseError> {
+        // A position may tell up to where it was on disk.
+        let known = if most % 2 == 0 && !self.journal.is_end_uncertain { self.journal.end() } else { 0 };
         let found = self.found(&disk)?;
         for origin in self.indexed.keys().chain(&self.left) {
             prop_assert!(found.contains(origin), "{} was set aside and is not finished", origin);
@@ -244,7 +262,8 @@ impl History {
             let may_come = self.unsettled.contains(origin) || self.uncertain.contains(origin);
             prop_assert!(is_known || may_come, "{} is finished", origin);
         }
-        let (journal, visited, _) = open(&disk, most);
+        let (journal, visited, _) = open_known(&disk, known, most);
+        prop_assert_eq!(journal.damaged(), 0);
         prop_assert_eq!(visited.len(), found.len().min(most));
         (self.disk, self.journal, self.left) = (disk, journal, found);
         (self.indexed, self.unsettled, self.uncertain) = Default::default();
@@ -334,4 +353,25 @@ fn the_longest_copy_is_taken_and_a_longer_one_refused() {
     assert_eq!(history.journal.read(ticket).expect("read"), copy(LONGEST_COPY).record);
     let refused = history.journal.append(&[copy(LONGEST_COPY + 1)]);
     assert!(matches!(refused, Err(JournalError::RecordTooLong(_))));
+}
+
+#[test]
+fn damage_in_what_is_known_to_have_been_on_disk_is_no_torn_end() {
+    let disk = SimulatedDisk::default();
+    let (mut journal, ..) = open(&disk, 0);
+    let copy = |origin| Copy { origin, order: None, record: Bytes::from_static(b"record") };
+    journal.append(&[copy(0), copy(1), copy(2)]).expect("appended");
+    let end = journal.end();
+    let names = disk.list().expect("names");
+    let frame = segment::FRAME_HEAD + COPY_HEAD + b"record".len();
+    let middle = disk.size(&names[0]).expect("a size") as usize - frame - 1;
+    disk.flip_bit(&names[0], middle, 0);
+    let origins =
+        |visited: Vec<Waiting>| visited.iter().map(|waiting| waiting.copy.origin).collect::<Vec<_>>();
+
+    let (journal, visited, _) = open_known(&disk.after_kill(), end, 10);
+    assert_eq!((origins(visited), journal.damaged(), journal.end()), (vec![0, 2], 1, end));
+    // If nothing tells, it could be the torn end of a batch that never was acknowledged.
+    let (journal, visited, _) = open_known(&disk.after_kill(), 0, 10);
+    assert_eq!((origins(visited), journal.damaged()), (vec![0], 0));
 }

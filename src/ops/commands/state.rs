@@ -13,7 +13,7 @@ use crate::callback::Record;
 use crate::http::peer::for_people;
 use crate::journal::position::{self, Position};
 use crate::journal::storage::Directory;
-use crate::journal::waiting_look::{self, FoundWaiting};
+use crate::journal::waiting::look::{self, FoundWaiting};
 use crate::journal::{self, Found, JournalError};
 use crate::ledger::Limits;
 use crate::ledger::checkpoint::{Checkpoint, UnusableCheckpoint};
@@ -116,7 +116,10 @@ pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
 
     let mut events = Events::default();
     let journal = journal::inspect(&directory, known(&checkpoints), |_, record| events.note(record))?;
-    let waiting = waiting(&directory, &names)?;
+    let waiting = waiting(&directory, &names, |sink| {
+        let position = positions.iter().find(|(reader, _)| *reader == sink);
+        position.and_then(|(_, position)| position.as_ref().ok()).map_or(0, |position| position.waiting_end)
+    })?;
     write_segments(&journal, output)?;
     writeln!(
         output,
@@ -135,7 +138,7 @@ pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
         let note = beyond(position.as_ref().map_or(u64::MAX, |position| position.next));
         match position {
             Err(reason) => writeln!(output, "reader {reader}: {reason}")?,
-            Ok(Position { next, unfinished }) => {
+            Ok(Position { next, unfinished, .. }) => {
                 write!(output, "reader {reader}: record {next}{note}")?;
                 let unfinished: Vec<_> = unfinished.iter().map(u64::to_string).collect();
                 match unfinished.as_slice() {
@@ -154,13 +157,15 @@ pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
     Ok(is_sound)
 }
 
-/// What waits for each sink that has a waiting journal among the files with these names.
+/// What waits for each sink that has a waiting journal among the files with these names. `known` says up to where each is known
+/// to have been on disk.
 fn waiting<'a>(
     directory: &Directory,
     names: &'a [String],
+    known: impl Fn(&str) -> u64,
 ) -> Result<BTreeMap<&'a str, FoundWaiting>, JournalError> {
-    let sinks = waiting_look::sinks(names.iter().map(String::as_str));
-    sinks.into_iter().map(|sink| Ok((sink, waiting_look::inspect(directory.clone(), sink)?))).collect()
+    let sinks = look::sinks(names.iter().map(String::as_str)).into_iter();
+    sinks.map(|sink| Ok((sink, look::inspect(directory.clone(), sink, known(sink))?))).collect()
 }
 
 fn write_segments(journal: &Found, output: &mut impl Write) -> io::Result<()> {

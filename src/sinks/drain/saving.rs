@@ -61,9 +61,14 @@ impl<S: Sink> Drain<S> {
                 self.is_save_failing = true;
             }
         }
-        if self.reader.done_except(&self.queue.hand()) {
+        if self.reader.done_except(&self.queue.hand(), self.waiting.end()) {
             let on_their_way = self.on_their_way.values_mut().chain(&mut self.parts).flatten();
+            let end = self.waiting.end();
             self.waiting.clean_up(&mut self.queue, on_their_way);
+            if self.waiting.end() > end {
+                // The position is to say how far the waiting journal goes now.
+                self.note_unsaved();
+            }
         } else {
             self.is_save_failing = true;
         }
@@ -85,6 +90,7 @@ impl<S: Sink> Drain<S> {
         self.status.note(Backlog {
             waiting: self.queue.waiting() as u64 + self.waiting.unindexed(),
             dropped: self.waiting.dropped(),
+            damaged: self.waiting.damaged(),
             waiting_bytes: self.waiting.bytes(),
             oldest: self.oldest,
             is_gone: self.is_gone,

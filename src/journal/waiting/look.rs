@@ -2,20 +2,12 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::JournalError;
-use super::prefixed::Prefixed;
-use super::recovery::{Found, first_of, read_segments};
-use super::segment::number;
-use super::storage::Storage;
-use super::waiting::prefix;
-
-/// The kinds of entries; FORMAT.md has what is in each.
-const COPY: u8 = 1;
-const FINISHED: u8 = 2;
-
-/// The flag of a copy that replaces another one, and where that one's number stands behind the kind.
-const REPLACES: u8 = 2;
-const REPLACED: std::ops::Range<usize> = 17..25;
+use super::entry::Entry;
+use super::prefix;
+use crate::journal::JournalError;
+use crate::journal::prefixed::Prefixed;
+use crate::journal::recovery::{Found, first_of, read_segments};
+use crate::journal::storage::Storage;
 
 /// What a waiting journal holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,26 +30,24 @@ pub fn sinks<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<&'a str> 
     sinks.collect()
 }
 
-/// Looks at the waiting journal of this sink in `storage`.
+/// Looks at the waiting journal of this sink in `storage`. Entries before `known` are known to have been on disk.
 ///
 /// # Errors
 /// The disk fails, or a newer version of this program wrote it.
-pub fn inspect(storage: impl Storage, sink: &str) -> Result<FoundWaiting, JournalError> {
+pub fn inspect(storage: impl Storage, sink: &str, known: u64) -> Result<FoundWaiting, JournalError> {
     let (mut waiting, mut unknown) = (HashSet::new(), 0);
-    let journal = read_segments(&Prefixed::new(storage, prefix(sink)), 0, |stored| {
-        match stored.record.split_first() {
-            Some((&COPY, copy)) => {
+    let journal = read_segments(&Prefixed::new(storage, prefix(sink)), known, |stored| {
+        match Entry::read(stored.record) {
+            Some(Entry::Copy { replaces, .. }) => {
                 waiting.insert(stored.sequence);
-                if copy.first().is_some_and(|flags| flags & REPLACES != 0)
-                    && let Some(replaced) = copy.get(REPLACED)
-                {
-                    waiting.remove(&number(replaced));
+                if let Some(replaced) = replaces {
+                    waiting.remove(&replaced);
                 }
             }
-            Some((&FINISHED, numbers)) => numbers.chunks_exact(8).for_each(|finished| {
-                waiting.remove(&number(finished));
+            Some(Entry::Finished(numbers)) => numbers.iter().for_each(|finished| {
+                waiting.remove(finished);
             }),
-            _ => unknown += 1,
+            None => unknown += 1,
         }
     })?;
     Ok(FoundWaiting { journal, waiting: waiting.len() as u64, unknown })
@@ -81,32 +71,32 @@ mod tests {
     fn what_is_finished_or_moved_does_not_wait_and_what_is_unknown_is_counted() {
         let disk = SimulatedDisk::default();
         // So small that there are several segments, of which the oldest can be moved.
-        let open = || WaitingJournal::open(disk.clone(), "spans", 1_000, 100, |_| {}, |_| {});
+        let open = || WaitingJournal::open(disk.clone(), "spans", 1_000, 0, 100, |_| {}, |_| {});
         let mut journal = open().expect("a waiting journal");
         let mut tickets = Vec::new();
         for origin in 0..10 {
             tickets.extend(journal.append(&copies(origin..origin + 1)).expect("appended"));
         }
-        assert_eq!(inspect(disk.clone(), "spans").expect("a look").waiting, 10);
+        assert_eq!(inspect(disk.clone(), "spans", 0).expect("a look").waiting, 10);
         journal.finish(tickets[3]);
         journal.finish(tickets[5]);
         journal.append(&copies(10..11)).expect("appended");
-        let found = inspect(disk.clone(), "spans").expect("a look");
+        let found = inspect(disk.clone(), "spans", 0).expect("a look");
         assert_eq!((found.waiting, found.unknown, found.journal.damaged), (9, 0, 0));
-        assert_eq!(inspect(disk.clone(), "service").expect("a look").waiting, 0);
+        assert_eq!(inspect(disk.clone(), "service", 0).expect("a look").waiting, 0);
 
         let mut waiting = Vec::new();
-        WaitingJournal::open(disk.clone(), "spans", 1_000, 100, |copy| waiting.push(copy), |_| {})
+        WaitingJournal::open(disk.clone(), "spans", 1_000, 0, 100, |copy| waiting.push(copy), |_| {})
             .expect("a waiting journal");
         assert_eq!(waiting.len(), 9);
         let mut journal = open().expect("a waiting journal");
         journal.move_to_end(&waiting[..1]).expect("moved");
-        assert_eq!(inspect(disk.clone(), "spans").expect("a look").waiting, 9);
+        assert_eq!(inspect(disk.clone(), "spans", 0).expect("a look").waiting, 9);
 
         let storage = Prefixed::new(disk.clone(), prefix("spans"));
         let journal = DiskJournal::open(storage, 1_000, 0, |_, _| {}).expect("a journal");
         journal.append(&[Bytes::from_static(b"\x09later")]).expect("appended");
-        let found = inspect(disk, "spans").expect("a look");
+        let found = inspect(disk, "spans", 0).expect("a look");
         assert_eq!((found.waiting, found.unknown), (9, 1));
     }
 
