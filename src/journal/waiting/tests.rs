@@ -252,7 +252,8 @@ impl History {
 
     fn reopen(&mut self, disk: SimulatedDisk, most: usize) -> Result<(), TestCaseError> {
         // A position may tell up to where it was on disk.
-        let known = if most % 2 == 0 && !self.journal.is_end_uncertain { self.journal.end() } else { 0 };
+        let known =
+            if most.is_multiple_of(2) && !self.journal.is_end_uncertain { self.journal.end() } else { 0 };
         let found = self.found(&disk)?;
         for origin in self.indexed.keys().chain(&self.left) {
             prop_assert!(found.contains(origin), "{} was set aside and is not finished", origin);
