@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::otlp::{Destination, OtlpSettings};
+use crate::config::routes::Routes;
 use crate::config::{CallLog, Config, ForwardMode};
 use crate::http::service::{Service, ServiceUrl};
 use crate::http::tls::TlsError;
@@ -32,7 +33,6 @@ use crate::http::{BindError, Limits, Server};
 use crate::intake::acceptance::{Acceptance, Store};
 use crate::intake::handler::CallbackHandler;
 use crate::intake::proxy::Proxy;
-use crate::intake::routes::Routes;
 use crate::journal::JournalError;
 use crate::metrics::registry::{self, InstallError, OwnMetrics};
 use crate::ops::admin::{self, AdminHandler};

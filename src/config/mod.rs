@@ -4,6 +4,7 @@
 //! the OpenTelemetry specification instead ([`otlp`]).
 
 pub mod otlp;
+pub mod routes;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -26,9 +26,9 @@ use tracing::{debug, error, warn};
 
 use super::acceptance::Acceptance;
 use super::proxy::Proxy;
-use super::routes::{Mode, Route, Routes};
 use crate::callback::shield::{Panicked, fault_point, shielded};
 use crate::callback::{Key, NotACall, Record, envelope};
+use crate::config::routes::{Mode, Route, Routes};
 use crate::http::response::{self, Body};
 use crate::http::{Handler, headers};
 use crate::metrics::catalog;

@@ -1,10 +1,9 @@
 //! Intake: where callbacks come in.
 //!
-//! [`routes`] say which callback arrives on a path; the [`handler`] reads and answers it, in the order that keeps the promise
+//! [Routes](crate::config::routes) say which callback arrives on a path; the [`handler`] reads and answers it, in the order that keeps the promise
 //! ([`acceptance`]: seen before? journal, and only then 200). Everything else goes through the [`proxy`] to the service
 //! behind, if there is one.
 
 pub mod acceptance;
 pub mod handler;
 pub mod proxy;
-pub mod routes;

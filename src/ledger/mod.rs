@@ -16,7 +16,8 @@ use std::time::SystemTime;
 
 use crate::callback::labels::{self, LabelSource, LabelValue};
 use crate::callback::reason::{DISCONNECT_REASONS, FaultDomain};
-use crate::callback::{Anomalies, Anomaly, CallEvent};
+use crate::callback::record::UnreadableRecord;
+use crate::callback::{Anomalies, Anomaly, CallEvent, Kind, Record};
 use crate::metrics::catalog::{self, Metric};
 use crate::metrics::family::{Family, Point, Value};
 
@@ -157,6 +158,17 @@ impl Ledger {
                 }
             }
         }
+    }
+
+    /// Adds a recorded event to the totals.
+    ///
+    /// # Errors
+    /// Its query is not that of an event of its kind; nothing is added.
+    pub fn take(&mut self, record: &Record<'_>) -> Result<(), UnreadableRecord> {
+        match record.kind {
+            Kind::CallEvent => self.apply(&record.call_event()?),
+        }
+        Ok(())
     }
 
     /// Adds an accepted call event to the totals.

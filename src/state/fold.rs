@@ -15,9 +15,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tracing::error;
 
+use crate::callback::Record;
 use crate::callback::record::UnreadableRecord;
 use crate::callback::shield::{fault_point, shielded};
-use crate::callback::{Kind, Record};
 use crate::ledger::Ledger;
 use crate::ledger::checkpoint::Checkpoint;
 
@@ -161,11 +161,7 @@ impl Fold {
         let Checkpoint { ledger, .. } = totals;
         let folded = shielded(|| {
             fault_point(NAME, record);
-            let record = Record::decode(record)?;
-            match record.kind {
-                Kind::CallEvent => ledger.apply(&record.call_event()?),
-            }
-            Ok(())
+            ledger.take(&Record::decode(record)?)
         });
         let reason = match folded {
             Ok(Ok(())) => return Ok(()),
@@ -202,7 +198,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::callback::Key;
+    use crate::callback::{Key, Kind};
     use crate::ledger::Limits;
 
     fn fold() -> Arc<Fold> {

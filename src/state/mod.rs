@@ -26,9 +26,9 @@ use std::time::{Instant, SystemTime};
 use thiserror::Error;
 use tracing::{error, info, warn};
 
+use crate::callback::Record;
 use crate::callback::record::UnreadableRecord;
 use crate::callback::shield::shielded;
-use crate::callback::{Kind, Record};
 use crate::config::Config;
 use crate::journal::disk::DiskJournal;
 use crate::journal::memory::MemoryJournal;
@@ -231,9 +231,7 @@ impl Reading<'_> {
         self.first.get_or_insert(sequence);
         let mut newer = None;
         match shielded(|| Record::decode(bytes)) {
-            Ok(Ok(record)) => match record.kind {
-                Kind::CallEvent => self.window.insert(record.key, sequence, record.received_at),
-            },
+            Ok(Ok(record)) => self.window.insert(record.key, sequence, record.received_at),
             Ok(Err(reason @ UnreadableRecord::Version(_))) => newer = Some(reason),
             Ok(Err(error)) => error!(%error, sequence, "a record of the journal cannot be read"),
             Err(error) => error!(%error, sequence, "a record of the journal cannot be read"),

@@ -1,7 +1,7 @@
 //! Routes: which callback arrives on a path, and what becomes of it.
 
+use super::{Config, ForwardMode};
 use crate::callback::Kind;
-use crate::config::{Config, ForwardMode};
 
 /// What becomes of a callback that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
