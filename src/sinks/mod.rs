@@ -53,7 +53,8 @@
 //!
 //! ## Bounds
 //!
-//! Events in hand and their bytes ([`drain::MOST_IN_HAND`]); events on their way ([`Settings::concurrency`]); waiting events in
+//! Events in hand and their bytes ([`drain::MOST_IN_HAND`]); events on their way ([`Settings::concurrency`], and four times as many with those on
+//! which the peer hangs while it answers others); waiting events in
 //! memory, as one small entry each ([`drain::MOST_WAITING`]); bytes of the waiting journal, which count towards
 //! `--state-max-bytes`. Past the bound of entries further events wait on disk only, until half of the entries are free: then an
 //! event may overtake an earlier one of its order, which is counted. Past the bound of bytes the oldest waiting events are

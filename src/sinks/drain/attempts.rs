@@ -17,6 +17,12 @@ use crate::sinks::{Failure, Sink};
 /// While the peer is away and an attempt has no answer: how long until another goes out.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// After this long without an answer, an attempt is slow.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// How many times [`Settings::concurrency`](crate::sinks::Settings::concurrency) may be on its way with slow attempts.
+const MOST_WITH_SLOW: usize = 4;
+
 /// An attempt that has ended.
 pub(super) struct Attempt {
     pub(super) started: Instant,
@@ -35,7 +41,10 @@ impl<S: Sink> Drain<S> {
         if self.reader.to_take_again() > 0 && self.reader.is_readable() {
             return;
         }
-        while self.has_permit() && self.next_probe.is_none_or(|at| at <= now) {
+        while self.has_permit(now) && self.next_probe.is_none_or(|at| at <= now) {
+            if self.is_stalled(now) {
+                self.let_others_go_first();
+            }
             let events = self.next_batch(now);
             if events.is_empty() {
                 return;
@@ -49,15 +58,47 @@ impl<S: Sink> Drain<S> {
     }
 
     /// Whether another attempt may be on its way. At the end, a peer that is away is not asked again.
-    fn has_permit(&self) -> bool {
+    ///
+    /// Slow attempts give their permits to others, if the peer has answered such that began later, since it hangs on these
+    /// events and not altogether. If it answers nothing at all, one more attempt goes every [`SLOW`], of another order each
+    /// time.
+    pub(super) fn has_permit(&self, now: Instant) -> bool {
+        let most = self.settings.concurrency;
+        let (all, slow) = (self.attempts.len(), self.slow_attempts(now));
+        let has_permit = all - slow < most || self.is_stalled(now);
+        let most_with_slow = if most == 1 { 1 } else { MOST_WITH_SLOW * most };
         let is_in_vain = self.is_stopping && self.next_probe.is_some();
-        self.attempts.len() < self.settings.concurrency && !is_in_vain
+        has_permit && all < most_with_slow && !is_in_vain
+    }
+
+    /// How many attempts are slow although the peer answers others.
+    fn slow_attempts(&self, now: Instant) -> usize {
+        let Some(success) = self.last_success else { return 0 };
+        self.started.values().filter(|started| now >= **started + SLOW && success > **started).count()
+    }
+
+    /// Whether as much as may be is on its way and nothing of it was answered for a while.
+    fn is_stalled(&self, now: Instant) -> bool {
+        let latest = self.started.values().max();
+        self.attempts.len() >= self.settings.concurrency && latest.is_some_and(|latest| now >= *latest + SLOW)
+    }
+
+    /// When an attempt becomes slow next.
+    fn next_slow(&self, now: Instant) -> Option<Instant> {
+        self.started.values().map(|started| *started + SLOW).filter(|at| *at > now).min()
+    }
+
+    /// Lets another order have the next turn: the one that was asked last may be the one that fails.
+    fn let_others_go_first(&mut self) {
+        self.probes = self.probes.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.queue.rotate(self.probes >> 32);
     }
 
     /// When the next attempt may go, if it need not wait for another one to end.
     pub(super) fn next_attempt(&self) -> Option<Instant> {
-        if !self.has_permit() {
-            return None;
+        let now = Instant::now();
+        if !self.has_permit(now) {
+            return self.next_slow(now).filter(|_| self.has_some());
         }
         let next = match self.next_probe {
             Some(at) => Some(at).filter(|_| self.has_some()),
@@ -79,9 +120,7 @@ impl<S: Sink> Drain<S> {
         }
         let is_probe = self.next_probe.is_some();
         if is_probe {
-            // Another order each time: the one that was asked last may be the one that fails.
-            self.probes = self.probes.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            self.queue.rotate(self.probes >> 32);
+            self.let_others_go_first();
         }
         let is_turn_of_retry = self.is_turn_of_retry || self.queue.ready() == 0;
         if is_turn_of_retry && (is_probe || self.may_retry() && self.retry_budget.allows(now)) {
@@ -123,6 +162,7 @@ impl<S: Sink> Drain<S> {
             Attempt { started, outcome: sink.deliver(records).await }
         });
         self.retries += usize::from(is_retry(&sent));
+        self.started.insert(handle.id(), started);
         self.on_their_way.insert(handle.id(), sent);
     }
 

@@ -66,6 +66,8 @@ pub struct Drain<S: Sink> {
     parts: VecDeque<Vec<Event>>,
     attempts: JoinSet<Attempt>,
     on_their_way: HashMap<Id, Vec<Event>>,
+    /// When each of these began.
+    started: HashMap<Id, Instant>,
     /// How many of these had failed before.
     retries: usize,
     retry_budget: RetryBudget,
@@ -117,6 +119,7 @@ impl<S: Sink> Drain<S> {
             parts: VecDeque::new(),
             attempts: JoinSet::new(),
             on_their_way: HashMap::new(),
+            started: HashMap::new(),
             retries: 0,
             retry_budget: RetryBudget::new(Instant::now()),
             is_turn_of_retry: false,

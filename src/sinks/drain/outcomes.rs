@@ -22,6 +22,7 @@ impl<S: Sink> Drain<S> {
             Err(error) => (error.id(), Err(panic_of(error))),
         };
         let events = self.on_their_way.remove(&id).unwrap_or_default();
+        self.started.remove(&id);
         self.retries -= usize::from(is_retry(&events));
         debug_assert!(!events.is_empty(), "what ended was on its way");
         let Attempt { started, outcome } = match attempt {

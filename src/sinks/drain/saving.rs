@@ -31,9 +31,7 @@ impl<S: Sink> Drain<S> {
     /// Whether what is in hand cannot go, and has to make room for others now. To be asked when as many attempts have begun as
     /// may be.
     pub(super) fn is_crowded(&self) -> bool {
-        let is_idle = self.next_probe.is_none()
-            && self.queue.ready() == 0
-            && self.attempts.len() < self.settings.concurrency;
+        let is_idle = self.next_probe.is_none() && self.queue.ready() == 0 && self.has_permit(Instant::now());
         is_idle
             && !self.has_room()
             && !self.is_save_failing

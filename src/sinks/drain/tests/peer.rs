@@ -47,6 +47,8 @@ pub(super) struct ScriptedPeer {
     attempts: Mutex<Vec<(Instant, Vec<Call>)>>,
     taken: Mutex<Vec<Call>>,
     refused: Mutex<Vec<u64>>,
+    /// Attempts that it has not answered, and how many these were at most.
+    at_once: Mutex<(usize, usize)>,
 }
 
 impl ScriptedPeer {
@@ -57,6 +59,7 @@ impl ScriptedPeer {
             attempts: Mutex::default(),
             taken: Mutex::default(),
             refused: Mutex::default(),
+            at_once: Mutex::default(),
         }
     }
 
@@ -75,6 +78,11 @@ impl ScriptedPeer {
         self.taken.lock().expect("no panic").iter().filter(|call| of(call)).count()
     }
 
+    /// How many attempts it had not answered at the same time, at most.
+    pub(super) fn most_at_once(&self) -> usize {
+        self.at_once.lock().expect("no panic").1
+    }
+
     /// Every attempt, when it began and with what.
     pub(super) fn attempts(&self) -> Vec<(Instant, Vec<Call>)> {
         self.attempts.lock().expect("no panic").clone()
@@ -90,6 +98,7 @@ impl Sink for ScriptedPeer {
     async fn deliver(&self, records: Vec<Bytes>) -> Result<u64, Failure> {
         let calls: Vec<Call> = records.iter().map(|record| self.see(record)).collect();
         self.attempts.lock().expect("no panic").push((Instant::now(), calls.clone()));
+        let _answered = Unanswered::new(&self.at_once);
         let act = self.script.lock().expect("no panic")(&calls);
         let reason = || "the script says so".to_owned();
         let later = |retry_after| Err(Failure::Later { reason: reason(), retry_after });
@@ -124,6 +133,24 @@ impl Sink for ScriptedPeer {
 
     fn note_refused(&self, record: &Record<'_>, _reason: &str) {
         self.refused.lock().expect("no panic").push(read(record).0);
+    }
+}
+
+/// An attempt that has no answer yet.
+struct Unanswered<'a>(&'a Mutex<(usize, usize)>);
+
+impl Unanswered<'_> {
+    fn new(at_once: &Mutex<(usize, usize)>) -> Unanswered<'_> {
+        let mut counts = at_once.lock().expect("no panic");
+        counts.0 += 1;
+        counts.1 = counts.1.max(counts.0);
+        Unanswered(at_once)
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).0 -= 1;
     }
 }
 

@@ -68,6 +68,42 @@ async fn events_on_which_the_peer_hangs_hold_up_their_callers_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn others_need_not_wait_until_the_peer_has_hung_for_its_whole_time() {
+    for first in [true, false] {
+        let hangs = move |number: u64| if first { number < 40 } else { number % 21 == 20 };
+        let peer = ScriptedPeer::new(move |calls| match hangs(calls[0].number) {
+            true => Act::AwayAfter(30 * SECOND),
+            false => Act::TakeAfter(Duration::from_millis(5)),
+        });
+        let mut world = World::in_memory(one_by_one(), peer);
+        world.append(others(0..840));
+        let peer = Arc::clone(&world.peer);
+        world.until(10 * SECOND, "the others", || peer.took(|_| true) == 800).await;
+        assert!(peer.most_at_once() <= 4 * 16, "{} at once", peer.most_at_once());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_hangs_on_everything_gets_one_more_a_second_and_no_more_than_fourfold() {
+    let peer = ScriptedPeer::new(|_| Act::Hang);
+    let mut world = World::in_memory(one_by_one(), peer);
+    world.append(others(0..840));
+    sleep(Duration::from_millis(10_500)).await;
+    assert_eq!(world.peer.most_at_once(), 16 + 10);
+    sleep(300 * SECOND).await;
+    assert_eq!(world.peer.most_at_once(), 4 * 16);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_at_once_is_one_at_once() {
+    let peer = ScriptedPeer::new(|_| Act::Hang);
+    let mut world = World::in_memory(Settings { concurrency: 1, ..one_by_one() }, peer);
+    world.append(others(0..10));
+    sleep(60 * SECOND).await;
+    assert_eq!(world.peer.most_at_once(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn events_on_which_the_peer_hangs_do_not_keep_it_away() {
     let peer = ScriptedPeer::new(|_| Act::Away);
     let mut world = World::in_memory(one_by_one(), peer);
