@@ -72,16 +72,18 @@ async fn a_restart_delivers_what_was_not_delivered_in_order_and_only_that() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_in_hand_comes_before_what_waits_of_the_same_caller() {
     let scratch = Scratch::new("in-hand-first");
-    // Each caller's first hangs, and the others are set aside behind it.
+    // The first of each caller hangs, and the others are set aside behind it. More hang than are in hand after the start, and
+    // those that wait are of the last callers.
     let peer = ScriptedPeer::new(|_| Act::Hang);
     let mut world = World::on_disk(&scratch.0, Settings { concurrency: 300, ..quick() }, peer, MOST_WAITING);
-    world.append((0..3_000).map(|number| (number, Some(number % 290))));
+    world.append((0..290).map(|number| (number, Some(number))));
+    world.append((290..3_290).map(|number| (number, Some(260 + number % 30))));
     world.until(SOON, "waiting", || world.status.backlog().waiting >= 2_400).await;
     sleep(Duration::from_millis(500)).await;
     world.crash().await;
     let world = World::on_disk(&scratch.0, quick(), ScriptedPeer::new(|_| Act::Take), MOST_WAITING);
     world.until(SOON, "nothing", || world.backlog() == 0).await;
-    assert_eq!(in_order(&world.peer.taken()), 3_000);
+    assert_eq!(in_order(&world.peer.taken()), 3_290);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
