@@ -28,7 +28,10 @@ fn files(room: &str) -> Vec<PathBuf> {
         }
     }
     files.retain(|file| file.exists() && file.extension().is_some_and(|extension| extension == "rs"));
-    files.retain(|file| !file.ends_with("tests.rs"));
+    let is_test = |file: &PathBuf| {
+        file.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs")
+    };
+    files.retain(|file| !is_test(file));
     files
 }
 
