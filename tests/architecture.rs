@@ -29,7 +29,8 @@ fn files(room: &str) -> Vec<PathBuf> {
     }
     files.retain(|file| file.exists() && file.extension().is_some_and(|extension| extension == "rs"));
     let is_test = |file: &PathBuf| {
-        file.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs")
+        let within = file.strip_prefix(&source).unwrap_or(file);
+        within.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs")
     };
     files.retain(|file| !is_test(file));
     files
