@@ -235,7 +235,10 @@ fn what_is_held_at_an_orderly_end_is_stored_if_there_is_room_and_else_its_loss_i
         eventually_delivered(&exporter);
         let calls = if has_room { first as f64 } else { stored };
         assert_eq!(exporter.metrics().sum("planet_calls_total"), calls);
-        assert_eq!(arrivals(&service, first), vec![1; first]);
+        // What was delivered a moment before the disk was full may come again: its position has no room either.
+        let times = arrivals(&service, first);
+        assert!(times.iter().all(|times| *times >= 1), "{times:?}");
+        assert_eq!(times[stored as usize..], vec![1; first - stored as usize]);
     }
 }
 
@@ -288,6 +291,7 @@ fn a_full_disk_stops_intake_until_there_is_room_and_no_call_is_lost() {
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
     let answer = exporter.admin("/readyz");
     assert_eq!((answer.status, answer.text().as_str()), (503, "not ready: storage\n"));
+    assert_eq!(exporter.admin("/readyz?verbose&exclude=storage").status, 200);
     assert_eq!(exporter.admin("/livez").status, 200);
     assert_eq!(exporter.metrics().sum("planet_exporter_storage_failing"), 1.0);
     exporter.process.stderr.wait_for("the journal cannot be written");

@@ -6,17 +6,17 @@
 //! What the disk refuses is refused, or with a service behind held and stored later; see [`undurable`](super::undurable). While
 //! the disk is known to fail, a probe tries again, once a second.
 
+mod health;
+
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use metrics::{Counter, Histogram, counter, histogram};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tracing::{error, info};
 
 use crate::callback::{Key, record};
 use crate::journal::disk::DiskJournal;
@@ -27,7 +27,8 @@ use super::fold::Fold;
 use super::known::{Answer, NotStored, SharedKnown};
 use super::readiness::Latch;
 use super::thread::Thread;
-use super::undurable::{PATIENCE, Passages, UndurableMetrics};
+use super::undurable::{Passages, UndurableMetrics};
+use health::Health;
 
 /// Events that are stored at once, at most, and bytes of their records beyond which no more are.
 const LARGEST_BATCH: usize = 1024;
@@ -40,10 +41,6 @@ const MOST_WAITING_BYTES: usize = 12 * 1024 * 1024;
 
 /// What an event takes beside its record: its places in queues and tables.
 const EVENT_OVERHEAD: usize = 768;
-
-/// How long a request waits for the disk if nobody else could have its event. A disk that takes longer hangs, which a person
-/// has to know.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// An event that is to be stored.
 #[derive(Debug)]
@@ -109,12 +106,12 @@ impl CommitterHandle {
 
     /// How long a request waits for the disk.
     pub fn patience(&self) -> Duration {
-        self.health.patience
+        self.health.patience()
     }
 
     /// Whether the journal is known to be unwritable.
     pub fn is_failing(&self) -> bool {
-        self.health.is_failing.load(Ordering::Relaxed)
+        self.health.is_failing()
     }
 
     /// Has the committer find out whether the journal can be written, and store what it holds if it can. Completes when that is
@@ -128,13 +125,8 @@ impl CommitterHandle {
 
     /// Says so if the disk hangs at `now`, and finds out whether a journal that could not be written can be again.
     pub fn watch(&self, now: Instant) {
-        let mut state = self.health.lock();
-        match state.waits_since {
-            Some(since) if now.duration_since(since) >= self.health.patience => {
-                self.health.note_failing(&mut state, &NotStored::Slow);
-            }
-            None if state.is_failing => drop(self.probe()),
-            _ => {}
+        if self.health.look(now) {
+            drop(self.probe());
         }
     }
 }
@@ -153,16 +145,7 @@ pub fn start<S: Storage>(
     passages: Option<Passages>,
 ) -> io::Result<(CommitterHandle, Thread)> {
     let (tasks, to_do) = mpsc::channel(MOST_WAITING);
-    let health = Arc::new(Health {
-        storage,
-        patience: if passages.is_some() { PATIENCE } else { LONGEST_WAIT },
-        meanwhile: match passages {
-            Some(_) => "they are passed on at once and held in memory until it can",
-            None => "they are answered 503 until it can",
-        },
-        is_failing: AtomicBool::new(false),
-        state: Mutex::default(),
-    });
+    let health = Arc::new(Health::new(storage, passages.is_some()));
     let committer = Committer {
         known,
         fold,
@@ -194,61 +177,6 @@ impl CommitterMetrics {
     }
 }
 
-/// Whether the journal can be written.
-#[derive(Debug)]
-struct Health {
-    storage: Latch,
-    /// How long the disk may take.
-    patience: Duration,
-    /// What becomes of call events while it fails, for people.
-    meanwhile: &'static str,
-    /// The same as in the state, for who may not wait.
-    is_failing: AtomicBool,
-    state: Mutex<HealthState>,
-}
-
-#[derive(Debug, Default)]
-struct HealthState {
-    /// Since when the committer waits for the disk, if it does.
-    waits_since: Option<Instant>,
-    is_failing: bool,
-}
-
-impl Health {
-    fn lock(&self) -> MutexGuard<'_, HealthState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn begin(&self, now: Instant) {
-        self.lock().waits_since = Some(now);
-    }
-
-    fn end(&self, error: Option<&dyn Display>) {
-        let mut state = self.lock();
-        state.waits_since = None;
-        match error {
-            None => self.note_working(&mut state),
-            Some(error) => self.note_failing(&mut state, error),
-        }
-    }
-
-    fn note_working(&self, state: &mut HealthState) {
-        if std::mem::replace(&mut state.is_failing, false) {
-            info!("the journal can be written again");
-        }
-        self.is_failing.store(false, Ordering::Relaxed);
-        self.storage.open();
-    }
-
-    fn note_failing(&self, state: &mut HealthState, error: &dyn Display) {
-        self.storage.close();
-        if !std::mem::replace(&mut state.is_failing, true) {
-            error!(%error, "the journal cannot be written; as to call events, {}", self.meanwhile);
-        }
-        self.is_failing.store(true, Ordering::Relaxed);
-    }
-}
-
 struct Committer<S: Storage> {
     known: SharedKnown,
     fold: Arc<Fold>,
@@ -272,8 +200,7 @@ impl<S: Storage> Committer<S> {
                     Task::Probe(done) => probes.push(done),
                 }
             }
-            let is_failing = self.health.is_failing.load(Ordering::Relaxed);
-            if self.passages.is_some() && is_failing && probes.is_empty() {
+            if self.passages.is_some() && self.health.is_failing() && probes.is_empty() {
                 self.hold();
             } else {
                 self.commit_all();

@@ -29,7 +29,9 @@
 //! - A final answer is stored with the record ([`record::with_answer`](crate::callback::record::with_answer)): the sink takes it
 //!   for its own. What was being written before the answer came is stored without it: the sink asks here, and waits while the
 //!   passage is under way. Everything else is delivered from the journal, as ever.
-//! - A write that hangs may succeed later. The event is the same submission all the while, so it is stored once.
+//! - A write that hangs may succeed later. The event is the same submission all the while, so it is stored once. If it does so
+//!   in the very moment in which its passage begins, the sink may not see that yet, and the event is delivered by both, with the
+//!   same Idempotency-Key.
 //!
 //! # A crash at each arrow
 //!

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
+use super::health::LONGEST_WAIT;
 use super::*;
 use crate::callback::{Kind, Record};
 use crate::intake::acceptance::{self, Acceptance, Store};
@@ -12,6 +13,7 @@ use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::{Ledger, Limits};
 use crate::state::quarantine::Quarantine;
 use crate::state::readiness::Readiness;
+use crate::state::undurable::PATIENCE;
 use crate::state::window::Window;
 
 /// What became of an event, to be compared.

@@ -1,6 +1,9 @@
 //! What becomes of events that the disk does not take while a service is behind; see `state::undurable`.
 
+use std::collections::BTreeMap;
+
 use hyper::StatusCode;
+use proptest::prelude::*;
 
 use super::*;
 use crate::state::undurable::Passage;
@@ -159,4 +162,96 @@ async fn who_has_gone_away_leaves_an_event_that_is_stored_when_the_disk_is_back(
     disk.limit(None);
     probe(&opened).await;
     assert_eq!((opened.calls(), passages.answer(key(1)).await), (1, None));
+}
+
+/// What happens to a disk and to events.
+#[derive(Debug, Clone)]
+enum Step {
+    /// An event of this number arrives; the service would answer so.
+    Event(u32, u16),
+    /// The disk has no room, or has.
+    Full(bool),
+    /// The disk is tried once more.
+    Probe,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let status = prop::sample::select(vec![200u16, 404, 429, 500]);
+    let step = prop_oneof![
+        6 => (0u32..8, status).prop_map(|(sid, status)| Step::Event(sid, status)),
+        2 => any::<bool>().prop_map(Step::Full),
+        1 => Just(Step::Probe),
+    ];
+    prop::collection::vec(step, 0..60)
+}
+
+/// Where an event is, with the final answer that it got while it was held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    Held(Option<u16>),
+    Stored(Option<u16>),
+}
+
+async fn every_event_is_stored_once_and_finally_answered_once(steps: Vec<Step>) {
+    let disk = SimulatedDisk::default();
+    let (opened, _) = with_service(&disk);
+    let (mut events, mut is_full): (BTreeMap<u32, Expected>, bool) = (BTreeMap::new(), false);
+    for step in steps.into_iter().chain([Step::Full(false), Step::Probe]) {
+        let is_failing = events.values().any(|event| matches!(event, Expected::Held(_)));
+        match step {
+            Step::Event(sid, status) => {
+                let outcome = accept_with(&opened.acceptance, sid, b"").await.expect("an outcome");
+                let is_final = matches!(status, 200 | 404).then_some(status);
+                match (events.get(&sid), outcome) {
+                    (Some(Expected::Stored(_)), acceptance::Outcome::Duplicate) => {}
+                    (Some(Expected::Held(Some(before))), acceptance::Outcome::Answered(status)) => {
+                        assert_eq!(status.as_u16(), *before);
+                    }
+                    (None, acceptance::Outcome::Accepted) if !is_failing && !is_full => {
+                        events.insert(sid, Expected::Stored(None));
+                    }
+                    (event, acceptance::Outcome::Undurable(passage)) => {
+                        assert!(
+                            event == Some(&Expected::Held(None))
+                                || event.is_none() && (is_failing || is_full)
+                        );
+                        passage.end(StatusCode::from_u16(status).expect("a status"));
+                        events.insert(sid, Expected::Held(is_final));
+                    }
+                    (event, outcome) => panic!("{event:?} {outcome:?}"),
+                }
+            }
+            Step::Full(full) => {
+                is_full = full;
+                disk.limit(full.then_some(0));
+            }
+            Step::Probe => {
+                probe(&opened).await;
+                for event in events.values_mut().filter(|_| !is_full) {
+                    if let Expected::Held(answer) = *event {
+                        *event = Expected::Stored(answer);
+                    }
+                }
+            }
+        }
+        let stored = events.values().filter(|event| matches!(event, Expected::Stored(_))).count();
+        assert_eq!((opened.calls(), opened.known.lock().undurable()), (stored as u64, events.len() - stored));
+    }
+    let opened = open(&disk.after_power_loss(0));
+    let mut expected: Vec<Option<u16>> = events
+        .values()
+        .map(|event| if let Expected::Stored(answer) = event { *answer } else { None })
+        .collect();
+    let mut answers = opened.answers;
+    answers.sort();
+    expected.sort();
+    assert_eq!(answers, expected);
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_disk_does_events_are_stored_once_and_finally_answered_once(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(every_event_is_stored_once_and_finally_answered_once(steps));
+    }
 }
