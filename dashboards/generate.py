@@ -331,7 +331,7 @@ def exporter_dashboard():
     return dashboard("planet-exporter", "Planet / Exporter", "Is the exporter itself well?", VARIABLES, [
         stat("Up", "Exporters that answer Prometheus.", "short",
              f"sum(up{{{EXPORTER}}} * on (job, instance) planet_exporter_build_info{{{EXPORTER}}})", 4),
-        stat("Cannot store", "Exporters that cannot store call events now, and answer them 503.", "short",
+        stat("Cannot store", "Exporters that cannot store call events now, and pass them on or answer them 503.", "short",
              f"sum(planet_exporter_storage_failing{{{EXPORTER}}})", 4, [(None, "green"), (1, "red")]),
         stat("Refused", "Requests a second that could not be read as call events.", "reqps",
              own("planet_exporter_events_total", "", 'result="refused"'), 4, [(None, "green"), (0.001, "yellow")]),

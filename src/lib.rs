@@ -46,7 +46,8 @@
 //!
 //! # What always holds
 //!
-//! A request is answered 200 only after its event is stored. A call counts once. Memory is bounded by configuration, never by
+//! A request is answered 200 only after its event is stored; if the disk does not take it, the answer is that of the service
+//! behind, or 503 ([`state::undurable`]). A call counts once. Memory is bounded by configuration, never by
 //! traffic, time or a dead peer. What comes from outside cannot end the process, create series without limit or forge a line of a
 //! log: what panics on it is caught and set aside ([`callback::shield`]). A part that ends unexpectedly ends the process.
 

@@ -304,8 +304,11 @@ fn the_container_is_hardened_and_its_probes_ask_nobody_else() {
         assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault", "{file}");
         assert!(container["resources"]["limits"]["memory"].is_string(), "{file}");
         assert_eq!(container["terminationMessagePolicy"], "FallbackToLogsOnError", "{file}");
+        // A sick disk makes no pod of an application unready.
+        let is_gateway = case.chart.ends_with("planet-call-exporter");
+        let readyz = if is_gateway { "/readyz" } else { "/readyz?exclude=storage" };
         for (probe, path) in
-            [("startupProbe", "/livez"), ("livenessProbe", "/livez"), ("readinessProbe", "/readyz")]
+            [("startupProbe", "/livez"), ("livenessProbe", "/livez"), ("readinessProbe", readyz)]
         {
             assert_eq!(container[probe]["httpGet"]["path"], path, "{file}");
             assert_eq!(container[probe]["httpGet"]["port"], container["ports"][1]["containerPort"], "{file}");

@@ -41,8 +41,10 @@ use crate::sinks::otlp::client::OtlpClient;
 use crate::sinks::otlp::metrics as otlp_metrics;
 use crate::sinks::waiting::OpenWaitingError;
 use crate::state::committer::CommitterHandle;
+use crate::state::known::SharedKnown;
 use crate::state::readiness::Readiness;
 use crate::state::refused::RefusedRequests;
+use crate::state::undurable::{PATIENCE, Passages};
 use crate::state::{self, OpenError, State, Storage};
 
 use parts::{Ends, Parts};
@@ -112,11 +114,12 @@ pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = 
     let call_events = Server::bind("call_events", config.listen, limits(&config, head_bytes)).await?;
     let service = service(&config, &call_events)?;
 
-    let sinks = sinks::configured(&config, &otlp, service.as_ref(), &refused)?;
+    let passages = service.is_some().then(|| Passages::new(config.forward_mode == ForwardMode::Stored));
+    let sinks = sinks::configured(&config, &otlp, service.as_ref(), passages.as_ref(), &refused)?;
 
     let mut stop = pin!(stop);
     let Opened { mut state, sinks } = tokio::select! {
-        opened = open(&config, &readiness, sinks) => opened?,
+        opened = open(&config, &readiness, passages, sinks) => opened?,
         () = &mut stop => {
             info!("stopped before the state was open");
             return Ok(());
@@ -146,7 +149,7 @@ pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = 
             parts.spawn_sink("the keeper of the state directory", keeper.run(ends.sinks.clone()));
             parts.spawn_sink(
                 "the watch of the disk",
-                watch_storage(Arc::clone(&committer), ends.sinks.clone()),
+                watch_storage(Arc::clone(&committer), known.clone(), ends.sinks.clone()),
             );
             Store::Disk(committer)
         }
@@ -191,11 +194,12 @@ struct Opened {
 async fn open(
     config: &Config,
     readiness: &Readiness,
+    passages: Option<Passages>,
     sinks: Vec<ConfiguredSink>,
 ) -> Result<Opened, RunError> {
     let (config, readiness) = (config.clone(), readiness.clone());
     let opened = tokio::task::spawn_blocking(move || {
-        let state = state::open(&config, &readiness)?;
+        let state = state::open(&config, &readiness, passages)?;
         let sinks = sinks.into_iter().map(|sink| sink.open(&state.journal)).collect::<Result<_, _>>()?;
         Ok(Opened { state, sinks })
     });
@@ -283,10 +287,20 @@ async fn upkeep(view: Arc<View>, stop: CancellationToken) {
 /// How often it is looked whether the journal can be written.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Watches the disk until `stop`. A task of its own, since the keeper waits for the same disk.
-async fn watch_storage(committer: Arc<CommitterHandle>, stop: CancellationToken) {
+/// Watches the disk until `stop`, and tries once more then to store what is held. A task of its own, since the keeper waits for
+/// the same disk.
+async fn watch_storage(committer: Arc<CommitterHandle>, known: SharedKnown, stop: CancellationToken) {
     let mut looks = tokio::time::interval(LOOK_INTERVAL);
     while stop.run_until_cancelled(looks.tick()).await.is_some() {
         committer.watch(Instant::now());
+    }
+    if known.lock().undurable() == 0 {
+        return;
+    }
+    // How it ended is seen from what is still held.
+    let _ = tokio::time::timeout(PATIENCE, committer.probe()).await;
+    let events = known.lock().undurable();
+    if events > 0 {
+        error!(events, "call events could not be stored until the end, and are missing from the totals");
     }
 }

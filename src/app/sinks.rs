@@ -23,6 +23,7 @@ use crate::sinks::waiting::Waiting;
 use crate::sinks::{Settings, Sink};
 use crate::state::quarantine::Quarantine;
 use crate::state::refused::RefusedRequests;
+use crate::state::undurable::Passages;
 
 /// A sink that is configured.
 pub(super) struct ConfiguredSink {
@@ -48,6 +49,7 @@ pub(super) fn configured(
     config: &Config,
     otlp: &OtlpSettings,
     service: Option<&Arc<Service>>,
+    passages: Option<&Passages>,
     refused: &Arc<RefusedRequests>,
 ) -> Result<Vec<ConfiguredSink>, RunError> {
     let identity = identity(config)?;
@@ -61,8 +63,11 @@ pub(super) fn configured(
     if config.call_log == CallLog::Stdout {
         add(Kind::CallLog(Arc::new(CallLogSink::new(identity))), call_log::settings());
     }
-    if let Some(service) = service.filter(|_| config.forward_mode == ForwardMode::Stored) {
-        let sink = ServiceSink::new(Arc::clone(service), Arc::clone(refused), config.call_event_path.clone());
+    if let Some((service, passages)) =
+        service.zip(passages).filter(|_| config.forward_mode == ForwardMode::Stored)
+    {
+        let path = config.call_event_path.clone();
+        let sink = ServiceSink::new(Arc::clone(service), passages.clone(), Arc::clone(refused), path);
         add(
             Kind::Service(Arc::new(sink)),
             service::settings(config.forward_concurrency, config.forward_max_age),

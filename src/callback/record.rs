@@ -27,6 +27,10 @@ const TIME_AND_KEY: usize = 8 + 16;
 /// Bytes of the fields that this release knows.
 const FIELDS: usize = TIME_AND_KEY + 4;
 
+/// Bytes of the field behind those: the status of an answer, as two bytes. A record has it only if its event was passed on
+/// before it was stored. A release that does not know it delivers the event once more.
+const ANSWER: usize = 2;
+
 /// Why bytes are not a record that this program can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum UnreadableRecord {
@@ -126,6 +130,28 @@ impl<'a> Record<'a> {
     }
 }
 
+/// The record, which [`Record::encode`] made, with the status of the service's answer: what the service said of the event for
+/// good before it was stored.
+pub fn with_answer(record: &[u8], status: u16) -> Bytes {
+    let (head, rest) = record.split_at_checked(4 + FIELDS).unwrap_or((record, &[]));
+    let mut answered = BytesMut::with_capacity(record.len() + ANSWER);
+    answered.put_slice(head);
+    if let Some(length) = answered.get_mut(2..4) {
+        length.copy_from_slice(&((FIELDS + ANSWER) as u16).to_be_bytes());
+    }
+    answered.put_u16(status);
+    answered.put_slice(rest);
+    answered.freeze()
+}
+
+/// The status of the service's answer, if the record has one.
+pub fn answer(record: &[u8]) -> Option<u16> {
+    let (&[version, _, high, low], rest) = record.split_first_chunk()?;
+    let fields = rest.get(..usize::from(u16::from_be_bytes([high, low])))?;
+    let status = fields.get(FIELDS..FIELDS + ANSWER).filter(|_| version == WITH_KIND)?;
+    Some(u16::from_be_bytes(status.try_into().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +175,22 @@ mod tests {
                 assert_eq!(Record::decode(&bytes[..end]), Err(UnreadableRecord::TooShort(end)));
             }
         }
+    }
+
+    #[test]
+    fn a_record_may_have_an_answer_and_is_the_same_otherwise() {
+        for envelope in [&b""[..], b"how it came"] {
+            let record = record(envelope, QUERY);
+            let bytes = record.encode();
+            let answered = with_answer(&bytes, 404);
+            assert_eq!(Record::decode(&answered), Ok(record));
+            assert_eq!((answer(&bytes), answer(&answered)), (None, Some(404)));
+            for end in 0..4 + FIELDS + ANSWER {
+                assert_eq!(answer(&answered[..end]), None);
+            }
+        }
+        let plain = [&[1], &[0; TIME_AND_KEY][..], QUERY].concat();
+        assert_eq!(answer(&plain), None);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Header fields on the way through: what belongs to one connection stays behind, and what an intermediary has to say is
 //! added.
 
+use std::fmt::Display;
 use std::net::IpAddr;
 
 use hyper::header::{
-    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use hyper::{Version, header};
 
@@ -15,6 +16,14 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 
 /// By which a repeated delivery is recognized (draft-ietf-httpapi-idempotency-key-header).
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The value of [`IDEMPOTENCY_KEY`] for an event with this key.
+///
+/// # Errors
+/// Those of a text that no header field can have.
+pub fn idempotency_key(key: impl Display) -> Result<HeaderValue, InvalidHeaderValue> {
+    HeaderValue::from_str(&format!("\"{key}\""))
+}
 
 /// The fields of one connection (RFC 9110, 7.6.1), and those for a proxy that the client knows of.
 const OF_ONE_CONNECTION: [HeaderName; 8] = [

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::{Either, Empty};
 use hyper::body::Incoming;
 use hyper::http::uri::{Authority, InvalidUri, PathAndQuery, Scheme};
-use hyper::{Request, Response, Uri};
+use hyper::{Request, Response, StatusCode, Uri};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
@@ -131,6 +131,18 @@ impl Service {
     pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, Error> {
         self.http.request(request).await
     }
+}
+
+/// Whether an answer says for good what becomes of an event: it is taken, or never will be.
+pub fn is_final(status: StatusCode) -> bool {
+    let is_later = matches!(
+        status,
+        StatusCode::REQUEST_TIMEOUT
+            | StatusCode::CONFLICT
+            | StatusCode::TOO_EARLY
+            | StatusCode::TOO_MANY_REQUESTS
+    );
+    status.is_success() || status.is_client_error() && !is_later
 }
 
 #[cfg(test)]

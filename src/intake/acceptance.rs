@@ -3,11 +3,14 @@
 //!
 //! Acceptance knows the key of an event, when it was received, and bytes. With a journal on disk the way goes through the
 //! [`committer`](crate::state::committer), which stores what waits as one batch; in memory it is short enough to go at once.
+//! An event that the disk does not take is for the service behind to answer, if there is one; see
+//! [`undurable`](crate::state::undurable).
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use hyper::StatusCode;
 use metrics::{Counter, counter};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -15,17 +18,24 @@ use tokio::time::timeout;
 use crate::callback::Key;
 use crate::journal::memory::MemoryJournal;
 use crate::metrics::catalog;
-use crate::state::committer::{CommitterHandle, LONGEST_WAIT, Submission};
+use crate::state::committer::{CommitterHandle, Submission};
 use crate::state::fold::Fold;
-use crate::state::known::{NotStored, SharedKnown};
+use crate::state::known::{NotStored, Pending, SharedKnown};
+use crate::state::undurable::{Passage, Passages, Uncounted, UndurableMetrics};
 
 /// What became of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Outcome {
     /// It is stored, and in the totals for whoever looks.
     Accepted,
     /// Its key was seen before; nothing was stored or counted.
     Duplicate,
+    /// It is held until it can be stored, and is to be passed on now.
+    Undurable(Passage),
+    /// It is a repeat of one that is held, which the service answered so.
+    Answered(StatusCode),
+    /// There is no room to hold it; it is to be passed on now.
+    Uncounted(Uncounted),
 }
 
 /// Where accepted events go.
@@ -44,13 +54,15 @@ pub struct Acceptance {
     store: Store,
     duplicate: Counter,
     unavailable: Counter,
+    undurable: UndurableMetrics,
 }
 
 impl Acceptance {
     /// Accepts into `store` what is not in the window of `known`.
     pub fn new(known: SharedKnown, store: Store) -> Acceptance {
         let event = |result: &'static str| counter!(catalog::EXPORTER_EVENTS.name, "result" => result);
-        Acceptance { known, store, duplicate: event("duplicate"), unavailable: event("unavailable") }
+        let (duplicate, unavailable) = (event("duplicate"), event("unavailable"));
+        Acceptance { known, store, duplicate, unavailable, undurable: UndurableMetrics::default() }
     }
 
     /// Stores an event, unless its key was seen before. A repeat of an event that is on its way waits for it.
@@ -66,64 +78,167 @@ impl Acceptance {
         received_at: SystemTime,
         record: Bytes,
     ) -> Result<Outcome, NotStored> {
-        let (outcome, stored) = match self.submit(key, received_at, record) {
-            Ok(Submitted::Done(outcome)) => {
-                if let Store::Memory(_, fold) = &self.store {
-                    // Not before the lock on what is known is gone, which everybody needs.
-                    fold.keep_up();
-                }
-                return Ok(outcome);
+        let accepted = match &self.store {
+            Store::Memory(journal, fold) => {
+                Ok(self.accept_in_memory(journal, fold, key, received_at, record))
             }
-            Ok(Submitted::OnItsWay(outcome, stored)) => (outcome, stored),
-            Err(reason) => {
-                self.unavailable.increment(1);
-                return Err(reason);
+            Store::Disk(committer) => self.accept_on_disk(committer, key, received_at, record).await,
+        };
+        accepted.inspect_err(|_| self.unavailable.increment(1))
+    }
+
+    fn accept_in_memory(
+        &self,
+        journal: &MemoryJournal,
+        fold: &Fold,
+        key: Key,
+        received_at: SystemTime,
+        record: Bytes,
+    ) -> Outcome {
+        let mut known = self.known.lock();
+        if known.window.contains(key, received_at) {
+            self.duplicate.increment(1);
+            return Outcome::Duplicate;
+        }
+        let sequence = known.next;
+        known.next += 1;
+        known.window.insert(key, sequence, received_at);
+        journal.append(record.clone());
+        fold.push(sequence, vec![record]);
+        // Not before the lock on what is known is gone, which everybody needs.
+        drop(known);
+        fold.keep_up();
+        Outcome::Accepted
+    }
+
+    async fn accept_on_disk(
+        &self,
+        committer: &CommitterHandle,
+        key: Key,
+        received_at: SystemTime,
+        record: Bytes,
+    ) -> Result<Outcome, NotStored> {
+        let (arrival, stored) = match self.submit(committer, key, received_at, record)? {
+            Submitted::Done(outcome) => return Ok(outcome),
+            Submitted::OnItsWay(arrival, stored) => (arrival, stored),
+            Submitted::NotInTime(arrival, passages) => {
+                return self.pass_on(passages, key, received_at, arrival).await;
             }
         };
-        match timeout(LONGEST_WAIT, stored).await {
+        let outcome = match timeout(committer.patience(), stored).await {
             // A committer that is gone ends the process.
-            Ok(answer) => answer.unwrap_or(Err(NotStored::Storage)).map(|()| outcome),
-            Err(_) => {
-                self.unavailable.increment(1);
-                Err(NotStored::Slow)
+            Ok(answer) => answer.unwrap_or(Err(NotStored::Storage)),
+            Err(_) => Err(NotStored::Slow),
+        };
+        match (outcome, committer.passages()) {
+            (Ok(()), _) => Ok(arrival.outcome()),
+            (Err(reason), None) => Err(reason),
+            (Err(reason), Some(passages)) => {
+                if reason == NotStored::Slow {
+                    // So that those who come next need not wait.
+                    committer.watch(Instant::now());
+                }
+                self.pass_on(passages, key, received_at, arrival).await
             }
         }
     }
 
-    fn submit(&self, key: Key, received_at: SystemTime, record: Bytes) -> Result<Submitted, NotStored> {
+    fn submit<'a>(
+        &self,
+        committer: &'a CommitterHandle,
+        key: Key,
+        received_at: SystemTime,
+        record: Bytes,
+    ) -> Result<Submitted<'a>, NotStored> {
         let mut known = self.known.lock();
         if known.window.contains(key, received_at) {
             self.duplicate.increment(1);
             return Ok(Submitted::Done(Outcome::Duplicate));
         }
-        let committer = match &self.store {
-            Store::Disk(committer) => committer,
-            Store::Memory(journal, fold) => {
-                let sequence = known.next;
-                known.next += 1;
-                known.window.insert(key, sequence, received_at);
-                journal.append(record.clone());
-                fold.push(sequence, vec![record]);
-                return Ok(Submitted::Done(Outcome::Accepted));
-            }
-        };
+        // It would be in vain to wait.
+        let in_vain = committer.passages().filter(|_| committer.is_failing());
         let (answer, stored) = oneshot::channel();
-        if let Some(repeats) = known.pending.get_mut(&key) {
+        if let Some(pending) = known.pending.get_mut(&key) {
+            let in_vain = in_vain.or(committer.passages().filter(|_| pending.is_undurable));
+            if let Some(passages) = in_vain {
+                self.duplicate.increment(1);
+                return Ok(Submitted::NotInTime(Arrival::Repeat, passages));
+            }
             // Those whose clients have gone away, which may be many while the disk hangs.
-            repeats.retain(|repeat| !repeat.is_closed());
-            repeats.push(answer);
-            return Ok(Submitted::OnItsWay(Outcome::Duplicate, stored));
+            pending.repeats.retain(|repeat| !repeat.is_closed());
+            pending.repeats.push(answer);
+            return Ok(Submitted::OnItsWay(Arrival::Repeat, stored));
         }
-        committer.submit(Submission { key, received_at, record, answer })?;
-        known.pending.insert(key, Vec::new());
-        Ok(Submitted::OnItsWay(Outcome::Accepted, stored))
+        match committer.submit(Submission { key, received_at, record, answer }) {
+            Ok(()) => drop(known.pending.insert(key, Pending::default())),
+            Err(_) if committer.passages().is_some() => {
+                return Ok(Submitted::Done(Outcome::Uncounted(Uncounted::new(key, &self.undurable))));
+            }
+            Err(reason) => return Err(reason),
+        }
+        Ok(match in_vain {
+            Some(passages) => Submitted::NotInTime(Arrival::First, passages),
+            None => Submitted::OnItsWay(Arrival::First, stored),
+        })
+    }
+
+    /// Lets an event be passed on that was not stored in time, unless somebody else does so or it is stored meanwhile.
+    async fn pass_on(
+        &self,
+        passages: &Passages,
+        key: Key,
+        received_at: SystemTime,
+        arrival: Arrival,
+    ) -> Result<Outcome, NotStored> {
+        let begun = {
+            let mut known = self.known.lock();
+            let Some(pending) = known.pending.get_mut(&key) else {
+                let is_stored = known.window.contains(key, received_at);
+                return is_stored.then(|| arrival.outcome()).ok_or(NotStored::Storage);
+            };
+            pending.note_undurable(&self.undurable);
+            // Repeats that have waited long enough, this one maybe. A repeat that waits counts when it is taken out.
+            let waited = pending.repeats.extract_if(.., |repeat| repeat.is_closed()).count();
+            self.duplicate.increment(waited as u64);
+            passages.begin(key)
+        };
+        match begun {
+            Ok(passage) => Ok(Outcome::Undurable(passage)),
+            Err(other) => other.status().await.map(Outcome::Answered).ok_or(NotStored::Storage),
+        }
+    }
+
+    /// Counts an event that could not be passed on either, and is answered 503.
+    pub fn note_unavailable(&self) {
+        self.unavailable.increment(1);
     }
 }
 
 /// What became of an event so far.
-enum Submitted {
+enum Submitted<'a> {
     /// That is decided.
     Done(Outcome),
-    /// It is so once the event is stored.
-    OnItsWay(Outcome, oneshot::Receiver<Result<(), NotStored>>),
+    /// That is decided once the event is stored.
+    OnItsWay(Arrival, oneshot::Receiver<Result<(), NotStored>>),
+    /// It is on its way, and would not be stored in time.
+    NotInTime(Arrival, &'a Passages),
+}
+
+/// Whether an event arrives for the first time.
+#[derive(Debug, Clone, Copy)]
+enum Arrival {
+    /// It does.
+    First,
+    /// It is on its way already.
+    Repeat,
+}
+
+impl Arrival {
+    /// What becomes of it once the event is stored.
+    fn outcome(self) -> Outcome {
+        match self {
+            Arrival::First => Outcome::Accepted,
+            Arrival::Repeat => Outcome::Duplicate,
+        }
+    }
 }

@@ -7,7 +7,7 @@
 //! | another method | 405 with Allow | the service's |
 //! | another path | 404 | the service's |
 //! | a URI that is too long, or headers that are | 414, 431 | the same |
-//! | the event cannot be stored | 503 with Retry-After | the same |
+//! | the event cannot be stored | 503 with Retry-After | the service's; 503 if it has none |
 //! | a request on which this program panics | 500 | the service's |
 //!
 //! What cannot be a call is passed on as well, since the service may know better than this program; it is counted and kept
@@ -24,7 +24,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use metrics::{Counter, Histogram, counter, histogram};
 use tracing::{debug, error, warn};
 
-use super::acceptance::Acceptance;
+use super::acceptance::{Acceptance, Outcome};
 use super::proxy::Proxy;
 use crate::callback::shield::{Panicked, fault_point, shielded};
 use crate::callback::{Key, NotACall, Record, envelope};
@@ -32,7 +32,9 @@ use crate::config::routes::{Mode, Route, Routes};
 use crate::http::response::{self, Body};
 use crate::http::{Handler, headers};
 use crate::metrics::catalog;
+use crate::state::known::NotStored;
 use crate::state::refused::RefusedRequests;
+use crate::state::undurable::{Passage, Uncounted};
 
 /// Answers callbacks.
 #[derive(Debug)]
@@ -65,6 +67,7 @@ impl CallbackHandler {
         let response = match self.callback(&request, peer).await {
             Answer::Own(response) => response,
             Answer::OfService(proxy) => return proxy.pass_on(request, peer).await,
+            Answer::NotStored(proxy, held) => return self.pass_on(proxy, request, peer, held).await,
         };
         self.metrics.request_duration.record(started.elapsed());
         response
@@ -99,12 +102,49 @@ impl CallbackHandler {
                 return self.of_service(|| response::empty(StatusCode::INTERNAL_SERVER_ERROR));
             }
         };
-        if let Err(reason) = self.acceptance.accept(key, received_at, record).await {
-            return Answer::Own(response::unavailable(&reason.to_string(), "1"));
-        }
-        match (&self.service, route.mode) {
-            (Some(proxy), Mode::Inline) => Answer::OfService(proxy),
+        let outcome = match self.acceptance.accept(key, received_at, record).await {
+            Ok(outcome) => outcome,
+            Err(reason) => return Answer::Own(not_stored(reason)),
+        };
+        match (outcome, &self.service) {
+            (Outcome::Undurable(passage), Some(proxy)) => Answer::NotStored(proxy, Held::InMemory(passage)),
+            (Outcome::Uncounted(uncounted), Some(proxy)) => {
+                Answer::NotStored(proxy, Held::Nowhere(uncounted))
+            }
+            (Outcome::Answered(status), _) => Answer::Own(response::empty(status)),
+            (_, Some(proxy)) if route.mode == Mode::Inline => Answer::OfService(proxy),
             _ => Answer::Own(response::empty(StatusCode::OK)),
+        }
+    }
+
+    /// Passes on an event that is not stored: the service's answer, or 503 if it has none.
+    async fn pass_on(
+        &self,
+        proxy: &Proxy,
+        mut request: Request<Incoming>,
+        peer: SocketAddr,
+        held: Held,
+    ) -> Response<Body> {
+        let key = match &held {
+            Held::InMemory(passage) => passage.key(),
+            Held::Nowhere(uncounted) => uncounted.key(),
+        };
+        if let Ok(key) = headers::idempotency_key(key) {
+            request.headers_mut().insert(headers::IDEMPOTENCY_KEY, key);
+        }
+        match (proxy.ask(request, peer).await, held) {
+            (Ok(response), Held::InMemory(passage)) => {
+                passage.end(response.status());
+                response
+            }
+            (Ok(response), Held::Nowhere(_)) => response,
+            (Err(_), held) => {
+                if let Held::Nowhere(uncounted) = held {
+                    uncounted.refuse();
+                }
+                self.acceptance.note_unavailable();
+                not_stored(NotStored::Storage)
+            }
         }
     }
 
@@ -172,6 +212,20 @@ enum Answer<'a> {
     Own(Response<Body>),
     /// The service behind.
     OfService(&'a Proxy),
+    /// The service behind, for an event that is not stored, or else this program.
+    NotStored(&'a Proxy, Held),
+}
+
+/// Where an event is that is not stored.
+enum Held {
+    /// In memory.
+    InMemory(Passage),
+    /// Nowhere.
+    Nowhere(Uncounted),
+}
+
+fn not_stored(reason: NotStored) -> Response<Body> {
+    response::unavailable(&reason.to_string(), "1")
 }
 
 fn not_a_call(reason: NotACall) -> Response<Body> {

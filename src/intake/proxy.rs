@@ -43,15 +43,28 @@ impl Proxy {
     /// Passes a request from `peer` on and answers what the service answers: 502 if it cannot be reached, 504 if it is too
     /// slow, 408 if the client is too slow with its body.
     pub async fn pass_on(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        self.ask(request, peer).await.unwrap_or_else(|failure| {
+            response::problem(failure.status(), "Not passed on", &failure.to_string(), None)
+        })
+    }
+
+    /// Passes a request from `peer` on and answers what the service answers.
+    ///
+    /// # Errors
+    /// It answers nothing.
+    pub async fn ask(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Result<Response<Body>, NotPassedOn> {
         let started = Instant::now();
         let outcome = self.exchange(request, peer).await;
         self.metrics.duration.record(started.elapsed());
-        outcome.unwrap_or_else(|failure| {
+        outcome.inspect_err(|failure| {
             failures(failure.as_str()).increment(1);
             if let NotPassedOn::Unreachable(_) = failure {
-                self.peer().note_away(&failure, None);
+                self.peer().note_away(failure, None);
             }
-            response::problem(failure.status(), "Not passed on", &failure.to_string(), None)
         })
     }
 
@@ -93,13 +106,17 @@ impl Proxy {
 
 /// Why a request was not passed on.
 #[derive(Debug, Error)]
-enum NotPassedOn {
+pub enum NotPassedOn {
+    /// There is no connection, or it breaks.
     #[error("the service behind cannot be reached: {0}")]
     Unreachable(String),
+    /// The service is too slow.
     #[error("the service behind did not answer within {0:?}")]
     Timeout(Duration),
+    /// The client is too slow with its body.
     #[error("nothing more of the request came for {0:?}")]
     RequestTimeout(Duration),
+    /// CONNECT.
     #[error("only a request for a path can be passed on")]
     NoPath,
 }

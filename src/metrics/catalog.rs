@@ -94,7 +94,9 @@ catalog! {
          sets was reached, by what reached it.");
     EXPORTER_EVENTS = sum("planet.exporter.events", "{event}",
         "Call events by result: accepted, duplicate (its sid was seen before), refused (it cannot be a call), \
-         unavailable (it could not be stored), panicked (this program could not read it, which is a bug).");
+         unavailable (it could not be stored and was answered 503), undurable (it could not be stored in time, so it \
+         was passed on and is held in memory until it can), uncounted (it was passed on and forgotten, since there was \
+         no room to hold it), panicked (this program could not read it, which is a bug).");
     EXPORTER_ANOMALIES = sum("planet.exporter.anomalies", "{anomaly}",
         "Oddities of accepted call events by kind; each counts once an event.");
     EXPORTER_REQUESTS = sum("planet.exporter.requests", "{request}",
@@ -115,7 +117,9 @@ catalog! {
     EXPORTER_REFUSED_REQUESTS = gauge("planet.exporter.refused_requests", "{request}",
         "Refused requests that are kept to be looked at.");
     EXPORTER_STORAGE_FAILING = gauge("planet.exporter.storage_failing", "{state}",
-        "1 while call events cannot be stored and the exporter is not ready for them, else 0.");
+        "1 while call events cannot be stored, else 0.");
+    EXPORTER_UNDURABLE_EVENTS = gauge("planet.exporter.undurable_events", "{event}",
+        "Call events that could not be stored in time and are held in memory until the disk takes them.");
     EXPORTER_JOURNAL_SIZE = gauge("planet.exporter.journal.size", "By",
         "Bytes that the journal and what sinks have set aside of it take.");
     EXPORTER_JOURNAL_DAMAGED = gauge("planet.exporter.journal.damaged_records", "{record}",

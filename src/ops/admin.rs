@@ -5,7 +5,7 @@
 //! | GET / | what this is, its version, links |
 //! | GET /metrics | every metric in text format 0.0.4, compressed if asked for |
 //! | GET /livez | 200 as long as the process serves, 503 if the parts that take call events are stuck; nothing outside it counts |
-//! | GET /readyz | 200 if call events can be taken, else 503 and what is amiss |
+//! | GET /readyz | 200 if call events can be taken, else 503 and what is amiss; with `exclude=NAME` whatever that part says; with `verbose` every part |
 //! | GET /refused | refused requests as JSON lines; only to this host, since they carry personal data |
 
 use std::io::{self, Write};
@@ -97,7 +97,7 @@ impl Handler for AdminHandler {
         match path {
             "/metrics" => self.metrics(&request).await,
             "/livez" => self.livez(),
-            "/readyz" => self.readyz(),
+            "/readyz" => self.readyz(request.uri().query().unwrap_or_default()),
             "/refused" if peer.ip().to_canonical().is_loopback() => self.refused(),
             "/refused" => response::text(StatusCode::FORBIDDEN, "only from the same host\n"),
             _ => self.landing_page(),
@@ -135,14 +135,30 @@ impl AdminHandler {
         }
     }
 
-    fn readyz(&self) -> Response<Body> {
-        let closed = self.view.closed();
-        match closed.is_empty() {
-            true => response::text(StatusCode::OK, "ok\n"),
-            false => {
-                response::text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", closed.join(", ")))
+    /// As the probes of Kubernetes's own parts, which know `verbose` and `exclude` too.
+    fn readyz(&self, query: &str) -> Response<Body> {
+        let mut latches = self.view.latches();
+        for excluded in query.split('&').filter_map(|pair| pair.strip_prefix("exclude=")) {
+            if let Some(latch) = latches.get_mut(excluded) {
+                latch.counts = false;
             }
         }
+        let closed = latches.iter().filter(|(_, latch)| latch.counts && !latch.is_open);
+        let closed: Vec<&str> = closed.map(|(name, _)| *name).collect();
+        let status = if closed.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let mut text = String::new();
+        if query.split('&').any(|pair| pair == "verbose" || pair.starts_with("verbose=")) {
+            for (name, latch) in &latches {
+                let state = if latch.is_open { "ok" } else { "not ready" };
+                let counts = if latch.counts { "" } else { " (does not count)" };
+                text += &format!("{name}: {state}{counts}\n");
+            }
+        }
+        text += &match closed.is_empty() {
+            true => "ok\n".to_owned(),
+            false => format!("not ready: {}\n", closed.join(", ")),
+        };
+        response::text(status, text)
     }
 
     fn refused(&self) -> Response<Body> {

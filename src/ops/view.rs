@@ -1,5 +1,6 @@
 //! What there is to see of the exporter at one moment: its metrics, whether it is ready, what was refused.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
@@ -14,7 +15,7 @@ use crate::metrics::text;
 use crate::sinks::metrics::SinkStatus;
 use crate::state::fold::Fold;
 use crate::state::known::SharedKnown;
-use crate::state::readiness::Readiness;
+use crate::state::readiness::{LatchStatus, Readiness};
 use crate::state::refused::RefusedRequests;
 use crate::state::{STORAGE, State};
 
@@ -48,9 +49,9 @@ impl View {
         let _ = self.opened.set(Opened { fold, known, journal, sinks });
     }
 
-    /// What keeps the exporter from being ready.
-    pub fn closed(&self) -> Vec<&'static str> {
-        self.readiness.closed()
+    /// How every latch of readiness stands, by name.
+    pub fn latches(&self) -> BTreeMap<&'static str, LatchStatus> {
+        self.readiness.latches()
     }
 
     /// Whether the parts that take call events get on.
@@ -101,8 +102,13 @@ impl View {
     /// Records what is only known by looking: sizes, backlogs and ages.
     fn observe(&self, opened: &Opened) {
         let now = SystemTime::now();
-        gauge!(catalog::EXPORTER_SEEN_SIDS.name).set(opened.known.lock().window.len_at(now) as f64);
-        let is_failing = self.readiness.closed().contains(&STORAGE);
+        let (seen, undurable) = {
+            let known = opened.known.lock();
+            (known.window.len_at(now), known.undurable())
+        };
+        gauge!(catalog::EXPORTER_SEEN_SIDS.name).set(seen as f64);
+        gauge!(catalog::EXPORTER_UNDURABLE_EVENTS.name).set(undurable as f64);
+        let is_failing = self.latches().get(STORAGE).is_some_and(|storage| !storage.is_open);
         gauge!(catalog::EXPORTER_STORAGE_FAILING.name).set(f64::from(u8::from(is_failing)));
         let damaged: u64 = opened.sinks.iter().map(|sink| sink.backlog().damaged).sum();
         let waiting_bytes: u64 = opened.sinks.iter().map(|sink| sink.backlog().waiting_bytes).sum();

@@ -8,18 +8,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Either, Empty, Limited};
-use hyper::header::HeaderValue;
 use hyper::{Request, StatusCode};
 use sha2::{Digest, Sha256};
 
 use super::{Failure, Settings, Sink};
 use crate::callback::call_event::Parameter;
-use crate::callback::{CallEvent, Kind, Record, envelope};
+use crate::callback::{CallEvent, Kind, Record, envelope, record};
 use crate::http::backoff::{Backoff, retry_after};
-use crate::http::headers::IDEMPOTENCY_KEY;
+use crate::http::headers::{IDEMPOTENCY_KEY, idempotency_key};
 use crate::http::peer::{causes, for_people};
 use crate::http::service::{RequestBody, Service};
 use crate::state::refused::RefusedRequests;
+use crate::state::undurable::Passages;
 
 /// How much of a refusal is read, to be shown to people.
 const LONGEST_ANSWER: usize = 64 * 1024;
@@ -45,22 +45,41 @@ pub fn settings(concurrency: usize, max_age: Duration) -> Settings {
 /// The service behind as a sink.
 pub struct ServiceSink {
     service: Arc<Service>,
+    /// What the service answered to events before they were stored.
+    passages: Passages,
     refused: Arc<RefusedRequests>,
     /// Where events go of which the journal does not know the path.
     call_event_path: String,
 }
 
 impl ServiceSink {
-    /// Delivers to `service`, by default to this path; what it refuses for good goes to `refused`.
-    pub fn new(service: Arc<Service>, refused: Arc<RefusedRequests>, call_event_path: String) -> ServiceSink {
-        ServiceSink { service, refused, call_event_path }
+    /// Delivers to `service`, by default to this path, what `passages` has no answer to; what it refuses for good goes to
+    /// `refused`.
+    pub fn new(
+        service: Arc<Service>,
+        passages: Passages,
+        refused: Arc<RefusedRequests>,
+        call_event_path: String,
+    ) -> ServiceSink {
+        ServiceSink { service, passages, refused, call_event_path }
+    }
+
+    /// The final answer that an event has already, since it was passed on before it was stored.
+    async fn answer(&self, record: &[u8]) -> Option<StatusCode> {
+        match record::answer(record) {
+            Some(status) => StatusCode::from_u16(status).ok(),
+            None => self.passages.answer(Record::decode(record).ok()?.key).await,
+        }
     }
 }
 
 impl Sink for ServiceSink {
     async fn deliver(&self, records: Vec<Bytes>) -> Result<u64, Failure> {
         for record in records {
-            attempt(&self.service, &record, &self.call_event_path).await?;
+            match self.answer(&record).await {
+                Some(status) => outcome(status, None, b"when it was passed on at once")?,
+                None => attempt(&self.service, &record, &self.call_event_path).await?,
+            }
         }
         Ok(0)
     }
@@ -136,7 +155,7 @@ fn request(service: &Service, record: &[u8], path: &str) -> Result<Request<Reque
     let mut request = Request::new(Either::Right(Empty::new()));
     *request.uri_mut() = uri.map_err(|error| format!("its path and query make no URI: {error}"))?;
     *request.headers_mut() = headers;
-    let key = HeaderValue::from_str(&format!("\"{}\"", record.key));
+    let key = idempotency_key(record.key);
     request.headers_mut().insert(IDEMPOTENCY_KEY, key.map_err(|error| error.to_string())?);
     Ok(request)
 }
@@ -145,7 +164,10 @@ fn request(service: &Service, record: &[u8], path: &str) -> Result<Request<Reque
 mod tests {
     use std::time::SystemTime;
 
+    use hyper::header::HeaderValue;
+
     use super::*;
+    use crate::http::service::is_final;
 
     #[test]
     fn answers_are_told_apart() {
@@ -169,6 +191,8 @@ mod tests {
         for (expected, statuses) in cases {
             for status in statuses {
                 assert_eq!(of(*status), expected, "{status}");
+                let status = StatusCode::from_u16(*status).expect("a status");
+                assert_eq!(is_final(status), matches!(expected, "taken" | "refused"), "{status}");
             }
         }
     }

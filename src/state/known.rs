@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::callback::Key;
 
+use super::undurable::UndurableMetrics;
 use super::window::Window;
 
 /// Why an event was not stored.
@@ -37,8 +38,33 @@ pub struct Known {
     pub window: Window,
     /// The sequence number of the next record of a journal in memory.
     pub next: u64,
-    /// The events that are on their way to the disk, and the repeats that wait for them.
-    pub pending: HashMap<Key, Vec<Answer>>,
+    /// The events that are on their way to the disk.
+    pub pending: HashMap<Key, Pending>,
+}
+
+/// An event that is on its way to the disk.
+#[derive(Debug, Default)]
+pub struct Pending {
+    /// Who waits for it to be stored: repeats.
+    pub repeats: Vec<Answer>,
+    /// Whether it was not stored in time, so that nobody waits for that any more; see [`undurable`](super::undurable).
+    pub is_undurable: bool,
+}
+
+impl Pending {
+    /// Notes that the event was not stored in time, and counts it unless it is known to be so.
+    pub fn note_undurable(&mut self, metrics: &UndurableMetrics) {
+        if !std::mem::replace(&mut self.is_undurable, true) {
+            metrics.undurable.increment(1);
+        }
+    }
+}
+
+impl Known {
+    /// How many events are held in memory since they could not be stored in time.
+    pub fn undurable(&self) -> usize {
+        self.pending.values().filter(|pending| pending.is_undurable).count()
+    }
 }
 
 /// What intake knows, shared with the committer.

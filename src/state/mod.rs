@@ -3,7 +3,8 @@
 //! [`open`] reads what a [`directory`] holds, unless that is for a newer release: the latest checkpoint of the totals, what the
 //! journal has beyond it, and the window of keys. From then on the [`committer`] stores what intake hands it ([`known`] is what
 //! both must agree on: the [`window`] and what is on its way), the [`fold`] takes what was stored into the totals, and the
-//! [`keeper`] writes checkpoints and drops what the journal need not keep. [`readiness`] has a latch that is closed while the
+//! [`keeper`] writes checkpoints and drops what the journal need not keep. [`undurable`] is what becomes of events that the disk
+//! does not take. [`readiness`] has a latch that is closed while the
 //! disk fails. [`refused`] keeps requests that were refused and [`quarantine`] records that this program fails on, for people,
 //! in [`json_lines`].
 
@@ -17,6 +18,7 @@ pub mod quarantine;
 pub mod readiness;
 pub mod refused;
 pub mod thread;
+pub mod undurable;
 pub mod window;
 
 use std::io;
@@ -45,6 +47,7 @@ use known::SharedKnown;
 use quarantine::Quarantine;
 use readiness::Readiness;
 use thread::Thread;
+use undurable::Passages;
 use window::Window;
 
 /// The name of the latch that is open as long as the journal can be written.
@@ -101,13 +104,14 @@ pub enum Storage {
     Directory(CommitterHandle, Keeper),
 }
 
-/// Opens the state that is configured. This takes as long as reading a state directory does.
+/// Opens the state that is configured. This takes as long as reading a state directory does. With `passages` there is a service
+/// behind, which gets what the disk does not take.
 ///
 /// # Errors
 /// The state directory cannot be used.
-pub fn open(config: &Config, readiness: &Readiness) -> Result<State, OpenError> {
+pub fn open(config: &Config, readiness: &Readiness, passages: Option<Passages>) -> Result<State, OpenError> {
     match &config.state_dir {
-        Some(path) => open_directory(config, StateDirectory::open(path)?, readiness),
+        Some(path) => open_directory(config, StateDirectory::open(path)?, readiness, passages),
         None => open_in_memory(config),
     }
 }
@@ -141,6 +145,7 @@ fn open_directory(
     config: &Config,
     mut directory: StateDirectory,
     readiness: &Readiness,
+    passages: Option<Passages>,
 ) -> Result<State, OpenError> {
     let started = Instant::now();
     journal::check(directory.directory())?;
@@ -198,11 +203,12 @@ fn open_directory(
     let journal = Arc::new(journal);
     let known = SharedKnown::new(window, journal.end());
     let fold_thread = fold.start().map_err(OpenError::Thread)?;
-    let latch = readiness.latch(STORAGE);
+    // What a service behind can have is taken without the disk.
+    let latch = if passages.is_some() { readiness.latch_for_show(STORAGE) } else { readiness.latch(STORAGE) };
     let (committer, committer_thread) =
-        committer::start(known.clone(), Arc::clone(&fold), Arc::clone(&journal), latch)
+        committer::start(known.clone(), Arc::clone(&fold), Arc::clone(&journal), latch, passages)
             .map_err(OpenError::Thread)?;
-    committer.probe();
+    drop(committer.probe());
     let keeper = Keeper::new(directory, Arc::clone(&journal), Arc::clone(&fold), known.clone());
     Ok(State {
         known,

@@ -1,29 +1,53 @@
-//! Readiness: a set of latches, one for each part that must be up. The process is ready when none is closed.
+//! Readiness: a set of latches, one for each part that must be up. The process is ready when none is closed that counts.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What keeps the process from being ready.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
-    closed: Arc<Mutex<BTreeSet<&'static str>>>,
+    latches: Arc<Mutex<BTreeMap<&'static str, LatchStatus>>>,
+}
+
+/// How a latch stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LatchStatus {
+    /// Whether its part is up.
+    pub is_open: bool,
+    /// Whether the process is not ready while it is closed.
+    pub counts: bool,
 }
 
 impl Readiness {
     /// A latch with a name that tells a person what is amiss. It is closed at first.
     pub fn latch(&self, name: &'static str) -> Latch {
-        let latch = Latch { readiness: self.clone(), name };
-        latch.close();
-        latch
+        self.add(name, true)
     }
 
-    /// The names of the closed latches; the process is ready if there are none.
+    /// A latch that is shown only: the process is ready without its part.
+    pub fn latch_for_show(&self, name: &'static str) -> Latch {
+        self.add(name, false)
+    }
+
+    fn add(&self, name: &'static str, counts: bool) -> Latch {
+        self.lock().insert(name, LatchStatus { is_open: false, counts });
+        Latch { readiness: self.clone(), name }
+    }
+
+    /// The names of the closed latches that count; the process is ready if there are none.
     pub fn closed(&self) -> Vec<&'static str> {
-        self.lock().iter().copied().collect()
+        let latches = self.lock();
+        let closed = latches.iter().filter(|(_, status)| status.counts && !status.is_open);
+        closed.map(|(name, _)| *name).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {
-        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Every latch, by name.
+    pub fn latches(&self) -> BTreeMap<&'static str, LatchStatus> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, LatchStatus>> {
+        self.latches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -37,12 +61,18 @@ pub struct Latch {
 impl Latch {
     /// Says that this part is up.
     pub fn open(&self) {
-        self.readiness.lock().remove(self.name);
+        self.set(true);
     }
 
     /// Says that this part is not up.
     pub fn close(&self) {
-        self.readiness.lock().insert(self.name);
+        self.set(false);
+    }
+
+    fn set(&self, is_open: bool) {
+        if let Some(status) = self.readiness.lock().get_mut(self.name) {
+            status.is_open = is_open;
+        }
     }
 }
 
@@ -61,5 +91,15 @@ mod tests {
         assert!(readiness.closed().is_empty());
         other.close();
         assert_eq!(readiness.closed(), ["storage"]);
+    }
+
+    #[test]
+    fn a_latch_for_show_is_shown_and_does_not_count() {
+        let readiness = Readiness::default();
+        let latch = readiness.latch_for_show("storage");
+        let shown = |is_open| BTreeMap::from([("storage", LatchStatus { is_open, counts: false })]);
+        assert_eq!((readiness.closed(), readiness.latches()), (vec![], shown(false)));
+        latch.open();
+        assert_eq!((readiness.closed(), readiness.latches()), (vec![], shown(true)));
     }
 }

@@ -45,14 +45,14 @@ ports:
     containerPort: {{ .Values.ports.callEvents }}
   - name: planet-metrics
     containerPort: {{ .Values.ports.metrics }}
-{{- /* Neither asks after a collector or the service behind: a restart would not bring those back. A disk that is full makes the pod
-unready, and does not restart it either. */}}
+{{- /* None asks after a collector or the service behind: a restart would not bring those back. A disk that is full restarts
+nothing either, and makes the pod unready only if storageReadiness says so. */}}
 startupProbe:
   {{- include "planet-call-exporter-sidecar.probe" (list . "/livez" .Values.startupProbe) | nindent 2 }}
 livenessProbe:
   {{- include "planet-call-exporter-sidecar.probe" (list . "/livez" .Values.livenessProbe) | nindent 2 }}
 readinessProbe:
-  {{- include "planet-call-exporter-sidecar.probe" (list . "/readyz" .Values.readinessProbe) | nindent 2 }}
+  {{- include "planet-call-exporter-sidecar.probe" (list . (ternary "/readyz" "/readyz?exclude=storage" .Values.storageReadiness) .Values.readinessProbe) | nindent 2 }}
 {{- /* Why the exporter could not start is the last that it logs. */}}
 terminationMessagePolicy: FallbackToLogsOnError
 {{- with .Values.resources }}

@@ -1,16 +1,43 @@
+mod undurable;
+
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
+use super::health::LONGEST_WAIT;
 use super::*;
 use crate::callback::{Kind, Record};
-use crate::intake::acceptance::{Acceptance, Outcome, Store};
+use crate::intake::acceptance::{self, Acceptance, Store};
 use crate::journal::simulated_disk::SimulatedDisk;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::{Ledger, Limits};
 use crate::state::quarantine::Quarantine;
 use crate::state::readiness::Readiness;
+use crate::state::undurable::PATIENCE;
 use crate::state::window::Window;
+
+/// What became of an event, to be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Accepted,
+    Duplicate,
+    /// To be passed on, which is not done.
+    Undurable,
+    Answered(u16),
+    Uncounted,
+}
+
+impl From<acceptance::Outcome> for Outcome {
+    fn from(outcome: acceptance::Outcome) -> Outcome {
+        match outcome {
+            acceptance::Outcome::Accepted => Outcome::Accepted,
+            acceptance::Outcome::Duplicate => Outcome::Duplicate,
+            acceptance::Outcome::Undurable(_) => Outcome::Undurable,
+            acceptance::Outcome::Answered(status) => Outcome::Answered(status.as_u16()),
+            acceptance::Outcome::Uncounted(_) => Outcome::Uncounted,
+        }
+    }
+}
 
 /// What a test opens on a simulated disk.
 struct Opened {
@@ -19,6 +46,8 @@ struct Opened {
     readiness: Readiness,
     known: SharedKnown,
     fold: Arc<Fold>,
+    /// The answers in the records that the journal had.
+    answers: Vec<Option<u16>>,
 }
 
 impl Opened {
@@ -31,16 +60,22 @@ impl Opened {
     }
 
     async fn accept(&self, sid: u32) -> Result<Outcome, NotStored> {
-        accept_with(&self.acceptance, sid, b"").await
+        accept_with(&self.acceptance, sid, b"").await.map(Outcome::from)
     }
 }
 
 fn open(disk: &SimulatedDisk) -> Opened {
+    open_with(disk, None)
+}
+
+fn open_with(disk: &SimulatedDisk, passages: Option<Passages>) -> Opened {
     let buckets = || "1,60".parse().expect("buckets");
     let ledger = Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
     let fold = Arc::new(Fold::new(Checkpoint { position: 0, ledger }, Quarantine::in_memory()));
     let mut window = Window::new(1_000, Duration::from_secs(3_600));
+    let mut answers = Vec::new();
     let journal = DiskJournal::open(disk.clone(), 1 << 20, 0, |sequence, bytes| {
+        answers.push(record::answer(bytes));
         let record = Record::decode(bytes).expect("a record");
         window.insert(record.key, sequence, record.received_at);
         fold.fold_at_start(sequence, bytes).expect("a call");
@@ -48,14 +83,18 @@ fn open(disk: &SimulatedDisk) -> Opened {
     let readiness = Readiness::default();
     let journal = Arc::new(journal.expect("a journal"));
     let known = SharedKnown::new(window, journal.end());
-    let (committer, _) =
-        start(known.clone(), Arc::clone(&fold), journal, readiness.latch("storage")).expect("a thread");
+    let latch = readiness.latch("storage");
+    let (committer, _) = start(known.clone(), Arc::clone(&fold), journal, latch, passages).expect("a thread");
     let committer = Arc::new(committer);
     let acceptance = Acceptance::new(known.clone(), Store::Disk(Arc::clone(&committer)));
-    Opened { acceptance, committer, readiness, known, fold }
+    Opened { acceptance, committer, readiness, known, fold, answers }
 }
 
-async fn accept_with(acceptance: &Acceptance, sid: u32, envelope: &[u8]) -> Result<Outcome, NotStored> {
+async fn accept_with(
+    acceptance: &Acceptance,
+    sid: u32,
+    envelope: &[u8],
+) -> Result<acceptance::Outcome, NotStored> {
     let query = format!("sid={sid}&duration=5&terminate=16&disconnect_reason=1001");
     let (received_at, query) = (SystemTime::UNIX_EPOCH, query.as_bytes());
     let key = Kind::CallEvent.key(query).expect("a call");
@@ -99,14 +138,14 @@ async fn what_waits_for_a_disk_that_hangs_is_bounded_though_clients_give_up() {
     for sid in 0..2 * most as u32 {
         let answer = give_up_at_once(accept_with(&opened.acceptance, sid, &envelope));
         stored += usize::from(answer.is_none());
-        assert!(answer.is_none() || answer == Some(Err(NotStored::Busy)));
+        assert!(matches!(answer, None | Some(Err(NotStored::Busy))));
     }
     assert!((1..=most).contains(&stored), "{stored} of {most}");
     // Nor do repeats of one call pile up.
     for _ in 0..1_000 {
         assert_eq!(give_up_at_once(opened.accept(0)), None);
     }
-    assert_eq!(opened.known.lock().pending.values().map(Vec::len).sum::<usize>(), 1);
+    assert_eq!(opened.known.lock().pending.values().map(|pending| pending.repeats.len()).sum::<usize>(), 1);
     drop(held);
     assert_eq!(opened.accept(0).await, Ok(Outcome::Duplicate));
     // Room again.
