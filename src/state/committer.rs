@@ -14,10 +14,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{error, info};
 
 use crate::callback::Key;
-use crate::journal::disk::DiskJournal;
 use crate::journal::storage::Storage;
 use crate::metrics::catalog;
 
+use super::bounded::BoundedJournal;
 use super::fold::Fold;
 use super::known::{Answer, NotStored, SharedKnown};
 use super::readiness::Latch;
@@ -54,6 +54,16 @@ enum Task {
     Store(Submission, OwnedSemaphorePermit),
     /// To find out whether the journal can be written.
     Probe,
+}
+
+impl Task {
+    /// Bytes of the record that is to be stored.
+    fn bytes(&self) -> usize {
+        match self {
+            Task::Store(submission, _) => submission.record.len(),
+            Task::Probe => 0,
+        }
+    }
 }
 
 /// Hands events to a committer.
@@ -103,7 +113,7 @@ impl CommitterHandle {
 pub fn start<S: Storage>(
     known: SharedKnown,
     fold: Arc<Fold>,
-    journal: Arc<DiskJournal<S>>,
+    journal: Arc<BoundedJournal<S>>,
     storage: Latch,
 ) -> io::Result<(CommitterHandle, Thread)> {
     let (tasks, to_do) = mpsc::channel(MOST_WAITING);
@@ -183,7 +193,7 @@ impl Health {
 struct Committer<S: Storage> {
     known: SharedKnown,
     fold: Arc<Fold>,
-    journal: Arc<DiskJournal<S>>,
+    journal: Arc<BoundedJournal<S>>,
     health: Arc<Health>,
     metrics: CommitterMetrics,
 }
@@ -192,12 +202,15 @@ impl<S: Storage> Committer<S> {
     fn run(mut self, mut tasks: mpsc::Receiver<Task>) {
         let mut waiting = Vec::with_capacity(LARGEST_BATCH);
         while tasks.blocking_recv_many(&mut waiting, LARGEST_BATCH) > 0 {
-            self.commit(&mut waiting);
+            while !waiting.is_empty() {
+                let batch = self.journal.batch(waiting.iter().map(Task::bytes));
+                self.commit(waiting.drain(..batch));
+            }
         }
     }
 
-    fn commit(&mut self, waiting: &mut Vec<Task>) {
-        let stores = waiting.drain(..).filter_map(|task| match task {
+    fn commit(&mut self, waiting: impl Iterator<Item = Task>) {
+        let stores = waiting.filter_map(|task| match task {
             Task::Store(submission, permit) => Some((submission, permit)),
             Task::Probe => None,
         });

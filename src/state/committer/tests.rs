@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
@@ -5,9 +6,11 @@ use std::time::SystemTime;
 use super::*;
 use crate::callback::{Kind, Record};
 use crate::intake::acceptance::{Acceptance, Outcome, Store};
+use crate::journal::disk::DiskJournal;
 use crate::journal::simulated_disk::SimulatedDisk;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::{Ledger, Limits};
+use crate::state::checkpoints::Checkpoints;
 use crate::state::quarantine::Quarantine;
 use crate::state::readiness::Readiness;
 use crate::state::window::Window;
@@ -48,6 +51,8 @@ fn open(disk: &SimulatedDisk) -> Opened {
     let readiness = Readiness::default();
     let journal = Arc::new(journal.expect("a journal"));
     let known = SharedKnown::new(window, journal.end());
+    let checkpoints = Checkpoints::new(disk.clone(), Path::new(""));
+    let journal = Arc::new(BoundedJournal::new(journal, Arc::clone(&fold), checkpoints));
     let (committer, _) =
         start(known.clone(), Arc::clone(&fold), journal, readiness.latch("storage")).expect("a thread");
     let committer = Arc::new(committer);
