@@ -17,7 +17,7 @@ use super::position::Position;
 use super::reader_state::ReaderState;
 use super::recovery::{Segment, Stored, file_name, read_segments};
 use super::segment::{self, FRAME_HEAD, LONGEST_RECORD, Next};
-use super::storage::{Storage, StorageFile, replace};
+use super::storage::{Storage, StorageFile, is_full, replace};
 use super::{JournalError, ReaderStatus, head};
 use crate::release::Release;
 
@@ -82,12 +82,14 @@ impl<S: Storage> DiskJournal<S> {
         known: u64,
         visit: impl FnMut(Stored<'_>),
     ) -> Result<DiskJournal<S>, JournalError> {
-        let found = read_segments(&storage, known, visit)?;
-        if let Some(last) = found.segments.last() {
-            secure(&storage, &file_name(last.first), found.last.as_deref())?;
+        let mut found = read_segments(&storage, known, visit)?;
+        if let Some(last) = found.segments.last_mut() {
+            let name = file_name(last.first);
+            secure(&storage, &name, found.last.as_deref())?;
+            last.bytes = storage.size(&name)?;
         }
         let state = State {
-            end: found.end.max(known),
+            end: found.end.max(found.known),
             segments: found.segments,
             readers: Vec::new(),
             damaged: found.damaged,
@@ -108,19 +110,23 @@ impl<S: Storage> DiskJournal<S> {
     /// # Errors
     /// The disk refused the write or the sync; nothing of the batch is in the journal.
     pub fn append(&self, records: &[Bytes]) -> Result<u64, JournalError> {
-        self.append_at(records).map(|(first, _)| first)
+        self.append_with(records, frames_size(records)).map(|(first, _)| first)
     }
 
-    /// The same, and answers also where the first frame begins in its segment.
+    /// The same, and answers also where the first frame begins in its segment, which may become larger by this batch than
+    /// segments do: batches are small here, and many small segments would take more.
     pub(super) fn append_at(&self, records: &[Bytes]) -> Result<(u64, u64), JournalError> {
+        self.append_with(records, 1)
+    }
+
+    /// Appends a batch to a segment that has room for this many bytes.
+    fn append_with(&self, records: &[Bytes], room: u64) -> Result<(u64, u64), JournalError> {
         if let Some(record) = records.iter().find(|record| record.len() > LONGEST_RECORD) {
             return Err(JournalError::RecordTooLong(record.len()));
         }
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let first = self.state().end;
-        if writer.active.is_none()
-            || self.state().segments.last().is_none_or(|last| last.bytes >= self.segment_bytes())
-        {
+        if writer.active.is_none() || self.is_segment_due(room) {
             // Until the new one stands, none does.
             writer.active = None;
             writer.active = Some(self.begin_segment(first)?);
@@ -130,7 +136,10 @@ impl<S: Storage> DiskJournal<S> {
             segment::write_frame(buffer, first + place as u64, place as u32, record);
         }
         let written = match active {
-            Some(file) if !records.is_empty() => file.append(buffer).and_then(|()| file.sync()),
+            Some(file) if !records.is_empty() => {
+                let written = file.append(buffer).and_then(|()| file.sync());
+                written.inspect_err(|error| self.abandon(file, error))
+            }
             _ => Ok(()),
         };
         let bytes = buffer.len() as u64;
@@ -150,6 +159,56 @@ impl<S: Storage> DiskJournal<S> {
         drop(state);
         self.appended.notify_waiters();
         Ok((first, offset))
+    }
+
+    /// Whether the last segment has no room for this many bytes. A segment has one batch at least.
+    fn is_segment_due(&self, bytes: u64) -> bool {
+        let state = self.state();
+        let fits = |last: &Segment| {
+            last.bytes == last.records_at || last.bytes.saturating_add(bytes) <= self.segment_bytes()
+        };
+        !state.segments.last().is_some_and(fits)
+    }
+
+    /// Whether the next append begins a segment if it has these records.
+    pub fn begins_segment(&self, records: &[Bytes]) -> bool {
+        let has_active = self.writer.lock().unwrap_or_else(PoisonError::into_inner).active.is_some();
+        !has_active || self.is_segment_due(frames_size(records))
+    }
+
+    /// How many of the first records, of which these are the bytes, are to be appended at once: no more than a segment takes,
+    /// and one at least.
+    pub fn batch(&self, records: impl IntoIterator<Item = usize>) -> usize {
+        let mut bytes = head::SIZE as u64;
+        let fits = |record: &usize| {
+            bytes += (FRAME_HEAD + record) as u64;
+            bytes <= self.segment_bytes()
+        };
+        records.into_iter().take_while(fits).count().max(1)
+    }
+
+    /// Counts what a failed append left in the last segment, of which nothing counts as a record. A full disk gets its room back,
+    /// which a checkpoint or a position may need.
+    fn abandon(&self, file: &mut S::File, error: &io::Error) {
+        let Some(last) = self.state().segments.last().copied() else { return };
+        let name = file_name(last.first);
+        if is_full(error) && last.bytes == last.records_at && self.storage.remove(&name).is_ok() {
+            self.state().segments.pop();
+            return;
+        }
+        if is_full(error) && file.cut(last.bytes).is_ok() {
+            return;
+        }
+        let size = self.storage.size(&name).unwrap_or(last.bytes);
+        if let Some(last) = self.state().segments.last_mut() {
+            last.bytes = last.bytes.max(size);
+        }
+    }
+
+    /// Does something while nothing is appended.
+    pub fn without_appends<T>(&self, act: impl FnOnce() -> T) -> T {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        act()
     }
 
     /// The record with this sequence number and length, whose frame begins at `offset` in its segment.
@@ -199,11 +258,12 @@ impl<S: Storage> DiskJournal<S> {
     }
 
     /// The bytes that the segments may take.
-    fn limit(&self) -> u64 {
+    pub fn limit(&self) -> u64 {
         self.max_bytes.saturating_sub(self.beside.load(Ordering::Relaxed))
     }
 
-    fn segment_bytes(&self) -> u64 {
+    /// How large a segment becomes, unless a single batch is larger.
+    pub fn segment_bytes(&self) -> u64 {
         (self.max_bytes / 16).clamp(1, LARGEST_SEGMENT)
     }
 
@@ -236,6 +296,11 @@ impl<S: Storage> DiskJournal<S> {
     /// Nothing at or beyond `keep_from` is dropped, which is not in the ledger's checkpoint yet.
     pub fn drop_beyond_limit(&self, keep_from: u64) {
         self.drop_segments(|state| state.bytes() > self.limit() && state.segments[1].first <= keep_from);
+    }
+
+    /// Whether there is a segment beside the last one, which is never dropped.
+    pub fn has_several_segments(&self) -> bool {
+        self.state().segments.len() > 1
     }
 
     /// Whether the segments take more than they may.
@@ -338,6 +403,11 @@ impl<S: Storage> DiskJournal<S> {
     }
 }
 
+/// Bytes of the frames of these records.
+fn frames_size(records: &[Bytes]) -> u64 {
+    records.iter().map(|record| (FRAME_HEAD + record.len()) as u64).sum()
+}
+
 /// Makes durable what was read of the last segment. What a killed process had written and not synced can be read now, and
 /// must stay, since it is in the totals now. Syncing the file is not enough: where a sync failed before, another may
 /// succeed without anything having been written. So the segment is written anew, without its torn end.
@@ -346,7 +416,12 @@ fn secure(storage: &impl Storage, name: &str, sound: Option<&[u8]>) -> io::Resul
         Some(Ok(())) => Ok(()),
         // A damaged segment is left as it is for people to look at, and a full disk is no reason not to start.
         Some(Err(_)) | None => {
-            storage.open(name)?.sync()?;
+            let mut file = storage.open(name)?;
+            if let Some(sound) = sound {
+                // A full disk needs the room of the torn end.
+                let _ = file.cut(sound.len() as u64);
+            }
+            file.sync()?;
             // That it is there makes void what lies beyond its first record in the one before it.
             storage.sync_directory()
         }

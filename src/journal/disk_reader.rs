@@ -11,7 +11,7 @@ use super::disk::DiskJournal;
 use super::position::{BadPosition, Position, file_name as position_file};
 use super::recovery::{Segment, file_name};
 use super::segment::{self, FRAME_HEAD, LONGEST_RECORD, Next};
-use super::storage::{Storage, read_all, replace};
+use super::storage::{Storage, read_all, replace, with_reserve};
 use super::{BYTES_AT_ONCE, JournalError};
 
 /// How much is read at once: more than the longest frame.
@@ -134,7 +134,9 @@ impl<S: Storage> DiskReader<S> {
     pub fn done_except(&mut self, unfinished: &[u64], waiting_end: u64) -> io::Result<()> {
         let position =
             self.journal.with_reader(self.index, |reader, _| reader.position(unfinished, waiting_end));
-        replace(&self.journal.storage, &position_file(self.name), &position.encode())?;
+        let (storage, file, bytes) = (&self.journal.storage, position_file(self.name), position.encode());
+        // A full disk may get room only when a reader moves on.
+        with_reserve(storage, || replace(storage, &file, &bytes))?;
         // Only now, since what is done may be dropped, and what was dropped counts as such where it is taken again.
         self.journal.with_reader(self.index, |reader, _| reader.finish(position.next, unfinished));
         Ok(())

@@ -46,7 +46,7 @@ use storage::{Directory, Storage};
 
 pub use check::check;
 pub use head::BadHead;
-pub use recovery::{Found, Segment, Stored};
+pub use recovery::{Found, Segment, Stored, Torn};
 
 /// The bytes of records after which a reader takes no more at once, so that a batch of the longest records is no larger in
 /// memory than one of the usual.
@@ -77,6 +77,16 @@ pub enum JournalError {
         /// Why not.
         reason: BadPosition,
     },
+    /// It takes all that it may, and nothing can be dropped.
+    #[error(
+        "the journal takes {bytes} bytes of {limit} that it may, and what it has is in no checkpoint yet"
+    )]
+    Full {
+        /// Bytes of its segments.
+        bytes: u64,
+        /// What they may take.
+        limit: u64,
+    },
     /// A record that no segment takes.
     #[error("a record of {0} bytes is longer than {LONGEST_RECORD}")]
     RecordTooLong(usize),
@@ -94,7 +104,7 @@ pub struct ReaderStatus {
 }
 
 /// Looks at the journal in `storage` without changing anything, and hands every sound record to `visit`. Those before `known`
-/// are known to have been acknowledged.
+/// are known to have been acknowledged, beside those that a reader's position proves.
 ///
 /// # Errors
 /// The disk fails, or a newer version of this program wrote it.

@@ -1,10 +1,12 @@
 //! The file of a reader's position: text, so that people can read it, and in which they can still write one as 0.1.0 had
 //! them. FORMAT.md has both layouts.
 
+use std::io;
 use std::str::FromStr;
 
 use thiserror::Error;
 
+use super::storage::{Storage, read_all};
 use crate::release::Release;
 
 /// The end of the names of these files.
@@ -33,6 +35,23 @@ pub fn file_name(reader: &str) -> String {
 /// The reader whose file has this name, if it is one.
 pub fn reader(file_name: &str) -> Option<&str> {
     file_name.strip_suffix(EXTENSION)
+}
+
+/// What the positions in `storage` prove: every record before this sequence number was on disk when a reader took it. One
+/// that a person wrote, without a checksum, proves nothing.
+///
+/// # Errors
+/// The disk fails.
+pub(super) fn proven(storage: &impl Storage) -> io::Result<u64> {
+    let names = storage.list()?;
+    let positions = names.iter().filter(|name| reader(name).is_some());
+    // One that cannot be read is the matter of its reader.
+    Ok(positions.filter_map(|name| proven_by(&read_all(storage, name).ok()?)).max().unwrap_or(0))
+}
+
+fn proven_by(bytes: &[u8]) -> Option<u64> {
+    let has_checksum = std::str::from_utf8(bytes).is_ok_and(|text| text.contains(CHECKSUM));
+    Position::decode(bytes).ok().filter(|_| has_checksum).map(|position| position.next)
 }
 
 /// Why a position cannot be read.
@@ -230,6 +249,16 @@ mod tests {
         for wrong in ["", "\n", "-1", "12 4 3", "12 3 3", "12 12", "12 3 crc32", "12  3", "0x1"] {
             assert_eq!(Position::decode(wrong.as_bytes()), Err(BadPosition::Damaged), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_the_program_wrote_proves_what_was_on_disk_and_what_a_person_wrote_does_not() {
+        let position = Position { next: 1_234, unfinished: vec![7], waiting_end: 0 };
+        for bytes in [position.encode(), encode_version_1(&position)] {
+            assert_eq!(proven_by(&bytes), Some(1_234));
+            assert_eq!(proven_by(&bytes[1..]), None);
+        }
+        assert_eq!(proven_by(b"1234 7"), None);
     }
 
     /// What is read of a sound file with these lines behind `planet-call-exporter position, version `.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::storage::Storage;
+use super::storage::{Space, Storage};
 
 /// The files of `storage` that begin with a prefix, without it.
 #[derive(Debug, Clone)]
@@ -56,6 +56,10 @@ impl<S: Storage> Storage for Prefixed<S> {
 
     fn sync_directory(&self) -> io::Result<()> {
         self.storage.sync_directory()
+    }
+
+    fn space(&self) -> io::Result<Option<Space>> {
+        self.storage.space()
     }
 
     fn full_name(&self, name: &str) -> String {

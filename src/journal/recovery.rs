@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use tracing::{error, info};
+use tracing::{error, warn};
 
-use super::JournalError;
 use super::head::{self, BadHead};
 use super::segment::{self, Next};
 use super::storage::{Storage, read_all};
+use super::{JournalError, position};
 use crate::release::Release;
 
 /// A segment that was found.
@@ -46,8 +46,35 @@ pub struct Found {
     pub end: u64,
     /// Acknowledged records that cannot be read. A segment whose head is damaged counts as one at least.
     pub damaged: u64,
+    /// What is cut at the end.
+    pub torn: Torn,
+    /// Every record before this sequence number is known to have been acknowledged: by who asked, or by a reader's position.
+    pub(super) known: u64,
     /// The sound bytes of the last segment, if nothing in it is damaged.
     pub(super) last: Option<Vec<u8>>,
+}
+
+/// The torn end of a journal: what nobody knows to have been acknowledged, behind the last record that is used. Zeros at its
+/// end are not part of it: they are what a file system has in place of bytes that were never written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Torn {
+    /// Its bytes.
+    pub bytes: u64,
+    /// Sound records in it, behind one that is not, which belong to the same batch or one that is torn as well.
+    pub sound: u64,
+}
+
+impl Torn {
+    /// What is torn of `bytes`, the first record in which should have had this sequence number.
+    fn of(bytes: &[u8], expected: u64) -> Torn {
+        let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count();
+        let (mut sound, mut offset) = (0, 0);
+        while let Some(skip) = segment::find_frame(&bytes[offset..], expected..u64::MAX) {
+            offset += skip;
+            sound += 1;
+        }
+        Torn { bytes: (bytes.len() - zeros) as u64, sound }
+    }
 }
 
 /// A sound record that was found.
@@ -64,16 +91,17 @@ pub struct Stored<'a> {
 }
 
 /// Reads every segment and hands every sound record to `visit`, in order. Every record before the sequence number `known` is
-/// known to have been acknowledged.
+/// known to have been acknowledged, and so is what a position proves.
 pub(super) fn read_segments(
     storage: &impl Storage,
     known: u64,
     mut visit: impl FnMut(Stored<'_>),
 ) -> Result<Found, JournalError> {
+    let known = known.max(position::proven(storage)?);
     let mut firsts: Vec<u64> = storage.list()?.iter().filter_map(|name| first_of(name)).collect();
     firsts.sort_unstable();
     let end = firsts.first().copied().unwrap_or(0);
-    let mut found = Found { segments: Vec::new(), end, damaged: 0, last: None };
+    let mut found = Found { segments: Vec::new(), end, damaged: 0, torn: Torn::default(), known, last: None };
     for (index, &first) in firsts.iter().enumerate() {
         let next = firsts.get(index + 1).copied();
         let name = file_name(first);
@@ -102,13 +130,17 @@ pub(super) fn read_segments(
                 "a segment of the journal is damaged; its sound records are used"
             );
             found.damaged += scan.lost;
-        } else if next.is_none() && scan.sound < records.len() {
-            info!(
+        }
+        if scan.torn.bytes > 0 {
+            warn!(
                 segment = storage.full_name(&name),
-                bytes = records.len() - scan.sound,
-                "the journal has a torn end: what was being written and was never acknowledged"
+                bytes = scan.torn.bytes,
+                sound_records = scan.torn.sound,
+                "the journal has a torn end, which is cut: what was being written and was never acknowledged, as far as \
+                 checkpoints and positions tell"
             );
         }
+        found.torn = scan.torn;
         found.end = scan.end;
         if next.is_none() && scan.lost == 0 && is_head_sound {
             bytes.truncate(records_at + scan.sound);
@@ -158,6 +190,8 @@ struct Scan {
     lost: u64,
     /// Bytes up to the end of the last sound frame.
     sound: usize,
+    /// What lies behind it, unless it is damaged.
+    torn: Torn,
 }
 
 /// Goes through the frames of a segment. In the last one, a bad frame with nothing of a later batch behind it is the torn
@@ -168,6 +202,7 @@ fn scan(bytes: &[u8], extent: Extent, visit: &mut impl FnMut(Stored<'_>)) -> Sca
     let mut expected = records.start;
     let mut lost = 0;
     let mut offset = 0;
+    let mut torn = Torn::default();
     while expected < records.end {
         let rest = &bytes[offset..];
         match segment::read_frame(rest) {
@@ -183,6 +218,7 @@ fn scan(bytes: &[u8], extent: Extent, visit: &mut impl FnMut(Stored<'_>)) -> Sca
         }
         let behind = expected + 1..records.end;
         if expected >= known && !has_later_batch(rest, expected, behind.clone()) {
+            torn = Torn::of(rest, expected);
             break;
         }
         let Some(skip) = segment::find_frame(rest, behind) else { break };
@@ -193,7 +229,7 @@ fn scan(bytes: &[u8], extent: Extent, visit: &mut impl FnMut(Stored<'_>)) -> Sca
     }
     lost += known.saturating_sub(expected);
     expected = expected.max(known);
-    Scan { end: expected, lost, sound: offset }
+    Scan { end: expected, lost, sound: offset, torn }
 }
 
 /// Whether some frame behind a bad one belongs to a batch that began after the bad one's record.
@@ -214,13 +250,13 @@ fn has_later_batch(bytes: &[u8], bad: u64, behind: Range<u64>) -> bool {
 mod tests {
     use super::*;
 
-    /// A segment's frames: batches of these sizes, each record being its sequence number.
+    /// A segment's frames: batches of these sizes, each record being its sequence number, eight times.
     fn frames(batches: &[u32]) -> (Vec<u8>, Vec<usize>) {
         let (mut bytes, mut starts, mut sequence) = (Vec::new(), Vec::new(), 10);
         for batch in batches {
             for place in 0..*batch {
                 starts.push(bytes.len());
-                segment::write_frame(&mut bytes, sequence, place, &sequence.to_le_bytes());
+                segment::write_frame(&mut bytes, sequence, place, &[sequence as u8; 8]);
                 sequence += 1;
             }
         }
@@ -280,6 +316,42 @@ mod tests {
         let (bytes, starts) = frames(&[2, 3]);
         assert_eq!(read(&bytes[..starts[4]], followed(15)), (vec![10, 11, 12, 13], 15, 1));
         assert_eq!(read(&[], followed(15)), (vec![], 15, 5));
+    }
+
+    /// What is torn of the last segment with these bytes.
+    fn torn(bytes: &[u8], known: u64) -> Torn {
+        scan(bytes, last(known), &mut |_: Stored<'_>| {}).torn
+    }
+
+    #[test]
+    fn what_is_torn_is_told_with_its_bytes_and_what_is_sound_in_it() {
+        let (mut bytes, starts) = frames(&[2, 4]);
+        assert_eq!(torn(&bytes, 0), Torn::default());
+        let size = bytes.len();
+        assert_eq!(torn(&bytes[..size - 1], 0), Torn { bytes: (size - starts[5] - 1) as u64, sound: 0 });
+        bytes[starts[3]] ^= 1;
+        assert_eq!(torn(&bytes, 0), Torn { bytes: (size - starts[3]) as u64, sound: 2 });
+        // What is known to have been acknowledged is damaged and not torn.
+        assert_eq!(torn(&bytes, 14), Torn::default());
+    }
+
+    #[test]
+    fn zeros_behind_the_end_are_neither_torn_nor_damaged() {
+        let (mut bytes, starts) = frames(&[2, 3]);
+        let torn_end = bytes[starts[4]..bytes.len() - 1].to_vec();
+        bytes.truncate(starts[4]);
+        bytes.extend([0; 5_000]);
+        assert_eq!(read(&bytes, last(0)), (vec![10, 11, 12, 13], 14, 0));
+        assert_eq!(torn(&bytes, 0), Torn::default());
+        // Where a record should be they are damage.
+        assert_eq!(read(&bytes, last(15)), (vec![10, 11, 12, 13], 15, 1));
+        assert_eq!(read(&bytes, followed(15)), (vec![10, 11, 12, 13], 15, 1));
+        // Behind a torn end they are no part of it.
+        bytes.truncate(starts[4]);
+        let last_byte = torn_end.iter().rposition(|byte| *byte != 0).expect("a byte");
+        bytes.extend(&torn_end);
+        bytes.extend([0; 5_000]);
+        assert_eq!(torn(&bytes, 0), Torn { bytes: last_byte as u64 + 1, sound: 0 });
     }
 
     #[test]

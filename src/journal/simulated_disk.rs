@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::storage::{Storage, StorageFile};
+use super::storage::{Space, Storage, StorageFile};
 
 /// The disk. Clones are the same disk.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +34,8 @@ struct Contents {
     /// Whether a sync failed: nothing appended from then on becomes durable by a later one, as on real kernels, which
     /// may drop the pages and forget the error.
     is_poisoned: bool,
+    /// Whether an append failed for another reason than want of room: such a file cannot be cut either.
+    is_broken: bool,
 }
 
 impl SimulatedDisk {
@@ -59,8 +61,7 @@ impl SimulatedDisk {
     /// Lets the disk have room for this many bytes more, or for any number.
     pub(crate) fn limit(&self, room: Option<usize>) {
         let mut inner = self.inner();
-        let used: usize = inner.files.values().map(|file| file.bytes.len()).sum();
-        inner.capacity = room.map(|room| used + room);
+        inner.capacity = room.map(|room| inner.used() + room);
     }
 
     /// What is on the disk after the power was lost. `choice` decides how much of what was not synced survives, and what
@@ -80,7 +81,7 @@ impl SimulatedDisk {
             let torn = random.below(contents.bytes.len() - kept + 1);
             bytes.extend((0..torn).map(|_| if random.below(2) == 0 { 0 } else { random.below(256) as u8 }));
             let durable = bytes.len();
-            files.insert(*id, Contents { bytes, durable, is_poisoned: false });
+            files.insert(*id, Contents { bytes, durable, ..Contents::default() });
         }
         let inner = Inner { files, names, next: inner.next, ..Inner::default() };
         SimulatedDisk(Arc::new(Mutex::new(inner)))
@@ -124,6 +125,11 @@ impl Choices {
 impl Inner {
     fn id(&self, name: &str) -> io::Result<u64> {
         self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Bytes of the files that have a name.
+    fn used(&self) -> usize {
+        self.names.values().map(|id| self.files[id].bytes.len()).sum()
     }
 
     fn note_names(&mut self) {
@@ -190,6 +196,15 @@ impl Storage for SimulatedDisk {
         self.inner().unsynced_names.clear();
         Ok(())
     }
+
+    fn space(&self) -> io::Result<Option<Space>> {
+        let inner = self.inner();
+        let space = |capacity: usize| Space {
+            total: capacity as u64,
+            free: capacity.saturating_sub(inner.used()) as u64,
+        };
+        Ok(inner.capacity.map(space))
+    }
 }
 
 /// An open file of the disk.
@@ -202,12 +217,13 @@ pub(crate) struct SimulatedFile {
 impl StorageFile for SimulatedFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut inner = self.disk.inner();
-        let used: usize = inner.files.values().map(|file| file.bytes.len()).sum();
+        let used = inner.used();
         let room = inner.capacity.map_or(usize::MAX, |capacity| capacity.saturating_sub(used));
         let failing = inner.failing_append.take();
         let written = bytes.len().min(room).min(failing.unwrap_or(usize::MAX));
         let contents = inner.files.get_mut(&self.id).expect("an open file");
         contents.bytes.extend_from_slice(&bytes[..written]);
+        contents.is_broken |= failing.is_some();
         if failing.is_some() || written < bytes.len() {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -225,6 +241,17 @@ impl StorageFile for SimulatedFile {
         if !contents.is_poisoned {
             contents.durable = contents.bytes.len();
         }
+        Ok(())
+    }
+
+    fn cut(&mut self, bytes: u64) -> io::Result<()> {
+        let mut inner = self.disk.inner();
+        let contents = inner.files.get_mut(&self.id).expect("an open file");
+        if contents.is_broken {
+            return Err(io::Error::other("the disk refused to cut the file"));
+        }
+        contents.bytes.truncate(bytes as usize);
+        contents.durable = contents.durable.min(contents.bytes.len());
         Ok(())
     }
 }

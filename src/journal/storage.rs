@@ -40,10 +40,22 @@ pub trait Storage: Send + Sync + 'static {
     /// Makes creations, renames and removals so far durable.
     fn sync_directory(&self) -> io::Result<()>;
 
+    /// The space of the disk; `None` if it cannot tell.
+    fn space(&self) -> io::Result<Option<Space>>;
+
     /// The name that a file has for people.
     fn full_name(&self, name: &str) -> String {
         name.to_owned()
     }
+}
+
+/// The space of a disk, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// All of it, whoever uses it.
+    pub total: u64,
+    /// What is free for this process.
+    pub free: u64,
 }
 
 /// A file that is appended to.
@@ -60,6 +72,12 @@ pub trait StorageFile: Send + 'static {
     /// # Errors
     /// Those of the disk.
     fn sync(&mut self) -> io::Result<()>;
+
+    /// Gives back the room of everything beyond this many bytes, which is not needed. A crash may bring it back.
+    ///
+    /// # Errors
+    /// Those of the disk; the file may be as it was.
+    fn cut(&mut self, bytes: u64) -> io::Result<()>;
 }
 
 /// A directory of the file system. Its files are readable by their owner only.
@@ -140,6 +158,14 @@ impl Storage for Directory {
     fn sync_directory(&self) -> io::Result<()> {
         File::open(&self.0)?.sync_all()
     }
+
+    fn space(&self) -> io::Result<Option<Space>> {
+        let disk = rustix::fs::statvfs(&self.0)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+        let space = Space { total: bytes(disk.f_blocks), free: bytes(disk.f_bavail) };
+        // A file system that has no bound of its own says 0.
+        Ok((space.total > 0).then_some(space))
+    }
 }
 
 impl StorageFile for File {
@@ -149,6 +175,33 @@ impl StorageFile for File {
 
     fn sync(&mut self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn cut(&mut self, bytes: u64) -> io::Result<()> {
+        self.set_len(bytes)
+    }
+}
+
+/// Whether the disk, or the share of it that this process may use, is full.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// The file whose room is set aside for what has to be written on a full disk, so that something can be dropped.
+pub const RESERVE: &str = "ledger.checkpoint.reserve";
+
+/// Writes, and once more with the room that is set aside, if the disk is full.
+///
+/// # Errors
+/// Those of the disk.
+pub fn with_reserve<T>(storage: &impl Storage, write: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    match write() {
+        Err(error) if is_full(&error) && storage.remove(RESERVE).is_ok() => {
+            // Some file systems give its room back only then.
+            storage.sync_directory()?;
+            write()
+        }
+        written => written,
     }
 }
 

@@ -6,6 +6,7 @@
 //! | NUMBER.segment | the journal, see `journal::segment` |
 //! | NAME.position | how far a reader of the journal is |
 //! | ledger.checkpoint, ledger.checkpoint.previous | the totals, see `ledger::checkpoint` |
+//! | ledger.checkpoint.reserve | zeros, whose room is for the next checkpoint if the disk is full |
 //! | ledger.checkpoint.damaged | a latest checkpoint that could not be used, for people to look at |
 //! | NAME.waiting.NUMBER.segment | what waits for a sink, see `journal::waiting` |
 //! | refused.jsonl, refused.jsonl.previous | refused requests |
@@ -17,22 +18,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
-use tracing::{error, warn};
+use tracing::warn;
 
-use crate::journal::storage::{Directory, Storage, read_all, write_new};
-use crate::ledger::Limits;
-use crate::ledger::checkpoint::{Checkpoint, UnusableCheckpoint};
+use super::checkpoints::Checkpoints;
+use crate::journal::storage::{Directory, Storage};
+use crate::ledger::checkpoint::UnusableCheckpoint;
 
 /// The file that says who holds the directory, and that it is ours.
 pub const LOCK: &str = "planet-call-exporter.lock";
-/// The file of the latest checkpoint.
-pub const CHECKPOINT: &str = "ledger.checkpoint";
-/// The file of the checkpoint before it.
-pub const PREVIOUS_CHECKPOINT: &str = "ledger.checkpoint.previous";
-
-/// The file of a latest checkpoint that could not be used.
-const DAMAGED_CHECKPOINT: &str = "ledger.checkpoint.damaged";
-
 /// What a fresh volume may hold without being anybody's.
 const NOBODYS: &str = "lost+found";
 
@@ -80,7 +73,6 @@ pub enum StateError {
 pub struct StateDirectory {
     directory: Directory,
     _lock: File,
-    kept: Kept,
 }
 
 impl StateDirectory {
@@ -121,7 +113,7 @@ impl StateDirectory {
         {
             warn!(%error, "the state directory does not say which process holds it");
         }
-        Ok(StateDirectory { directory, _lock: lock, kept: Kept::default() })
+        Ok(StateDirectory { directory, _lock: lock })
     }
 
     /// The directory, for the journal.
@@ -129,96 +121,8 @@ impl StateDirectory {
         &self.directory
     }
 
-    /// The latest checkpoint that can be used, with these limits; `None` if there is none.
-    ///
-    /// # Errors
-    /// It is whole and this version of the program cannot read it, or the disk refuses and nothing can stand in. One that
-    /// is damaged is reported and set aside, and the one before it stands in.
-    pub fn read_checkpoint(&mut self, limits: Limits) -> Result<Option<Checkpoint>, StateError> {
-        let latest = self.read(CHECKPOINT, limits);
-        if latest.as_ref().is_err_and(is_whole) {
-            return latest;
-        }
-        let is_to_be_set_aside = latest.is_err();
-        let (checkpoint, before) = match (latest, self.read(PREVIOUS_CHECKPOINT, limits)) {
-            (Ok(Some(latest)), previous) => (Some(latest), previous.unwrap_or_else(report)),
-            (latest, Ok(Some(previous))) => (latest.unwrap_or_else(report).or(Some(previous)), None),
-            (latest, previous) => {
-                // The journal is all that there is, unless a person can help.
-                for error in [latest.err(), previous.err()].into_iter().flatten() {
-                    match &error {
-                        StateError::Checkpoint { .. } if !is_whole(&error) => report(error),
-                        _ => return Err(error),
-                    };
-                }
-                (None, None)
-            }
-        };
-        if is_to_be_set_aside {
-            // Otherwise the next one would put it in the place of the previous one, which may be the only good one.
-            let path = self.directory.path().join(CHECKPOINT);
-            let set_aside = self.directory.rename(CHECKPOINT, DAMAGED_CHECKPOINT);
-            set_aside.map_err(|source| StateError::Disk { path, source })?;
-        }
-        self.kept = Kept {
-            latest: checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.position),
-            previous: before.map_or(0, |before| before.position),
-        };
-        Ok(checkpoint)
+    /// The checkpoints in it.
+    pub fn checkpoints(&self) -> Checkpoints<Directory> {
+        Checkpoints::new(self.directory.clone(), self.directory.path())
     }
-
-    fn read(&self, name: &str, limits: Limits) -> Result<Option<Checkpoint>, StateError> {
-        let path = self.directory.path().join(name);
-        match read_all(&self.directory, name) {
-            Ok(bytes) => Checkpoint::decode(&bytes, limits)
-                .map(Some)
-                .map_err(|source| StateError::Checkpoint { path, source }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(StateError::Disk { path, source }),
-        }
-    }
-
-    /// Keeps a checkpoint in place of the latest one, which becomes the previous one.
-    ///
-    /// # Errors
-    /// The disk refuses; the latest checkpoint is then still there, or the previous one.
-    pub fn write_checkpoint(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
-        let new = write_new(&self.directory, CHECKPOINT, &checkpoint.encode()?)?;
-        if self.directory.size(CHECKPOINT).is_ok() {
-            self.directory.rename(CHECKPOINT, PREVIOUS_CHECKPOINT)?;
-        }
-        self.directory.rename(&new, CHECKPOINT)?;
-        self.directory.sync_directory()?;
-        self.kept = Kept { latest: checkpoint.position, previous: self.kept.latest };
-        Ok(())
-    }
-
-    /// The position of the latest checkpoint; 0 if there is none.
-    pub fn checkpoint_position(&self) -> u64 {
-        self.kept.latest
-    }
-
-    /// The sequence number of the first record of the journal that a checkpoint needs: the one before the latest may have to
-    /// stand in, and where there is none, the journal from its beginning.
-    pub fn needed_from(&self) -> u64 {
-        self.kept.previous
-    }
-}
-
-/// The positions of the two checkpoints; 0 where there is none.
-#[derive(Debug, Clone, Copy, Default)]
-struct Kept {
-    latest: u64,
-    previous: u64,
-}
-
-/// Whether a checkpoint is as it was written, so that another version of this program can read it.
-fn is_whole(error: &StateError) -> bool {
-    matches!(error, StateError::Checkpoint { source, .. } if !source.is_damage())
-}
-
-/// Reports a checkpoint that cannot be used.
-fn report(error: StateError) -> Option<Checkpoint> {
-    error!(%error, "a checkpoint of the ledger cannot be used");
-    None
 }

@@ -3,11 +3,13 @@
 //! [`open`] reads what a [`directory`] holds, unless that is for a newer release: the latest checkpoint of the totals, what the
 //! journal has beyond it, and the window of keys. From then on the [`committer`] stores what intake hands it ([`known`] is what
 //! both must agree on: the [`window`] and what is on its way), the [`fold`] takes what was stored into the totals, and the
-//! [`keeper`] writes checkpoints and drops what the journal need not keep. [`undurable`] is what becomes of events that the disk
-//! does not take. [`readiness`] has a latch that is closed while the
+//! [`keeper`] writes [`checkpoints`] and drops what the journal need not keep, which is [`bounded`] whatever comes. [`undurable`]
+//! is what becomes of events that the disk does not take. [`readiness`] has a latch that is closed while the
 //! disk fails. [`refused`] keeps requests that were refused and [`quarantine`] records that this program fails on, for people,
 //! in [`json_lines`].
 
+pub mod bounded;
+pub mod checkpoints;
 pub mod committer;
 pub mod directory;
 pub mod fold;
@@ -38,11 +40,12 @@ use crate::journal::{self, Journal, JournalError};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::{Ledger, Limits};
 
+use bounded::BoundedJournal;
 use committer::CommitterHandle;
 use directory::{StateDirectory, StateError};
 use fold::Fold;
 use json_lines::JsonLinesFile;
-use keeper::{Keeper, NO_CHECKPOINT};
+use keeper::Keeper;
 use known::SharedKnown;
 use quarantine::Quarantine;
 use readiness::Readiness;
@@ -143,14 +146,15 @@ fn ledger_limits(config: &Config) -> Limits {
 /// A state in a directory: the totals of the latest checkpoint, what the journal has beyond it, and the window of keys.
 fn open_directory(
     config: &Config,
-    mut directory: StateDirectory,
+    directory: StateDirectory,
     readiness: &Readiness,
     passages: Option<Passages>,
 ) -> Result<State, OpenError> {
     let started = Instant::now();
     journal::check(directory.directory())?;
     let (quarantine, mut quarantine_file) = Quarantine::in_directory(directory.directory().path());
-    let checkpoint = directory.read_checkpoint(ledger_limits(config))?;
+    let mut checkpoints = directory.checkpoints();
+    let checkpoint = checkpoints.read(ledger_limits(config))?;
     let has_checkpoint = checkpoint.is_some();
     let mut totals = checkpoint.unwrap_or_else(|| Checkpoint { position: 0, ledger: new_ledger(config) });
     warn_of_other_buckets(config, &totals.ledger);
@@ -165,11 +169,11 @@ fn open_directory(
         folded: 0,
         newer: None,
     };
-    let max_bytes = config.state_max_bytes.as_u64();
-    let journal =
-        DiskJournal::open(directory.directory().clone(), max_bytes, position, |sequence, record| {
-            reading.record(sequence, record);
-        })?;
+    let storage = directory.directory();
+    let max_bytes = bounded::limit_on(storage, storage.path(), config.state_max_bytes.as_u64());
+    let journal = DiskJournal::open(storage.clone(), max_bytes, position, |sequence, record| {
+        reading.record(sequence, record)
+    })?;
     let Reading { window, first, folded, newer, .. } = reading;
     if let Some(newer) = newer {
         return Err(newer);
@@ -179,12 +183,9 @@ fn open_directory(
     quarantine_file.write_waiting();
     // So that the totals keep their start time, a process that dies again and again does not fold the same records each time,
     // and what an older release wrote is there in this one's format, whatever happens before the first regular checkpoint.
-    match directory.write_checkpoint(&fold.checkpoint()) {
-        Ok(()) => {}
-        // A full disk is no reason not to start: it may be the journal itself that can make room.
-        Err(error) if has_checkpoint => warn!(%error, "{NO_CHECKPOINT}"),
-        Err(error) => return Err(OpenError::Checkpoint(error)),
-    }
+    let journal = Arc::new(journal);
+    let bounded = Arc::new(BoundedJournal::new(Arc::clone(&journal), Arc::clone(&fold), checkpoints));
+    bounded.keep_at_start(has_checkpoint).map_err(OpenError::Checkpoint)?;
     if let Some(first) = first.filter(|first| *first > position) {
         let missing = first - position;
         error!(
@@ -200,16 +201,15 @@ fn open_directory(
         milliseconds = started.elapsed().as_millis() as u64,
         "the state directory has been read"
     );
-    let journal = Arc::new(journal);
     let known = SharedKnown::new(window, journal.end());
     let fold_thread = fold.start().map_err(OpenError::Thread)?;
     // What a service behind can have is taken without the disk.
     let latch = if passages.is_some() { readiness.latch_for_show(STORAGE) } else { readiness.latch(STORAGE) };
     let (committer, committer_thread) =
-        committer::start(known.clone(), Arc::clone(&fold), Arc::clone(&journal), latch, passages)
+        committer::start(known.clone(), Arc::clone(&fold), Arc::clone(&bounded), latch, passages)
             .map_err(OpenError::Thread)?;
     drop(committer.probe());
-    let keeper = Keeper::new(directory, Arc::clone(&journal), Arc::clone(&fold), known.clone());
+    let keeper = Keeper::new(directory, bounded, known.clone());
     Ok(State {
         known,
         fold,

@@ -14,12 +14,13 @@ use crate::http::peer::for_people;
 use crate::journal::position::{self, Position};
 use crate::journal::storage::Directory;
 use crate::journal::waiting::look::{self, FoundWaiting};
-use crate::journal::{self, Found, JournalError};
+use crate::journal::{self, Found, JournalError, Torn};
 use crate::ledger::Limits;
 use crate::ledger::checkpoint::{Checkpoint, UnusableCheckpoint};
 use crate::sinks::call_log;
 use crate::sinks::identity::Identity;
-use crate::state::directory::{CHECKPOINT, LOCK, PREVIOUS_CHECKPOINT};
+use crate::state::checkpoints::{CHECKPOINT, PREVIOUS_CHECKPOINT};
+use crate::state::directory::LOCK;
 use crate::state::json_lines;
 use crate::state::quarantine::{self, Quarantined};
 
@@ -126,6 +127,9 @@ pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
         "records: {} sound, {} damaged; the next is {}",
         events.number, journal.damaged, journal.end
     )?;
+    if journal.torn.bytes > 0 {
+        writeln!(output, "{}", torn_end(journal.torn))?;
+    }
     writeln!(output, "first event: {}", time(events.first))?;
     writeln!(output, "last event: {}", time(events.last))?;
     let waiting_is_sound = waiting.values().all(|found| found.journal.damaged == 0);
@@ -188,6 +192,14 @@ fn write_segments(journal: &Found, output: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
+/// What is said of a torn end, which is no damage: as far as is known, it was never acknowledged.
+fn torn_end(Torn { bytes, sound }: Torn) -> String {
+    match sound {
+        0 => format!("torn end: {bytes} bytes"),
+        sound => format!("torn end: {bytes} bytes, with {sound} sound records of the batch that is torn"),
+    }
+}
+
 fn write_waiting(sink: &str, found: &FoundWaiting, output: &mut impl Write) -> io::Result<()> {
     let FoundWaiting { journal, waiting, unknown } = found;
     let bytes: u64 = journal.segments.iter().map(|segment| segment.bytes).sum();
@@ -199,7 +211,11 @@ fn write_waiting(sink: &str, found: &FoundWaiting, output: &mut impl Write) -> i
         0 => String::new(),
         entries => format!(", {entries} of a newer release that this one passes over"),
     };
-    writeln!(output, "waiting for {sink}: {waiting} events, {bytes} bytes{damage}{unknown}")
+    let torn = match journal.torn {
+        Torn { bytes: 0, .. } => String::new(),
+        torn => format!(", {}", torn_end(torn)),
+    };
+    writeln!(output, "waiting for {sink}: {waiting} events, {bytes} bytes{damage}{torn}{unknown}")
 }
 
 /// The quarantined records without their bytes, the oldest first.

@@ -19,10 +19,10 @@ use metrics::{Counter, Histogram, counter, histogram};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::callback::{Key, record};
-use crate::journal::disk::DiskJournal;
 use crate::journal::storage::Storage;
 use crate::metrics::catalog;
 
+use super::bounded::BoundedJournal;
 use super::fold::Fold;
 use super::known::{Answer, NotStored, SharedKnown};
 use super::readiness::Latch;
@@ -140,7 +140,7 @@ impl CommitterHandle {
 pub fn start<S: Storage>(
     known: SharedKnown,
     fold: Arc<Fold>,
-    journal: Arc<DiskJournal<S>>,
+    journal: Arc<BoundedJournal<S>>,
     storage: Latch,
     passages: Option<Passages>,
 ) -> io::Result<(CommitterHandle, Thread)> {
@@ -180,7 +180,7 @@ impl CommitterMetrics {
 struct Committer<S: Storage> {
     known: SharedKnown,
     fold: Arc<Fold>,
-    journal: Arc<DiskJournal<S>>,
+    journal: Arc<BoundedJournal<S>>,
     health: Arc<Health>,
     /// If what the disk does not take is held.
     passages: Option<Passages>,
@@ -225,7 +225,9 @@ impl<S: Storage> Committer<S> {
             bytes += waiting.record.len();
             has_room
         };
-        let batch = self.waiting.iter().take(LARGEST_BATCH).take_while(has_room);
+        let waiting = self.waiting.iter().take(LARGEST_BATCH).take_while(has_room);
+        let most = self.journal.batch(waiting.map(|waiting| waiting.record.len()));
+        let batch = self.waiting.iter().take(most);
         let (records, answered): (Vec<Bytes>, Vec<bool>) = batch.map(|waiting| self.record(waiting)).unzip();
         let started = Instant::now();
         self.health.begin(started);

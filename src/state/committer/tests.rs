@@ -1,5 +1,6 @@
 mod undurable;
 
+use std::path::Path;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
@@ -8,9 +9,11 @@ use super::health::LONGEST_WAIT;
 use super::*;
 use crate::callback::{Kind, Record};
 use crate::intake::acceptance::{self, Acceptance, Store};
+use crate::journal::disk::DiskJournal;
 use crate::journal::simulated_disk::SimulatedDisk;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::{Ledger, Limits};
+use crate::state::checkpoints::Checkpoints;
 use crate::state::quarantine::Quarantine;
 use crate::state::readiness::Readiness;
 use crate::state::undurable::PATIENCE;
@@ -83,6 +86,8 @@ fn open_with(disk: &SimulatedDisk, passages: Option<Passages>) -> Opened {
     let readiness = Readiness::default();
     let journal = Arc::new(journal.expect("a journal"));
     let known = SharedKnown::new(window, journal.end());
+    let checkpoints = Checkpoints::new(disk.clone(), Path::new(""));
+    let journal = Arc::new(BoundedJournal::new(journal, Arc::clone(&fold), checkpoints));
     let latch = readiness.latch("storage");
     let (committer, _) = start(known.clone(), Arc::clone(&fold), journal, latch, passages).expect("a thread");
     let committer = Arc::new(committer);
