@@ -82,15 +82,16 @@ impl CommitterHandle {
         let _ = self.tasks.try_send(Task::Probe);
     }
 
-    /// Says so if the disk hangs at `now`, and finds out whether a journal that could not be written can be again.
+    /// Says so if the disk hangs at `now`, and finds out whether the journal can be written: again, or still, since the directory
+    /// may have gone.
     pub fn watch(&self, now: Instant) {
         let mut state = self.health.lock();
         match state.waits_since {
             Some(since) if now.duration_since(since) >= LONGEST_WAIT => {
                 self.health.note_failing(&mut state, &NotStored::Slow);
             }
-            None if state.is_failing => self.probe(),
-            _ => {}
+            Some(_) => {}
+            None => self.probe(),
         }
     }
 }
@@ -208,7 +209,9 @@ impl<S: Storage> Committer<S> {
         self.health.begin(started);
         let outcome = self.journal.append(&records);
         self.health.end(outcome.as_ref().err().map(|error| error as &dyn Display));
-        self.metrics.sync.record(started.elapsed());
+        if !records.is_empty() {
+            self.metrics.sync.record(started.elapsed());
+        }
         let first = outcome.map_err(|_| NotStored::Storage);
         let mut repeats = Vec::new();
         {
