@@ -227,12 +227,18 @@ impl Waiting {
         }
     }
 
+    /// Whether a segment is open that has something in it, and is to be closed in time.
+    pub(super) fn has_open_segment(&self) -> bool {
+        matches!(&self.store, Store::Disk(disk) if disk.waiting.has_open_segment())
+    }
+
     /// Drops what need not be kept, and what takes more than it may. To be called when the position is on disk. Events that wait
-    /// and are on their way may get another ticket.
+    /// and are on their way may get another ticket. A segment is closed when it is older than `segment_age`.
     pub(super) fn clean_up<'a>(
         &mut self,
         queue: &mut Queue,
         on_their_way: impl Iterator<Item = &'a mut Event>,
+        segment_age: Duration,
     ) {
         let before = self.dropped;
         match &mut self.store {
@@ -252,7 +258,10 @@ impl Waiting {
                         Place::Hand(_) => None,
                     })
                     .collect();
-                self.dropped += block_in_place(|| disk.clean_up(queue, &mut on_their_way));
+                self.dropped += block_in_place(|| {
+                    disk.close_older_than(segment_age);
+                    disk.clean_up(queue, &mut on_their_way)
+                });
             }
         }
         if self.dropped > before && before == 0 {
@@ -294,6 +303,12 @@ impl Waiting {
 type OnTheirWay<'a> = HashMap<Ticket, &'a mut Event>;
 
 impl Disk {
+    fn close_older_than(&self, age: Duration) {
+        if let Err(error) = self.waiting.close_older_than(age) {
+            warn!(%error, "a segment of what waits cannot be closed; it stays until it can");
+        }
+    }
+
     /// Drops what is finished, and what takes more than it may; answers how many events that were.
     fn clean_up(&mut self, queue: &mut Queue, on_their_way: &mut OnTheirWay<'_>) -> u64 {
         self.waiting.drop_finished();

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::journal::disk::DiskJournal;
-use crate::journal::storage::Directory;
+use crate::journal::storage::{Directory, Storage};
 
 use super::directory::StateDirectory;
 use super::fold::Fold;
@@ -30,17 +30,21 @@ pub struct Keeper {
     journal: Arc<DiskJournal<Directory>>,
     fold: Arc<Fold>,
     known: SharedKnown,
+    /// How old a segment of the journal gets before it is closed, though it is not full.
+    segment_age: Duration,
 }
 
 impl Keeper {
-    /// Keeps `directory`, in which `journal` is, with the totals of `fold` and the window of `known`.
+    /// Keeps `directory`, in which `journal` is, with the totals of `fold` and the window of `known`. Segments are closed when
+    /// they are older than `segment_age`.
     pub(super) fn new(
         directory: StateDirectory,
         journal: Arc<DiskJournal<Directory>>,
         fold: Arc<Fold>,
         known: SharedKnown,
+        segment_age: Duration,
     ) -> Keeper {
-        Keeper { directory, journal, fold, known }
+        Keeper { directory, journal, fold, known, segment_age }
     }
 
     /// Keeps the state until `stop`, and once more then.
@@ -50,24 +54,134 @@ impl Keeper {
         while stop.run_until_cancelled(looks.tick()).await.is_some() {
             if kept_at.elapsed() >= CHECKPOINT_INTERVAL || self.journal.is_beyond_limit() {
                 // Writing waits for the disk, which the other tasks must not.
-                block_in_place(|| self.keep());
+                block_in_place(|| self.keep(SystemTime::now(), Instant::now()));
                 kept_at = Instant::now();
             }
         }
-        block_in_place(|| self.keep());
+        block_in_place(|| self.keep(SystemTime::now(), Instant::now()));
     }
 
     /// Drops what the journal need not keep any more, and then writes a checkpoint, for which a full disk may need the room.
-    fn keep(&mut self) {
-        let needed_from = self.directory.needed_from();
-        let window_start = self.known.lock().window.first_at(SystemTime::now());
-        self.journal.drop_before(needed_from.min(window_start.unwrap_or(u64::MAX)));
-        self.journal.drop_beyond_limit(needed_from);
-        if self.fold.position() == self.directory.checkpoint_position() {
+    fn keep(&mut self, now: SystemTime, instant: Instant) {
+        if self.directory.directory().check().is_err() {
+            // The committer says so. What is there stays as it is until the directory is back.
             return;
         }
-        if let Err(error) = self.directory.write_checkpoint(&self.fold.checkpoint()) {
-            warn!(%error, "{NO_CHECKPOINT}");
+        if let Err(error) = self.journal.close_older_than(self.segment_age, instant) {
+            warn!(%error, "a segment of the journal cannot be closed; it stays until it can");
         }
+        self.drop_finished(now);
+        self.journal.drop_beyond_limit(self.directory.needed_from());
+        // Both checkpoints are brought up to the end, or a quiet journal would have to keep its last records for the older one.
+        let position = self.fold.position();
+        if position == self.directory.checkpoint_position() && position == self.directory.needed_from() {
+            return;
+        }
+        match self.directory.write_checkpoint(&self.fold.checkpoint()) {
+            Ok(()) => self.drop_finished(now),
+            Err(error) => warn!(%error, "{NO_CHECKPOINT}"),
+        }
+    }
+
+    /// Drops the segments that no sink, no checkpoint and no key in the window needs.
+    fn drop_finished(&self, now: SystemTime) {
+        let window_start = self.known.lock().window.first_at(now);
+        self.journal.drop_before(self.directory.needed_from().min(window_start.unwrap_or(u64::MAX)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+    use crate::callback::{Kind, Record};
+    use crate::journal::Journal;
+    use crate::ledger::checkpoint::Checkpoint;
+    use crate::ledger::{Ledger, Limits};
+    use crate::state::quarantine::Quarantine;
+    use crate::state::window::Window;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+    const WINDOW: Duration = Duration::from_secs(24 * 3_600);
+    const SEGMENT_AGE: Duration = Duration::from_secs(1_800);
+
+    struct Scratch(PathBuf);
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn keeper(path: &Path) -> Keeper {
+        let directory = StateDirectory::open(path).expect("a state directory");
+        let storage = directory.directory().clone();
+        let journal = Arc::new(DiskJournal::open(storage, 1 << 30, 0, |_, _| {}).expect("a journal"));
+        let buckets = || "1,60".parse().expect("buckets");
+        let ledger = Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
+        let fold = Arc::new(Fold::new(Checkpoint { position: 0, ledger }, Quarantine::in_memory()));
+        let known = SharedKnown::new(Window::new(1_000, WINDOW), 0);
+        Keeper::new(directory, journal, fold, known, SEGMENT_AGE)
+    }
+
+    fn take_call(keeper: &Keeper, number: u32, now: SystemTime) {
+        let query = format!("sid={number}&duration=1&from_user_id=somebody");
+        let query = query.as_bytes();
+        let key = Kind::CallEvent.key(query).expect("a call");
+        let record = Record { kind: Kind::CallEvent, received_at: now, key, envelope: b"", query }.encode();
+        let first = keeper.journal.append(std::slice::from_ref(&record)).expect("appended");
+        keeper.known.lock().window.insert(key, first, now);
+        keeper.fold.push(first, vec![record]);
+    }
+
+    /// Whether a file in the directory has this text.
+    fn has(path: &Path, text: &str) -> bool {
+        let mut files = fs::read_dir(path).expect("a directory").map(|entry| entry.expect("an entry").path());
+        files.any(|file| {
+            let bytes = fs::read(file).expect("a file");
+            bytes.windows(text.len()).any(|window| window == text.as_bytes())
+        })
+    }
+
+    /// Keeps it every minute for so long, as a quiet exporter does.
+    fn pass(keeper: &mut Keeper, from: (SystemTime, Instant), begin: Duration, end: Duration) {
+        let minutes = begin.as_secs() / 60..=end.as_secs() / 60;
+        for passed in minutes.map(|minute| Duration::from_secs(60 * minute)) {
+            keeper.keep(from.0 + passed, from.1 + passed);
+        }
+    }
+
+    #[test]
+    fn at_a_quiet_exporter_a_call_is_off_the_disk_an_hour_after_the_window_has_left_it() {
+        let path = std::env::temp_dir().join(format!("planet-keeper-quiet-{}", std::process::id()));
+        let scratch = Scratch(path.clone());
+        let mut keeper = keeper(&scratch.0);
+        let from = (SystemTime::now(), Instant::now());
+        take_call(&keeper, 1, from.0);
+        pass(&mut keeper, from, Duration::ZERO, WINDOW);
+        assert!(has(&path, "somebody"), "a repeat is recognized after a restart");
+        pass(&mut keeper, from, WINDOW, WINDOW + HOUR);
+        assert!(!has(&path, "somebody"));
+        assert_eq!((keeper.fold.ledger().calls(), keeper.journal.first()), (1, 1));
+    }
+
+    #[test]
+    fn what_a_sink_has_not_finished_stays() {
+        let path = std::env::temp_dir().join(format!("planet-keeper-sink-{}", std::process::id()));
+        let scratch = Scratch(path.clone());
+        let mut keeper = keeper(&scratch.0);
+        let mut reader = Journal::Disk(Arc::clone(&keeper.journal)).reader("spans").expect("a reader");
+        let from = (SystemTime::now(), Instant::now());
+        take_call(&keeper, 1, from.0);
+        pass(&mut keeper, from, Duration::ZERO, 3 * WINDOW);
+        assert!(has(&path, "somebody"));
+        assert_eq!(keeper.journal.readers()[0].backlog, 1);
+        let crate::journal::Reader::Disk { reader, .. } = &mut reader else { panic!("a journal on disk") };
+        assert_eq!(reader.take(10).expect("taken").len(), 1);
+        reader.done_except(&[], 0).expect("done");
+        pass(&mut keeper, from, 3 * WINDOW, 3 * WINDOW + HOUR);
+        assert!(!has(&path, "somebody"));
     }
 }

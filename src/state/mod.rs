@@ -144,7 +144,9 @@ fn open_directory(
 ) -> Result<State, OpenError> {
     let started = Instant::now();
     journal::check(directory.directory())?;
-    let (quarantine, mut quarantine_file) = Quarantine::in_directory(directory.directory().path());
+    directory.remove_unfinished();
+    let (quarantine, lines) = Quarantine::in_directory();
+    let mut quarantine_file = lines.into_file(directory.directory().clone(), config.refused_age);
     let checkpoint = directory.read_checkpoint(ledger_limits(config))?;
     let has_checkpoint = checkpoint.is_some();
     let mut totals = checkpoint.unwrap_or_else(|| Checkpoint { position: 0, ledger: new_ledger(config) });
@@ -203,7 +205,8 @@ fn open_directory(
         committer::start(known.clone(), Arc::clone(&fold), Arc::clone(&journal), latch)
             .map_err(OpenError::Thread)?;
     committer.probe();
-    let keeper = Keeper::new(directory, Arc::clone(&journal), Arc::clone(&fold), known.clone());
+    let keeper =
+        Keeper::new(directory, Arc::clone(&journal), Arc::clone(&fold), known.clone(), config.segment_age);
     Ok(State {
         known,
         fold,

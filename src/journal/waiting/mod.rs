@@ -13,6 +13,7 @@ pub mod look;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tracing::warn;
@@ -230,6 +231,19 @@ impl<S: Storage> WaitingJournal<S> {
             Some(Entry::Copy { record, .. }) => Ok(entry.slice_ref(record)),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a copy of an event")),
         }
+    }
+
+    /// Closes the segment that is written to if it is older than `age`, so that it can be dropped when nothing in it waits.
+    ///
+    /// # Errors
+    /// The disk refuses; the next append tries again.
+    pub fn close_older_than(&self, age: Duration) -> io::Result<()> {
+        self.journal.close_older_than(age, Instant::now())
+    }
+
+    /// Whether the segment that is written to has something in it.
+    pub fn has_open_segment(&self) -> bool {
+        self.journal.has_open_segment()
     }
 
     /// Drops the oldest segments as long as nothing in them waits.

@@ -207,13 +207,7 @@ impl Queue {
 
     /// Notes that an event which was on its way is finished: the next one of its line may go.
     pub fn finish(&mut self, event: &Event) {
-        match &event.place {
-            Place::Hand(record) => {
-                self.hand.remove(&event.origin);
-                self.hand_bytes -= record.len();
-            }
-            Place::Waiting(_) => self.waiting -= 1,
-        }
+        self.forget_place(event);
         let turn = turn(event);
         let Some(line) = self.lines.get_mut(&turn) else { return };
         debug_assert_eq!(line.state, LineState::OnItsWay, "it was on its way");
@@ -221,6 +215,16 @@ impl Queue {
             self.lines.remove(&turn);
         } else {
             self.line_up(turn);
+        }
+    }
+
+    fn forget_place(&mut self, event: &Event) {
+        match &event.place {
+            Place::Hand(record) => {
+                self.hand.remove(&event.origin);
+                self.hand_bytes -= record.len();
+            }
+            Place::Waiting(_) => self.waiting -= 1,
         }
     }
 
@@ -323,6 +327,24 @@ impl Queue {
         }
         self.end_turns(&ended);
         dropped
+    }
+
+    /// Takes out the events that were received before this time and are not on their way.
+    pub fn take_received_before(&mut self, time: SystemTime) -> Vec<Event> {
+        let old = |(turn, line): (&Turn, &Line)| {
+            let turn = *turn;
+            let old = line.events.iter().filter(|event| event.received_at < time);
+            old.map(|event| (turn, event.origin)).collect::<Vec<_>>()
+        };
+        let old: Vec<(Turn, u64)> = self.lines.iter().flat_map(old).collect();
+        let (mut taken, mut ended) = (Vec::with_capacity(old.len()), HashSet::new());
+        for (turn, origin) in old {
+            let Some(event) = self.take_out(turn, origin, &mut ended) else { continue };
+            self.forget_place(&event);
+            taken.push(event);
+        }
+        self.end_turns(&ended);
+        taken
     }
 
     /// Forgets events in hand, which go on waiting on disk only.
