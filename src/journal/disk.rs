@@ -460,37 +460,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_old_can_be_dropped_though_nothing_comes_after_it() {
-        const AGE: Duration = Duration::from_secs(1_800);
-        let disk = SimulatedDisk::default();
-        let open = || DiskJournal::open(disk.clone(), 1 << 20, 0, |_, _| {}).expect("a journal");
-        let (journal, begin) = (open(), Instant::now());
-        journal.append(&[Bytes::from_static(b"record")]).expect("appended");
-        journal.close_older_than(AGE, begin).expect("a look");
-        journal.drop_before(1);
-        assert_eq!(journal.segments(), [(0, 1)], "it is young");
-        journal.close_older_than(AGE, Instant::now() + AGE).expect("closed");
-        assert_eq!(journal.segments(), [(0, 1), (1, 1)]);
-        journal.drop_before(1);
-        journal.close_older_than(AGE, begin + 9 * AGE).expect("a look");
-        assert_eq!(
-            (journal.segments(), journal.end()),
-            (vec![(1, 1)], 1),
-            "an empty one is as good as a new one"
-        );
-        drop(journal);
-
-        let journal = open();
-        assert_eq!((journal.first(), journal.end()), (1, 1));
-        journal.append(&[Bytes::from_static(b"record")]).expect("appended");
-        drop(journal);
-        let journal = open();
-        journal.close_older_than(AGE, begin).expect("closed");
-        journal.drop_before(2);
-        assert_eq!(journal.segments(), [(2, 2)], "what an earlier process left behind");
-    }
-
-    #[test]
     fn with_a_damaged_position_nothing_counts_as_dropped() {
         let disk = SimulatedDisk::default();
         let journal = beyond_limit(&disk);

@@ -258,10 +258,7 @@ impl Waiting {
                         Place::Hand(_) => None,
                     })
                     .collect();
-                self.dropped += block_in_place(|| {
-                    disk.close_older_than(segment_age);
-                    disk.clean_up(queue, &mut on_their_way)
-                });
+                self.dropped += block_in_place(|| disk.clean_up(queue, &mut on_their_way, segment_age));
             }
         }
         if self.dropped > before && before == 0 {
@@ -303,18 +300,15 @@ impl Waiting {
 type OnTheirWay<'a> = HashMap<Ticket, &'a mut Event>;
 
 impl Disk {
-    fn close_older_than(&self, age: Duration) {
+    /// Drops what is finished, and what takes more than it may; answers how many events that were.
+    fn clean_up(&mut self, queue: &mut Queue, on_their_way: &mut OnTheirWay<'_>, age: Duration) -> u64 {
         if let Err(error) = self.waiting.close_older_than(age) {
             warn!(%error, "a segment of what waits cannot be closed; it stays until it can");
         }
-    }
-
-    /// Drops what is finished, and what takes more than it may; answers how many events that were.
-    fn clean_up(&mut self, queue: &mut Queue, on_their_way: &mut OnTheirWay<'_>) -> u64 {
         self.waiting.drop_finished();
         for _ in 0..CLEANED_AT_ONCE {
-            match self.clean(queue, on_their_way) {
-                // More is moved than needs be only to make room.
+            match self.clean(queue, on_their_way, age) {
+                // More is moved than needs be only to make room; what is old goes with the next save.
                 Ok(true) if self.waiting.is_beyond_limit() => {}
                 Ok(_) => break,
                 Err(error) => {
@@ -337,9 +331,19 @@ impl Disk {
         dropped
     }
 
-    /// Moves what waits in the oldest segment to the end, if that is worth while; answers whether it was.
-    fn clean(&mut self, queue: &mut Queue, on_their_way: &mut OnTheirWay<'_>) -> Result<bool, JournalError> {
-        let Some(mut copies) = self.waiting.to_move()? else { return Ok(false) };
+    /// Moves what waits in the oldest segment to the end, if that is worth while, or something finished is older than `age`;
+    /// answers whether it was.
+    fn clean(
+        &mut self,
+        queue: &mut Queue,
+        on_their_way: &mut OnTheirWay<'_>,
+        age: Duration,
+    ) -> Result<bool, JournalError> {
+        let to_move = match self.waiting.to_move()? {
+            None => self.waiting.to_move_for_age(age, std::time::Instant::now())?,
+            to_move => to_move,
+        };
+        let Some(mut copies) = to_move else { return Ok(false) };
         copies.retain(|WaitingCopy { ticket, copy }| {
             on_their_way.contains_key(ticket) || queue.waits(copy.order, copy.origin, *ticket)
         });

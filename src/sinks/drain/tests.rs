@@ -25,7 +25,7 @@ use crate::journal::disk::DiskJournal;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::storage::Directory;
 use crate::sinks::Ages;
-use peer::{Act, Call, ScriptedPeer, record};
+use peer::{Act, Call, ScriptedPeer, record, record_at};
 
 /// How the tests deliver, one by one: 16 at once.
 fn one_by_one() -> Settings {

@@ -4,6 +4,8 @@
 //! Events of one order go one after another. Whose turn it is goes round among orders, and an event without an order has a turn
 //! of its own.
 
+mod old;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::SystemTime;
 
@@ -327,24 +329,6 @@ impl Queue {
         }
         self.end_turns(&ended);
         dropped
-    }
-
-    /// Takes out the events that were received before this time and are not on their way.
-    pub fn take_received_before(&mut self, time: SystemTime) -> Vec<Event> {
-        let old = |(turn, line): (&Turn, &Line)| {
-            let turn = *turn;
-            let old = line.events.iter().filter(|event| event.received_at < time);
-            old.map(|event| (turn, event.origin)).collect::<Vec<_>>()
-        };
-        let old: Vec<(Turn, u64)> = self.lines.iter().flat_map(old).collect();
-        let (mut taken, mut ended) = (Vec::with_capacity(old.len()), HashSet::new());
-        for (turn, origin) in old {
-            let Some(event) = self.take_out(turn, origin, &mut ended) else { continue };
-            self.forget_place(&event);
-            taken.push(event);
-        }
-        self.end_turns(&ended);
-        taken
     }
 
     /// Forgets events in hand, which go on waiting on disk only.
