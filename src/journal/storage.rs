@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, renameat, statat, unlinkat};
 use thiserror::Error;
@@ -152,6 +153,14 @@ impl Directory {
     /// Those of the disk.
     pub fn open_or_create(&self, name: &str) -> io::Result<File> {
         self.open_with(name, OFlags::RDWR | OFlags::APPEND | OFlags::CREATE)
+    }
+
+    /// When a file was written to last.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn modified(&self, name: &str) -> io::Result<SystemTime> {
+        self.open_with(name, OFlags::RDONLY)?.metadata()?.modified()
     }
 
     fn open_with(&self, name: &str, flags: OFlags) -> io::Result<File> {

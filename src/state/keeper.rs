@@ -1,5 +1,6 @@
 //! The keeper of a state directory: writes checkpoints of the totals, and drops what the journal need not keep.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,9 +10,11 @@ use tracing::warn;
 
 use crate::journal::disk::DiskJournal;
 use crate::journal::storage::{Directory, Storage};
+use crate::journal::waiting::{self, look};
 
 use super::directory::StateDirectory;
 use super::fold::Fold;
+use super::json_lines::is_old;
 use super::known::SharedKnown;
 
 /// How often the state is kept.
@@ -19,6 +22,9 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether the journal takes too much.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often it is looked for what waits for sinks that are not configured any more.
+const ABANDONED_INTERVAL: Duration = Duration::from_secs(1_800);
 
 /// What is said when a checkpoint cannot be written.
 pub(super) const NO_CHECKPOINT: &str =
@@ -30,21 +36,30 @@ pub struct Keeper {
     journal: Arc<DiskJournal<Directory>>,
     fold: Arc<Fold>,
     known: SharedKnown,
+    ages: Ages,
+    /// When it is looked again for what waits for nobody.
+    look_at: Option<Instant>,
+}
+
+/// How long the state keeps what names people.
+#[derive(Debug, Clone, Copy)]
+pub struct Ages {
     /// How old a segment of the journal gets before it is closed, though it is not full.
-    segment_age: Duration,
+    pub segment: Duration,
+    /// How long what was set aside for a sink is kept that is not configured any more.
+    pub waiting: Duration,
 }
 
 impl Keeper {
-    /// Keeps `directory`, in which `journal` is, with the totals of `fold` and the window of `known`. Segments are closed when
-    /// they are older than `segment_age`.
+    /// Keeps `directory`, in which `journal` is, with the totals of `fold` and the window of `known`.
     pub(super) fn new(
         directory: StateDirectory,
         journal: Arc<DiskJournal<Directory>>,
         fold: Arc<Fold>,
         known: SharedKnown,
-        segment_age: Duration,
+        ages: Ages,
     ) -> Keeper {
-        Keeper { directory, journal, fold, known, segment_age }
+        Keeper { directory, journal, fold, known, ages, look_at: None }
     }
 
     /// Keeps the state until `stop`, and once more then.
@@ -67,11 +82,17 @@ impl Keeper {
             // The committer says so. What is there stays as it is until the directory is back.
             return;
         }
-        if let Err(error) = self.journal.close_older_than(self.segment_age, instant) {
+        if let Err(error) = self.journal.close_older_than(self.ages.segment, instant) {
             warn!(%error, "a segment of the journal cannot be closed; it stays until it can");
         }
         self.drop_finished(now);
         self.journal.drop_beyond_limit(self.directory.needed_from());
+        if self.look_at.is_none_or(|at| at <= instant) {
+            self.look_at = Some(instant + ABANDONED_INTERVAL);
+            if let Err(error) = self.remove_abandoned(now) {
+                warn!(%error, "what waits for a sink that is not configured any more cannot be removed");
+            }
+        }
         // Both checkpoints are brought up to the end, or a quiet journal would have to keep its last records for the older one.
         let position = self.fold.position();
         if position == self.directory.checkpoint_position() && position == self.directory.needed_from() {
@@ -81,6 +102,29 @@ impl Keeper {
             Ok(()) => self.drop_finished(now),
             Err(error) => warn!(%error, "{NO_CHECKPOINT}"),
         }
+    }
+
+    /// Removes what was set aside for sinks that are not configured any more, when the last of it is old: nobody else gives it up.
+    fn remove_abandoned(&self, now: SystemTime) -> io::Result<()> {
+        let (directory, readers) = (self.directory.directory(), self.journal.readers());
+        let names = directory.list()?;
+        let sinks = look::sinks(names.iter().map(String::as_str));
+        for sink in sinks.into_iter().filter(|sink| !readers.iter().any(|reader| reader.name == *sink)) {
+            let prefix = waiting::prefix(sink);
+            let segments: Vec<&String> = names.iter().filter(|name| name.starts_with(&prefix)).collect();
+            let mut latest = SystemTime::UNIX_EPOCH;
+            for segment in &segments {
+                latest = latest.max(directory.modified(segment)?);
+            }
+            if is_old(latest, self.ages.waiting, now) {
+                warn!(
+                    sink,
+                    "what waited for a sink that is not configured any more is too old and is removed"
+                );
+                segments.into_iter().try_for_each(|segment| directory.remove(segment))?;
+            }
+        }
+        Ok(())
     }
 
     /// Drops the segments that no sink, no checkpoint and no key in the window needs.
@@ -123,7 +167,7 @@ mod tests {
         let ledger = Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
         let fold = Arc::new(Fold::new(Checkpoint { position: 0, ledger }, Quarantine::in_memory()));
         let known = SharedKnown::new(Window::new(1_000, WINDOW), 0);
-        Keeper::new(directory, journal, fold, known, SEGMENT_AGE)
+        Keeper::new(directory, journal, fold, known, Ages { segment: SEGMENT_AGE, waiting: 7 * WINDOW })
     }
 
     fn take_call(keeper: &Keeper, number: u32, now: SystemTime) {
@@ -183,5 +227,22 @@ mod tests {
         reader.done_except(&[], 0).expect("done");
         pass(&mut keeper, from, 3 * WINDOW, 3 * WINDOW + HOUR);
         assert!(!has(&path, "somebody"));
+    }
+
+    #[test]
+    fn what_waits_for_a_sink_that_is_not_configured_any_more_goes_when_it_is_old() {
+        let path = std::env::temp_dir().join(format!("planet-keeper-abandoned-{}", std::process::id()));
+        let scratch = Scratch(path.clone());
+        let mut keeper = keeper(&scratch.0);
+        let _reader = Journal::Disk(Arc::clone(&keeper.journal)).reader("spans").expect("a reader");
+        let from = (SystemTime::now(), Instant::now());
+        for sink in ["service", "spans"] {
+            let file = format!("{}00000000000000000000.segment", waiting::prefix(sink));
+            fs::write(path.join(file), format!("{sink} has somebody")).expect("written");
+        }
+        pass(&mut keeper, from, Duration::ZERO, 6 * WINDOW);
+        assert!(has(&path, "service has somebody"));
+        pass(&mut keeper, from, 6 * WINDOW, 7 * WINDOW + HOUR);
+        assert!(!has(&path, "service has somebody") && has(&path, "spans has somebody"));
     }
 }

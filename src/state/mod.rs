@@ -40,7 +40,7 @@ use committer::CommitterHandle;
 use directory::{StateDirectory, StateError};
 use fold::Fold;
 use json_lines::JsonLinesFile;
-use keeper::{Keeper, NO_CHECKPOINT};
+use keeper::{Ages, Keeper, NO_CHECKPOINT};
 use known::SharedKnown;
 use quarantine::Quarantine;
 use readiness::Readiness;
@@ -205,8 +205,8 @@ fn open_directory(
         committer::start(known.clone(), Arc::clone(&fold), Arc::clone(&journal), latch)
             .map_err(OpenError::Thread)?;
     committer.probe();
-    let keeper =
-        Keeper::new(directory, Arc::clone(&journal), Arc::clone(&fold), known.clone(), config.segment_age);
+    let ages = Ages { segment: config.segment_age, waiting: config.state_max_age };
+    let keeper = Keeper::new(directory, Arc::clone(&journal), Arc::clone(&fold), known.clone(), ages);
     Ok(State {
         known,
         fold,
