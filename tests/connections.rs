@@ -110,7 +110,8 @@ fn calls_of_clients_that_reset_right_after_sending_count_once_or_not_at_all() {
     assert_eq!(page.sum("planet_exporter_seen_sids"), calls);
     exporter.kill();
     let mut stored = 0.0;
-    journal::inspect(&Directory::existing(&state), 0, |_, _| stored += 1.0).expect("a journal");
+    journal::inspect(&Directory::existing(&state).expect("a directory"), 0, |_, _| stored += 1.0)
+        .expect("a journal");
     assert_eq!(stored, calls);
 
     // They send again what was not acknowledged.

@@ -48,7 +48,15 @@ impl Kept {
     fn start(&self, service: Option<&Service>) -> Exporter {
         let mut command = command();
         command
-            .args(["--seen-age", LONG_AGO, "--forward-max-age", LONG_AGO, "--state-dir"])
+            .args([
+                "--seen-age",
+                LONG_AGO,
+                "--forward-max-age",
+                LONG_AGO,
+                "--state-max-age",
+                LONG_AGO,
+                "--state-dir",
+            ])
             .arg(self.state());
         if let Some(service) = service {
             command.args(["--forward-to", &service.url()]);

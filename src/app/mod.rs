@@ -33,7 +33,7 @@ use crate::http::{BindError, Limits, Server};
 use crate::intake::acceptance::{Acceptance, Store};
 use crate::intake::handler::CallbackHandler;
 use crate::intake::proxy::Proxy;
-use crate::journal::JournalError;
+use crate::journal::{Journal, JournalError};
 use crate::metrics::registry::{self, InstallError, OwnMetrics};
 use crate::ops::admin::{self, AdminHandler};
 use crate::ops::view::View;
@@ -41,6 +41,7 @@ use crate::sinks::otlp::client::OtlpClient;
 use crate::sinks::otlp::metrics as otlp_metrics;
 use crate::sinks::waiting::OpenWaitingError;
 use crate::state::committer::CommitterHandle;
+use crate::state::json_lines::Lines;
 use crate::state::known::SharedKnown;
 use crate::state::readiness::Readiness;
 use crate::state::refused::RefusedRequests;
@@ -102,8 +103,7 @@ pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = 
     let mut parts = Parts::default();
     let ends = Ends::default();
 
-    let (refused, refused_file) = RefusedRequests::new(config.refused_max, config.state_dir.as_deref());
-    let refused = Arc::new(refused);
+    let (refused, refused_lines) = refused_requests(&config);
     let view = Arc::new(View::new(registry, readiness.clone(), Arc::clone(&refused)));
     let admin_handler = AdminHandler::new(Arc::clone(&view), config.call_event_path.clone());
     let (admin, admin_thread) =
@@ -141,7 +141,13 @@ pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = 
     }
     log_start(&config, &otlp, &call_events, admin);
 
-    let State { known, fold, storage, quarantine_file, .. } = state;
+    let State { known, fold, journal, storage, quarantine_file, .. } = state;
+    let refused_file = match (journal, refused_lines) {
+        (Journal::Disk(journal), Some(lines)) => {
+            Some(lines.into_file(journal.storage().clone(), config.refused_age))
+        }
+        _ => None,
+    };
     let store = match storage {
         Storage::Memory(journal) => Store::Memory(journal, fold),
         Storage::Directory(committer, keeper) => {
@@ -182,6 +188,19 @@ pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = 
         Err(_) => warn!(timeout = ?config.shutdown_timeout, "stopped before everything was finished"),
     }
     Ok(())
+}
+
+/// What is refused, and the lines for its file, if there is to be one.
+fn refused_requests(config: &Config) -> (Arc<RefusedRequests>, Option<Lines>) {
+    let (most, age) = (config.refused_max, config.refused_age);
+    let (refused, lines) = match config.state_dir {
+        Some(_) => {
+            let (refused, lines) = RefusedRequests::in_directory(most, age);
+            (refused, Some(lines))
+        }
+        None => (RefusedRequests::in_memory(most, age), None),
+    };
+    (Arc::new(refused), lines)
 }
 
 /// What is open: the state, and what the sinks drain.

@@ -20,7 +20,7 @@ use crate::sinks::otlp::client::OtlpClient;
 use crate::sinks::service::{self, ServiceSink};
 use crate::sinks::spans::{self, SpanSink};
 use crate::sinks::waiting::Waiting;
-use crate::sinks::{Settings, Sink};
+use crate::sinks::{Ages, Settings, Sink};
 use crate::state::quarantine::Quarantine;
 use crate::state::refused::RefusedRequests;
 use crate::state::undurable::Passages;
@@ -54,7 +54,9 @@ pub(super) fn configured(
 ) -> Result<Vec<ConfiguredSink>, RunError> {
     let identity = identity(config)?;
     let mut sinks = Vec::new();
-    let mut add = |kind, settings| sinks.push(ConfiguredSink { kind, settings });
+    let ages = Ages { given_up: config.state_max_age, segment: config.segment_age };
+    let mut add =
+        |kind, settings| sinks.push(ConfiguredSink { kind, settings: Settings { ages, ..settings } });
     if let Some(destination) = &otlp.traces {
         let client = OtlpClient::new(destination.clone())?;
         let sink = SpanSink::new(client, &otlp.resource, identity.clone())?;

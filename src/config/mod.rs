@@ -85,6 +85,15 @@ pub struct Config {
     #[arg(long, env = "PLANET_STATE_MAX_BYTES", value_name = "BYTES", default_value = "1GiB", value_parser = state_bytes)]
     pub state_max_bytes: ByteSize,
 
+    /// Age past which an event that a sink could not deliver is given up.
+    #[arg(long, env = "PLANET_STATE_MAX_AGE", value_name = "DURATION", default_value = "7d", value_parser = duration)]
+    pub state_max_age: Duration,
+
+    /// Age at which a segment of the journal is closed, full or not. It is removed as a whole when every sink is past it and its
+    /// last session ID is forgotten, so that user IDs stay on disk this much longer than session IDs are remembered.
+    #[arg(long, env = "PLANET_SEGMENT_AGE", value_name = "DURATION", default_value = "30m", value_parser = duration)]
+    pub segment_age: Duration,
+
     /// What spans and the call log carry of user IDs and IP addresses.
     #[arg(long, env = "PLANET_IDENTITY", value_enum, default_value_t = IdentityMode::Drop)]
     pub identity: IdentityMode,
@@ -130,6 +139,10 @@ pub struct Config {
     /// Refused requests that are kept in memory, to be looked at on the admin port at /refused from the same host.
     #[arg(long, env = "PLANET_REFUSED_MAX", value_name = "NUMBER", default_value = "200", value_parser = number)]
     pub refused_max: usize,
+
+    /// How long a refused request is kept, in memory and in the state directory, and an event on which the exporter failed.
+    #[arg(long, env = "PLANET_REFUSED_AGE", value_name = "DURATION", default_value = "7d", value_parser = duration)]
+    pub refused_age: Duration,
 
     /// Without a state directory: what may wait in memory for spans, the call log and the service behind; beyond it the oldest is dropped.
     #[arg(long, env = "PLANET_BACKLOG_MAX_BYTES", value_name = "BYTES", default_value = "64MiB", value_parser = bytes)]
@@ -351,6 +364,9 @@ mod tests {
             ("--seen-max", "0", "above zero"),
             ("--refused-max", "-1", "decimal digits"),
             ("--state-max-bytes", "5", "at least 1MiB"),
+            ("--state-max-age", "a week", "such as 500ms"),
+            ("--segment-age", "0s", "above zero"),
+            ("--refused-age", "7", "such as 500ms"),
             ("--log-level", "blah", "error, warn, info"),
             ("--log-level", "", "error, warn, info"),
             ("--log-level", "a=b=c", "filter directives"),

@@ -3,11 +3,13 @@
 //! An append answers once the batch is on disk. After a failed write or sync nothing is known of the segment's end, and
 //! trying again proves nothing; so the segment is abandoned at its last good batch, and the next append begins a new one
 //! with the next sequence number. Whatever the failed batch left behind lies beyond the new segment's first record, and
-//! counts for nothing. A restart begins a new segment as well, which is how a torn end is cut.
+//! counts for nothing. A restart begins a new segment as well, which is how a torn end is cut. So does age, since a segment
+//! goes as a whole, and what is in it is to leave in time.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -42,6 +44,8 @@ struct Writer<F> {
     /// The segment that is written to; none after a start and after a failure.
     active: Option<F>,
     buffer: Vec<u8>,
+    /// When the first record was appended to it.
+    since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -96,7 +100,7 @@ impl<S: Storage> DiskJournal<S> {
         };
         Ok(DiskJournal {
             storage,
-            writer: Mutex::new(Writer { active: None, buffer: Vec::new() }),
+            writer: Mutex::new(Writer { active: None, buffer: Vec::new(), since: None }),
             state: Mutex::new(state),
             appended: Notify::new(),
             max_bytes,
@@ -125,22 +129,24 @@ impl<S: Storage> DiskJournal<S> {
             return Err(JournalError::RecordTooLong(record.len()));
         }
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.storage.check()?;
         let first = self.state().end;
         if writer.active.is_none() || self.is_segment_due(room) {
             // Until the new one stands, none does.
             writer.active = None;
             writer.active = Some(self.begin_segment(first)?);
+            writer.since = None;
         }
-        let Writer { active, buffer } = &mut *writer;
+        let Writer { active, buffer, since } = &mut *writer;
         for (place, record) in records.iter().enumerate() {
             segment::write_frame(buffer, first + place as u64, place as u32, record);
         }
         let written = match active {
-            Some(file) if !records.is_empty() => {
-                let written = file.append(buffer).and_then(|()| file.sync());
+            Some(file) => {
+                let written = self.write(file, buffer);
                 written.inspect_err(|error| self.abandon(file, error))
             }
-            _ => Ok(()),
+            None => Ok(()),
         };
         let bytes = buffer.len() as u64;
         buffer.clear();
@@ -148,6 +154,9 @@ impl<S: Storage> DiskJournal<S> {
         if let Err(error) = written {
             *active = None;
             return Err(JournalError::Disk(error));
+        }
+        if !records.is_empty() {
+            since.get_or_insert_with(Instant::now);
         }
         let mut state = self.state();
         state.end += records.len() as u64;
@@ -209,6 +218,42 @@ impl<S: Storage> DiskJournal<S> {
     pub fn without_appends<T>(&self, act: impl FnOnce() -> T) -> T {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         act()
+    }
+
+    /// Writes frames to the segment that is written to. What is on disk and not in its file is not in the journal.
+    fn write(&self, file: &mut S::File, frames: &[u8]) -> io::Result<()> {
+        if !frames.is_empty() {
+            file.append(frames)?;
+            file.sync()?;
+        }
+        let name = self.state().segments.last().map(|last| file_name(last.first));
+        name.map_or(Ok(()), |name| self.storage.check_file(&name, file))
+    }
+
+    /// Closes the segment that is written to if its first record is older than `age` at `now`, so that it can be dropped. One
+    /// that an earlier process left behind is closed in any case.
+    ///
+    /// # Errors
+    /// The disk refuses to begin the next one; the next append tries again.
+    pub fn close_older_than(&self, age: Duration, now: Instant) -> io::Result<()> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = self.state().end;
+        let is_young = writer.since.is_some_and(|since| now.saturating_duration_since(since) < age);
+        if is_young || !self.has_open_segment() {
+            return Ok(());
+        }
+        self.storage.check()?;
+        // As in an append: until the new one stands, none does.
+        writer.active = None;
+        writer.active = Some(self.begin_segment(end)?);
+        writer.since = None;
+        Ok(())
+    }
+
+    /// Whether the last segment has records, so that it is to be closed in time.
+    pub fn has_open_segment(&self) -> bool {
+        let state = self.state();
+        state.segments.last().is_some_and(|last| last.first < state.end)
     }
 
     /// The record with this sequence number and length, whose frame begins at `offset` in its segment.

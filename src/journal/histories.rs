@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -26,6 +27,8 @@ enum Step {
     /// The reader finishes what it holds, except every n-th record.
     Done(u64),
     DropBefore(u8),
+    /// The segment that is written to is closed, whatever its age.
+    Close,
     Kill(Writer),
     LosePower(u64, Writer),
 }
@@ -51,6 +54,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (1usize..8).prop_map(Step::Take),
         3 => (1u64..5).prop_map(Step::Done),
         1 => any::<u8>().prop_map(Step::DropBefore),
+        1 => Just(Step::Close),
         1 => writer().prop_map(Step::Kill),
         2 => (any::<u64>(), writer()).prop_map(|(choice, writer)| Step::LosePower(choice, writer)),
     ];
@@ -109,6 +113,8 @@ impl History {
                 self.journal.drop_before(bound);
                 self.dropped = self.dropped.max(bound);
             }
+            // A disk that refuses is tried again with the next append.
+            Step::Close => drop(self.journal.close_older_than(Duration::ZERO, Instant::now())),
             Step::Kill(writer) => self.reopen(as_written_by(writer, self.disk.after_kill()), 0)?,
             Step::LosePower(choice, writer) => {
                 // A checkpoint may tell what was acknowledged.

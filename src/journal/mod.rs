@@ -305,6 +305,7 @@ impl Reader {
 mod tests {
     use std::fs;
 
+    use super::simulated_disk::SimulatedDisk;
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
@@ -331,5 +332,57 @@ mod tests {
         assert!(reader.is_readable());
         assert_eq!(reader.take(1), [(0, Bytes::from_static(b"record"))]);
         fs::remove_dir_all(&directory).expect("removed");
+    }
+
+    #[test]
+    fn what_is_old_can_be_dropped_though_nothing_comes_after_it() {
+        const AGE: Duration = Duration::from_secs(1_800);
+        let disk = SimulatedDisk::default();
+        let open = || DiskJournal::open(disk.clone(), 1 << 20, 0, |_, _| {}).expect("a journal");
+        let (journal, begin) = (open(), std::time::Instant::now());
+        journal.append(&[Bytes::from_static(b"record")]).expect("appended");
+        journal.close_older_than(AGE, begin).expect("a look");
+        journal.drop_before(1);
+        assert_eq!(journal.segments(), [(0, 1)], "it is young");
+        journal.close_older_than(AGE, std::time::Instant::now() + AGE).expect("closed");
+        assert_eq!(journal.segments(), [(0, 1), (1, 1)]);
+        journal.drop_before(1);
+        journal.close_older_than(AGE, begin + 9 * AGE).expect("a look");
+        assert_eq!(
+            (journal.segments(), journal.end()),
+            (vec![(1, 1)], 1),
+            "an empty one is as good as a new one"
+        );
+        drop(journal);
+
+        let journal = open();
+        assert_eq!((journal.first(), journal.end()), (1, 1));
+        journal.append(&[Bytes::from_static(b"record")]).expect("appended");
+        drop(journal);
+        let journal = open();
+        journal.close_older_than(AGE, begin).expect("closed");
+        journal.drop_before(2);
+        assert_eq!(journal.segments(), [(2, 2)], "what an earlier process left behind");
+    }
+
+    #[test]
+    fn what_is_written_to_a_file_that_was_removed_is_not_in_the_journal() {
+        let path = std::env::temp_dir().join(format!("planet-journal-removed-{}", std::process::id()));
+        let journal =
+            || DiskJournal::open(Directory::new(&path).expect("a directory"), 1_000_000, 0, |_, _| {});
+        let records = [Bytes::from_static(b"record")];
+        let disk = journal().expect("a journal");
+        disk.append(&records).expect("appended");
+        disk.append(&[]).expect("a look");
+        fs::remove_file(path.join(recovery::file_name(0))).expect("removed");
+        let error = disk.append(&records).expect_err("it is not there").to_string();
+        assert!(error.contains("was removed or replaced"), "{error}");
+        assert_eq!((disk.append(&records).expect("appended"), disk.end()), (1, 2));
+        assert!(path.join(recovery::file_name(1)).exists());
+        fs::remove_dir_all(&path).expect("removed");
+        for _ in 0..2 {
+            let error = disk.append(&[]).expect_err("it is not there").to_string();
+            assert!(error.contains("was removed or moved away"), "{error}");
+        }
     }
 }

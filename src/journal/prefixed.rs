@@ -62,6 +62,14 @@ impl<S: Storage> Storage for Prefixed<S> {
         self.storage.space()
     }
 
+    fn check(&self) -> io::Result<()> {
+        self.storage.check()
+    }
+
+    fn check_file(&self, name: &str, file: &S::File) -> io::Result<()> {
+        self.storage.check_file(&self.name(name), file)
+    }
+
     fn full_name(&self, name: &str) -> String {
         self.storage.full_name(&self.name(name))
     }

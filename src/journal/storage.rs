@@ -2,11 +2,20 @@
 //!
 //! The real one is [`Directory`]. Tests run on a simulated one, which loses what was not synced, tears writes, fails and
 //! runs full.
+//!
+//! A directory can be removed, moved away or mounted over while it is in use. What is written then is not where the next
+//! process looks for it, and must not be acknowledged. So a [`Directory`] is held by its descriptor, all names in it are
+//! relative to that, and who acknowledges asks before whether it [is in place](Storage::check_file).
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, renameat, statat, unlinkat};
+use thiserror::Error;
 
 /// A flat directory of files.
 pub trait Storage: Send + Sync + 'static {
@@ -42,6 +51,16 @@ pub trait Storage: Send + Sync + 'static {
 
     /// The space of the disk; `None` if it cannot tell.
     fn space(&self) -> io::Result<Option<Space>>;
+
+    /// Whether the directory is where the next process looks for it.
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Whether the next process finds in the file of this name what is written to `file`.
+    fn check_file(&self, _name: &str, _file: &Self::File) -> io::Result<()> {
+        Ok(())
+    }
 
     /// The name that a file has for people.
     fn full_name(&self, name: &str) -> String {
@@ -80,9 +99,33 @@ pub trait StorageFile: Send + 'static {
     fn cut(&mut self, bytes: u64) -> io::Result<()>;
 }
 
-/// A directory of the file system. Its files are readable by their owner only.
+/// Why what is written is not where the next process looks for it.
+#[derive(Debug, Error)]
+pub enum OutOfPlace {
+    /// There is no directory any more.
+    #[error("the directory {0} was removed or moved away; it is used again when it is back")]
+    Gone(PathBuf),
+    /// There is another directory in its place.
+    #[error(
+        "at {0} is another directory than the one that this process holds, which was mounted over or replaced; it is used \
+         again when it is back"
+    )]
+    Replaced(PathBuf),
+    /// The file was removed, or there is another one in its place.
+    #[error("the file {0} was removed or replaced")]
+    File(PathBuf),
+}
+
+/// A directory of the file system, held by its descriptor: it stays the same one whatever happens to its path. Its files are
+/// readable by their owner only. Clones are the same directory.
 #[derive(Debug, Clone)]
-pub struct Directory(PathBuf);
+pub struct Directory(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    path: PathBuf,
+    descriptor: File,
+}
 
 impl Directory {
     /// The directory at `path`, which is made if it does not exist, durably.
@@ -96,17 +139,51 @@ impl Directory {
         for parent in missing.into_iter().filter_map(Path::parent) {
             File::open(parent)?.sync_all()?;
         }
-        Ok(Directory(path.to_owned()))
+        Directory::existing(path)
     }
 
     /// The directory at `path` as it is.
-    pub fn existing(path: &Path) -> Directory {
-        Directory(path.to_owned())
+    ///
+    /// # Errors
+    /// It cannot be opened, or is no directory.
+    pub fn existing(path: &Path) -> io::Result<Directory> {
+        let descriptor = File::open(path)?;
+        if !descriptor.metadata()?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(Directory(Arc::new(Held { path: path.to_owned(), descriptor })))
     }
 
-    /// Where it is.
+    /// Where it is, or was when it was opened.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.0.path
+    }
+
+    /// Locks the directory itself until the last clone is dropped, and answers whether nobody else had. Where the file system
+    /// cannot lock directories, everybody gets the lock.
+    pub fn try_lock(&self) -> bool {
+        !matches!(self.0.descriptor.try_lock(), Err(TryLockError::WouldBlock))
+    }
+
+    /// Opens a file for reading and appending, and makes it if it does not exist.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn open_or_create(&self, name: &str) -> io::Result<File> {
+        self.open_with(name, OFlags::RDWR | OFlags::APPEND | OFlags::CREATE)
+    }
+
+    /// When a file was written to last.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn modified(&self, name: &str) -> io::Result<SystemTime> {
+        self.open_with(name, OFlags::RDONLY)?.metadata()?.modified()
+    }
+
+    fn open_with(&self, name: &str, flags: OFlags) -> io::Result<File> {
+        let mode = Mode::RUSR | Mode::WUSR;
+        Ok(openat(&self.0.descriptor, name, flags | OFlags::CLOEXEC, mode)?.into())
     }
 }
 
@@ -115,22 +192,24 @@ impl Storage for Directory {
 
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(&self.0)? {
-            names.extend(entry?.file_name().into_string());
+        for entry in Dir::read_from(&self.0.descriptor)? {
+            let entry = entry?;
+            names.extend(entry.file_name().to_str().ok().map(str::to_owned));
         }
+        names.retain(|name| name != "." && name != "..");
         Ok(names)
     }
 
     fn create(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new().append(true).create_new(true).mode(0o600).open(self.0.join(name))
+        self.open_with(name, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL)
     }
 
     fn open(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new().append(true).open(self.0.join(name))
+        self.open_with(name, OFlags::WRONLY | OFlags::APPEND)
     }
 
     fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let file = File::open(self.0.join(name))?;
+        let file = self.open_with(name, OFlags::RDONLY)?;
         let mut read = 0;
         while read < buffer.len() {
             match file.read_at(&mut buffer[read..], offset + read as u64) {
@@ -144,28 +223,57 @@ impl Storage for Directory {
     }
 
     fn size(&self, name: &str) -> io::Result<u64> {
-        Ok(fs::metadata(self.0.join(name))?.len())
+        let found = statat(&self.0.descriptor, name, AtFlags::empty())?;
+        u64::try_from(found.st_size).map_err(io::Error::other)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.0.join(from), self.0.join(to))
+        Ok(renameat(&self.0.descriptor, from, &self.0.descriptor, to)?)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.0.join(name))
+        Ok(unlinkat(&self.0.descriptor, name, AtFlags::empty())?)
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        File::open(&self.0)?.sync_all()
+        self.0.descriptor.sync_all()
     }
 
     fn space(&self) -> io::Result<Option<Space>> {
-        let disk = rustix::fs::statvfs(&self.0)?;
+        let disk = rustix::fs::fstatvfs(&self.0.descriptor)?;
         let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
         let space = Space { total: bytes(disk.f_blocks), free: bytes(disk.f_bavail) };
         // A file system that has no bound of its own says 0.
         Ok((space.total > 0).then_some(space))
     }
+
+    fn check(&self) -> io::Result<()> {
+        let Held { path, descriptor } = &*self.0;
+        match fs::metadata(path) {
+            Ok(found) if is_same(&found, &descriptor.metadata()?) => Ok(()),
+            Ok(_) => Err(io::Error::other(OutOfPlace::Replaced(path.clone()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(io::Error::other(OutOfPlace::Gone(path.clone())))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn check_file(&self, name: &str, file: &File) -> io::Result<()> {
+        self.check()?;
+        // The directory that is in place is the one that is held, so the path leads to the file.
+        let path = self.0.path.join(name);
+        match fs::symlink_metadata(&path) {
+            Ok(found) if is_same(&found, &file.metadata()?) => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Err(io::Error::other(OutOfPlace::File(path))),
+        }
+    }
+}
+
+/// Whether two descriptions are of one file. They are to be taken at the same time: some file systems number files anew.
+fn is_same(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 impl StorageFile for File {
@@ -226,12 +334,15 @@ pub fn replace(storage: &impl Storage, name: &str, bytes: &[u8]) -> io::Result<(
     storage.sync_directory()
 }
 
+/// How the name ends under which is written what is to take the place of a file.
+pub const NEW: &str = ".new";
+
 /// Writes what is to take the place of a file, and answers the name under which it is on disk.
 ///
 /// # Errors
 /// Those of the disk.
 pub fn write_new(storage: &impl Storage, name: &str, bytes: &[u8]) -> io::Result<String> {
-    let new = format!("{name}.new");
+    let new = format!("{name}{NEW}");
     // One that a crash left behind.
     if storage.size(&new).is_ok() {
         storage.remove(&new)?;
@@ -243,4 +354,88 @@ pub fn write_new(storage: &impl Storage, name: &str, bytes: &[u8]) -> io::Result
         return Err(error);
     }
     Ok(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory in a directory of its own, which is removed at the end of a test.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Scratch {
+            let path = std::env::temp_dir().join(format!("planet-storage-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            fs::create_dir(&path).expect("a directory");
+            Scratch(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn why(result: io::Result<()>) -> String {
+        result.expect_err("out of place").to_string()
+    }
+
+    #[test]
+    fn a_file_is_in_place_as_long_as_its_path_leads_to_it() {
+        let scratch = Scratch::new("file");
+        let path = scratch.0.join("state");
+        let directory = Directory::new(&path).expect("a directory");
+        let file = directory.create("a").expect("a file");
+        directory.check_file("a", &file).expect("in place");
+        fs::rename(path.join("a"), path.join("b")).expect("renamed");
+        assert!(why(directory.check_file("a", &file)).contains("removed or replaced"));
+        directory.check_file("b", &file).expect("in place");
+        fs::write(path.join("a"), "").expect("another");
+        assert!(why(directory.check_file("a", &file)).contains("removed or replaced"));
+        directory.check().expect("in place");
+    }
+
+    #[test]
+    fn a_directory_stays_the_same_wherever_it_goes_and_it_is_told_that_it_is_not_in_place() {
+        let scratch = Scratch::new("directory");
+        let (path, away) = (scratch.0.join("state"), scratch.0.join("away"));
+        let directory = Directory::new(&path).expect("a directory");
+        let file = directory.create("a").expect("a file");
+        fs::rename(&path, &away).expect("moved");
+        assert!(why(directory.check()).contains("removed or moved away"));
+        fs::create_dir(&path).expect("another");
+        assert!(why(directory.check_file("a", &file)).contains("another directory"));
+        replace(&directory, "b", b"text").expect("written");
+        assert_eq!(fs::read(away.join("b")).expect("read"), b"text");
+        assert_eq!(fs::read_dir(&path).expect("read").count(), 0);
+        fs::remove_dir(&path).expect("removed");
+        fs::rename(&away, &path).expect("moved back");
+        directory.check_file("a", &file).expect("in place");
+        let mut names = directory.list().expect("names");
+        names.sort_unstable();
+        assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn nothing_can_be_made_in_a_directory_that_was_removed() {
+        let scratch = Scratch::new("removed");
+        let path = scratch.0.join("state");
+        let directory = Directory::new(&path).expect("a directory");
+        fs::remove_dir(&path).expect("removed");
+        fs::create_dir(&path).expect("another");
+        assert!(directory.create("a").is_err());
+        assert!(why(directory.check()).contains("another directory"));
+    }
+
+    #[test]
+    fn a_directory_is_locked_once() {
+        let scratch = Scratch::new("locked");
+        let first = Directory::existing(&scratch.0).expect("a directory");
+        let second = Directory::existing(&scratch.0).expect("a directory");
+        assert!(first.try_lock() && !second.try_lock());
+        drop(first);
+        assert!(second.try_lock());
+    }
 }

@@ -76,7 +76,7 @@ impl View {
 
     /// The refused requests that are kept, as JSON lines.
     pub fn refused_requests(&self) -> String {
-        self.refused.to_json_lines()
+        self.refused.to_json_lines(SystemTime::now())
     }
 
     /// The page of /metrics.
@@ -88,15 +88,17 @@ impl View {
 
     /// Every metric of the catalog.
     pub fn families(&self) -> Vec<Family> {
-        gauge!(catalog::EXPORTER_REFUSED_REQUESTS.name).set(self.refused.len() as f64);
+        gauge!(catalog::EXPORTER_REFUSED_REQUESTS.name).set(self.refused.len_at(SystemTime::now()) as f64);
         let Some(opened) = self.opened.get() else { return self.registry.families() };
         self.observe(opened);
         family::merge(opened.fold.ledger().families().into_iter().chain(self.registry.families()))
     }
 
-    /// Takes in the samples of histograms, which would otherwise wait in memory until somebody looks.
+    /// Takes in the samples of histograms and forgets refused requests that are old, which would otherwise stay in memory until
+    /// somebody looks.
     pub fn run_upkeep(&self) {
         self.registry.run_upkeep();
+        self.refused.forget_old(SystemTime::now());
     }
 
     /// Records what is only known by looking: sizes, backlogs and ages.

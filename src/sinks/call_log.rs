@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::identity::Identity;
-use super::{Failure, Settings, Sink};
+use super::{Ages, Failure, Settings, Sink};
 use crate::callback::call_event::{Parameter, ValueKind};
 use crate::callback::{Record, labels};
 use crate::http::backoff::Backoff;
@@ -24,6 +24,7 @@ pub fn settings() -> Settings {
         delay: Duration::ZERO,
         concurrency: 1,
         max_age: None,
+        ages: Ages::default(),
         backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
     }
 }

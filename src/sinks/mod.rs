@@ -58,7 +58,7 @@
 //! memory, as one small entry each ([`drain::MOST_WAITING`]); bytes of the waiting journal, which count towards
 //! `--state-max-bytes`. Past the bound of entries further events wait on disk only, until half of the entries are free: then an
 //! event may overtake an earlier one of its order, which is counted. Past the bound of bytes the oldest waiting events are
-//! dropped and counted.
+//! dropped and counted. Past an age ([`Ages::given_up`]) any event is.
 
 pub mod call_log;
 pub mod drain;
@@ -118,6 +118,21 @@ pub enum Failure {
     Gone(String),
 }
 
+/// How long what a sink has to deliver is kept. Events name people, so they leave in time.
+#[derive(Debug, Clone, Copy)]
+pub struct Ages {
+    /// The age past which an event is given up, whether or not it was tried.
+    pub given_up: Duration,
+    /// The age at which a segment of the waiting journal is closed, so that it can go.
+    pub segment: Duration,
+}
+
+impl Default for Ages {
+    fn default() -> Ages {
+        Ages { given_up: Duration::from_secs(7 * 24 * 3_600), segment: Duration::from_secs(1_800) }
+    }
+}
+
 /// How a sink is drained into.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -135,6 +150,8 @@ pub struct Settings {
     pub concurrency: usize,
     /// The age past which an event that failed is not tried again, if there is one.
     pub max_age: Option<Duration>,
+    /// How long what it has to deliver is kept.
+    pub ages: Ages,
     /// The pauses before another attempt.
     pub backoff: Backoff,
 }

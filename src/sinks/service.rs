@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Either, Empty, Limited};
 use hyper::{Request, StatusCode};
 use sha2::{Digest, Sha256};
 
-use super::{Failure, Settings, Sink};
+use super::{Ages, Failure, Settings, Sink};
 use crate::callback::call_event::Parameter;
 use crate::callback::{CallEvent, Kind, Record, envelope, record};
 use crate::http::backoff::{Backoff, retry_after};
@@ -38,6 +38,7 @@ pub fn settings(concurrency: usize, max_age: Duration) -> Settings {
         delay: Duration::ZERO,
         concurrency,
         max_age: Some(max_age),
+        ages: Ages::default(),
         backoff: Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE),
     }
 }

@@ -227,12 +227,18 @@ impl Waiting {
         }
     }
 
+    /// Whether a segment is open that has something in it, and is to be closed in time.
+    pub(super) fn has_open_segment(&self) -> bool {
+        matches!(&self.store, Store::Disk(disk) if disk.waiting.has_open_segment())
+    }
+
     /// Drops what need not be kept, and what takes more than it may. To be called when the position is on disk. Events that wait
-    /// and are on their way may get another ticket.
+    /// and are on their way may get another ticket. A segment is closed when it is older than `segment_age`.
     pub(super) fn clean_up<'a>(
         &mut self,
         queue: &mut Queue,
         on_their_way: impl Iterator<Item = &'a mut Event>,
+        segment_age: Duration,
     ) {
         let before = self.dropped;
         match &mut self.store {
@@ -252,7 +258,7 @@ impl Waiting {
                         Place::Hand(_) => None,
                     })
                     .collect();
-                self.dropped += block_in_place(|| disk.clean_up(queue, &mut on_their_way));
+                self.dropped += block_in_place(|| disk.clean_up(queue, &mut on_their_way, segment_age));
             }
         }
         if self.dropped > before && before == 0 {
@@ -295,11 +301,14 @@ type OnTheirWay<'a> = HashMap<Ticket, &'a mut Event>;
 
 impl Disk {
     /// Drops what is finished, and what takes more than it may; answers how many events that were.
-    fn clean_up(&mut self, queue: &mut Queue, on_their_way: &mut OnTheirWay<'_>) -> u64 {
+    fn clean_up(&mut self, queue: &mut Queue, on_their_way: &mut OnTheirWay<'_>, age: Duration) -> u64 {
+        if let Err(error) = self.waiting.close_older_than(age) {
+            warn!(%error, "a segment of what waits cannot be closed; it stays until it can");
+        }
         self.waiting.drop_finished();
         for _ in 0..CLEANED_AT_ONCE {
-            match self.clean(queue, on_their_way) {
-                // More is moved than needs be only to make room.
+            match self.clean(queue, on_their_way, age) {
+                // More is moved than needs be only to make room; what is old goes with the next save.
                 Ok(true) if self.waiting.is_beyond_limit() => {}
                 Ok(_) => break,
                 Err(error) => {
@@ -322,9 +331,19 @@ impl Disk {
         dropped
     }
 
-    /// Moves what waits in the oldest segment to the end, if that is worth while; answers whether it was.
-    fn clean(&mut self, queue: &mut Queue, on_their_way: &mut OnTheirWay<'_>) -> Result<bool, JournalError> {
-        let Some(mut copies) = self.waiting.to_move()? else { return Ok(false) };
+    /// Moves what waits in the oldest segment to the end, if that is worth while, or something finished is older than `age`;
+    /// answers whether it was.
+    fn clean(
+        &mut self,
+        queue: &mut Queue,
+        on_their_way: &mut OnTheirWay<'_>,
+        age: Duration,
+    ) -> Result<bool, JournalError> {
+        let to_move = match self.waiting.to_move()? {
+            None => self.waiting.to_move_for_age(age, std::time::Instant::now())?,
+            to_move => to_move,
+        };
+        let Some(mut copies) = to_move else { return Ok(false) };
         copies.retain(|WaitingCopy { ticket, copy }| {
             on_their_way.contains_key(ticket) || queue.waits(copy.order, copy.origin, *ticket)
         });

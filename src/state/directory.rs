@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | planet-call-exporter.lock | who holds the directory; says that the directory is ours |
+//! | planet-call-exporter.lock | who holds the directory; says that the directory is ours, as a checkpoint or a segment does |
 //! | NUMBER.segment | the journal, see `journal::segment` |
 //! | NAME.position | how far a reader of the journal is |
 //! | ledger.checkpoint, ledger.checkpoint.previous | the totals, see `ledger::checkpoint` |
@@ -12,16 +12,16 @@
 //! | refused.jsonl, refused.jsonl.previous | refused requests |
 //! | quarantined.jsonl, quarantined.jsonl.previous | records that a part cannot read, see `quarantine` |
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 use tracing::warn;
 
-use super::checkpoints::Checkpoints;
-use crate::journal::storage::{Directory, Storage};
+use super::checkpoints::{CHECKPOINT, Checkpoints, PREVIOUS_CHECKPOINT};
+use crate::journal::is_segment;
+use crate::journal::storage::{Directory, NEW, Storage};
 use crate::ledger::checkpoint::UnusableCheckpoint;
 
 /// The file that says who holds the directory, and that it is ours.
@@ -83,34 +83,31 @@ impl StateDirectory {
     pub fn open(path: &Path) -> Result<StateDirectory, StateError> {
         let disk = |source| StateError::Disk { path: path.to_owned(), source };
         let directory = Directory::new(path).map_err(disk)?;
-        let names = directory.list().map_err(disk)?;
-        if !names.iter().any(|name| name == LOCK)
-            && let Some(file) = names.into_iter().find(|name| name != NOBODYS)
+        if !is_ours(&directory).map_err(disk)?
+            && let Some(file) = directory.list().map_err(disk)?.into_iter().find(|name| name != NOBODYS)
         {
             return Err(StateError::Foreign { path: path.to_owned(), file });
         }
-        let mut lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path.join(LOCK))
-            .map_err(disk)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                lock.read_to_string(&mut holder).map_err(disk)?;
-                return Err(StateError::Held { path: path.to_owned(), holder: holder.trim().to_owned() });
-            }
+        let mut lock = directory.open_or_create(LOCK).map_err(disk)?;
+        let is_free = match lock.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => false,
             Err(TryLockError::Error(source)) => return Err(disk(source)),
+        };
+        // Somebody may have removed the file of who holds it.
+        if !is_free || !directory.try_lock() {
+            let mut holder = String::new();
+            lock.read_to_string(&mut holder).map_err(disk)?;
+            let holder = match holder.trim() {
+                "" => "another process".to_owned(),
+                holder => holder.to_owned(),
+            };
+            return Err(StateError::Held { path: path.to_owned(), holder });
         }
         let holder =
             format!("process {} on {}\n", std::process::id(), gethostname::gethostname().to_string_lossy());
         // Who holds it is told for people only, and a full disk may have no room for it.
-        if let Err(error) = lock.write_all(holder.as_bytes()).and_then(|()| lock.set_len(holder.len() as u64))
-        {
+        if let Err(error) = lock.set_len(0).and_then(|()| lock.write_all(holder.as_bytes())) {
             warn!(%error, "the state directory does not say which process holds it");
         }
         Ok(StateDirectory { directory, _lock: lock })
@@ -125,4 +122,30 @@ impl StateDirectory {
     pub fn checkpoints(&self) -> Checkpoints<Directory> {
         Checkpoints::new(self.directory.clone(), self.directory.path())
     }
+
+    /// Removes what was being written in place of a file when a process died. It is of no use, and may name people.
+    pub fn remove_unfinished(&self) {
+        for name in self.directory.list().unwrap_or_default() {
+            if name.ends_with(NEW)
+                && let Err(error) = self.directory.remove(&name)
+            {
+                warn!(%error, file = name, "what an earlier process did not finish writing cannot be removed");
+            }
+        }
+    }
+}
+
+/// Whether a directory holds state of this program: it says so, or has a checkpoint or a segment of the journal.
+///
+/// # Errors
+/// Those of the disk.
+pub fn is_ours(directory: &Directory) -> io::Result<bool> {
+    let names = directory.list()?;
+    let is_known = |name: &str| [LOCK, CHECKPOINT, PREVIOUS_CHECKPOINT].contains(&name);
+    if names.iter().any(|name| is_known(name)) {
+        return Ok(true);
+    }
+    let mut beginning = [0; 8];
+    let mut segments = names.iter().filter(|name| name.ends_with(".segment"));
+    Ok(segments.any(|name| directory.read_at(name, 0, &mut beginning).is_ok() && is_segment(&beginning)))
 }

@@ -45,7 +45,7 @@ use committer::CommitterHandle;
 use directory::{StateDirectory, StateError};
 use fold::Fold;
 use json_lines::JsonLinesFile;
-use keeper::Keeper;
+use keeper::{Ages, Keeper};
 use known::SharedKnown;
 use quarantine::Quarantine;
 use readiness::Readiness;
@@ -152,7 +152,9 @@ fn open_directory(
 ) -> Result<State, OpenError> {
     let started = Instant::now();
     journal::check(directory.directory())?;
-    let (quarantine, mut quarantine_file) = Quarantine::in_directory(directory.directory().path());
+    directory.remove_unfinished();
+    let (quarantine, lines) = Quarantine::in_directory();
+    let mut quarantine_file = lines.into_file(directory.directory().clone(), config.refused_age);
     let mut checkpoints = directory.checkpoints();
     let checkpoint = checkpoints.read(ledger_limits(config))?;
     let has_checkpoint = checkpoint.is_some();
@@ -209,7 +211,8 @@ fn open_directory(
         committer::start(known.clone(), Arc::clone(&fold), Arc::clone(&bounded), latch, passages)
             .map_err(OpenError::Thread)?;
     drop(committer.probe());
-    let keeper = Keeper::new(directory, bounded, known.clone());
+    let ages = Ages { segment: config.segment_age, waiting: config.state_max_age };
+    let keeper = Keeper::new(directory, bounded, known.clone(), ages);
     Ok(State {
         known,
         fold,

@@ -2,10 +2,9 @@
 //! it stands in nobody's way and a person can look at it.
 //!
 //! With a state directory they are lines of `quarantined.jsonl`: `time`, `by` (the part that failed), `sequence` (the number
-//! in the journal), `reason`, and `record` in base64, which `planet-call-exporter state` shows. The journal has them too, as
-//! long as it keeps their segment.
+//! in the journal), `reason`, and `record` in base64, which `planet-call-exporter state` shows. They are removed after
+//! `--refused-age`. The journal has them too, as long as it keeps their segment.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -15,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use metrics::counter;
 use serde::{Deserialize, Serialize};
 
-use super::json_lines::{JsonLinesFile, LineSender};
+use super::json_lines::{self, LineSender, Lines};
 use crate::metrics::catalog;
 
 /// The name of the file.
@@ -49,10 +48,10 @@ impl Quarantine {
         Quarantine { records: Arc::default(), to_file: None }
     }
 
-    /// A quarantine with a file in the state directory, which is to be run.
-    pub fn in_directory(directory: &Path) -> (Quarantine, JsonLinesFile) {
-        let (to_file, file) = JsonLinesFile::new(directory, FILE);
-        (Quarantine { records: Arc::default(), to_file: Some(to_file) }, file)
+    /// A quarantine with a file in a state directory, and the lines for it.
+    pub fn in_directory() -> (Quarantine, Lines) {
+        let (to_file, lines) = json_lines::channel(FILE);
+        (Quarantine { records: Arc::default(), to_file: Some(to_file) }, lines)
     }
 
     /// Lets what the part `by` fails on stand at 0, so that the first record is an increase.

@@ -1,15 +1,14 @@
 //! Refused requests: the raw query of what could not be a call, or was refused by the service behind, with the reason. A
 //! bounded ring in memory and, with a state directory, a bounded file of JSON lines that people can read and that can be
-//! sent again.
+//! sent again. They name people, so they leave both after an age.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::json_lines::{JsonLinesFile, LineSender};
+use super::json_lines::{self, LineSender, Lines, is_old};
 
 /// The name of the file.
 const FILE: &str = "refused.jsonl";
@@ -44,15 +43,20 @@ pub struct RefusedRequests {
     /// Shared with whoever looks, so that nobody is held up meanwhile.
     ring: Mutex<VecDeque<Arc<Refused>>>,
     capacity: usize,
+    age: Duration,
     to_file: Option<LineSender>,
 }
 
 impl RefusedRequests {
-    /// Keeps the latest `capacity` refused requests in memory. With a `directory`, a file there has them too, which is to be
-    /// run.
-    pub fn new(capacity: usize, directory: Option<&Path>) -> (RefusedRequests, Option<JsonLinesFile>) {
-        let (to_file, file) = directory.map(|directory| JsonLinesFile::new(directory, FILE)).unzip();
-        (RefusedRequests { ring: Mutex::default(), capacity, to_file }, file)
+    /// Keeps the latest `capacity` refused requests in memory, each for `age` after its receipt.
+    pub fn in_memory(capacity: usize, age: Duration) -> RefusedRequests {
+        RefusedRequests { ring: Mutex::default(), capacity, age, to_file: None }
+    }
+
+    /// The same with a file in a state directory that has them too, and the lines for it.
+    pub fn in_directory(capacity: usize, age: Duration) -> (RefusedRequests, Lines) {
+        let (to_file, lines) = json_lines::channel(FILE);
+        (RefusedRequests { to_file: Some(to_file), ..RefusedRequests::in_memory(capacity, age) }, lines)
     }
 
     /// Keeps a refused request; the oldest goes if there are too many. It does not wait for the disk: what comes faster than
@@ -69,21 +73,23 @@ impl RefusedRequests {
         }
     }
 
-    /// How many are kept.
-    pub fn len(&self) -> usize {
+    /// How many are kept at `now`.
+    pub fn len_at(&self, now: SystemTime) -> usize {
+        self.forget_old(now);
         self.ring().len()
     }
 
-    /// Whether none is kept.
-    pub fn is_empty(&self) -> bool {
-        self.ring().is_empty()
-    }
-
-    /// The kept requests as JSON lines, the oldest first.
-    pub fn to_json_lines(&self) -> String {
+    /// The kept requests at `now` as JSON lines, the oldest first.
+    pub fn to_json_lines(&self, now: SystemTime) -> String {
+        self.forget_old(now);
         // Taken from the ring first: intake waits for it, and the lines are long.
         let kept: Vec<Arc<Refused>> = self.ring().iter().cloned().collect();
         kept.iter().map(|refused| refused.to_json_line()).collect()
+    }
+
+    /// Forgets what is too old at `now`.
+    pub fn forget_old(&self, now: SystemTime) {
+        self.ring().retain(|refused| !is_old(refused.received_at, self.age, now));
     }
 
     fn ring(&self) -> MutexGuard<'_, VecDeque<Arc<Refused>>> {
@@ -95,19 +101,35 @@ impl RefusedRequests {
 mod tests {
     use super::*;
 
+    const DAY: Duration = Duration::from_secs(24 * 3_600);
+
     #[test]
     fn the_latest_are_kept_as_lines_that_cannot_be_forged() {
-        let (refused, _) = RefusedRequests::new(2, None);
+        let refused = RefusedRequests::in_memory(2, DAY);
         for query in ["a=1", "b=2", "c=\"\n{}"] {
             refused.keep(SystemTime::UNIX_EPOCH, "no sid".to_owned(), query);
         }
-        let lines = refused.to_json_lines();
+        let lines = refused.to_json_lines(SystemTime::UNIX_EPOCH + DAY / 2);
         let lines: Vec<serde_json::Value> =
             lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-        assert_eq!(refused.len(), 2);
+        assert_eq!(lines.len(), 2);
         assert_eq!(lines[0]["query"], "b=2");
         assert_eq!(lines[1]["query"], "c=\"\n{}");
         assert_eq!(lines[1]["time"], "1970-01-01T00:00:00.000Z");
         assert_eq!(lines[1]["reason"], "no sid");
+    }
+
+    #[test]
+    fn they_are_forgotten_when_they_are_old_whoever_looks() {
+        let refused = RefusedRequests::in_memory(9, DAY);
+        let at = |days: u32| SystemTime::UNIX_EPOCH + days * DAY;
+        // What the service behind refused may have come earlier than what is kept already.
+        for (days, query) in [(3, "a=1"), (1, "b=2"), (4, "c=3")] {
+            refused.keep(at(days), "no sid".to_owned(), query);
+        }
+        assert_eq!(refused.len_at(at(2) - Duration::from_millis(1)), 3);
+        assert!(!refused.to_json_lines(at(2)).contains("b=2"));
+        assert_eq!(refused.len_at(at(2)), 2);
+        assert_eq!(refused.len_at(at(5)), 0);
     }
 }

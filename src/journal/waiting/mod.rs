@@ -13,6 +13,7 @@ pub mod look;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tracing::warn;
@@ -38,6 +39,8 @@ pub const LONGEST_COPY: usize = LONGEST_RECORD - COPY_HEAD;
 struct Count {
     copies: u64,
     waiting: u64,
+    /// Since when it has one that waits no more, as far as this process knows.
+    finished_since: Option<Instant>,
 }
 
 /// A waiting journal.
@@ -87,6 +90,7 @@ impl<S: Storage> WaitingJournal<S> {
             let count = counts.entry(stored.segment).or_default();
             count.copies += 1;
             if !waits {
+                count.finished_since.get_or_insert_with(Instant::now);
                 return;
             }
             count.waiting += 1;
@@ -217,6 +221,7 @@ impl<S: Storage> WaitingJournal<S> {
         // Of a segment that was dropped nothing counts any more.
         if let Some((_, count)) = self.counts.range_mut(..=ticket.number).next_back() {
             count.waiting = count.waiting.saturating_sub(1);
+            count.finished_since.get_or_insert_with(Instant::now);
         }
     }
 
@@ -230,6 +235,19 @@ impl<S: Storage> WaitingJournal<S> {
             Some(Entry::Copy { record, .. }) => Ok(entry.slice_ref(record)),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a copy of an event")),
         }
+    }
+
+    /// Closes the segment that is written to if it is older than `age`, so that it can be dropped when nothing in it waits.
+    ///
+    /// # Errors
+    /// The disk refuses; the next append tries again.
+    pub fn close_older_than(&self, age: Duration) -> io::Result<()> {
+        self.journal.close_older_than(age, Instant::now())
+    }
+
+    /// Whether the segment that is written to has something in it.
+    pub fn has_open_segment(&self) -> bool {
+        self.journal.has_open_segment()
     }
 
     /// Drops the oldest segments as long as nothing in them waits.
@@ -255,6 +273,23 @@ impl<S: Storage> WaitingJournal<S> {
         let (copies, waiting) = (sum(|count| count.copies), sum(|count| count.waiting));
         let is_unindexed = self.unindexed_from.is_some_and(|from| from < end);
         if waiting == 0 || copies < 2 * waiting || is_unindexed {
+            return Ok(None);
+        }
+        self.copies_of(oldest, end).map(Some)
+    }
+
+    /// The copies of the oldest segment, finished or not, if a copy that waits no more has been in some segment for longer than
+    /// `age` at `now`: segments go from the oldest on, so that what still waits there keeps it on disk.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn to_move_for_age(&self, age: Duration, now: Instant) -> io::Result<Option<Vec<Waiting>>> {
+        let Some((oldest, end)) = self.oldest_of_several() else { return Ok(None) };
+        let is_old = |since: Instant| now.saturating_duration_since(since) >= age;
+        let is_unindexed = self.unindexed_from.is_some_and(|from| from < end);
+        // Of the segment that is written to nothing can go yet.
+        let mut closed = self.counts.range(..self.journal.segments().last().map_or(0, |(first, _)| *first));
+        if is_unindexed || !closed.any(|(_, count)| count.finished_since.is_some_and(is_old)) {
             return Ok(None);
         }
         self.copies_of(oldest, end).map(Some)

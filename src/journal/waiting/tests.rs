@@ -1,6 +1,7 @@
 //! Random histories of a waiting journal on a simulated disk: what was set aside and is not finished is handed out once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -12,7 +13,7 @@ use crate::journal::disk::DiskJournal;
 use crate::journal::prefixed::Prefixed;
 use crate::journal::segment;
 use crate::journal::simulated_disk::SimulatedDisk;
-use crate::journal::storage::Storage;
+use crate::journal::storage::{Storage, read_all};
 
 /// What happens to a waiting journal.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ enum Step {
     /// All that are in memory except every n-th.
     FinishMost(usize),
     CleanUp,
+    /// The same, when everything is old.
+    CleanUpOld,
     Index(usize),
     FailAppend(usize),
     FailSync,
@@ -44,6 +47,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => any::<prop::sample::Index>().prop_map(Step::Finish),
         1 => (2usize..9).prop_map(Step::FinishMost),
         4 => Just(Step::CleanUp),
+        1 => Just(Step::CleanUpOld),
         4 => (1usize..8).prop_map(Step::Index),
         1 => (0usize..200).prop_map(Step::FailAppend),
         1 => Just(Step::FailSync),
@@ -115,7 +119,7 @@ impl History {
     }
 
     fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
-        if matches!(step, Step::CleanUp | Step::Kill(_) | Step::LosePower(..)) {
+        if matches!(step, Step::CleanUp | Step::CleanUpOld | Step::Kill(_) | Step::LosePower(..)) {
             self.read_all()?;
         }
         match step {
@@ -135,7 +139,8 @@ impl History {
                     }
                 }
             }
-            Step::CleanUp => self.clean_up()?,
+            Step::CleanUp => self.clean_up(Duration::MAX)?,
+            Step::CleanUpOld => self.clean_up(Duration::ZERO)?,
             Step::Index(most) => self.index(most)?,
             Step::FailAppend(written) => self.disk.fail_append(written),
             Step::FailSync => self.disk.fail_sync(),
@@ -194,9 +199,15 @@ impl History {
     }
 
     /// What a sink does when its position is on disk.
-    fn clean_up(&mut self) -> Result<(), TestCaseError> {
+    fn clean_up(&mut self, age: Duration) -> Result<(), TestCaseError> {
+        // A disk that refuses is tried again the next time.
+        let _ = self.journal.close_older_than(age);
         self.journal.drop_finished();
-        if let Some(mut copies) = self.journal.to_move().expect("a disk that can be read") {
+        let to_move = match self.journal.to_move().expect("a disk that can be read") {
+            None => self.journal.to_move_for_age(age, Instant::now()).expect("a disk that can be read"),
+            to_move => to_move,
+        };
+        if let Some(mut copies) = to_move {
             copies.retain(|waiting| self.indexed.get(&waiting.copy.origin) == Some(&waiting.ticket));
             match self.journal.move_to_end(&copies) {
                 Ok(tickets) => {
@@ -320,6 +331,27 @@ fn what_is_finished_takes_no_room_for_long() {
         assert!(history.journal.bytes() < MAX_BYTES / 2, "{} bytes", history.journal.bytes());
     }
     assert_eq!(history.indexed.keys().filter(|origin| **origin % 1_000 == 0).count(), 10);
+}
+
+#[test]
+fn what_is_finished_and_old_goes_though_most_of_what_is_beside_it_waits() {
+    let mut history = History::new();
+    history.step(Step::Append(40, usize::MAX)).expect("appended");
+    history.step(Step::Append(1, usize::MAX)).expect("appended");
+    history.finish(20);
+    let holds_it = |history: &History| {
+        let names = history.disk.list().expect("names");
+        let files = names.iter().map(|name| read_all(&history.disk, name).expect("read"));
+        files.filter(|bytes| bytes.windows(6).any(|window| window == b"000020")).count() > 0
+    };
+    history.step(Step::CleanUp).expect("cleaned up");
+    assert!(holds_it(&history), "little is finished");
+    for _ in 0..40 {
+        history.step(Step::CleanUpOld).expect("cleaned up");
+    }
+    assert!(!holds_it(&history));
+    assert_eq!(history.indexed.len(), 40);
+    history.step(Step::Kill(usize::MAX)).expect("all of them are there");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::ledger::checkpoint::{Checkpoint, UnusableCheckpoint};
 use crate::sinks::call_log;
 use crate::sinks::identity::Identity;
 use crate::state::checkpoints::{CHECKPOINT, PREVIOUS_CHECKPOINT};
-use crate::state::directory::LOCK;
+use crate::state::directory::{LOCK, is_ours};
 use crate::state::json_lines;
 use crate::state::quarantine::{self, Quarantined};
 
@@ -39,7 +39,7 @@ pub enum ShowError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// It is no state directory.
-    #[error("{0} is no state directory of this program: it has no {LOCK}")]
+    #[error("{0} is no state directory of this program: it has no {LOCK}, no checkpoint and no journal")]
     Foreign(PathBuf),
     /// Standard output is gone.
     #[error("cannot write: {0}")]
@@ -67,10 +67,11 @@ pub fn show_calls(path: &Path, output: &mut impl Write) -> Result<(), ShowError>
 
 /// The state directory at `path`.
 fn existing(path: &Path) -> Result<Directory, ShowError> {
-    match path.join(LOCK).try_exists() {
-        Ok(true) => Ok(Directory::existing(path)),
-        Ok(false) => Err(ShowError::Foreign(path.to_owned())),
-        Err(source) => Err(ShowError::Disk { path: path.to_owned(), source }),
+    let disk = |source| ShowError::Disk { path: path.to_owned(), source };
+    let directory = Directory::existing(path).map_err(disk)?;
+    match is_ours(&directory).map_err(disk)? {
+        true => Ok(directory),
+        false => Err(ShowError::Foreign(path.to_owned())),
     }
 }
 

@@ -1,9 +1,10 @@
 //! The loop that drains the journal into a sink; see [`sinks`](super) for its states and its bounds.
 //!
 //! Here: what it takes from the journal, and when it wakes up. `attempts` begins attempts, `outcomes` takes in how they end,
-//! `saving` makes progress durable and says how the sink stands.
+//! `given_up` gives up what is old, `saving` makes progress durable and says how the sink stands.
 
 mod attempts;
+mod given_up;
 mod outcomes;
 mod saving;
 #[cfg(test)]
@@ -89,6 +90,11 @@ pub struct Drain<S: Sink> {
     save_at: Option<Instant>,
     /// Whether the last try to do so failed.
     is_save_failing: bool,
+    /// When a segment of what waits may have to be closed.
+    close_at: Instant,
+    /// When it is looked again for events that are to be given up, and how many were since it was said.
+    give_up_at: Instant,
+    given_up: u64,
     status: Arc<SinkStatus>,
     /// When the oldest event that is not finished was received, and when that was found out.
     oldest: Option<SystemTime>,
@@ -133,6 +139,9 @@ impl<S: Sink> Drain<S> {
             is_stopping: false,
             save_at: None,
             is_save_failing: false,
+            close_at: Instant::now(),
+            give_up_at: Instant::now(),
+            given_up: 0,
             status: Arc::new(SinkStatus::new(settings.name)),
             oldest: None,
             oldest_found_at: None,
@@ -153,6 +162,7 @@ impl<S: Sink> Drain<S> {
     /// Drains until `stop`, and then what is left for as long as that succeeds.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
+            self.give_up_if_due();
             self.take_more();
             self.begin_attempts();
             if self.is_crowded() {
@@ -233,6 +243,7 @@ impl<S: Sink> Drain<S> {
             return self.note_unsaved();
         }
         match self.event(origin, &record) {
+            Ok(event) if self.is_given_up(&event) => self.note_given_up(1),
             Ok(event) => self.queue.push(event),
             Err(reason) => {
                 error!(sink = self.settings.name, origin, %reason, "an event cannot be read; it is quarantined");
@@ -263,7 +274,8 @@ impl<S: Sink> Drain<S> {
         // Without anything to do, the status is noted now and then only if it can change.
         let has_backlog = self.queue.in_hand() + self.queue.waiting() > 0;
         let status = has_backlog.then(|| now + STATUS_INTERVAL);
-        let due = [self.next_attempt(), gathered, bring_in, self.save_at, status];
+        let close = self.waiting.has_open_segment().then_some(self.close_at);
+        let due = [self.next_attempt(), gathered, bring_in, self.save_at, close, status];
         due.into_iter().flatten().min().unwrap_or(now + LONG)
     }
 }

@@ -113,7 +113,8 @@ impl<S: Sink> Drain<S> {
 
     /// The events that are not too old to be tried again; the others are dropped.
     fn without_too_old(&mut self, events: Vec<Event>, reason: &str) -> Vec<Event> {
-        let Some(max_age) = self.settings.max_age else { return events };
+        let given_up = self.settings.ages.given_up;
+        let max_age = self.settings.max_age.map_or(given_up, |max_age| max_age.min(given_up));
         let now = SystemTime::now();
         let (old, others): (Vec<_>, Vec<_>) = events
             .into_iter()

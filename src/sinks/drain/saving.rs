@@ -23,7 +23,9 @@ impl<S: Sink> Drain<S> {
     }
 
     pub(super) fn save_if_due(&mut self) {
-        if self.save_at.is_some_and(|at| at <= Instant::now()) {
+        let now = Instant::now();
+        let is_to_close = self.waiting.has_open_segment() && self.close_at <= now;
+        if is_to_close || self.save_at.is_some_and(|at| at <= now) {
             self.save();
         }
     }
@@ -50,6 +52,9 @@ impl<S: Sink> Drain<S> {
     /// Makes progress durable: sets aside what has to wait, and notes what is finished.
     pub(super) fn save(&mut self) {
         (self.save_at, self.is_save_failing) = (None, false);
+        // Often enough that what is finished is gone well within the age after it.
+        let segment_age = self.settings.ages.segment;
+        self.close_at = Instant::now() + (segment_age / 4).max(SAVE_INTERVAL);
         let which = self.may_set_aside();
         match self.waiting.set_aside(&mut self.queue, which) {
             Ok(unordered) => self.metrics.unordered.increment(unordered),
@@ -62,7 +67,7 @@ impl<S: Sink> Drain<S> {
         if self.reader.done_except(&self.queue.hand(), self.waiting.end()) {
             let on_their_way = self.on_their_way.values_mut().chain(&mut self.parts).flatten();
             let end = self.waiting.end();
-            self.waiting.clean_up(&mut self.queue, on_their_way);
+            self.waiting.clean_up(&mut self.queue, on_their_way, segment_age);
             if self.waiting.end() > end {
                 // The position is to say how far the waiting journal goes now.
                 self.note_unsaved();

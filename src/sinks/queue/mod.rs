@@ -4,6 +4,8 @@
 //! Events of one order go one after another. Whose turn it is goes round among orders, and an event without an order has a turn
 //! of its own.
 
+mod old;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::SystemTime;
 
@@ -207,13 +209,7 @@ impl Queue {
 
     /// Notes that an event which was on its way is finished: the next one of its line may go.
     pub fn finish(&mut self, event: &Event) {
-        match &event.place {
-            Place::Hand(record) => {
-                self.hand.remove(&event.origin);
-                self.hand_bytes -= record.len();
-            }
-            Place::Waiting(_) => self.waiting -= 1,
-        }
+        self.forget_place(event);
         let turn = turn(event);
         let Some(line) = self.lines.get_mut(&turn) else { return };
         debug_assert_eq!(line.state, LineState::OnItsWay, "it was on its way");
@@ -221,6 +217,16 @@ impl Queue {
             self.lines.remove(&turn);
         } else {
             self.line_up(turn);
+        }
+    }
+
+    fn forget_place(&mut self, event: &Event) {
+        match &event.place {
+            Place::Hand(record) => {
+                self.hand.remove(&event.origin);
+                self.hand_bytes -= record.len();
+            }
+            Place::Waiting(_) => self.waiting -= 1,
         }
     }
 

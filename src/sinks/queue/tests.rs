@@ -34,6 +34,34 @@ fn turns_go_round_among_orders() {
 }
 
 #[test]
+fn what_is_old_is_taken_out_wherever_it_is_unless_it_is_on_its_way() {
+    let day = |days| SystemTime::UNIX_EPOCH + Duration::from_secs(days * 24 * 3_600);
+    let mut queue = Queue::default();
+    let mut push = |origin: u64, order, place| {
+        queue.push(Event { received_at: day(origin), place, ..event(origin, order) });
+    };
+    let hand = || Place::Hand(Bytes::from_static(b"record"));
+    for (origin, order) in [(0, Some(1)), (1, None), (3, Some(1)), (4, Some(2)), (5, Some(2)), (9, None)] {
+        push(origin, order, hand());
+    }
+    push(2, Some(1), Place::Waiting(Ticket::of_number(7)));
+    let on_its_way = queue.pop(1);
+    assert_eq!(origins(&on_its_way), [0]);
+    let due = queue.pop(2).remove(1);
+    queue.put_back_until(due, Instant::now() + Duration::from_secs(1));
+    let mut old = origins(&queue.take_received_before(day(5)));
+    old.sort_unstable();
+    assert_eq!(old, [2, 3, 4]);
+    assert_eq!((queue.in_hand(), queue.waiting(), queue.hand_bytes()), (4, 0, 4 * b"record".len()));
+    queue.finish(&on_its_way[0]);
+    queue.wake(Instant::now() + Duration::from_secs(2));
+    let mut left = origins(&queue.pop(9));
+    left.append(&mut origins(&queue.pop_again(9)));
+    left.sort_unstable();
+    assert_eq!(left, [5, 9]);
+}
+
+#[test]
 fn what_is_on_its_way_holds_up_its_own_order_only() {
     let mut queue = Queue::default();
     for (origin, order) in [(0, 1), (1, 1), (2, 2)] {

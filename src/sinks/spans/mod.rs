@@ -21,7 +21,7 @@ use tracing::{error, warn};
 use super::identity::Identity;
 use super::otlp::client::OtlpClient;
 use super::otlp::outcome::SendError;
-use super::{Failure, Settings, Sink};
+use super::{Ages, Failure, Settings, Sink};
 use crate::callback::Record;
 use crate::http::backoff::Backoff;
 
@@ -39,6 +39,7 @@ pub fn settings(batch: usize, delay: Duration) -> Settings {
         delay,
         concurrency: 1,
         max_age: None,
+        ages: Ages::default(),
         backoff: Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE),
     }
 }

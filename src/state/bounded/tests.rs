@@ -94,7 +94,7 @@ impl World {
                 self.append(&sizes);
             }
             Step::Deliver => self.deliver(),
-            Step::Keep => self.bounded.keep(None),
+            Step::Keep => self.bounded.keep(None, Duration::from_secs(3_600), Instant::now()),
             Step::RunFull(room) => self.disk.limit(Some(room)),
             Step::MakeRoom => self.disk.limit(None),
             Step::Kill => {
@@ -209,11 +209,11 @@ fn a_disk_that_others_have_filled_takes_a_checkpoint_and_gets_room_when_readers_
     world.disk.limit(Some(0));
     assert!(!world.append(&[30_000]));
     assert!(world.bounded.is_pressed());
-    world.bounded.keep(None);
+    world.bounded.keep(None, Duration::from_secs(3_600), Instant::now());
     assert!(!world.append(&[30_000]), "what waits is kept");
     assert_eq!(world.bounded.checkpoints().needed_from(), 20);
     world.deliver();
-    world.bounded.keep(None);
+    world.bounded.keep(None, Duration::from_secs(3_600), Instant::now());
     assert!(world.append(&[30_000]));
     assert_eq!(world.journal.readers()[0].dropped, 0);
     world.check().expect("right totals");
@@ -236,7 +236,7 @@ fn a_start_on_a_disk_that_the_journal_has_filled_makes_room() {
         let first = world.journal.append(&[record(30_000)]).expect("appended");
         world.fold.push(first, vec![record(30_000)]);
     }
-    world.bounded.keep(None);
+    world.bounded.keep(None, Duration::from_secs(3_600), Instant::now());
     let disk = world.disk.after_kill();
     disk.remove("ledger.checkpoint.reserve").expect("what was set aside");
     disk.limit(Some(0));

@@ -71,7 +71,8 @@ impl Health {
         }
     }
 
-    /// Says so if the disk hangs at `now`. Answers whether it is time to try whether the journal can be written again.
+    /// Says so if the disk hangs at `now`. Answers whether it is time to try whether the journal can be written: again, or still,
+    /// since the directory may have gone.
     pub(super) fn look(&self, now: Instant) -> bool {
         let mut state = self.lock();
         match state.waits_since {
@@ -80,7 +81,7 @@ impl Health {
                 false
             }
             Some(_) => false,
-            None => state.is_failing,
+            None => true,
         }
     }
 

@@ -123,7 +123,8 @@ impl CommitterHandle {
         is_done
     }
 
-    /// Says so if the disk hangs at `now`, and finds out whether a journal that could not be written can be again.
+    /// Says so if the disk hangs at `now`, and finds out whether the journal can be written: again, or still, since the directory
+    /// may have gone.
     pub fn watch(&self, now: Instant) {
         if self.health.look(now) {
             drop(self.probe());
@@ -233,7 +234,9 @@ impl<S: Storage> Committer<S> {
         self.health.begin(started);
         let outcome = self.journal.append(&records);
         self.health.end(outcome.as_ref().err().map(|error| error as &dyn Display));
-        self.metrics.sync.record(started.elapsed());
+        if !records.is_empty() {
+            self.metrics.sync.record(started.elapsed());
+        }
         match outcome {
             Ok(first) => self.acknowledge(first, records, &answered),
             Err(_) if self.passages.is_some() => {

@@ -24,7 +24,8 @@ use crate::journal::Journal;
 use crate::journal::disk::DiskJournal;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::storage::Directory;
-use peer::{Act, Call, ScriptedPeer, record};
+use crate::sinks::Ages;
+use peer::{Act, Call, ScriptedPeer, record, record_at};
 
 /// How the tests deliver, one by one: 16 at once.
 fn one_by_one() -> Settings {
@@ -36,6 +37,7 @@ fn one_by_one() -> Settings {
         delay: Duration::ZERO,
         concurrency: 16,
         max_age: None,
+        ages: Ages::default(),
         backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(30)),
     }
 }

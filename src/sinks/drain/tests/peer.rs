@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::future::pending;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
@@ -166,8 +166,13 @@ impl ScriptedPeer {
 
 /// The record of an event with this number, from this caller.
 pub(super) fn record(number: u64, caller: Option<u64>) -> Bytes {
+    record_at(number, caller, SystemTime::now())
+}
+
+/// The same, received at this time.
+pub(super) fn record_at(number: u64, caller: Option<u64>, received_at: SystemTime) -> Bytes {
     let query = format!("{number} {}", caller.map(|caller| caller.to_string()).unwrap_or_default());
-    let (received_at, key) = (std::time::SystemTime::now(), Key::from_bytes([7; 16]));
+    let key = Key::from_bytes([7; 16]);
     Record { kind: Kind::CallEvent, received_at, key, envelope: b"", query: query.as_bytes() }.encode()
 }
 

@@ -300,6 +300,24 @@ async fn what_is_too_old_is_dropped_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_nobody_took_in_days_is_given_up_wherever_it_waits() {
+    const DAY: Duration = Duration::from_secs(24 * 3_600);
+    for settings in [one_by_one(), in_batches(10)] {
+        let peer = ScriptedPeer::new(|_| Act::AwayAfter(Duration::from_millis(1)));
+        let mut world = World::in_memory(settings, peer);
+        let Journal::Memory(journal) = &world.journal else { panic!("it is in memory") };
+        let old = SystemTime::now() - 8 * DAY;
+        (0..2_000).for_each(|number| journal.append(record_at(number, Some(number % 7), old)));
+        world.appended = 2_000;
+        world.append((2_000..2_100).map(|number| (number, Some(number % 7))));
+        world.until(200 * SECOND, "the old ones", || world.dropped("age") == 2_000).await;
+        sleep(200 * SECOND).await;
+        assert_eq!((world.backlog(), world.delivered()), (100, 0));
+        world.adds_up().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_ends_in_time_whatever_the_peer_does() {
     // Away at once, away after a while, later, and on its way.
     let acts = [Act::Away, Act::AwayAfter(10 * SECOND), Act::Later, Act::TakeAfter(3 * SECOND)];

@@ -9,6 +9,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tracing::{info, warn};
@@ -121,9 +122,24 @@ impl<S: Storage> BoundedJournal<S> {
         self.journal.is_beyond_limit() || self.is_disk_full.load(Ordering::Relaxed)
     }
 
-    /// Drops what need not be kept any more, and writes a checkpoint if there is something new. Session IDs are known from the
-    /// records from `window_start` on. To be called only when all readers are there.
-    pub fn keep(&self, window_start: Option<u64>) {
+    /// The journal.
+    pub fn journal(&self) -> &Arc<DiskJournal<S>> {
+        &self.journal
+    }
+
+    /// The fold of what the journal has.
+    #[cfg(test)]
+    pub(super) fn fold(&self) -> &Arc<Fold> {
+        &self.fold
+    }
+
+    /// Closes a segment whose first record is older than `segment_age` at `now`, drops what need not be kept any more, and writes
+    /// a checkpoint if there is something new. Session IDs are known from the records from `window_start` on. To be called only
+    /// when all readers are there.
+    pub fn keep(&self, window_start: Option<u64>, segment_age: Duration, now: Instant) {
+        if let Err(error) = self.journal.close_older_than(segment_age, now) {
+            warn!(%error, "a segment of the journal cannot be closed; it stays until it can");
+        }
         let mut checkpoints = self.checkpoints();
         let drop_before = |needed_from: u64| {
             self.journal.drop_before(needed_from.min(window_start.unwrap_or(u64::MAX)));
@@ -136,10 +152,15 @@ impl<S: Storage> BoundedJournal<S> {
             let written = self.journal.without_appends(|| self.write_both(&mut checkpoints));
             drop_before(checkpoints.needed_from());
             written
-        } else if self.fold.position() == checkpoints.position() {
-            Ok(())
         } else {
-            checkpoints.write(&self.fold.checkpoint())
+            // Both are brought up to the end, or a quiet journal would have to keep its last records for the older one.
+            let position = self.fold.position();
+            match position == checkpoints.position() && position == checkpoints.needed_from() {
+                true => Ok(()),
+                false => checkpoints
+                    .write(&self.fold.checkpoint())
+                    .inspect(|()| drop_before(checkpoints.needed_from())),
+            }
         };
         if let Err(error) = written {
             warn!(%error, "{NO_CHECKPOINT}");
