@@ -243,6 +243,24 @@ fn what_is_held_at_an_orderly_end_is_stored_if_there_is_room_and_else_its_loss_i
 }
 
 #[test]
+fn inline_the_service_answers_as_ever_and_each_call_counts_once() {
+    let disk = SmallDisk::new();
+    let service = Service::start();
+    service.answer(|_| Answer::status(204));
+    let exporter = Exporter::launch(disk.exporter_before(&service).args(["--forward-mode", "inline"]));
+    let first = disk.fill_up_for(&exporter, 0);
+    for number in (first..first + 10).chain(first..first + 10) {
+        assert_eq!(send(&exporter, number), 204);
+    }
+    assert_eq!(arrivals(&service, first + 10), vec![1; first + 10]);
+    fs::remove_file(disk.file("filler")).expect("the filler goes");
+    eventually("all in the totals", || {
+        (exporter.metrics().sum("planet_calls_total") == (first + 10) as f64).then_some(())
+    });
+    assert_eq!(arrivals(&service, first + 10), vec![1; first + 10]);
+}
+
+#[test]
 fn with_a_full_disk_and_full_memory_call_events_are_still_passed_on() {
     let disk = SmallDisk::of("32m");
     let service = Service::start();

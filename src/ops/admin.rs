@@ -135,30 +135,27 @@ impl AdminHandler {
         }
     }
 
-    /// As the probes of Kubernetes's own parts, which know `verbose` and `exclude` too.
+    /// With `verbose` and `exclude`, as the probes of Kubernetes's own parts have them.
     fn readyz(&self, query: &str) -> Response<Body> {
-        let mut latches = self.view.latches();
-        for excluded in query.split('&').filter_map(|pair| pair.strip_prefix("exclude=")) {
-            if let Some(latch) = latches.get_mut(excluded) {
-                latch.counts = false;
-            }
-        }
-        let closed = latches.iter().filter(|(_, latch)| latch.counts && !latch.is_open);
-        let closed: Vec<&str> = closed.map(|(name, _)| *name).collect();
-        let status = if closed.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let excluded: Vec<&str> =
+            pairs.clone().filter(|(name, _)| *name == "exclude").map(|(_, part)| part).collect();
+        let closed = self.view.closed(&excluded);
         let mut text = String::new();
-        if query.split('&').any(|pair| pair == "verbose" || pair.starts_with("verbose=")) {
-            for (name, latch) in &latches {
+        if pairs.clone().any(|(name, _)| name == "verbose") {
+            for (name, latch) in self.view.latches() {
                 let state = if latch.is_open { "ok" } else { "not ready" };
-                let counts = if latch.counts { "" } else { " (does not count)" };
-                text += &format!("{name}: {state}{counts}\n");
+                let counts = latch.counts && !excluded.contains(&name);
+                text += &format!("{name}: {state}{}\n", if counts { "" } else { " (does not count)" });
             }
         }
-        text += &match closed.is_empty() {
-            true => "ok\n".to_owned(),
-            false => format!("not ready: {}\n", closed.join(", ")),
-        };
-        response::text(status, text)
+        match closed.is_empty() {
+            true => response::text(StatusCode::OK, text + "ok\n"),
+            false => {
+                text += &format!("not ready: {}\n", closed.join(", "));
+                response::text(StatusCode::SERVICE_UNAVAILABLE, text)
+            }
+        }
     }
 
     fn refused(&self) -> Response<Body> {

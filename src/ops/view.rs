@@ -49,6 +49,11 @@ impl View {
         let _ = self.opened.set(Opened { fold, known, journal, sinks });
     }
 
+    /// What keeps the exporter from being ready, but for what is disregarded.
+    pub fn closed(&self, disregarded: &[&str]) -> Vec<&'static str> {
+        self.readiness.closed(disregarded)
+    }
+
     /// How every latch of readiness stands, by name.
     pub fn latches(&self) -> BTreeMap<&'static str, LatchStatus> {
         self.readiness.latches()

@@ -34,11 +34,11 @@ impl Readiness {
         Latch { readiness: self.clone(), name }
     }
 
-    /// The names of the closed latches that count; the process is ready if there are none.
-    pub fn closed(&self) -> Vec<&'static str> {
+    /// The names of the closed latches that count, without those that are disregarded; the process is ready if there are none.
+    pub fn closed(&self, disregarded: &[&str]) -> Vec<&'static str> {
         let latches = self.lock();
         let closed = latches.iter().filter(|(_, status)| status.counts && !status.is_open);
-        closed.map(|(name, _)| *name).collect()
+        closed.map(|(name, _)| *name).filter(|name| !disregarded.contains(name)).collect()
     }
 
     /// Every latch, by name.
@@ -84,13 +84,14 @@ mod tests {
     fn ready_when_every_latch_is_open() {
         let readiness = Readiness::default();
         let (one, other) = (readiness.latch("starting"), readiness.latch("storage"));
-        assert_eq!(readiness.closed(), ["starting", "storage"]);
+        assert_eq!(readiness.closed(&[]), ["starting", "storage"]);
         one.open();
-        assert_eq!(readiness.closed(), ["storage"]);
+        assert_eq!(readiness.closed(&[]), ["storage"]);
         other.open();
-        assert!(readiness.closed().is_empty());
+        assert!(readiness.closed(&[]).is_empty());
         other.close();
-        assert_eq!(readiness.closed(), ["storage"]);
+        assert_eq!(readiness.closed(&[]), ["storage"]);
+        assert!(readiness.closed(&["storage", "unknown"]).is_empty());
     }
 
     #[test]
@@ -98,8 +99,8 @@ mod tests {
         let readiness = Readiness::default();
         let latch = readiness.latch_for_show("storage");
         let shown = |is_open| BTreeMap::from([("storage", LatchStatus { is_open, counts: false })]);
-        assert_eq!((readiness.closed(), readiness.latches()), (vec![], shown(false)));
+        assert_eq!((readiness.closed(&[]), readiness.latches()), (vec![], shown(false)));
         latch.open();
-        assert_eq!((readiness.closed(), readiness.latches()), (vec![], shown(true)));
+        assert_eq!((readiness.closed(&[]), readiness.latches()), (vec![], shown(true)));
     }
 }

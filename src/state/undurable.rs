@@ -49,7 +49,7 @@
 //!
 //! Held events and what waits for the disk share the bounds of the committer, in bytes and in number. Past them an event is
 //! passed on and forgotten: counted `uncounted`, in no total, and its repeat is a new event. A remembered answer leaves when the
-//! sink has asked for it; if that never comes about, past [`MOST_PASSAGES`] those of stored events are forgotten, which costs a
+//! sink has asked for it; if that never comes about, past twice as many those of stored events are forgotten, which costs a
 //! repeat each. While the disk fails, events of one caller may overtake earlier ones that wait for a service.
 
 use std::collections::HashMap;

@@ -185,17 +185,17 @@ async fn a_disk_that_hangs_is_noticed_though_clients_give_up() {
     assert_eq!(give_up_at_once(opened.accept(2)), None);
     // Before the committer has taken it, nothing is to be seen.
     let mut seen_at = Instant::now();
-    while opened.readiness.closed().is_empty() {
+    while opened.readiness.closed(&[]).is_empty() {
         tokio::task::yield_now().await;
         opened.committer.watch(seen_at);
-        assert!(opened.readiness.closed().is_empty(), "too early");
+        assert!(opened.readiness.closed(&[]).is_empty(), "too early");
         seen_at = Instant::now();
         opened.committer.watch(seen_at + LONGEST_WAIT);
     }
-    assert_eq!(opened.readiness.closed(), ["storage"]);
+    assert_eq!(opened.readiness.closed(&[]), ["storage"]);
     drop(held);
     assert_eq!(opened.accept(2).await, Ok(Outcome::Duplicate));
-    assert!(opened.readiness.closed().is_empty());
+    assert!(opened.readiness.closed(&[]).is_empty());
 }
 
 #[tokio::test]
@@ -204,9 +204,9 @@ async fn a_journal_that_could_not_be_written_is_tried_again_while_nobody_sends()
     let opened = open(&disk);
     disk.fail_sync();
     assert_eq!(opened.accept(1).await, Err(NotStored::Storage));
-    assert_eq!(opened.readiness.closed(), ["storage"]);
+    assert_eq!(opened.readiness.closed(&[]), ["storage"]);
     opened.committer.watch(Instant::now());
-    while !opened.readiness.closed().is_empty() {
+    while !opened.readiness.closed(&[]).is_empty() {
         tokio::task::yield_now().await;
     }
     assert_eq!(opened.accept(1).await, Ok(Outcome::Accepted));
@@ -217,12 +217,12 @@ async fn what_could_not_be_stored_is_not_counted_and_can_be_sent_again() {
     let disk = SimulatedDisk::default();
     let opened = open(&disk);
     assert_eq!(opened.accept(1).await, Ok(Outcome::Accepted));
-    assert!(opened.readiness.closed().is_empty());
+    assert!(opened.readiness.closed(&[]).is_empty());
     disk.fail_sync();
     assert_eq!(accept_twice(&opened, &disk, 2).await, [Err(NotStored::Storage); 2]);
-    assert_eq!((opened.calls(), opened.readiness.closed()), (1, vec!["storage"]));
+    assert_eq!((opened.calls(), opened.readiness.closed(&[])), (1, vec!["storage"]));
     assert_eq!(opened.accept(2).await, Ok(Outcome::Accepted));
-    assert_eq!((opened.calls(), opened.readiness.closed()), (2, vec![]));
+    assert_eq!((opened.calls(), opened.readiness.closed(&[])), (2, vec![]));
     // And so it is after the power was lost, whatever the failed sync left behind.
     for choice in 0..20 {
         let opened = open(&disk.after_power_loss(choice));

@@ -40,13 +40,13 @@ async fn what_the_disk_refuses_is_passed_on_and_stored_with_its_answer_later() {
         undurable(&opened, sid).await.end(status);
     }
     assert_eq!((opened.calls(), opened.known.lock().undurable()), (1, 3));
-    assert_eq!(opened.readiness.closed(), ["storage"]);
+    assert_eq!(opened.readiness.closed(&[]), ["storage"]);
     probe(&opened).await;
     assert_eq!((opened.calls(), opened.known.lock().undurable()), (1, 3));
     disk.limit(None);
     probe(&opened).await;
     assert_eq!((opened.calls(), opened.position(), opened.known.lock().undurable()), (4, 4, 0));
-    assert!(opened.readiness.closed().is_empty());
+    assert!(opened.readiness.closed(&[]).is_empty());
     for sid in 0..4 {
         assert_eq!(opened.accept(sid).await, Ok(Outcome::Duplicate));
     }
@@ -195,7 +195,9 @@ enum Expected {
 async fn every_event_is_stored_once_and_finally_answered_once(steps: Vec<Step>) {
     let disk = SimulatedDisk::default();
     let (opened, _) = with_service(&disk);
-    let (mut events, mut is_full): (BTreeMap<u32, Expected>, bool) = (BTreeMap::new(), false);
+    // With a segment that is written to, a full disk shows as an event comes and not before.
+    assert_eq!(opened.accept(100).await, Ok(Outcome::Accepted));
+    let (mut events, mut is_full) = (BTreeMap::from([(100, Expected::Stored(None))]), false);
     for step in steps.into_iter().chain([Step::Full(false), Step::Probe]) {
         let is_failing = events.values().any(|event| matches!(event, Expected::Held(_)));
         match step {
