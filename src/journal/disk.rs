@@ -165,18 +165,14 @@ impl<S: Storage> DiskJournal<S> {
     }
 
     /// Counts what a failed append left in the last segment, of which nothing counts as a record. A full disk gets its room back,
-    /// which a checkpoint or a position may need.
+    /// which a checkpoint or a position may need. A segment without records stays all the same: what a failed append left in
+    /// the one before it is void only as long as this one is there.
     fn abandon(&self, file: &mut S::File, error: &io::Error) {
         let Some(last) = self.state().segments.last().copied() else { return };
-        let name = file_name(last.first);
-        if is_full(error) && last.bytes == last.records_at && self.storage.remove(&name).is_ok() {
-            self.state().segments.pop();
-            return;
-        }
         if is_full(error) && file.cut(last.bytes).is_ok() {
             return;
         }
-        let size = self.storage.size(&name).unwrap_or(last.bytes);
+        let size = self.storage.size(&file_name(last.first)).unwrap_or(last.bytes);
         if let Some(last) = self.state().segments.last_mut() {
             last.bytes = last.bytes.max(size);
         }

@@ -134,7 +134,7 @@ mod tests {
     use crate::journal::disk_reader::DiskReader;
     use crate::journal::position;
     use crate::journal::simulated_disk::SimulatedDisk;
-    use crate::journal::storage::replace;
+    use crate::journal::storage::{StorageFile, replace};
 
     const MOST_BYTES: u64 = 1_000;
 
@@ -154,6 +154,49 @@ mod tests {
         disk.remove(&file_name(0)).expect("removed");
         journal.drop_beyond_limit(journal.end());
         assert!((1..=MOST_BYTES).contains(&journal.bytes()));
+    }
+
+    #[test]
+    fn a_full_disk_gets_the_room_of_a_torn_end_back() {
+        let disk = SimulatedDisk::default();
+        let open = || DiskJournal::open(disk.clone(), MOST_BYTES, 0, |_, _| {}).expect("a journal");
+        open().append(&[Bytes::from_static(b"record")]).expect("appended");
+        let sound = disk.size(&file_name(0)).expect("a size");
+        disk.open(&file_name(0)).expect("a segment").append(&[7; 1_000]).expect("appended");
+        disk.limit(Some(0));
+        let journal = open();
+        assert_eq!((journal.bytes(), disk.size(&file_name(0)).expect("a size")), (sound, sound));
+        journal.append(&[Bytes::from_static(b"another")]).expect("appended");
+        assert_eq!((journal.end(), journal.damaged()), (2, 0));
+    }
+
+    #[test]
+    fn a_failed_append_on_a_full_disk_keeps_no_more_room_than_a_head() {
+        let disk = SimulatedDisk::default();
+        let journal = DiskJournal::open(disk.clone(), MOST_BYTES * 1_000, 0, |_, _| {}).expect("a journal");
+        journal.append(&[Bytes::from_static(b"record")]).expect("appended");
+        let before = journal.bytes();
+        disk.limit(Some(100));
+        // Beside a segment without records from the second time on.
+        let head = head::SIZE as u64;
+        for kept in [0, head, head] {
+            journal.append(&[Bytes::from(vec![1; 500])]).expect_err("no room");
+            assert_eq!(disk.space().expect("a disk").map(|space| space.free), Some(100 - kept));
+            assert_eq!(journal.bytes(), before + kept);
+        }
+    }
+
+    /// Where the committer cuts what waits.
+    #[test]
+    fn a_batch_is_no_larger_than_a_segment_and_one_record_at_least() {
+        let journal = DiskJournal::open(SimulatedDisk::default(), 16_000, 0, |_, _| {}).expect("a journal");
+        assert_eq!(journal.segment_bytes(), 1_000);
+        assert_eq!(journal.batch([]), 1);
+        assert_eq!(journal.batch([5_000, 1]), 1);
+        assert_eq!(journal.batch([300; 10]), 2);
+        let records = [Bytes::from(vec![1; 300]), Bytes::from(vec![1; 300])];
+        journal.append(&records).expect("appended");
+        assert!(journal.begins_segment(&records) && !journal.begins_segment(&[]));
     }
 
     #[test]
