@@ -6,14 +6,16 @@
 //! counts for nothing. A restart begins a new segment as well, which is how a torn end is cut. So does age, since a segment
 //! goes as a whole, and what is in it is to leave in time.
 
+mod limit;
+
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::position::Position;
 use super::reader_state::ReaderState;
@@ -22,6 +24,7 @@ use super::segment::{self, FRAME_HEAD, LONGEST_RECORD, Next};
 use super::storage::{Storage, StorageFile, is_full, replace};
 use super::{JournalError, ReaderStatus, head};
 use crate::release::Release;
+use limit::frames_size;
 
 /// How large a segment grows before the next one begins, at most.
 const LARGEST_SEGMENT: u64 = 16 * 1024 * 1024;
@@ -170,54 +173,18 @@ impl<S: Storage> DiskJournal<S> {
         Ok((first, offset))
     }
 
-    /// Whether the last segment has no room for this many bytes. A segment has one batch at least.
-    fn is_segment_due(&self, bytes: u64) -> bool {
-        let state = self.state();
-        let fits = |last: &Segment| {
-            last.bytes == last.records_at || last.bytes.saturating_add(bytes) <= self.segment_bytes()
-        };
-        !state.segments.last().is_some_and(fits)
-    }
-
-    /// Whether the next append begins a segment if it has these records.
-    pub fn begins_segment(&self, records: &[Bytes]) -> bool {
-        let has_active = self.writer.lock().unwrap_or_else(PoisonError::into_inner).active.is_some();
-        !has_active || self.is_segment_due(frames_size(records))
-    }
-
-    /// How many of the first records, of which these are the bytes, are to be appended at once: no more than a segment takes,
-    /// and one at least.
-    pub fn batch(&self, records: impl IntoIterator<Item = usize>) -> usize {
-        let mut bytes = head::SIZE as u64;
-        let fits = |record: &usize| {
-            bytes += (FRAME_HEAD + record) as u64;
-            bytes <= self.segment_bytes()
-        };
-        records.into_iter().take_while(fits).count().max(1)
-    }
-
     /// Counts what a failed append left in the last segment, of which nothing counts as a record. A full disk gets its room back,
-    /// which a checkpoint or a position may need.
+    /// which a checkpoint or a position may need. A segment without records stays all the same: what a failed append left in
+    /// the one before it is void only as long as this one is there.
     fn abandon(&self, file: &mut S::File, error: &io::Error) {
         let Some(last) = self.state().segments.last().copied() else { return };
-        let name = file_name(last.first);
-        if is_full(error) && last.bytes == last.records_at && self.storage.remove(&name).is_ok() {
-            self.state().segments.pop();
-            return;
-        }
         if is_full(error) && file.cut(last.bytes).is_ok() {
             return;
         }
-        let size = self.storage.size(&name).unwrap_or(last.bytes);
+        let size = self.storage.size(&file_name(last.first)).unwrap_or(last.bytes);
         if let Some(last) = self.state().segments.last_mut() {
             last.bytes = last.bytes.max(size);
         }
-    }
-
-    /// Does something while nothing is appended.
-    pub fn without_appends<T>(&self, act: impl FnOnce() -> T) -> T {
-        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        act()
     }
 
     /// Writes frames to the segment that is written to. What is on disk and not in its file is not in the journal.
@@ -292,26 +259,6 @@ impl<S: Storage> DiskJournal<S> {
         segment.map_or(0, |segment| segment.records_at)
     }
 
-    /// Notes that something else that counts towards the limit of this journal takes `now` bytes, and took `before`.
-    pub fn note_beside(&self, before: u64, now: u64) {
-        self.beside.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
-    }
-
-    /// The bytes that the segments may take, and what counts towards the same limit.
-    pub fn max_bytes(&self) -> u64 {
-        self.max_bytes
-    }
-
-    /// The bytes that the segments may take.
-    pub fn limit(&self) -> u64 {
-        self.max_bytes.saturating_sub(self.beside.load(Ordering::Relaxed))
-    }
-
-    /// How large a segment becomes, unless a single batch is larger.
-    pub fn segment_bytes(&self) -> u64 {
-        (self.max_bytes / 16).clamp(1, LARGEST_SEGMENT)
-    }
-
     fn begin_segment(&self, first: u64) -> io::Result<S::File> {
         let name = file_name(first);
         // One of this name has no record that counts: it was abandoned before its first batch, or torn at it.
@@ -329,60 +276,6 @@ impl<S: Storage> DiskJournal<S> {
         let (bytes, writer) = (head.len() as u64, Some(Release::THIS));
         self.state().segments.push(Segment { first, bytes, damaged: 0, writer, records_at: bytes });
         Ok(file)
-    }
-
-    /// Drops segments of which every reader is done with all records, and that lie before `keep_from`.
-    pub fn drop_before(&self, keep_from: u64) {
-        let bound = keep_from.min(self.state().unfinished_from());
-        self.drop_segments(|state| state.segments[1].first <= bound);
-    }
-
-    /// Drops the oldest segments while all take more than the journal may, whether or not readers are done with them.
-    /// Nothing at or beyond `keep_from` is dropped, which is not in the ledger's checkpoint yet.
-    pub fn drop_beyond_limit(&self, keep_from: u64) {
-        self.drop_segments(|state| state.bytes() > self.limit() && state.segments[1].first <= keep_from);
-    }
-
-    /// Whether there is a segment beside the last one, which is never dropped.
-    pub fn has_several_segments(&self) -> bool {
-        self.state().segments.len() > 1
-    }
-
-    /// Whether the segments take more than they may.
-    pub fn is_beyond_limit(&self) -> bool {
-        self.bytes() > self.limit()
-    }
-
-    /// Drops the oldest segment as long as there is another and `is_due` says so.
-    fn drop_segments(&self, is_due: impl Fn(&State) -> bool) {
-        // Held so that the active segment cannot change meanwhile.
-        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut dropped = false;
-        while let Some((name, end)) = self.segment_to_drop(&is_due) {
-            // Without the lock on the state, for which intake and metrics would wait while the disk hangs.
-            match self.storage.remove(&name) {
-                // Somebody may have removed it to make room.
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    error!(%error, segment = self.storage.full_name(&name), "a segment of the journal cannot be removed");
-                    break;
-                }
-                _ => {}
-            }
-            let mut state = self.state();
-            state.segments.remove(0);
-            state.drop_before(end);
-            dropped = true;
-        }
-        if dropped && let Err(error) = self.storage.sync_directory() {
-            warn!(%error, "the removal of segments may not last");
-        }
-    }
-
-    /// The file of the oldest segment and the sequence number where it ends, if there is another and `is_due` says so.
-    fn segment_to_drop(&self, is_due: impl Fn(&State) -> bool) -> Option<(String, u64)> {
-        let state = self.state();
-        let [oldest, next, ..] = state.segments.as_slice() else { return None };
-        is_due(&state).then(|| (file_name(oldest.first), next.first))
     }
 
     /// How every reader stands.
@@ -448,11 +341,6 @@ impl<S: Storage> DiskJournal<S> {
     }
 }
 
-/// Bytes of the frames of these records.
-fn frames_size(records: &[Bytes]) -> u64 {
-    records.iter().map(|record| (FRAME_HEAD + record.len()) as u64).sum()
-}
-
 /// Makes durable what was read of the last segment. What a killed process had written and not synced can be read now, and
 /// must stay, since it is in the totals now. Syncing the file is not enough: where a sync failed before, another may
 /// succeed without anything having been written. So the segment is written anew, without its torn end.
@@ -502,47 +390,5 @@ impl State {
                 );
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::journal::disk_reader::DiskReader;
-    use crate::journal::position;
-    use crate::journal::simulated_disk::SimulatedDisk;
-
-    const MOST_BYTES: u64 = 1_000;
-
-    /// A journal with more than it may have, in many segments.
-    fn beyond_limit(disk: &SimulatedDisk) -> Arc<DiskJournal<SimulatedDisk>> {
-        let journal = DiskJournal::open(disk.clone(), MOST_BYTES, 0, |_, _| {}).expect("a journal");
-        while journal.bytes() < 2 * MOST_BYTES {
-            journal.append(&[Bytes::from_static(b"record")]).expect("appended");
-        }
-        Arc::new(journal)
-    }
-
-    #[test]
-    fn a_segment_that_somebody_removed_keeps_no_other_from_being_dropped() {
-        let disk = SimulatedDisk::default();
-        let journal = beyond_limit(&disk);
-        disk.remove(&file_name(0)).expect("removed");
-        journal.drop_beyond_limit(journal.end());
-        assert!((1..=MOST_BYTES).contains(&journal.bytes()));
-    }
-
-    #[test]
-    fn with_a_damaged_position_nothing_counts_as_dropped() {
-        let disk = SimulatedDisk::default();
-        let journal = beyond_limit(&disk);
-        journal.drop_beyond_limit(journal.end());
-        replace(&disk, &position::file_name("spans"), b"damaged").expect("written");
-        let mut reader = DiskReader::new(&journal, "spans").expect("a reader");
-        assert_eq!(reader.take(1).expect("taken")[0].0, journal.first());
-        let status = journal.readers().remove(0);
-        assert_eq!((status.backlog, status.dropped), (journal.end() - journal.first(), 0));
     }
 }

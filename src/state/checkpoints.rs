@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use tracing::{debug, error};
 
 use super::directory::StateError;
-use crate::journal::storage::{RESERVE, Storage, read_all, replace, with_reserve, write_new};
+use crate::journal::storage::{RESERVE, Space, Storage, read_all, replace, with_reserve, write_new};
 use crate::ledger::Limits;
 use crate::ledger::checkpoint::Checkpoint;
 
@@ -22,8 +22,9 @@ pub const PREVIOUS_CHECKPOINT: &str = "ledger.checkpoint.previous";
 /// The file of a latest checkpoint that could not be used.
 const DAMAGED_CHECKPOINT: &str = "ledger.checkpoint.damaged";
 
-/// The least that is set aside; more for checkpoints that are larger than half of it.
+/// The least that is set aside, unless this share of the disk is less; more for checkpoints that are larger than half of it.
 const SMALLEST_RESERVE: u64 = 1024 * 1024;
+const SMALL_SHARE: u64 = 16;
 
 /// The checkpoints in `storage`.
 #[derive(Debug)]
@@ -119,15 +120,15 @@ impl<S: Storage> Checkpoints<S> {
     /// Sets room aside for the next checkpoint, where one of `bytes` was the last, and `before` bytes were set aside for that.
     /// What was is set aside again. Beyond that it is not to be the last room that there is, which who appends needs.
     fn set_aside(&self, bytes: u64, before: u64) -> io::Result<()> {
-        let wanted = SMALLEST_RESERVE.max(2 * bytes);
+        let space = self.storage.space()?.unwrap_or(Space { total: u64::MAX, free: u64::MAX });
+        let wanted = SMALLEST_RESERVE.min(space.total / SMALL_SHARE).max(2 * bytes);
         let now = self.storage.size(RESERVE).unwrap_or(0);
         if now >= wanted {
             return Ok(());
         }
-        let free = self.storage.space()?.map_or(u64::MAX, |space| space.free);
-        let size = match free {
-            _ if free >= 2 * wanted => wanted,
-            _ if now == 0 => wanted.min(before).min(free),
+        let size = match space.free {
+            free if free >= 2 * wanted => wanted,
+            free if now == 0 => wanted.min(before).min(free),
             _ => return Ok(()),
         };
         if size == 0 { Ok(()) } else { replace(&self.storage, RESERVE, &vec![0; size as usize]) }

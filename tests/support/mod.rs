@@ -18,6 +18,7 @@ pub mod scrape;
 pub mod service;
 #[cfg(feature = "simulator")]
 pub mod simulator;
+pub mod small_disk;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
