@@ -153,7 +153,7 @@ impl Journal {
             Journal::Memory(journal) => Ok(Reader::Memory(journal.reader(name))),
             Journal::Disk(journal) => {
                 let reader = Box::new(DiskReader::new(journal, name)?);
-                Ok(Reader::Disk { reader, readable_at: None })
+                Ok(Reader::Disk { reader, readable_at: None, is_unkept: false })
             }
         }
     }
@@ -193,6 +193,8 @@ pub enum Reader {
         reader: Box<DiskReader<Directory>>,
         /// When it may read again, after it could not.
         readable_at: Option<Instant>,
+        /// Whether its position could not be kept the last time.
+        is_unkept: bool,
     },
 }
 
@@ -202,7 +204,7 @@ impl Reader {
     pub fn take(&mut self, max: usize) -> Vec<(u64, Bytes)> {
         match self {
             Reader::Memory(reader) => reader.take(max),
-            Reader::Disk { reader, readable_at } => {
+            Reader::Disk { reader, readable_at, .. } => {
                 let records = block_in_place(|| reader.take(max)).unwrap_or_else(|error| {
                     error!(%error, "the journal cannot be read; trying again");
                     Vec::new()
@@ -221,14 +223,15 @@ impl Reader {
                 reader.done_except(unfinished);
                 true
             }
-            Reader::Disk { reader, .. } => {
-                match block_in_place(|| reader.done_except(unfinished, waiting_end)) {
-                    Ok(()) => true,
-                    Err(error) => {
-                        error!(%error, "the position of a reader cannot be kept; after a restart it would deliver again");
-                        false
-                    }
+            Reader::Disk { reader, is_unkept, .. } => {
+                let kept = block_in_place(|| reader.done_except(unfinished, waiting_end));
+                let was_unkept = std::mem::replace(is_unkept, kept.is_err());
+                if let Err(error) = &kept
+                    && !was_unkept
+                {
+                    error!(%error, "the position of a reader cannot be kept; after a restart it would deliver again");
                 }
+                kept.is_ok()
             }
         }
     }
@@ -281,7 +284,7 @@ impl Reader {
     pub async fn readable(&self, records: u64) {
         match self {
             Reader::Memory(reader) => reader.readable(records).await,
-            Reader::Disk { reader, readable_at } => {
+            Reader::Disk { reader, readable_at, .. } => {
                 if let Some(at) = *readable_at {
                     sleep_until(at).await;
                 }
