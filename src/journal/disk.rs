@@ -283,6 +283,20 @@ impl<S: Storage> DiskJournal<S> {
         self.drop_segments(|state| state.bytes() > self.limit() && state.segments[1].first <= keep_from);
     }
 
+    /// Drops the oldest segments as long as somebody removed their files: readers would wait for them for ever.
+    pub fn drop_removed(&self) {
+        let mut before = None;
+        while let [(oldest, _), _, ..] = self.segments()[..]
+            && before.replace(oldest) != Some(oldest)
+            && self
+                .storage
+                .size(&file_name(oldest))
+                .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        {
+            self.drop_segments(|state| state.segments[0].first == oldest);
+        }
+    }
+
     /// Whether the segments take more than they may.
     pub fn is_beyond_limit(&self) -> bool {
         self.bytes() > self.limit()
@@ -423,7 +437,7 @@ impl State {
                 warn!(
                     reader = reader.name(),
                     events = dropped,
-                    "the journal takes more than it may; events that waited are dropped"
+                    "the journal has taken more than it may, or somebody removed a part of it; events that waited are dropped"
                 );
             }
         }

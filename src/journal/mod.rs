@@ -359,6 +359,25 @@ mod tests {
     }
 
     #[test]
+    fn readers_go_on_behind_segments_that_somebody_removed() {
+        let disk = SimulatedDisk::default();
+        let journal = Arc::new(DiskJournal::open(disk.clone(), 1 << 20, 0, |_, _| {}).expect("a journal"));
+        let mut reader = DiskReader::new(&journal, "spans").expect("a reader");
+        for _ in 0..3 {
+            journal.append(&[Bytes::from_static(b"record")]).expect("appended");
+            journal.close_older_than(Duration::ZERO, std::time::Instant::now()).expect("closed");
+        }
+        for first in [0, 1] {
+            disk.remove(&recovery::file_name(first)).expect("removed");
+        }
+        assert!(reader.take(9).expect("a look").is_empty());
+        journal.drop_removed();
+        assert_eq!(reader.take(9).expect("taken"), [(2, Bytes::from_static(b"record"))]);
+        let status = journal.readers().remove(0);
+        assert_eq!((status.backlog, status.dropped, journal.first()), (1, 2, 2));
+    }
+
+    #[test]
     fn what_is_written_to_a_file_that_was_removed_is_not_in_the_journal() {
         let path = std::env::temp_dir().join(format!("planet-journal-removed-{}", std::process::id()));
         let journal =

@@ -85,6 +85,7 @@ impl Keeper {
         if let Err(error) = self.journal.close_older_than(self.ages.segment, instant) {
             warn!(%error, "a segment of the journal cannot be closed; it stays until it can");
         }
+        self.journal.drop_removed();
         self.drop_finished(now);
         self.journal.drop_beyond_limit(self.directory.needed_from());
         if self.look_at.is_none_or(|at| at <= instant) {
