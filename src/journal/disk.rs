@@ -386,7 +386,7 @@ impl State {
                 warn!(
                     reader = reader.name(),
                     events = dropped,
-                    "the journal takes more than it may; events that waited are dropped"
+                    "the journal has taken more than it may, or somebody removed a part of it; events that waited are dropped"
                 );
             }
         }

@@ -163,7 +163,7 @@ impl Journal {
             Journal::Memory(journal) => Ok(Reader::Memory(journal.reader(name))),
             Journal::Disk(journal) => {
                 let reader = Box::new(DiskReader::new(journal, name)?);
-                Ok(Reader::Disk { reader, readable_at: None })
+                Ok(Reader::Disk { reader, readable_at: None, is_unkept: false })
             }
         }
     }
@@ -203,6 +203,8 @@ pub enum Reader {
         reader: Box<DiskReader<Directory>>,
         /// When it may read again, after it could not.
         readable_at: Option<Instant>,
+        /// Whether its position could not be kept the last time.
+        is_unkept: bool,
     },
 }
 
@@ -212,7 +214,7 @@ impl Reader {
     pub fn take(&mut self, max: usize) -> Vec<(u64, Bytes)> {
         match self {
             Reader::Memory(reader) => reader.take(max),
-            Reader::Disk { reader, readable_at } => {
+            Reader::Disk { reader, readable_at, .. } => {
                 let records = block_in_place(|| reader.take(max)).unwrap_or_else(|error| {
                     error!(%error, "the journal cannot be read; trying again");
                     Vec::new()
@@ -231,14 +233,15 @@ impl Reader {
                 reader.done_except(unfinished);
                 true
             }
-            Reader::Disk { reader, .. } => {
-                match block_in_place(|| reader.done_except(unfinished, waiting_end)) {
-                    Ok(()) => true,
-                    Err(error) => {
-                        error!(%error, "the position of a reader cannot be kept; after a restart it would deliver again");
-                        false
-                    }
+            Reader::Disk { reader, is_unkept, .. } => {
+                let kept = block_in_place(|| reader.done_except(unfinished, waiting_end));
+                let was_unkept = std::mem::replace(is_unkept, kept.is_err());
+                if let Err(error) = &kept
+                    && !was_unkept
+                {
+                    error!(%error, "the position of a reader cannot be kept; after a restart it would deliver again");
                 }
+                kept.is_ok()
             }
         }
     }
@@ -291,7 +294,7 @@ impl Reader {
     pub async fn readable(&self, records: u64) {
         match self {
             Reader::Memory(reader) => reader.readable(records).await,
-            Reader::Disk { reader, readable_at } => {
+            Reader::Disk { reader, readable_at, .. } => {
                 if let Some(at) = *readable_at {
                     sleep_until(at).await;
                 }
@@ -363,6 +366,25 @@ mod tests {
         journal.close_older_than(AGE, begin).expect("closed");
         journal.drop_before(2);
         assert_eq!(journal.segments(), [(2, 2)], "what an earlier process left behind");
+    }
+
+    #[test]
+    fn readers_go_on_behind_segments_that_somebody_removed() {
+        let disk = SimulatedDisk::default();
+        let journal = Arc::new(DiskJournal::open(disk.clone(), 1 << 20, 0, |_, _| {}).expect("a journal"));
+        let mut reader = DiskReader::new(&journal, "spans").expect("a reader");
+        for _ in 0..3 {
+            journal.append(&[Bytes::from_static(b"record")]).expect("appended");
+            journal.close_older_than(Duration::ZERO, std::time::Instant::now()).expect("closed");
+        }
+        for first in [0, 1] {
+            disk.remove(&recovery::file_name(first)).expect("removed");
+        }
+        assert!(reader.take(9).expect("a look").is_empty());
+        journal.drop_removed();
+        assert_eq!(reader.take(9).expect("taken"), [(2, Bytes::from_static(b"record"))]);
+        let status = journal.readers().remove(0);
+        assert_eq!((status.backlog, status.dropped, journal.first()), (1, 2, 2));
     }
 
     #[test]

@@ -83,6 +83,20 @@ impl<S: Storage> DiskJournal<S> {
         self.state().segments.len() > 1
     }
 
+    /// Drops the oldest segments as long as somebody removed their files: readers would wait for them for ever.
+    pub fn drop_removed(&self) {
+        let mut before = None;
+        while let [(oldest, _), _, ..] = self.segments()[..]
+            && before.replace(oldest) != Some(oldest)
+            && self
+                .storage
+                .size(&file_name(oldest))
+                .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        {
+            self.drop_segments(|state| state.segments[0].first == oldest);
+        }
+    }
+
     /// Whether the segments take more than they may.
     pub fn is_beyond_limit(&self) -> bool {
         self.bytes() > self.limit()

@@ -51,7 +51,8 @@ impl<S: Sink> Drain<S> {
 
     /// Makes progress durable: sets aside what has to wait, and notes what is finished.
     pub(super) fn save(&mut self) {
-        (self.save_at, self.is_save_failing) = (None, false);
+        let was_failing = std::mem::replace(&mut self.is_save_failing, false);
+        self.save_at = None;
         // Often enough that what is finished is gone well within the age after it.
         let segment_age = self.settings.ages.segment;
         self.close_at = Instant::now() + (segment_age / 4).max(SAVE_INTERVAL);
@@ -60,7 +61,9 @@ impl<S: Sink> Drain<S> {
             Ok(unordered) => self.metrics.unordered.increment(unordered),
             Err(error) => {
                 let sink = self.settings.name;
-                warn!(sink, %error, "events that have to wait cannot be set aside; they stay in hand");
+                if !was_failing {
+                    warn!(sink, %error, "events that have to wait cannot be set aside; they stay in hand");
+                }
                 self.is_save_failing = true;
             }
         }

@@ -140,6 +140,7 @@ impl<S: Storage> BoundedJournal<S> {
         if let Err(error) = self.journal.close_older_than(segment_age, now) {
             warn!(%error, "a segment of the journal cannot be closed; it stays until it can");
         }
+        self.journal.drop_removed();
         let mut checkpoints = self.checkpoints();
         let drop_before = |needed_from: u64| {
             self.journal.drop_before(needed_from.min(window_start.unwrap_or(u64::MAX)));
