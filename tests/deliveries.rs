@@ -65,6 +65,22 @@ fn sids(numbers: std::ops::Range<usize>) -> Vec<String> {
 }
 
 #[test]
+fn a_service_that_answers_but_takes_nothing_is_said_once() {
+    let (service, scratch) = (Service::start(), Scratch::new("deliveries-nothing"));
+    service.answer(|_| Answer::status(500));
+    let exporter = start(&service, &scratch.0.join("state"));
+    send(exporter.call_events, HONEST..HONEST + 40, |number| number.to_string());
+    let nothing = "the service behind takes no event";
+    let said = exporter.process.stderr.wait_for(nothing);
+    assert!(said.contains("500"), "{said}");
+    service.answer(|_| Answer::status(200));
+    exporter.process.stderr.wait_for("the service behind takes events again");
+    eventually_honest(&service, 40);
+    eventually("no backlog", || (waiting(&exporter) == 0.0).then_some(()));
+    assert_eq!(exporter.process.stderr.all().iter().filter(|line| line.contains(nothing)).count(), 1);
+}
+
+#[test]
 fn a_caller_whose_events_fail_holds_up_nobody_else_also_after_a_kill() {
     let (service, scratch) = (Service::start(), Scratch::new("deliveries-fail"));
     let state = scratch.0.join("state");

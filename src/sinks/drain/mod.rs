@@ -6,6 +6,7 @@
 mod attempts;
 mod given_up;
 mod outcomes;
+mod progress;
 mod saving;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use super::retry_budget::RetryBudget;
 use super::waiting::Waiting;
 use super::{Settings, Sink};
 use attempts::Attempt;
+use progress::Progress;
 
 /// Events in hand, at most, and the bytes beyond which no more are taken.
 pub const MOST_IN_HAND: usize = 1024;
@@ -83,6 +85,7 @@ pub struct Drain<S: Sink> {
     away_noted_at: Option<Instant>,
     probes: u64,
     last_success: Option<Instant>,
+    progress: Progress,
     /// The peer is gone for good.
     is_gone: bool,
     is_stopping: bool,
@@ -135,6 +138,7 @@ impl<S: Sink> Drain<S> {
             away_noted_at: None,
             probes: 0,
             last_success: None,
+            progress: Progress::default(),
             is_gone: false,
             is_stopping: false,
             save_at: None,

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::task::{Id, JoinError};
 use tokio::time::Instant;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::Drain;
 use super::attempts::{Attempt, is_retry};
@@ -42,6 +42,7 @@ impl<S: Sink> Drain<S> {
                 self.last_success = Some(Instant::now());
                 self.retry_budget.note_success();
                 self.note_back();
+                self.note_finished();
                 self.metrics.delivered.increment(events.len() as u64 - refused);
                 self.metrics.refused.increment(refused);
                 self.remove(&events);
@@ -52,10 +53,12 @@ impl<S: Sink> Drain<S> {
             }
             Err(Failure::Refused(reason) | Failure::TooLarge(reason)) => {
                 self.note_back();
+                self.note_finished();
                 self.refuse(&events, &reason);
             }
             Err(Failure::Later { reason, retry_after }) => {
                 self.note_back();
+                self.note_nothing_finished(&reason);
                 self.try_later(events, &reason, retry_after);
             }
             Err(Failure::Away { reason, retry_after }) => {
@@ -73,6 +76,20 @@ impl<S: Sink> Drain<S> {
     fn note_back(&mut self) {
         (self.next_probe, self.away_noted_at) = (None, None);
         self.peer.note_back();
+    }
+
+    fn note_finished(&mut self) {
+        if let Some(failed) = self.progress.note_finished(Instant::now()) {
+            let failed_seconds = failed.as_secs();
+            info!(sink = self.settings.name, failed_seconds, "{} takes events again", self.settings.peer);
+        }
+    }
+
+    fn note_nothing_finished(&mut self, reason: &str) {
+        if let Some(failed) = self.progress.note_failure(Instant::now()) {
+            let failed_seconds = failed.as_secs();
+            warn!(sink = self.settings.name, failed_seconds, %reason, "{} takes no event", self.settings.peer);
+        }
     }
 
     fn note_away(
