@@ -327,7 +327,9 @@ impl<S: Storage> WaitingJournal<S> {
             Vec::new()
         });
         let from = self.unindexed_from.unwrap_or(u64::MAX);
-        copies.retain(|waiting| waiting.ticket.number < from);
+        // Some that were moved lie behind others that nobody has.
+        let is_indexed = |number: u64| number < from || self.passed_over.contains(number);
+        copies.retain(|waiting| is_indexed(waiting.ticket.number));
         Some(copies)
     }
 
