@@ -8,86 +8,38 @@ mod support;
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::Command;
 
 use support::call::{CallEventQuery, sid};
+use support::eventually;
 use support::exporter::Exporter;
-use support::process::Process;
 use support::scrape::Page;
 use support::service::{Answer, Service};
-use support::{Scratch, eventually};
+use support::small_disk::SmallDisk;
 
-/// A small file system, which lives as long as the process that holds its namespace.
-struct SmallDisk {
-    holder: Process,
-    mount: PathBuf,
-    _scratch: Scratch,
+/// Takes all the room that there is.
+fn fill(disk: &SmallDisk) {
+    let mut filler = File::create(disk.file("filler")).expect("a filler");
+    let block = [0; 4096];
+    while filler.write_all(&block).is_ok() {}
 }
 
-impl SmallDisk {
-    /// One MiB.
-    fn new() -> SmallDisk {
-        SmallDisk::of("1m")
-    }
+/// Leaves no room for another event, and answers how many had to be sent for that; see [`send`].
+fn fill_up_for(disk: &SmallDisk, exporter: &Exporter, from: usize) -> usize {
+    fill(disk);
+    let mut numbers = from..;
+    eventually("a full disk", || {
+        let number = numbers.next().expect("endless");
+        send(exporter, number);
+        (result(&exporter.metrics(), "undurable") > 0.0).then_some(number + 1)
+    })
+}
 
-    fn of(size: &str) -> SmallDisk {
-        let scratch = Scratch::new("full-disk");
-        let mount = scratch.0.clone();
-        let script = "mount -t tmpfs -o size=$1 tmpfs \"$0\" && echo mounted && exec sleep 3600";
-        let mut command = Command::new("unshare");
-        command.args(["--map-root-user", "--mount", "sh", "-c", script]).arg(&mount).arg(size);
-        let mut holder = Process::start("unshare of util-linux", &mut command);
-        holder.eventually("a small file system", |holder| holder.stdout.find("mounted"));
-        SmallDisk { holder, mount, _scratch: scratch }
-    }
-
-    /// Takes all the room that there is.
-    fn fill(&self) {
-        let mut filler = File::create(self.file("filler")).expect("a filler");
-        let block = [0; 4096];
-        while filler.write_all(&block).is_ok() {}
-    }
-
-    /// The path, from outside the namespace, of a file on the disk.
-    fn file(&self, name: &str) -> PathBuf {
-        let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
-        root.join(self.mount.strip_prefix("/").expect("an absolute path")).join(name)
-    }
-
-    /// Leaves no room for another event, and answers how many had to be sent for that; see [`send`].
-    fn fill_up_for(&self, exporter: &Exporter, from: usize) -> usize {
-        self.fill();
-        let mut numbers = from..;
-        eventually("a full disk", || {
-            let number = numbers.next().expect("endless");
-            send(exporter, number);
-            (result(&exporter.metrics(), "undurable") > 0.0).then_some(number + 1)
-        })
-    }
-
-    /// The command of an exporter with its state on the disk and a service behind.
-    fn exporter_before(&self, service: &Service) -> Command {
-        let mut command = self.exporter();
-        command.args(["--forward-to", &service.url()]);
-        command
-    }
-
-    /// The command of an exporter with its state on the disk.
-    fn exporter(&self) -> Command {
-        let mut command = Command::new("nsenter");
-        command.env_clear().envs(std::env::vars().filter(|(name, _)| name == "PATH"));
-        command.args([
-            "--target",
-            &self.holder.id().to_string(),
-            "--user",
-            "--mount",
-            "--preserve-credentials",
-        ]);
-        command.arg(env!("CARGO_BIN_EXE_planet-call-exporter"));
-        command.arg("--state-dir").arg(self.mount.join("state"));
-        command
-    }
+/// The command of an exporter with its state on the disk and a service behind.
+fn exporter_before(disk: &SmallDisk, service: &Service) -> Command {
+    let mut command = disk.exporter();
+    command.args(["--forward-to", &service.url()]);
+    command
 }
 
 /// A call event of a caller of its own.
@@ -123,13 +75,13 @@ fn eventually_delivered(exporter: &Exporter) {
 
 #[test]
 fn with_a_full_disk_the_service_answers_and_each_call_counts_and_arrives_once() {
-    let disk = SmallDisk::new();
+    let disk = SmallDisk::of("1m");
     let service = Service::start();
-    let mut exporter = Exporter::launch(&mut disk.exporter_before(&service));
+    let mut exporter = Exporter::launch(&mut exporter_before(&disk, &service));
     assert_eq!((0..20).map(|number| send(&exporter, number)).max(), Some(200));
     let page = exporter.metrics();
     assert_eq!((result(&page, "undurable"), result(&page, "uncounted")), (0.0, 0.0));
-    let first = disk.fill_up_for(&exporter, 20);
+    let first = fill_up_for(&disk, &exporter, 20);
     let stored = exporter.metrics().sum("planet_calls_total") as usize;
     service.answer(|request| match request.sid() < sid(500) {
         true => Answer::Send(200, "x-of-service: 1\r\n", b"taken".to_vec()),
@@ -174,7 +126,7 @@ fn with_a_full_disk_the_service_answers_and_each_call_counts_and_arrives_once() 
     // Nor does a restart deliver anything again.
     exporter.process.signal("TERM");
     assert!(exporter.process.wait().success());
-    let exporter = Exporter::launch(&mut disk.exporter_before(&service));
+    let exporter = Exporter::launch(&mut exporter_before(&disk, &service));
     eventually_delivered(&exporter);
     assert_eq!(exporter.metrics().sum("planet_calls_total"), all as f64);
     let times = arrivals(&service, 510);
@@ -185,11 +137,11 @@ fn with_a_full_disk_the_service_answers_and_each_call_counts_and_arrives_once() 
 
 #[test]
 fn with_a_full_disk_and_a_service_that_is_down_nothing_is_acknowledged_or_lost_or_counted_twice() {
-    let disk = SmallDisk::new();
+    let disk = SmallDisk::of("1m");
     let service = Service::start();
     let address = service.address;
-    let exporter = Exporter::launch(&mut disk.exporter_before(&service));
-    let first = disk.fill_up_for(&exporter, 0);
+    let exporter = Exporter::launch(&mut exporter_before(&disk, &service));
+    let first = fill_up_for(&disk, &exporter, 0);
     drop(service);
     for _ in 0..2 {
         for number in first..first + 5 {
@@ -214,14 +166,14 @@ fn with_a_full_disk_and_a_service_that_is_down_nothing_is_acknowledged_or_lost_o
 #[test]
 fn what_is_held_at_an_orderly_end_is_stored_if_there_is_room_and_else_its_loss_is_said() {
     for has_room in [true, false] {
-        let disk = SmallDisk::new();
+        let disk = SmallDisk::of("1m");
         let service = Service::start();
-        let mut exporter = Exporter::launch(&mut disk.exporter_before(&service));
+        let mut exporter = Exporter::launch(&mut exporter_before(&disk, &service));
         if !has_room {
             // The last checkpoint would take its room and leave some of it to the journal.
             fs::remove_file(disk.file("state/ledger.checkpoint.reserve")).expect("the room set aside goes");
         }
-        let first = disk.fill_up_for(&exporter, 0);
+        let first = fill_up_for(&disk, &exporter, 0);
         let stored = exporter.metrics().sum("planet_calls_total");
         if has_room {
             fs::remove_file(disk.file("filler")).expect("the filler goes");
@@ -235,7 +187,7 @@ fn what_is_held_at_an_orderly_end_is_stored_if_there_is_room_and_else_its_loss_i
             exporter.process.stderr.wait_for(said);
             fs::remove_file(disk.file("filler")).expect("the filler goes");
         }
-        let exporter = Exporter::launch(&mut disk.exporter_before(&service));
+        let exporter = Exporter::launch(&mut exporter_before(&disk, &service));
         eventually_delivered(&exporter);
         let calls = if has_room { first as f64 } else { stored };
         assert_eq!(exporter.metrics().sum("planet_calls_total"), calls);
@@ -248,11 +200,11 @@ fn what_is_held_at_an_orderly_end_is_stored_if_there_is_room_and_else_its_loss_i
 
 #[test]
 fn inline_the_service_answers_as_ever_and_each_call_counts_once() {
-    let disk = SmallDisk::new();
+    let disk = SmallDisk::of("1m");
     let service = Service::start();
     service.answer(|_| Answer::status(204));
-    let exporter = Exporter::launch(disk.exporter_before(&service).args(["--forward-mode", "inline"]));
-    let first = disk.fill_up_for(&exporter, 0);
+    let exporter = Exporter::launch(exporter_before(&disk, &service).args(["--forward-mode", "inline"]));
+    let first = fill_up_for(&disk, &exporter, 0);
     for number in (first..first + 10).chain(first..first + 10) {
         assert_eq!(send(&exporter, number), 204);
     }
@@ -268,8 +220,8 @@ fn inline_the_service_answers_as_ever_and_each_call_counts_once() {
 fn with_a_full_disk_and_full_memory_call_events_are_still_passed_on() {
     let disk = SmallDisk::of("32m");
     let service = Service::start();
-    let exporter = Exporter::launch(&mut disk.exporter_before(&service));
-    let first = disk.fill_up_for(&exporter, 0);
+    let exporter = Exporter::launch(&mut exporter_before(&disk, &service));
+    let first = fill_up_for(&disk, &exporter, 0);
     // Long ones, so that few fill the memory.
     let long = |number: usize| CallEventQuery::new(number).with("app_svr_data", &"x".repeat(30_000)).encode();
     let mut sent = first;
@@ -295,7 +247,7 @@ fn with_a_full_disk_and_full_memory_call_events_are_still_passed_on() {
 
 #[test]
 fn a_full_disk_stops_intake_until_there_is_room_and_no_call_is_lost() {
-    let disk = SmallDisk::new();
+    let disk = SmallDisk::of("1m");
     let exporter = Exporter::launch(&mut disk.exporter());
     let filler = disk.file("filler");
     let mut acknowledged = 0;
@@ -335,13 +287,13 @@ fn a_full_disk_stops_intake_until_there_is_room_and_no_call_is_lost() {
 
 #[test]
 fn with_a_full_disk_it_starts_with_the_totals_and_takes_nothing_until_there_is_room() {
-    let disk = SmallDisk::new();
+    let disk = SmallDisk::of("1m");
     let exporter = Exporter::launch(&mut disk.exporter());
     for number in 0..20 {
         assert_eq!(exporter.send(&CallEventQuery::new(number).encode()).status, 200);
     }
     exporter.kill();
-    disk.fill();
+    fill(&disk);
     let exporter = Exporter::launch_unready(&mut disk.exporter());
     assert_eq!(exporter.metrics().sum("planet_calls_total"), 20.0);
     eventually("it is not ready", || (exporter.admin("/readyz").status == 503).then_some(()));
