@@ -119,7 +119,7 @@ impl Drained<'_> {
     fn into<S: Sink>(self, sink: Arc<S>, parts: &mut Parts) -> Arc<SinkStatus> {
         let Drained { settings, reader, waiting, quarantine, stop } = self;
         let name = settings.name;
-        quarantine.expect(name);
+        quarantine.start_at_zero(name);
         let drain = Drain::new(sink, settings, reader, waiting, quarantine);
         let status = drain.status();
         parts.spawn_sink(name, drain.run(stop.clone()));

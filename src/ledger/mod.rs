@@ -110,30 +110,30 @@ impl Ledger {
             }
         }
         self.expect_abnormal(labels::UNKNOWN_REASON, FaultDomain::Unknown);
-        self.expect(&[(LabelSource::Result, labels::ACCEPTED)]);
+        self.start_at_zero(&[(LabelSource::Result, labels::ACCEPTED)]);
         for anomaly in Anomaly::ALL {
-            self.anomalies.expect(&[Label::Known(anomaly.as_str())], None);
+            self.anomalies.start_at_zero(&[Label::Known(anomaly.as_str())], None);
         }
         let of_labels = [LabelSource::Idc, LabelSource::DisconnectReason].map(LabelSource::name);
         let of_series = SPECIFICATIONS.iter().filter_map(|metric| Some(metric.limit.as_ref()?.name));
         for limit in of_labels.into_iter().chain(of_series) {
-            self.overflows.expect(&[Label::Known(limit)], None);
+            self.overflows.start_at_zero(&[Label::Known(limit)], None);
         }
     }
 
     fn expect_abnormal(&mut self, reason: &'static str, fault_domain: FaultDomain) {
         let fault_domain = (LabelSource::FaultDomain, fault_domain.as_str());
-        self.expect(&[(LabelSource::AbnormalReason, reason), fault_domain]);
+        self.start_at_zero(&[(LabelSource::AbnormalReason, reason), fault_domain]);
     }
 
     /// Lets a row with these labels stand at 0 in every table that has exactly these.
-    fn expect(&mut self, given: &[(LabelSource, &'static str)]) {
+    fn start_at_zero(&mut self, given: &[(LabelSource, &'static str)]) {
         let mut labels = EventLabels::new();
         given.iter().for_each(|(source, value)| labels.set(*source, Label::Known(value)));
         for (metric, table) in SPECIFICATIONS.iter().zip(&mut self.tables) {
             let is_given = |source| given.iter().any(|(given, _)| given == source);
             if metric.labels.len() == given.len() && metric.labels.iter().all(is_given) {
-                table.expect(&labels.of(metric.labels), self.buckets.of(metric));
+                table.start_at_zero(&labels.of(metric.labels), self.buckets.of(metric));
             }
         }
     }
@@ -154,7 +154,7 @@ impl Ledger {
             labels.set(LabelSource::Idc, idc.clone());
             for (metric, table) in SPECIFICATIONS.iter().zip(&mut self.tables) {
                 if metric.labels.contains(&LabelSource::Idc) && metric.addend(&event).is_some() {
-                    table.expect(&labels.of(metric.labels), self.buckets.of(metric));
+                    table.start_at_zero(&labels.of(metric.labels), self.buckets.of(metric));
                 }
             }
         }

@@ -80,7 +80,7 @@ impl Table {
     }
 
     /// Lets a row for these labels stand at 0 unless there is one.
-    pub(super) fn expect(&mut self, labels: &[Label], buckets: Option<&Buckets>) {
+    pub(super) fn start_at_zero(&mut self, labels: &[Label], buckets: Option<&Buckets>) {
         if !self.rows.contains_key(labels) {
             self.rows.insert(labels.into(), Total::zero(buckets));
         }
@@ -91,7 +91,7 @@ impl Table {
         match self.rows.get_mut(labels) {
             Some(total) => total.add(addend),
             None => {
-                self.expect(labels, buckets);
+                self.start_at_zero(labels, buckets);
                 self.rows.get_mut(labels).into_iter().for_each(|total| total.add(addend));
             }
         }

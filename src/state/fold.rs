@@ -61,7 +61,7 @@ impl Waiting {
 impl Fold {
     /// A fold that goes on from `totals`. What it cannot read goes to `quarantine`.
     pub fn new(totals: Checkpoint, quarantine: Quarantine) -> Fold {
-        quarantine.expect(NAME);
+        quarantine.start_at_zero(NAME);
         Fold { waiting: Mutex::default(), gathered: Condvar::new(), totals: Mutex::new(totals), quarantine }
     }
 
