@@ -308,14 +308,16 @@ impl Reader {
 mod tests {
     use std::fs;
 
+    use tempfile::tempdir;
+
     use super::simulated_disk::SimulatedDisk;
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_disk_that_cannot_be_read_is_given_a_pause_and_then_read() {
-        let directory = std::env::temp_dir().join(format!("planet-call-exporter-{}", std::process::id()));
-        fs::create_dir(&directory).expect("a directory");
-        let storage = Directory::new(&directory).expect("a directory");
+        let scratch = tempdir().expect("a directory");
+        let directory = scratch.path();
+        let storage = Directory::new(directory).expect("a directory");
         let disk = Arc::new(DiskJournal::open(storage, 1_000_000, 0, |_, _| {}).expect("a journal"));
         let mut reader = Journal::Disk(Arc::clone(&disk)).reader("spans").expect("a reader");
         disk.append(&[Bytes::from_static(b"record")]).expect("appended");
@@ -334,7 +336,6 @@ mod tests {
         assert!(begin.elapsed() >= READ_PAUSE);
         assert!(reader.is_readable());
         assert_eq!(reader.take(1), [(0, Bytes::from_static(b"record"))]);
-        fs::remove_dir_all(&directory).expect("removed");
     }
 
     #[test]
@@ -389,9 +390,10 @@ mod tests {
 
     #[test]
     fn what_is_written_to_a_file_that_was_removed_is_not_in_the_journal() {
-        let path = std::env::temp_dir().join(format!("planet-journal-removed-{}", std::process::id()));
+        let scratch = tempdir().expect("a directory");
+        let path = scratch.path();
         let journal =
-            || DiskJournal::open(Directory::new(&path).expect("a directory"), 1_000_000, 0, |_, _| {});
+            || DiskJournal::open(Directory::new(path).expect("a directory"), 1_000_000, 0, |_, _| {});
         let records = [Bytes::from_static(b"record")];
         let disk = journal().expect("a journal");
         disk.append(&records).expect("appended");
@@ -401,7 +403,7 @@ mod tests {
         assert!(error.contains("was removed or replaced"), "{error}");
         assert_eq!((disk.append(&records).expect("appended"), disk.end()), (1, 2));
         assert!(path.join(recovery::file_name(1)).exists());
-        fs::remove_dir_all(&path).expect("removed");
+        fs::remove_dir_all(path).expect("removed");
         for _ in 0..2 {
             let error = disk.append(&[]).expect_err("it is not there").to_string();
             assert!(error.contains("was removed or moved away"), "{error}");

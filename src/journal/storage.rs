@@ -358,25 +358,9 @@ pub fn write_new(storage: &impl Storage, name: &str, bytes: &[u8]) -> io::Result
 
 #[cfg(test)]
 mod tests {
+    use tempfile::tempdir;
+
     use super::*;
-
-    /// A directory in a directory of its own, which is removed at the end of a test.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new(name: &str) -> Scratch {
-            let path = std::env::temp_dir().join(format!("planet-storage-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&path);
-            fs::create_dir(&path).expect("a directory");
-            Scratch(path)
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
 
     fn why(result: io::Result<()>) -> String {
         result.expect_err("out of place").to_string()
@@ -384,8 +368,8 @@ mod tests {
 
     #[test]
     fn a_file_is_in_place_as_long_as_its_path_leads_to_it() {
-        let scratch = Scratch::new("file");
-        let path = scratch.0.join("state");
+        let scratch = tempdir().expect("a directory");
+        let path = scratch.path().join("state");
         let directory = Directory::new(&path).expect("a directory");
         let file = directory.create("a").expect("a file");
         directory.check_file("a", &file).expect("in place");
@@ -399,8 +383,8 @@ mod tests {
 
     #[test]
     fn a_directory_stays_the_same_wherever_it_goes_and_it_is_told_that_it_is_not_in_place() {
-        let scratch = Scratch::new("directory");
-        let (path, away) = (scratch.0.join("state"), scratch.0.join("away"));
+        let scratch = tempdir().expect("a directory");
+        let (path, away) = (scratch.path().join("state"), scratch.path().join("away"));
         let directory = Directory::new(&path).expect("a directory");
         let file = directory.create("a").expect("a file");
         fs::rename(&path, &away).expect("moved");
@@ -420,8 +404,8 @@ mod tests {
 
     #[test]
     fn nothing_can_be_made_in_a_directory_that_was_removed() {
-        let scratch = Scratch::new("removed");
-        let path = scratch.0.join("state");
+        let scratch = tempdir().expect("a directory");
+        let path = scratch.path().join("state");
         let directory = Directory::new(&path).expect("a directory");
         fs::remove_dir(&path).expect("removed");
         fs::create_dir(&path).expect("another");
@@ -431,9 +415,9 @@ mod tests {
 
     #[test]
     fn a_directory_is_locked_once() {
-        let scratch = Scratch::new("locked");
-        let first = Directory::existing(&scratch.0).expect("a directory");
-        let second = Directory::existing(&scratch.0).expect("a directory");
+        let scratch = tempdir().expect("a directory");
+        let first = Directory::existing(scratch.path()).expect("a directory");
+        let second = Directory::existing(scratch.path()).expect("a directory");
         assert!(first.try_lock() && !second.try_lock());
         drop(first);
         assert!(second.try_lock());

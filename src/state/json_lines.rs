@@ -224,29 +224,28 @@ mod tests {
     use std::fs;
     use std::path::PathBuf;
 
+    use tempfile::{TempDir, tempdir};
+
     use super::*;
 
     const NAME: &str = "lines.jsonl";
     const DAY: Duration = Duration::from_secs(24 * 3_600);
 
     /// A directory for a test, which is removed with it.
-    struct Scratch(PathBuf);
+    struct Scratch(TempDir);
 
     impl Scratch {
-        fn new(name: &str) -> Scratch {
-            let path = std::env::temp_dir().join(format!("planet-json-lines-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&path);
-            fs::create_dir(&path).expect("a directory");
-            Scratch(path)
+        fn new() -> Scratch {
+            Scratch(tempdir().expect("a directory"))
         }
 
         fn file(&self) -> (LineSender, JsonLinesFile) {
             let (sender, lines) = channel(NAME);
-            (sender, lines.into_file(Directory::existing(&self.0).expect("a directory"), DAY))
+            (sender, lines.into_file(Directory::existing(self.0.path()).expect("a directory"), DAY))
         }
 
         fn path(&self) -> PathBuf {
-            self.0.join(NAME)
+            self.0.path().join(NAME)
         }
 
         fn lines(&self) -> String {
@@ -254,15 +253,9 @@ mod tests {
         }
     }
 
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
     #[test]
     fn a_torn_line_is_cut_off_and_takes_no_other_with_it() {
-        let scratch = Scratch::new("torn");
+        let scratch = Scratch::new();
         for (found, expected) in [
             ("{\"a\":1}\n{\"b\"", "{\"a\":1}\n{\"c\":3}\n".to_owned()),
             ("{\"a\":1}\n", "{\"a\":1}\n{\"c\":3}\n".to_owned()),
@@ -280,7 +273,7 @@ mod tests {
 
     #[test]
     fn many_lines_may_wait_and_their_bytes_are_bounded() {
-        let scratch = Scratch::new("many");
+        let scratch = Scratch::new();
         let (sender, mut file) = scratch.file();
         let line = "x".repeat(999) + "\n";
         for _ in 0..2_000 {
@@ -302,8 +295,8 @@ mod tests {
 
     #[test]
     fn lines_go_when_they_are_old_and_the_file_with_the_last() {
-        let scratch = Scratch::new("old");
-        let previous = scratch.0.join("lines.jsonl.previous");
+        let scratch = Scratch::new();
+        let previous = scratch.0.path().join("lines.jsonl.previous");
         fs::write(&previous, line(1, "a")).expect("written");
         let (sender, mut file) = scratch.file();
         for (days, text) in [(3, "b"), (2, "c"), (4, "d")] {
@@ -341,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_file_that_somebody_removed_is_begun_anew_and_no_other_directory_gets_it() {
-        let scratch = Scratch::new("removed");
+        let scratch = Scratch::new();
         let (sender, mut file) = scratch.file();
         let write = |file: &mut JsonLinesFile, days| {
             sender.send(line(days, "a"));
@@ -351,7 +344,7 @@ mod tests {
         fs::remove_file(scratch.path()).expect("removed");
         write(&mut file, 2);
         assert_eq!(scratch.lines(), line(2, "a"));
-        let away = scratch.0.with_extension("away");
+        let away = scratch.0.path().with_extension("away");
         fs::rename(&scratch.0, &away).expect("moved");
         fs::create_dir(&scratch.0).expect("another");
         write(&mut file, 3);

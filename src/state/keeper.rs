@@ -112,7 +112,9 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
+
+    use tempfile::tempdir;
 
     use super::*;
     use crate::callback::{Kind, Record};
@@ -127,14 +129,6 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3_600);
     const WINDOW: Duration = Duration::from_secs(24 * 3_600);
     const SEGMENT_AGE: Duration = Duration::from_secs(1_800);
-
-    struct Scratch(PathBuf);
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
 
     fn keeper(path: &Path) -> Keeper {
         let directory = StateDirectory::open(path).expect("a state directory");
@@ -179,42 +173,42 @@ mod tests {
 
     #[test]
     fn at_a_quiet_exporter_a_call_is_off_the_disk_an_hour_after_the_window_has_left_it() {
-        let path = std::env::temp_dir().join(format!("planet-keeper-quiet-{}", std::process::id()));
-        let scratch = Scratch(path.clone());
-        let mut keeper = keeper(&scratch.0);
+        let scratch = tempdir().expect("a directory");
+        let path = scratch.path();
+        let mut keeper = keeper(path);
         let from = (SystemTime::now(), Instant::now());
         take_call(&keeper, 1, from.0);
         pass(&mut keeper, from, Duration::ZERO, WINDOW);
-        assert!(has(&path, "somebody"), "a repeat is recognized after a restart");
+        assert!(has(path, "somebody"), "a repeat is recognized after a restart");
         pass(&mut keeper, from, WINDOW, WINDOW + HOUR);
-        assert!(!has(&path, "somebody"));
+        assert!(!has(path, "somebody"));
         assert_eq!((keeper.journal.fold().ledger().calls(), keeper.journal.journal().first()), (1, 1));
     }
 
     #[test]
     fn what_a_sink_has_not_finished_stays() {
-        let path = std::env::temp_dir().join(format!("planet-keeper-sink-{}", std::process::id()));
-        let scratch = Scratch(path.clone());
-        let mut keeper = keeper(&scratch.0);
+        let scratch = tempdir().expect("a directory");
+        let path = scratch.path();
+        let mut keeper = keeper(path);
         let mut reader =
             Journal::Disk(Arc::clone(keeper.journal.journal())).reader("spans").expect("a reader");
         let from = (SystemTime::now(), Instant::now());
         take_call(&keeper, 1, from.0);
         pass(&mut keeper, from, Duration::ZERO, 3 * WINDOW);
-        assert!(has(&path, "somebody"));
+        assert!(has(path, "somebody"));
         assert_eq!(keeper.journal.journal().readers()[0].backlog, 1);
         let crate::journal::Reader::Disk { reader, .. } = &mut reader else { panic!("a journal on disk") };
         assert_eq!(reader.take(10).expect("taken").len(), 1);
         reader.done_except(&[], 0).expect("done");
         pass(&mut keeper, from, 3 * WINDOW, 3 * WINDOW + HOUR);
-        assert!(!has(&path, "somebody"));
+        assert!(!has(path, "somebody"));
     }
 
     #[test]
     fn what_waits_for_a_sink_that_is_not_configured_any_more_goes_when_it_is_old() {
-        let path = std::env::temp_dir().join(format!("planet-keeper-abandoned-{}", std::process::id()));
-        let scratch = Scratch(path.clone());
-        let mut keeper = keeper(&scratch.0);
+        let scratch = tempdir().expect("a directory");
+        let path = scratch.path();
+        let mut keeper = keeper(path);
         let _reader = Journal::Disk(Arc::clone(keeper.journal.journal())).reader("spans").expect("a reader");
         let from = (SystemTime::now(), Instant::now());
         for sink in ["service", "spans"] {
@@ -222,8 +216,8 @@ mod tests {
             fs::write(path.join(file), format!("{sink} has somebody")).expect("written");
         }
         pass(&mut keeper, from, Duration::ZERO, 6 * WINDOW);
-        assert!(has(&path, "service has somebody"));
+        assert!(has(path, "service has somebody"));
         pass(&mut keeper, from, 6 * WINDOW, 7 * WINDOW + HOUR);
-        assert!(!has(&path, "service has somebody") && has(&path, "spans has somebody"));
+        assert!(!has(path, "service has somebody") && has(path, "spans has somebody"));
     }
 }

@@ -6,7 +6,7 @@ mod with_a_memory;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,24 +45,6 @@ fn one_by_one() -> Settings {
 /// In batches, one after another.
 fn in_batches(batch: usize) -> Settings {
     Settings { batch, delay: Duration::from_millis(500), concurrency: 1, ..one_by_one() }
-}
-
-/// A directory for a test, which is removed with it.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("planet-drain-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir(&path).expect("a directory");
-        Scratch(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 /// A drain that runs.

@@ -1,5 +1,7 @@
 //! Over a journal on disk, which a restart finds again.
 
+use tempfile::tempdir;
+
 use super::*;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -16,10 +18,10 @@ fn both(before: &ScriptedPeer, after: &ScriptedPeer) -> Vec<Call> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_fails_for_ever_holds_no_segment_and_is_there_after_a_restart() {
-    let scratch = Scratch::new("holds-no-segment");
+    let scratch = tempdir().expect("a directory");
     let fails = |number: u64| number % 100 == 7;
     let peer = ScriptedPeer::new(move |calls| if fails(calls[0].number) { Act::Later } else { Act::Take });
-    let mut world = World::on_disk_with(&scratch.0, quick(), peer, MOST_WAITING, 1 << 20);
+    let mut world = World::on_disk_with(scratch.path(), quick(), peer, MOST_WAITING, 1 << 20);
     for part in 0..20 {
         world.append((part * 500..(part + 1) * 500).map(|number| (number, Some(number % 1_000))));
         let peer = Arc::clone(&world.peer);
@@ -35,7 +37,7 @@ async fn what_fails_for_ever_holds_no_segment_and_is_there_after_a_restart() {
     let before = world.crash().await;
 
     let world =
-        World::on_disk_with(&scratch.0, quick(), ScriptedPeer::new(|_| Act::Take), MOST_WAITING, 1 << 20);
+        World::on_disk_with(scratch.path(), quick(), ScriptedPeer::new(|_| Act::Take), MOST_WAITING, 1 << 20);
     let after = Arc::clone(&world.peer);
     world.until(SOON, "the rest", || after.taken().len() == 100).await;
     assert_eq!(in_order(&both(&before, &after)), 10_000);
@@ -45,13 +47,13 @@ async fn what_fails_for_ever_holds_no_segment_and_is_there_after_a_restart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_delivers_what_was_not_delivered_in_order_and_only_that() {
     for seed in 0..6u64 {
-        let scratch = Scratch::new(&format!("restart-{seed}"));
+        let scratch = tempdir().expect("a directory");
         let peer = ScriptedPeer::new(move |calls| match (calls[0].number * 7 + seed) % 11 {
             0 => Act::Later,
             1 if calls[0].before == 0 => Act::Later,
             _ => Act::TakeAfter(Duration::from_millis(1)),
         });
-        let mut world = World::on_disk(&scratch.0, quick(), peer, MOST_WAITING);
+        let mut world = World::on_disk(scratch.path(), quick(), peer, MOST_WAITING);
         // Some callers have much, some little.
         let calls: Vec<_> =
             (0..3_000).map(|number| (number, Some(number * number % (5 + seed * 17)))).collect();
@@ -62,7 +64,7 @@ async fn a_restart_delivers_what_was_not_delivered_in_order_and_only_that() {
         sleep(Duration::from_millis(600)).await;
         let before = world.crash().await;
 
-        let world = World::on_disk(&scratch.0, quick(), ScriptedPeer::new(|_| Act::Take), MOST_WAITING);
+        let world = World::on_disk(scratch.path(), quick(), ScriptedPeer::new(|_| Act::Take), MOST_WAITING);
         let after = Arc::clone(&world.peer);
         world.until(SOON, "nothing", || world.backlog() == 0).await;
         assert_eq!(in_order(&both(&before, &after)), 3_000, "seed {seed}");
@@ -71,26 +73,27 @@ async fn a_restart_delivers_what_was_not_delivered_in_order_and_only_that() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_in_hand_comes_before_what_waits_of_the_same_caller() {
-    let scratch = Scratch::new("in-hand-first");
+    let scratch = tempdir().expect("a directory");
     // The first of each caller hangs, and the others are set aside behind it. More hang than are in hand after the start, and
     // those that wait are of the last callers.
     let peer = ScriptedPeer::new(|_| Act::Hang);
-    let mut world = World::on_disk(&scratch.0, Settings { concurrency: 300, ..quick() }, peer, MOST_WAITING);
+    let mut world =
+        World::on_disk(scratch.path(), Settings { concurrency: 300, ..quick() }, peer, MOST_WAITING);
     world.append((0..290).map(|number| (number, Some(number))));
     world.append((290..3_290).map(|number| (number, Some(260 + number % 30))));
     world.until(SOON, "waiting", || world.status.backlog().waiting >= 2_400).await;
     sleep(Duration::from_millis(500)).await;
     world.crash().await;
-    let world = World::on_disk(&scratch.0, quick(), ScriptedPeer::new(|_| Act::Take), MOST_WAITING);
+    let world = World::on_disk(scratch.path(), quick(), ScriptedPeer::new(|_| Act::Take), MOST_WAITING);
     world.until(SOON, "nothing", || world.backlog() == 0).await;
     assert_eq!(in_order(&world.peer.taken()), 3_290);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_wait_than_have_room_in_memory_and_none_is_lost_or_comes_twice() {
-    let scratch = Scratch::new("more-wait");
+    let scratch = tempdir().expect("a directory");
     let peer = ScriptedPeer::new(|calls| if calls[0].number % 2 == 0 { Act::Later } else { Act::Take });
-    let mut world = World::on_disk_with(&scratch.0, quick(), peer, 100, 1 << 20);
+    let mut world = World::on_disk_with(scratch.path(), quick(), peer, 100, 1 << 20);
     for part in 0..10 {
         world.append((part * 300..(part + 1) * 300).map(|number| (number, Some(number % 1_000))));
         let peer = Arc::clone(&world.peer);
@@ -108,7 +111,7 @@ async fn more_wait_than_have_room_in_memory_and_none_is_lost_or_comes_twice() {
     sleep(Duration::from_millis(600)).await;
     let before = world.crash().await;
 
-    let world = World::on_disk_with(&scratch.0, quick(), ScriptedPeer::new(|_| Act::Take), 100, 1 << 20);
+    let world = World::on_disk_with(scratch.path(), quick(), ScriptedPeer::new(|_| Act::Take), 100, 1 << 20);
     let after = Arc::clone(&world.peer);
     world.until(2 * SOON, "nothing", || world.backlog() == 0).await;
     world.adds_up().await;
@@ -120,9 +123,9 @@ async fn more_wait_than_have_room_in_memory_and_none_is_lost_or_comes_twice() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiting_journal_beyond_its_limit_drops_the_oldest_and_counts_them() {
-    let scratch = Scratch::new("beyond-limit");
+    let scratch = tempdir().expect("a directory");
     let peer = ScriptedPeer::new(|_| Act::Later);
-    let mut world = World::on_disk_with(&scratch.0, quick(), peer, 1_000, 1 << 18);
+    let mut world = World::on_disk_with(scratch.path(), quick(), peer, 1_000, 1 << 18);
     for part in 0..20 {
         world.append((part * 500..(part + 1) * 500).map(|number| (number, Some(number))));
         world.until(SOON, "an empty journal", || world.journal.readers()[0].backlog == 0).await;
@@ -139,12 +142,12 @@ async fn a_waiting_journal_beyond_its_limit_drops_the_oldest_and_counts_them() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_and_cannot_be_read_any_more_is_dropped_and_holds_up_nothing() {
-    let scratch = Scratch::new("unreadable");
+    let scratch = tempdir().expect("a directory");
     let peer = ScriptedPeer::new(|calls| if calls[0].number < 50 { Act::Later } else { Act::Take });
-    let mut world = World::on_disk(&scratch.0, quick(), peer, MOST_WAITING);
+    let mut world = World::on_disk(scratch.path(), quick(), peer, MOST_WAITING);
     world.append((0..100).map(|number| (number, Some(number % 50))));
     world.until(SOON, "waiting", || world.status.backlog().waiting == 100).await;
-    for entry in fs::read_dir(&scratch.0).expect("a directory") {
+    for entry in fs::read_dir(scratch.path()).expect("a directory") {
         let path = entry.expect("an entry").path();
         if path.to_string_lossy().contains("service.waiting.") {
             fs::write(path, b"").expect("written");
@@ -159,9 +162,9 @@ async fn what_waits_and_cannot_be_read_any_more_is_dropped_and_holds_up_nothing(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_position_that_could_not_be_written_is_written_later() {
-    let scratch = Scratch::new("position");
-    let mut world = World::on_disk(&scratch.0, quick(), ScriptedPeer::new(|_| Act::Take), MOST_WAITING);
-    let obstacle = scratch.0.join("service.position.new");
+    let scratch = tempdir().expect("a directory");
+    let mut world = World::on_disk(scratch.path(), quick(), ScriptedPeer::new(|_| Act::Take), MOST_WAITING);
+    let obstacle = scratch.path().join("service.position.new");
     fs::create_dir(&obstacle).expect("a directory");
     world.append((0..10).map(|number| (number, None)));
     world.until(SOON, "delivered", || world.delivered() == 10).await;
@@ -170,16 +173,16 @@ async fn a_position_that_could_not_be_written_is_written_later() {
     fs::remove_dir(&obstacle).expect("removed");
     world.until(SOON, "an empty journal", || world.journal.readers()[0].backlog == 0).await;
     world.crash().await;
-    let world = World::on_disk(&scratch.0, quick(), ScriptedPeer::new(|_| Act::Take), MOST_WAITING);
+    let world = World::on_disk(scratch.path(), quick(), ScriptedPeer::new(|_| Act::Take), MOST_WAITING);
     assert_eq!(world.backlog(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiting_journal_that_cannot_be_written_is_written_later() {
-    let scratch = Scratch::new("set-aside-later");
+    let scratch = tempdir().expect("a directory");
     let peer = ScriptedPeer::new(|calls| if calls[0].number < 10 { Act::Later } else { Act::Take });
-    let mut world = World::on_disk(&scratch.0, quick(), peer, MOST_WAITING);
-    let obstacle = scratch.0.join("service.waiting.00000000000000000000.segment");
+    let mut world = World::on_disk(scratch.path(), quick(), peer, MOST_WAITING);
+    let obstacle = scratch.path().join("service.waiting.00000000000000000000.segment");
     fs::create_dir(&obstacle).expect("a directory");
     world.append((0..1_000).map(|number| (number, Some(number % 100))));
     world.until(SOON, "others", || world.delivered() >= 100).await;
@@ -196,9 +199,9 @@ async fn a_waiting_journal_that_cannot_be_written_is_written_later() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_peer_what_waits_is_dropped_too_and_nothing_is_held() {
-    let scratch = Scratch::new("gone");
+    let scratch = tempdir().expect("a directory");
     let peer = ScriptedPeer::new(|calls| if calls[0].number < 500 { Act::Later } else { Act::Gone });
-    let mut world = World::on_disk(&scratch.0, quick(), peer, 100);
+    let mut world = World::on_disk(scratch.path(), quick(), peer, 100);
     world.append((0..500).map(|number| (number, Some(number))));
     world.until(SOON, "waiting", || world.status.backlog().waiting == 500).await;
     world.append((500..3_000).map(|number| (number, Some(number))));
@@ -206,21 +209,21 @@ async fn without_a_peer_what_waits_is_dropped_too_and_nothing_is_held() {
     assert_eq!(world.dropped("gone"), 3_000);
     world.adds_up().await;
     world.stop().await;
-    let world = World::on_disk(&scratch.0, quick(), ScriptedPeer::new(|_| Act::Take), 100);
+    let world = World::on_disk(scratch.path(), quick(), ScriptedPeer::new(|_| Act::Take), 100);
     sleep(Duration::from_millis(300)).await;
     assert_eq!((world.backlog(), world.peer.taken().len()), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_ends_while_events_are_due_later_and_goes_on_after_the_start() {
-    let scratch = Scratch::new("ends");
+    let scratch = tempdir().expect("a directory");
     let peer = ScriptedPeer::new(|calls| if calls[0].number % 3 == 0 { Act::Later } else { Act::Take });
-    let mut world = World::on_disk(&scratch.0, one_by_one(), peer, MOST_WAITING);
+    let mut world = World::on_disk(scratch.path(), one_by_one(), peer, MOST_WAITING);
     world.append((0..900).map(|number| (number, None)));
     world.until(SOON, "the others", || world.delivered() == 600).await;
     let (before, took) = world.stop().await;
     assert!(took < Duration::from_secs(2), "{took:?}");
-    let world = World::on_disk(&scratch.0, quick(), ScriptedPeer::new(|_| Act::Take), MOST_WAITING);
+    let world = World::on_disk(scratch.path(), quick(), ScriptedPeer::new(|_| Act::Take), MOST_WAITING);
     let after = Arc::clone(&world.peer);
     world.until(SOON, "nothing", || world.backlog() == 0).await;
     assert_eq!(in_order(&both(&before, &after)), 900);
