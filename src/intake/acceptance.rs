@@ -164,8 +164,7 @@ impl Acceptance {
                 self.duplicate.increment(1);
                 return Ok(Submitted::NotInTime(Arrival::Repeat, passages));
             }
-            // Those whose clients have gone away, which may be many while the disk hangs.
-            pending.repeats.retain(|repeat| !repeat.is_closed());
+            self.duplicate.increment(pending.forget_gone());
             pending.repeats.push(answer);
             return Ok(Submitted::OnItsWay(Arrival::Repeat, stored));
         }
@@ -197,9 +196,8 @@ impl Acceptance {
                 return is_stored.then(|| arrival.outcome()).ok_or(NotStored::Storage);
             };
             pending.note_undurable(&self.undurable);
-            // Repeats that have waited long enough, this one maybe. A repeat that waits counts when it is taken out.
-            let waited = pending.repeats.extract_if(.., |repeat| repeat.is_closed()).count();
-            self.duplicate.increment(waited as u64);
+            // This one may be among them.
+            self.duplicate.increment(pending.forget_gone());
             passages.begin(key)
         };
         match begun {

@@ -68,15 +68,16 @@ impl OwnMetrics {
         self.recorder.run_upkeep();
     }
 
-    /// What the catalog does not have, which is about the process, in text format 0.0.4 and in a stable order.
-    pub fn process_page(&self) -> String {
-        self.process.collect();
-        beside_the_catalog(&self.recorder.render())
-    }
-
     /// The metrics of the catalog that were recorded.
     pub fn families(&self) -> Vec<Family> {
         families(&self.recorder.render(), self.started_at)
+    }
+
+    /// The same, and what the catalog does not have, which is about the process, in text format 0.0.4 and in a stable order.
+    pub fn families_and_process(&self) -> (Vec<Family>, String) {
+        self.process.collect();
+        let page = self.recorder.render();
+        (families(&page, self.started_at), beside_the_catalog(&page))
     }
 }
 
@@ -219,7 +220,8 @@ mod tests {
         histogram!(catalog::EXPORTER_REQUEST_DURATION.name).record(20.0);
         record_build_info();
 
-        let page = text::render(&metrics.families());
+        let (own, process) = metrics.families_and_process();
+        let page = text::render(&own);
         for line in [
             "# TYPE planet_exporter_events_total counter",
             "planet_exporter_events_total{result=\"duplicate\"} 3\nplanet_exporter_events_total{result=\"refused\"} 2",
@@ -229,7 +231,6 @@ mod tests {
         ] {
             assert!(page.contains(line), "{line} is on the page:\n{page}");
         }
-        let process = metrics.process_page();
         assert!(process.contains("\nprocess_resident_memory_bytes ") && !process.contains("planet_"));
         let names: Vec<_> = process.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
         assert!(names.is_sorted(), "{names:?}");

@@ -86,17 +86,21 @@ impl View {
 
     /// The page of /metrics.
     pub fn page(&self) -> String {
-        let mut page = text::render(&self.families());
-        page.push_str(&self.registry.process_page());
-        page
+        self.observe();
+        let (own, process) = self.registry.families_and_process();
+        text::render(&self.with_totals(own)) + &process
     }
 
     /// Every metric of the catalog.
     pub fn families(&self) -> Vec<Family> {
-        gauge!(catalog::EXPORTER_REFUSED_REQUESTS.name).set(self.refused.len_at(SystemTime::now()) as f64);
-        let Some(opened) = self.opened.get() else { return self.registry.families() };
-        self.observe(opened);
-        family::merge(opened.fold.ledger().families().into_iter().chain(self.registry.families()))
+        self.observe();
+        self.with_totals(self.registry.families())
+    }
+
+    /// The exporter's own metrics and, once they are there, the totals.
+    fn with_totals(&self, own: Vec<Family>) -> Vec<Family> {
+        let Some(opened) = self.opened.get() else { return own };
+        family::merge(opened.fold.ledger().families().into_iter().chain(own))
     }
 
     /// Takes in the samples of histograms and forgets refused requests that are old, which would otherwise stay in memory until
@@ -107,8 +111,10 @@ impl View {
     }
 
     /// Records what is only known by looking: sizes, backlogs and ages.
-    fn observe(&self, opened: &Opened) {
+    fn observe(&self) {
         let now = SystemTime::now();
+        gauge!(catalog::EXPORTER_REFUSED_REQUESTS.name).set(self.refused.len_at(now) as f64);
+        let Some(opened) = self.opened.get() else { return };
         let (seen, undurable) = {
             let known = opened.known.lock();
             (known.window.len_at(now), known.undurable())

@@ -49,7 +49,6 @@ struct Waiting {
     batches: Vec<(u64, Vec<Bytes>)>,
     records: usize,
     bytes: usize,
-    is_closed: bool,
 }
 
 impl Waiting {
@@ -65,23 +64,18 @@ impl Fold {
         Fold { waiting: Mutex::default(), gathered: Condvar::new(), totals: Mutex::new(totals), quarantine }
     }
 
-    /// Starts the thread that folds what gathers. It ends after [`Fold::close`].
+    /// Starts the thread that folds what gathers.
     ///
     /// # Errors
     /// The thread cannot be started.
     pub fn start(self: &Arc<Fold>) -> io::Result<Thread> {
         let fold = Arc::clone(self);
         Thread::start(NAME, move || {
-            while fold.has_gathered() {
+            loop {
+                fold.until_gathered();
                 drop(fold.catch_up());
             }
         })
-    }
-
-    /// Lets the thread end.
-    pub fn close(&self) {
-        self.waiting().is_closed = true;
-        self.gathered.notify_all();
     }
 
     /// Hands over stored records, the first of which has this sequence number. Batches come in the order of the journal. To be
@@ -106,16 +100,12 @@ impl Fold {
         }
     }
 
-    /// Folds one record that a journal had at the start, and answers whether it was one.
+    /// Folds one record that a journal had at the start.
     ///
     /// # Errors
     /// A newer version of this program wrote it.
     pub fn fold_at_start(&self, sequence: u64, record: &[u8]) -> Result<(), UnreadableRecord> {
-        let mut totals = self.totals();
-        match self.fold(&mut totals, sequence, record) {
-            Err(error @ UnreadableRecord::Version(_)) => Err(error),
-            _ => Ok(()),
-        }
+        self.fold(&mut self.totals(), sequence, record)
     }
 
     /// The totals at this moment. A copy, so that whoever renders it holds up nobody.
@@ -149,13 +139,14 @@ impl Fold {
         for (first, records) in batches {
             debug_assert!(first >= totals.position, "batches come in the order of the journal");
             for (sequence, record) in (first..).zip(records) {
-                // It has been reported and counted, and there is nobody to answer.
+                // This process wrote it, so no newer one did.
                 let _ = self.fold(&mut totals, sequence, &record);
             }
         }
         totals
     }
 
+    /// Folds a record or sets it aside, unless a newer version of this program wrote it.
     fn fold(&self, totals: &mut Checkpoint, sequence: u64, record: &[u8]) -> Result<(), UnreadableRecord> {
         totals.position = sequence + 1;
         let Checkpoint { ledger, .. } = totals;
@@ -174,12 +165,10 @@ impl Fold {
         Ok(())
     }
 
-    /// Waits until a batch has gathered, and answers whether the fold goes on.
-    fn has_gathered(&self) -> bool {
-        let waiting = self.waiting();
-        let is_waiting = |waiting: &mut Waiting| waiting.records < BATCH && !waiting.is_closed;
-        let waiting = self.gathered.wait_while(waiting, is_waiting);
-        !waiting.unwrap_or_else(PoisonError::into_inner).is_closed
+    /// Waits until a batch has gathered.
+    fn until_gathered(&self) {
+        let is_waiting = |waiting: &mut Waiting| waiting.records < BATCH;
+        drop(self.gathered.wait_while(self.waiting(), is_waiting));
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -228,14 +217,12 @@ mod tests {
     #[tokio::test]
     async fn what_gathers_is_folded_without_anybody_looking_and_is_bounded() {
         let fold = fold();
-        let thread = fold.start().expect("a thread");
+        let _thread = fold.start().expect("a thread");
         let records = vec![record("sid=1&duration=1"); BATCH];
         fold.push(0, records.clone());
         while fold.waiting().records > 0 {
             std::thread::yield_now();
         }
-        fold.close();
-        thread.ended().await;
         for batch in 1..100 {
             fold.push(batch * BATCH as u64, records.clone());
             fold.keep_up();

@@ -58,6 +58,12 @@ impl Pending {
             metrics.undurable.increment(1);
         }
     }
+
+    /// Takes out the repeats whose clients do not wait any more, which may be many while the disk hangs, and answers how many. A
+    /// repeat that waits counts when it is taken out.
+    pub fn forget_gone(&mut self) -> u64 {
+        self.repeats.extract_if(.., |repeat| repeat.is_closed()).count() as u64
+    }
 }
 
 impl Known {

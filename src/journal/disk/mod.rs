@@ -169,7 +169,9 @@ impl<S: Storage> DiskJournal<S> {
             last.bytes += bytes;
         }
         drop(state);
-        self.appended.notify_waiters();
+        if !records.is_empty() {
+            self.appended.notify_waiters();
+        }
         Ok((first, offset))
     }
 

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::callback::Record;
+use crate::http::peer::causes;
 use crate::journal::{self, JournalError};
 
 /// How long to wait for an answer.
@@ -81,10 +82,10 @@ pub async fn replay(file: &Path, url: &str) -> Result<Replayed, ReplayError> {
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = uri;
         let answer = async {
-            let response = client.request(request).await.map_err(|error| no_answer(error.to_string()))?;
+            let response = client.request(request).await.map_err(|error| no_answer(causes(&error)))?;
             let status = response.status();
             // Read to its end, so that the connection can be used again.
-            response.into_body().collect().await.map_err(|error| no_answer(error.to_string()))?;
+            response.into_body().collect().await.map_err(|error| no_answer(causes(&error)))?;
             Ok::<_, ReplayError>(status)
         };
         let timeout = |_| no_answer(format!("none within {TIMEOUT:?}"));

@@ -24,7 +24,6 @@ pub(super) struct Health {
     storage: Latch,
     /// Whether what the disk does not take is held.
     holds: bool,
-    /// The same as in the state, for who may not wait.
     is_failing: AtomicBool,
     state: Mutex<State>,
 }
@@ -33,8 +32,7 @@ pub(super) struct Health {
 struct State {
     /// Since when the committer waits for the disk, if it does.
     waits_since: Option<Instant>,
-    is_failing: bool,
-    /// Whether that was said.
+    /// Whether it was said that the journal cannot be written.
     is_said: bool,
     said_at: Option<Instant>,
 }
@@ -86,7 +84,7 @@ impl Health {
     }
 
     fn note_working(&self, state: &mut State) {
-        if std::mem::replace(&mut state.is_failing, false) && std::mem::take(&mut state.is_said) {
+        if std::mem::take(&mut state.is_said) {
             info!("the journal can be written again");
         }
         self.is_failing.store(false, Ordering::Relaxed);
@@ -95,7 +93,6 @@ impl Health {
 
     fn note_failing(&self, state: &mut State, error: &dyn Display) {
         self.storage.close();
-        state.is_failing = true;
         self.is_failing.store(true, Ordering::Relaxed);
         if state.is_said || state.said_at.is_some_and(|at| at.elapsed() < SILENCE) {
             return;

@@ -5,6 +5,8 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
+use metrics_exporter_prometheus::PrometheusBuilder;
+
 use super::health::LONGEST_WAIT;
 use super::*;
 use crate::callback::{Kind, Record};
@@ -130,6 +132,21 @@ async fn of_concurrent_repeats_one_counts_and_all_wait_for_it() {
     assert_eq!(both, [Ok(Outcome::Accepted), Ok(Outcome::Duplicate)]);
     assert_eq!(opened.accept(1).await, Ok(Outcome::Duplicate));
     assert_eq!((opened.calls(), opened.position()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_repeat_counts_once_whether_or_not_its_client_waits() {
+    let disk = SimulatedDisk::default();
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let opened = metrics::with_local_recorder(&recorder, || open(&disk));
+    let held = disk.hold();
+    for _ in 0..4 {
+        assert_eq!(give_up_at_once(opened.accept(1)), None);
+    }
+    drop(held);
+    assert_eq!(opened.accept(2).await, Ok(Outcome::Accepted));
+    let page = recorder.handle().render();
+    assert!(page.contains("{result=\"duplicate\"} 3\n"), "{page}");
 }
 
 #[tokio::test]
