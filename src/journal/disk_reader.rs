@@ -181,7 +181,8 @@ impl<S: Storage> DiskReader<S> {
         let start = Cursor { segment: segment.first, next: segment.first, offset: segment.records_at };
         let mut cursor = known.unwrap_or(start);
         let file = file_name(segment.first);
-        let mut chunk = vec![0; CHUNK];
+        let rest = segment.bytes.saturating_sub(cursor.offset);
+        let mut chunk = vec![0; CHUNK.min(rest as usize)];
         let read = self.journal.storage.read_at(&file, cursor.offset, &mut chunk)?;
         chunk.truncate(read);
         let chunk = Bytes::from(chunk);

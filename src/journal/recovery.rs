@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use tracing::{error, warn};
-
 use super::head::{self, BadHead};
 use super::segment::{self, Next};
 use super::storage::{Storage, read_all};
@@ -123,23 +121,7 @@ pub(super) fn read_segments(
             scan.lost = scan.lost.max(1);
             scan.end = scan.end.max(first + 1);
         }
-        if scan.lost > 0 {
-            error!(
-                segment = storage.full_name(&name),
-                records = scan.lost,
-                "a segment of the journal is damaged; its sound records are used"
-            );
-            found.damaged += scan.lost;
-        }
-        if scan.torn.bytes > 0 {
-            warn!(
-                segment = storage.full_name(&name),
-                bytes = scan.torn.bytes,
-                sound_records = scan.torn.sound,
-                "the journal has a torn end, which is cut: what was being written and was never acknowledged, as far as \
-                 checkpoints and positions tell"
-            );
-        }
+        found.damaged += scan.lost;
         found.torn = scan.torn;
         found.end = scan.end;
         if next.is_none() && scan.lost == 0 && is_head_sound {

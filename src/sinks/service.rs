@@ -17,7 +17,7 @@ use crate::callback::{CallEvent, Kind, Record, envelope, record};
 use crate::http::backoff::{Backoff, retry_after};
 use crate::http::headers::{IDEMPOTENCY_KEY, idempotency_key};
 use crate::http::peer::{causes, for_people};
-use crate::http::service::{RequestBody, Service};
+use crate::http::service::{RequestBody, Service, is_final};
 use crate::state::refused::RefusedRequests;
 use crate::state::undurable::Passages;
 
@@ -138,10 +138,7 @@ fn outcome(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Re
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::GATEWAY_TIMEOUT => Failure::Away { reason, retry_after },
-        StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_EARLY => {
-            Failure::Later { reason, retry_after }
-        }
-        status if status.is_client_error() => Failure::Refused(reason),
+        status if is_final(status) => Failure::Refused(reason),
         _ => Failure::Later { reason, retry_after },
     })
 }
@@ -168,7 +165,6 @@ mod tests {
     use hyper::header::HeaderValue;
 
     use super::*;
-    use crate::http::service::is_final;
 
     #[test]
     fn answers_are_told_apart() {

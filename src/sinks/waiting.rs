@@ -282,9 +282,12 @@ impl Waiting {
         }
     }
 
-    /// How many events were dropped since the start, for want of room.
+    /// How many events were dropped since the start, for want of room or since they cannot be read any more.
     pub(super) fn dropped(&self) -> u64 {
-        self.dropped
+        match &self.store {
+            Store::Memory(_) => self.dropped,
+            Store::Disk(disk) => self.dropped + disk.waiting.lost(),
+        }
     }
 
     /// Bytes that what waits takes.
@@ -320,8 +323,9 @@ impl Disk {
         let mut dropped = 0;
         while let Some(copies) = self.waiting.to_drop() {
             let before = self.waiting.bytes();
-            let copies = copies.iter().map(|WaitingCopy { ticket, copy }| (copy.order, copy.origin, *ticket));
-            dropped += queue.drop_waiting(copies) + self.waiting.drop_oldest();
+            let waiting =
+                copies.iter().map(|WaitingCopy { ticket, copy }| (copy.order, copy.origin, *ticket));
+            dropped += queue.drop_waiting(waiting) + self.waiting.drop_oldest(&copies);
             if self.waiting.bytes() == before {
                 // The disk refuses; the next save tries again.
                 break;

@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::position::Position;
 use super::reader_state::ReaderState;
-use super::recovery::{Segment, Stored, file_name, read_segments};
+use super::recovery::{Found, Segment, Stored, file_name, read_segments};
 use super::segment::{self, FRAME_HEAD, LONGEST_RECORD, Next};
 use super::storage::{Storage, StorageFile, is_full, replace};
 use super::{JournalError, ReaderStatus, head};
@@ -90,6 +90,7 @@ impl<S: Storage> DiskJournal<S> {
         visit: impl FnMut(Stored<'_>),
     ) -> Result<DiskJournal<S>, JournalError> {
         let mut found = read_segments(&storage, known, visit)?;
+        report(&storage, &found);
         if let Some(last) = found.segments.last_mut() {
             let name = file_name(last.first);
             secure(&storage, &name, found.last.as_deref())?;
@@ -340,6 +341,26 @@ impl<S: Storage> DiskJournal<S> {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in here panics between two changes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says what was found damaged or torn.
+fn report(storage: &impl Storage, found: &Found) {
+    for Segment { first, damaged, .. } in found.segments.iter().filter(|segment| segment.damaged > 0) {
+        error!(
+            segment = storage.full_name(&file_name(*first)),
+            records = damaged,
+            "a segment of the journal is damaged; its sound records are used"
+        );
+    }
+    if let Some(last) = found.segments.last().filter(|_| found.torn.bytes > 0) {
+        warn!(
+            segment = storage.full_name(&file_name(last.first)),
+            bytes = found.torn.bytes,
+            sound_records = found.torn.sound,
+            "the journal has a torn end, which is cut: what was being written and was never acknowledged, as far as \
+             checkpoints and positions tell"
+        );
     }
 }
 

@@ -57,6 +57,7 @@ pub struct WaitingJournal<S: Storage> {
     unindexed: u64,
     /// Copies from there on that are finished or replaced, or that somebody has in memory.
     passed_over: Numbers,
+    lost: u64,
 }
 
 impl<S: Storage> WaitingJournal<S> {
@@ -120,6 +121,7 @@ impl<S: Storage> WaitingJournal<S> {
             unindexed_from,
             unindexed,
             passed_over,
+            lost: 0,
         })
     }
 
@@ -172,6 +174,11 @@ impl<S: Storage> WaitingJournal<S> {
         self.unindexed
     }
 
+    /// How many copies waited that nobody had in memory, and cannot be found any more.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
     /// Waiting copies that nobody has in memory, up to `most`, the oldest first, from one segment, so that their bytes are
     /// bounded. From now on, the caller has them. There may be none although some are unindexed; then the next call goes on.
     ///
@@ -188,7 +195,7 @@ impl<S: Storage> WaitingJournal<S> {
         let (mut waiting, mut next) = (Vec::new(), end);
         self.scan(segment, end, |copy| {
             let number = copy.ticket.number;
-            if number < from || self.passed_over.contains(number) {
+            if !self.is_unindexed(number) {
                 return true;
             }
             if waiting.len() >= most {
@@ -206,7 +213,13 @@ impl<S: Storage> WaitingJournal<S> {
         Ok(waiting)
     }
 
+    /// Whether nobody has this copy in memory, which waits.
+    fn is_unindexed(&self, number: u64) -> bool {
+        self.unindexed_from.is_some_and(|from| number >= from) && !self.passed_over.contains(number)
+    }
+
     fn end_of_unindexed(&mut self) {
+        self.lost += self.unindexed;
         if self.unindexed > 0 {
             warn!(events = self.unindexed, "events that waited cannot be found any more");
         }
@@ -319,29 +332,23 @@ impl<S: Storage> WaitingJournal<S> {
         self.journal.is_beyond_limit()
     }
 
-    /// The copies of the oldest segment that somebody has in memory, finished or not, if the journal takes more than it may.
+    /// The copies of the oldest segment, finished or not, if the journal takes more than it may.
     pub fn to_drop(&self) -> Option<Vec<Waiting>> {
         let (oldest, end) = self.oldest_of_several().filter(|_| self.journal.is_beyond_limit())?;
-        let mut copies = self.copies_of(oldest, end).unwrap_or_else(|error| {
+        let copies = self.copies_of(oldest, end).unwrap_or_else(|error| {
             warn!(%error, "what waits in a segment that is dropped cannot be told");
             Vec::new()
         });
-        let from = self.unindexed_from.unwrap_or(u64::MAX);
-        // Some that were moved lie behind others that nobody has.
-        let is_indexed = |number: u64| number < from || self.passed_over.contains(number);
-        copies.retain(|waiting| is_indexed(waiting.ticket.number));
         Some(copies)
     }
 
-    /// Drops the oldest segment. Answers how many events in it waited that nobody had in memory.
-    pub fn drop_oldest(&mut self) -> u64 {
-        let Some((oldest, end)) = self.oldest_of_several() else { return 0 };
+    /// Drops the oldest segment, which has these copies. Answers how many of them waited and nobody had in memory.
+    pub fn drop_oldest(&mut self, copies: &[Waiting]) -> u64 {
+        let Some((_, end)) = self.oldest_of_several() else { return 0 };
         let mut unindexed = 0;
-        if let Some(from) = self.unindexed_from.filter(|from| *from < end) {
-            let copies = self.copies_of(oldest, end).unwrap_or_default();
-            let numbers = copies.iter().map(|waiting| waiting.ticket.number);
-            let is_unindexed = |number: &u64| *number >= from && !self.passed_over.contains(*number);
-            unindexed = numbers.filter(is_unindexed).count() as u64;
+        if self.unindexed_from.is_some_and(|from| from < end) {
+            unindexed =
+                copies.iter().filter(|waiting| self.is_unindexed(waiting.ticket.number)).count() as u64;
             self.unindexed_from = Some(end);
             self.unindexed = self.unindexed.saturating_sub(unindexed);
             if self.unindexed == 0 {
@@ -392,9 +399,13 @@ impl<S: Storage> WaitingJournal<S> {
             .filter(|(_, end)| number < *end)
     }
 
-    /// Hands the copies of a segment that ends at `end` to `visit`, as long as that answers so. Damaged ones are passed over.
+    /// Hands the copies of a segment that ends at `end` to `visit`, as long as that answers so. Damaged ones are passed over, and
+    /// so is a segment that somebody removed.
     fn scan(&self, first: u64, end: u64, mut visit: impl FnMut(Waiting) -> bool) -> io::Result<()> {
-        let bytes = Bytes::from(read_all(self.journal.storage(), &file_name(first))?);
+        let bytes = match read_all(self.journal.storage(), &file_name(first)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            bytes => Bytes::from(bytes?),
+        };
         let mut offset = self.journal.records_at(first) as usize;
         let mut expected = first;
         while expected < end {

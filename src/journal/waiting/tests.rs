@@ -222,12 +222,12 @@ impl History {
             }
         }
         while let Some(copies) = self.journal.to_drop() {
-            for Waiting { ticket, copy } in copies {
-                if self.indexed.get(&copy.origin) == Some(&ticket) {
+            for Waiting { ticket, copy } in &copies {
+                if self.indexed.get(&copy.origin) == Some(ticket) {
                     self.indexed.remove(&copy.origin);
                 }
             }
-            let dropped = self.journal.drop_oldest();
+            let dropped = self.journal.drop_oldest(&copies);
             let there = self.on_disk()?;
             let before = self.left.len();
             self.left.retain(|origin| there.contains(origin));
@@ -407,4 +407,31 @@ fn damage_in_what_is_known_to_have_been_on_disk_is_no_torn_end() {
     // If nothing tells, it could be the torn end of a batch that never was acknowledged.
     let (journal, visited, _) = open_known(&disk.after_kill(), 0, 10);
     assert_eq!((origins(visited), journal.damaged()), (vec![0], 0));
+}
+
+#[test]
+fn what_somebody_removed_is_lost_and_holds_up_nothing() {
+    let disk = SimulatedDisk::default();
+    let (mut journal, ..) = open(&disk, 0);
+    let copy = |origin| Copy { origin, order: None, record: Bytes::from(vec![7; 100]) };
+    for origin in 0..40 {
+        let ticket = journal.append(&[copy(origin)]).expect("appended")[0];
+        journal.leave_unindexed(ticket, 1);
+    }
+    let (segments, name) = (journal.journal.segments(), disk.list().expect("names").remove(1));
+    disk.remove(&name).expect("removed");
+    let mut found = Vec::new();
+    for _ in 0..2 * segments.len() {
+        found.extend(journal.index(100).expect("a disk that can be read"));
+    }
+    let removed = segments[1].0..segments[1].1;
+    let origins: Vec<u64> = found.iter().map(|waiting| waiting.copy.origin).collect();
+    assert_eq!(origins, (0..40).filter(|origin| !removed.contains(origin)).collect::<Vec<_>>());
+    assert_eq!((journal.unindexed(), journal.lost()), (0, removed.end - removed.start));
+    found.into_iter().for_each(|waiting| journal.finish(waiting.ticket));
+    while let Some(copies) = journal.to_move().expect("a disk that can be read") {
+        journal.move_to_end(&copies[..0]).expect("moved");
+    }
+    journal.drop_finished();
+    assert_eq!(journal.journal.segments().len(), 1);
 }

@@ -230,7 +230,8 @@ impl<S: Sink> Drain<S> {
     fn has_gathered(&mut self) -> bool {
         let now = Instant::now();
         let since = *self.gathers_since.get_or_insert(now);
-        let is_full = self.reader.waiting() >= self.settings.batch as u64;
+        // What was in hand before the start has gathered.
+        let is_full = self.reader.waiting() >= self.settings.batch as u64 || self.reader.to_take_again() > 0;
         let has_gathered = is_full || self.is_stopping || now >= since + self.settings.delay;
         if has_gathered {
             self.gathers_since = None;

@@ -236,15 +236,11 @@ impl Queue {
         self.due.insert((at, turn));
     }
 
-    /// Puts events back that were on their way and may go again at any time. Those without an order go first, as before; a
-    /// line with an order goes last, so that another is tried.
+    /// Puts events back that were on their way and may go again at any time, behind what is ready, so that others are tried.
     pub fn put_back_ready(&mut self, events: Vec<Event>) {
-        for event in events.into_iter().rev() {
-            let has_failed = event.failures > 0;
-            match self.put_back(event, LineState::Ready) {
-                turn @ Turn::Alone(_) if !has_failed => self.ready.push_front(turn),
-                turn => self.line_up(turn),
-            }
+        for event in events {
+            let turn = self.put_back(event, LineState::Ready);
+            self.line_up(turn);
         }
     }
 
