@@ -13,7 +13,8 @@ use std::process::Output;
 use support::call::CallEventQuery;
 use support::exporter::{Exporter, command};
 use support::scrape::Page;
-use support::{Scratch, eventually};
+use support::service::{Answer, Service};
+use support::{Scratch, eventually, free_address};
 
 fn start(state: &Path) -> Exporter {
     Exporter::with(&["--state-dir", state.to_str().expect("a path in UTF-8")])
@@ -382,4 +383,59 @@ fn what_a_part_cannot_read_is_set_aside_and_shown() {
         "{shown}"
     );
     assert!(!shown.contains(record["record"].as_str().expect("base64")), "{shown}");
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let scratch = Scratch::new("missing");
+    let state = scratch.0.join("state");
+    let forwarding = || {
+        let away = format!("http://{}", free_address());
+        Exporter::launch(command().args(["--forward-to", &away, "--state-dir"]).arg(&state))
+    };
+    for numbers in [0..7, 7..10] {
+        let exporter = forwarding();
+        send(&exporter, numbers);
+        exporter.kill();
+    }
+    let verify = || {
+        let output = command().arg("state").arg(&state).arg("--verify").output().expect("the exporter runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (is_sound, shown) = verify();
+    assert!(is_sound && !shown.contains("missing"), "{shown}");
+
+    // Neither a checkpoint nor the journal has them.
+    for checkpoint in ["ledger.checkpoint", "ledger.checkpoint.previous"] {
+        let _ = fs::remove_file(state.join(checkpoint));
+    }
+    fs::remove_file(files(&state, ".segment").remove(0)).expect("removed");
+    let (is_sound, shown) = verify();
+    assert!(!is_sound && shown.contains("missing: 7 records"), "{shown}");
+}
+
+#[test]
+fn what_waited_and_is_missing_is_said() {
+    let scratch = Scratch::new("missing-set-aside");
+    let state = scratch.0.join("state");
+    let service = Service::start();
+    service.answer(|_| Answer::status(500));
+    let start =
+        || Exporter::launch(command().args(["--forward-to", &service.url(), "--state-dir"]).arg(&state));
+    let exporter = start();
+    send(&exporter, 0..3);
+    let of_waiting =
+        || files(&state, ".segment").into_iter().find(|file| file.to_string_lossy().contains(".waiting."));
+    let segment = eventually("what waits", of_waiting);
+    eventually("a position that knows of it", || {
+        let position = fs::read_to_string(state.join("service.position")).unwrap_or_default();
+        position.contains("waiting").then_some(())
+    });
+    exporter.kill();
+    fs::remove_file(&segment).expect("removed");
+    let output = command().arg("state").arg(&state).arg("--verify").output().expect("the exporter runs");
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!output.status.success() && shown.contains("waiting for service: nothing is left"), "{shown}");
+    let exporter = start();
+    exporter.process.stderr.wait_for("nothing is left of what waited");
 }

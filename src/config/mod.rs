@@ -161,7 +161,7 @@ pub struct Config {
     #[arg(long, env = "PLANET_FORWARD_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub forward_timeout: Duration,
 
-    /// Call events that are on their way to the service behind at once, at most.
+    /// Call events that are on their way to the service behind at once; up to four times as many while it leaves some unanswered.
     #[arg(long, env = "PLANET_FORWARD_CONCURRENCY", value_name = "NUMBER", default_value = "16", value_parser = positive)]
     pub forward_concurrency: usize,
 

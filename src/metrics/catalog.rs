@@ -146,7 +146,7 @@ catalog! {
         "Stored call events that a part of the exporter could not read, which is a bug; they are set aside, by the part \
          (fold or a sink). What the fold sets aside is not in the totals.");
     EXPORTER_DELIVERIES = sum("planet.exporter.deliveries", "{delivery}",
-        "Attempts to deliver, by signal (metrics, traces, or call_events for the service behind) and result: \
+        "Attempts to deliver, by signal (metrics, traces, call_log, or call_events for the service behind) and result: \
          success, partial (some of it was refused), retry (to be tried again), refused (never to be tried again).");
     EXPORTER_DELIVERY_DURATION = histogram("planet.exporter.delivery.duration", "s",
         "Time that an attempt to deliver took, by signal.");

@@ -20,6 +20,18 @@ pub struct FoundWaiting {
     pub unknown: u64,
 }
 
+impl FoundWaiting {
+    /// Whether all of it is there, as far as is known.
+    pub fn is_sound(&self) -> bool {
+        self.journal.damaged == 0 && !self.is_missing()
+    }
+
+    /// Whether nothing is left of it, although there was something.
+    pub fn is_missing(&self) -> bool {
+        self.journal.segments.is_empty() && self.journal.known > 0
+    }
+}
+
 /// The sinks that have a waiting journal among the files with these names.
 pub fn sinks<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<&'a str> {
     let between = prefix("");

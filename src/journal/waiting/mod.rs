@@ -16,7 +16,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::JournalError;
 use super::disk::DiskJournal;
@@ -105,6 +105,9 @@ impl<S: Storage> WaitingJournal<S> {
             let ticket = Ticket::new(stored.sequence, stored.offset, stored.record.len());
             visit(Waiting { ticket, copy });
         })?;
+        if known > 0 && journal.segments().is_empty() {
+            error!(sink, "nothing is left of what waited: its files were removed");
+        }
         if unknown > 0 {
             warn!(
                 sink,

@@ -11,8 +11,8 @@ use thiserror::Error;
 
 use crate::callback::Record;
 use crate::http::peer::for_people;
-use crate::journal::position::{self, Position};
-use crate::journal::storage::Directory;
+use crate::journal::position::{self, BadPosition, Position};
+use crate::journal::storage::{Directory, Storage, read_all};
 use crate::journal::waiting::look::{self, FoundWaiting};
 use crate::journal::{self, Found, JournalError, Torn};
 use crate::ledger::Limits;
@@ -102,26 +102,23 @@ fn known(checkpoints: &[ReadCheckpoint]) -> u64 {
 /// The directory cannot be read, or `output` not be written.
 pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
     let disk = |source| ShowError::Disk { path: path.to_owned(), source };
-    let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(disk)?;
-    let mut names: Vec<_> = entries.iter().filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.sort_unstable();
     let directory = existing(path)?;
+    let mut names = directory.list().map_err(disk)?;
+    names.sort_unstable();
 
     // Before the journal, which an exporter that runs meanwhile only lengthens.
     let mut positions = Vec::new();
     for name in &names {
         if let Some(reader) = position::reader(name) {
-            positions.push((reader, Position::decode(&fs::read(path.join(name)).map_err(disk)?)));
+            positions.push((reader, Position::decode(&read_all(&directory, name).map_err(disk)?)));
         }
     }
     let checkpoints = checkpoints(path)?;
 
     let mut events = Events::default();
     let journal = journal::inspect(&directory, known(&checkpoints), |_, record| events.note(record))?;
-    let waiting = waiting(&directory, &names, |sink| {
-        let position = positions.iter().find(|(reader, _)| *reader == sink);
-        position.and_then(|(_, position)| position.as_ref().ok()).map_or(0, |position| position.waiting_end)
-    })?;
+    let missing = missing(&journal, &checkpoints, path)?;
+    let waiting = waiting(&directory, &names, &positions)?;
     write_segments(&journal, output)?;
     writeln!(
         output,
@@ -131,10 +128,13 @@ pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
     if journal.torn.bytes > 0 {
         writeln!(output, "{}", torn_end(journal.torn))?;
     }
+    if missing > 0 {
+        writeln!(output, "missing: {missing} records between the checkpoint and the journal")?;
+    }
     writeln!(output, "first event: {}", time(events.first))?;
     writeln!(output, "last event: {}", time(events.last))?;
-    let waiting_is_sound = waiting.values().all(|found| found.journal.damaged == 0);
-    let mut is_sound = journal.damaged == 0 && events.unreadable == 0 && waiting_is_sound;
+    let waiting_is_sound = waiting.values().all(FoundWaiting::is_sound);
+    let mut is_sound = journal.damaged == 0 && events.unreadable == 0 && missing == 0 && waiting_is_sound;
     let mut beyond = |next: u64| {
         is_sound &= next <= journal.end;
         if next <= journal.end { "" } else { ", which the journal does not have" }
@@ -162,15 +162,29 @@ pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, ShowError> {
     Ok(is_sound)
 }
 
-/// What waits for each sink that has a waiting journal among the files with these names. `known` says up to where each is known
-/// to have been on disk.
+/// How many records neither the totals of a checkpoint nor the journal has.
+fn missing(journal: &Found, checkpoints: &[ReadCheckpoint], path: &Path) -> Result<u64, ShowError> {
+    let Some(first) = journal.segments.first().map(|segment| segment.first) else { return Ok(0) };
+    Ok(match first.saturating_sub(known(checkpoints)) {
+        0 => 0,
+        // An exporter that runs has written a checkpoint meanwhile, and dropped what is in it.
+        _ => first.saturating_sub(known(&self::checkpoints(path)?)),
+    })
+}
+
+/// What waits for each sink that has a waiting journal among the files with these names, or had one as its position knows.
 fn waiting<'a>(
     directory: &Directory,
     names: &'a [String],
-    known: impl Fn(&str) -> u64,
+    positions: &[(&'a str, Result<Position, BadPosition>)],
 ) -> Result<BTreeMap<&'a str, FoundWaiting>, JournalError> {
-    let sinks = look::sinks(names.iter().map(String::as_str)).into_iter();
-    sinks.map(|sink| Ok((sink, look::inspect(directory.clone(), sink, known(sink))?))).collect()
+    let ends =
+        positions.iter().filter_map(|(sink, position)| Some((*sink, position.as_ref().ok()?.waiting_end)));
+    let mut ends: BTreeMap<&str, u64> = ends.filter(|(_, end)| *end > 0).collect();
+    for sink in look::sinks(names.iter().map(String::as_str)) {
+        ends.entry(sink).or_default();
+    }
+    ends.into_iter().map(|(sink, end)| Ok((sink, look::inspect(directory.clone(), sink, end)?))).collect()
 }
 
 fn write_segments(journal: &Found, output: &mut impl Write) -> io::Result<()> {
@@ -202,6 +216,9 @@ fn torn_end(Torn { bytes, sound }: Torn) -> String {
 }
 
 fn write_waiting(sink: &str, found: &FoundWaiting, output: &mut impl Write) -> io::Result<()> {
+    if found.is_missing() {
+        return writeln!(output, "waiting for {sink}: nothing is left, though there was something");
+    }
     let FoundWaiting { journal, waiting, unknown } = found;
     let bytes: u64 = journal.segments.iter().map(|segment| segment.bytes).sum();
     let damage = match journal.damaged {
