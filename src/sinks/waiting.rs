@@ -30,6 +30,8 @@ pub struct OpenWaitingError {
 
 /// What a sink has set aside.
 pub struct Waiting {
+    /// The sink.
+    sink: &'static str,
     store: Store,
     /// What was found at the start, to be queued.
     found: Vec<Event>,
@@ -40,6 +42,8 @@ pub struct Waiting {
     /// When what has none may be read again, after it could not.
     readable_at: Option<Instant>,
     dropped: u64,
+    /// Whether it was said that some were dropped for want of room.
+    is_full_said: bool,
 }
 
 /// The pause before what waits is read again where it could not be.
@@ -86,7 +90,7 @@ impl Waiting {
             Journal::Disk(journal) => journal,
             Journal::Memory(journal) => {
                 let memory = Memory { max_bytes: journal.max_bytes() / 2, ..Memory::default() };
-                return Ok(Waiting::new(Store::Memory(memory), Vec::new(), HashSet::new(), most));
+                return Ok(Waiting::new(sink, Store::Memory(memory), Vec::new(), HashSet::new(), most));
             }
         };
         let floor = reader.unfinished_from();
@@ -113,13 +117,13 @@ impl Waiting {
         found.sort_by_key(|event| event.origin);
         let mut disk = Disk { waiting, journal: Arc::clone(journal), bytes: 0 };
         disk.note_bytes();
-        let mut waiting = Waiting::new(Store::Disk(Box::new(disk)), found, known, most);
+        let mut waiting = Waiting::new(sink, Store::Disk(Box::new(disk)), found, known, most);
         unreadable.into_iter().for_each(|ticket| waiting.lose(ticket));
         Ok(waiting)
     }
 
-    fn new(store: Store, found: Vec<Event>, known: HashSet<u64>, most: usize) -> Waiting {
-        Waiting { store, found, known, most, readable_at: None, dropped: 0 }
+    fn new(sink: &'static str, store: Store, found: Vec<Event>, known: HashSet<u64>, most: usize) -> Waiting {
+        Waiting { sink, store, found, known, most, readable_at: None, dropped: 0, is_full_said: false }
     }
 
     /// Takes what was found at the start.
@@ -193,7 +197,8 @@ impl Waiting {
     }
 
     /// Gives entries in memory to events that wait without one, once there is room for many.
-    pub(super) fn bring_in(&mut self, queue: &mut Queue, sink: &'static str) {
+    pub(super) fn bring_in(&mut self, queue: &mut Queue) {
+        let sink = self.sink;
         while self.brings_in_at(queue).is_some_and(|at| at <= Instant::now()) {
             let Store::Disk(disk) = &mut self.store else { return };
             match block_in_place(|| disk.waiting.index(self.most - queue.waiting())) {
@@ -261,8 +266,11 @@ impl Waiting {
                 self.dropped += block_in_place(|| disk.clean_up(queue, &mut on_their_way, segment_age));
             }
         }
-        if self.dropped > before && before == 0 {
-            warn!("more events wait for a sink than there is room for; the oldest are dropped");
+        if self.dropped > before && !std::mem::replace(&mut self.is_full_said, true) {
+            warn!(
+                sink = self.sink,
+                "more events wait for a sink than there is room for; the oldest are dropped"
+            );
         }
     }
 

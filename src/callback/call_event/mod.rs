@@ -9,7 +9,6 @@ pub mod sid;
 
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::parameters::Values;
@@ -59,8 +58,7 @@ impl NotACall {
 }
 
 /// The media type of a call; the value of the label `media_type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MediaType {
     /// `A`.
     Audio,

@@ -4,12 +4,9 @@
 //! in the 1-to-1 call event callback. Fault domains are this program's own classification, derived from the reason
 //! (and for `INTERNAL_ERROR` from the releaser).
 
-use serde::{Deserialize, Serialize};
-
 /// Who a release is charged to. Everything but [`None`](FaultDomain::None) and [`User`](FaultDomain::User) is
 /// *abnormal*.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FaultDomain {
     /// The call ended as it should.
     None,
@@ -59,8 +56,7 @@ impl FaultDomain {
 }
 
 /// Who disconnected a call (`releaser_type`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Releaser {
     /// 1: the callee of a 1-to-1 call.
     Callee,

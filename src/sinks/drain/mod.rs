@@ -214,7 +214,7 @@ impl<S: Sink> Drain<S> {
 
     /// Takes events from the journal, unless enough are in hand.
     fn take_more(&mut self) {
-        self.waiting.bring_in(&mut self.queue, self.settings.name);
+        self.waiting.bring_in(&mut self.queue);
         let most = if self.settings.batch > 1 { self.settings.batch } else { TAKEN_AT_ONCE };
         for _ in 0..TAKES {
             if !self.has_room() || !self.reader.is_readable() || !self.has_gathered() {
