@@ -86,21 +86,22 @@ impl View {
 
     /// The page of /metrics.
     pub fn page(&self) -> String {
-        self.observe();
+        let totals = self.totals();
         let (own, process) = self.registry.families_and_process();
-        text::render(&self.with_totals(own)) + &process
+        text::render(&family::merge(totals.into_iter().chain(own))) + &process
     }
 
     /// Every metric of the catalog.
     pub fn families(&self) -> Vec<Family> {
-        self.observe();
-        self.with_totals(self.registry.families())
+        let totals = self.totals();
+        family::merge(totals.into_iter().chain(self.registry.families()))
     }
 
-    /// The exporter's own metrics and, once they are there, the totals.
-    fn with_totals(&self, own: Vec<Family>) -> Vec<Family> {
-        let Some(opened) = self.opened.get() else { return own };
-        family::merge(opened.fold.ledger().families().into_iter().chain(own))
+    /// The totals, once they are there. They come before the exporter's own metrics: the fold catches up with the journal when
+    /// its ledger is read, and counts what it quarantines on the way.
+    fn totals(&self) -> Vec<Family> {
+        self.observe();
+        self.opened.get().map(|opened| opened.fold.ledger().families()).unwrap_or_default()
     }
 
     /// Takes in the samples of histograms and forgets refused requests that are old, which would otherwise stay in memory until
