@@ -22,7 +22,7 @@ pub enum Anomaly {
     Milliseconds,
     /// A time that is not between the years 2000 and 2100.
     ImpossibleTime,
-    /// A duration or billed time below zero or above seven days; it is clamped.
+    /// A duration, billed time or setup time below zero, or longer than `--longest-call`; it is capped.
     ImpossibleDuration,
     /// The call was answered before it was made, or ended before it was answered or made.
     ClockBackwards,
@@ -38,13 +38,19 @@ pub enum Anomaly {
     UnknownReleaserType,
     /// A cause that is not among the six that LINE Planet uses.
     UnknownTerminate,
-    /// An IDC that is not up to 16 ASCII letters, digits, dashes and underscores.
+    /// An IDC that is neither an assigned code of ISO 3166-1 nor one of `--idcs`.
     UnusualIdc,
+    /// An end reason of the older generation that is not in its table.
+    UnknownCallEndReason,
+    /// Billed time without a duration: the call was answered, and lasted less than a second.
+    BilledWithoutDuration,
+    /// More than the duration was billed, rounded up to a second.
+    BilledExceedsDuration,
 }
 
 impl Anomaly {
     /// Every kind, in the order of their discriminants.
-    pub const ALL: [Anomaly; 18] = [
+    pub const ALL: [Anomaly; 21] = [
         Anomaly::MissingParameter,
         Anomaly::RepeatedParameter,
         Anomaly::UnknownParameter,
@@ -63,6 +69,9 @@ impl Anomaly {
         Anomaly::UnknownReleaserType,
         Anomaly::UnknownTerminate,
         Anomaly::UnusualIdc,
+        Anomaly::UnknownCallEndReason,
+        Anomaly::BilledWithoutDuration,
+        Anomaly::BilledExceedsDuration,
     ];
 
     /// The value of the label `kind`.
@@ -86,6 +95,9 @@ impl Anomaly {
             Anomaly::UnknownReleaserType => "unknown_releaser_type",
             Anomaly::UnknownTerminate => "unknown_terminate",
             Anomaly::UnusualIdc => "unusual_idc",
+            Anomaly::UnknownCallEndReason => "unknown_call_end_reason",
+            Anomaly::BilledWithoutDuration => "billed_without_duration",
+            Anomaly::BilledExceedsDuration => "billed_exceeds_duration",
         }
     }
 }

@@ -1,12 +1,15 @@
 //! What metrics say of a call: the labels, each with its name and where its value comes from. Names and values are the
 //! contract with dashboards and alerts.
 //!
-//! Values that come from outside (an IDC, an unknown reason, a release code) are admitted by the ledger up to a
-//! limit; here they are only named.
+//! Values that come from outside (an unknown reason, a release code, a name that may be configured) are admitted by the ledger;
+//! here they are only named.
 
 use std::borrow::Cow;
 
 use super::call_event::{CallEvent, Parameter, Reason};
+use super::idc::assigned_code;
+use super::reason::DisconnectReason;
+use super::reason::older::CALL_END_REASONS;
 
 /// The value of a label for everything that has no value of its own.
 pub const OTHER: &str = "other";
@@ -14,6 +17,9 @@ pub const OTHER: &str = "other";
 /// The reason under which all abnormal releases without a known reason stand in `planet_call_abnormal_releases_total`,
 /// so that the first of them is the increase of a series that stood at 0.
 pub const UNKNOWN_REASON: &str = "UNKNOWN";
+
+/// What stands in front of an end reason of the older generation, so that none is taken for a disconnect reason.
+pub const LEGACY: &str = "LEGACY_";
 
 /// The result of an event that is stored and counted.
 pub const ACCEPTED: &str = "accepted";
@@ -28,7 +34,8 @@ pub enum LabelSource {
     MediaType,
     /// The data centre that served the caller.
     Idc,
-    /// A known reason's name, an unknown one's number.
+    /// A known reason's name, an unknown one's number; with [`LEGACY`] in front where it is an end reason of the older
+    /// generation.
     DisconnectReason,
     /// A known reason's name, or [`UNKNOWN_REASON`].
     AbnormalReason,
@@ -42,8 +49,12 @@ pub enum LabelSource {
     Terminate,
     /// The detailed release code as it was sent.
     RelCode,
-    /// Its text as it was sent.
+    /// Its text as it was sent, without control characters.
     RelCodeStr,
+    /// The release code of the application as it was sent, without control characters.
+    UserRelCode,
+    /// The caller's service, if it is told apart from others.
+    Service,
     /// What became of the event; of those that are counted always [`ACCEPTED`].
     Result,
 }
@@ -53,7 +64,7 @@ pub enum LabelSource {
 pub enum LabelValue<'e> {
     /// One of the values that this program knows.
     Known(&'static str),
-    /// A text or a number from outside.
+    /// A text or a number from outside, which is not empty.
     Foreign(Cow<'e, str>),
 }
 
@@ -64,9 +75,9 @@ impl LabelSource {
     pub const COUNT: usize = LabelSource::TABLE.len();
 
     /// Every source in the order of the discriminants, with the label's name and its value.
-    const TABLE: [(LabelSource, &'static str, ValueOf); 11] = [
+    const TABLE: [(LabelSource, &'static str, ValueOf); 13] = [
         (LabelSource::MediaType, "media_type", |event| LabelValue::Known(event.media_type.as_str())),
-        (LabelSource::Idc, "idc", |event| foreign(event.idc())),
+        (LabelSource::Idc, "idc", idc),
         (LabelSource::DisconnectReason, "disconnect_reason", reason),
         (LabelSource::AbnormalReason, "disconnect_reason", abnormal_reason),
         (LabelSource::FaultDomain, "fault_domain", |event| LabelValue::Known(event.fault_domain.as_str())),
@@ -74,9 +85,9 @@ impl LabelSource {
         (LabelSource::Answered, "answered", |event| LabelValue::Known(answered(event.answered))),
         (LabelSource::Terminate, "terminate", |event| number(event, Parameter::Terminate)),
         (LabelSource::RelCode, "rel_code", |event| number(event, Parameter::RelCode)),
-        (LabelSource::RelCodeStr, "rel_code_str", |event| {
-            foreign(event.text(Parameter::RelCodeStr).filter(|text| text.len() <= LONGEST_RELEASE_TEXT))
-        }),
+        (LabelSource::RelCodeStr, "rel_code_str", |event| release_text(event, Parameter::RelCodeStr)),
+        (LabelSource::UserRelCode, "user_rel_code", |event| release_text(event, Parameter::UserRelCode)),
+        (LabelSource::Service, "service", |event| foreign(event.text(Parameter::FromServiceId))),
         (LabelSource::Result, "result", |_| LabelValue::Known(ACCEPTED)),
     ];
 
@@ -88,6 +99,29 @@ impl LabelSource {
     /// The name of the label.
     pub const fn name(self) -> &'static str {
         LabelSource::TABLE[self as usize].1
+    }
+
+    /// Whether this program knows the value without being told. Any other came from outside.
+    pub fn knows(self, value: &str) -> bool {
+        value == OTHER
+            || match self {
+                LabelSource::Idc => assigned_code(value).is_some(),
+                LabelSource::DisconnectReason => {
+                    DisconnectReason::all().any(|reason| reason.name == value)
+                        || CALL_END_REASONS.iter().any(|reason| reason.label == value)
+                }
+                LabelSource::Terminate
+                | LabelSource::RelCode
+                | LabelSource::RelCodeStr
+                | LabelSource::UserRelCode
+                | LabelSource::Service => false,
+                LabelSource::MediaType
+                | LabelSource::AbnormalReason
+                | LabelSource::FaultDomain
+                | LabelSource::Releaser
+                | LabelSource::Answered
+                | LabelSource::Result => true,
+            }
     }
 
     /// The value of the label for an event.
@@ -106,6 +140,8 @@ pub fn disconnect_reason(event: &CallEvent<'_>) -> Cow<'static, str> {
     match event.reason {
         Reason::Known(reason) => Cow::Borrowed(reason.name),
         Reason::Unknown(code) => Cow::Owned(code.to_string()),
+        Reason::Older(reason) => Cow::Borrowed(reason.label),
+        Reason::UnknownOlder(code) => Cow::Owned(format!("{LEGACY}{code}")),
         Reason::NotSent => Cow::Borrowed(OTHER),
     }
 }
@@ -120,14 +156,33 @@ fn reason<'e>(event: &'e CallEvent<'_>) -> LabelValue<'e> {
 fn abnormal_reason<'e>(event: &'e CallEvent<'_>) -> LabelValue<'e> {
     LabelValue::Known(match event.reason {
         Reason::Known(reason) => reason.name,
-        Reason::Unknown(_) | Reason::NotSent => UNKNOWN_REASON,
+        Reason::Older(reason) => reason.label,
+        Reason::Unknown(_) | Reason::UnknownOlder(_) | Reason::NotSent => UNKNOWN_REASON,
     })
+}
+
+fn idc<'e>(event: &'e CallEvent<'_>) -> LabelValue<'e> {
+    let sent = event.text(Parameter::RcIdc);
+    sent.and_then(assigned_code).map_or_else(|| foreign(sent), LabelValue::Known)
 }
 
 fn number<'e>(event: &'e CallEvent<'_>, parameter: Parameter) -> LabelValue<'e> {
     match event.number(parameter) {
         Some(number) => LabelValue::Foreign(Cow::Owned(number.to_string())),
         None => LabelValue::Known(OTHER),
+    }
+}
+
+/// A text that people wrote, without the control characters that could be in it, as long as it is short.
+fn release_text<'e>(event: &'e CallEvent<'_>, parameter: Parameter) -> LabelValue<'e> {
+    let text = event.text(parameter).unwrap_or_default();
+    let cleaned = match text.contains(char::is_control) {
+        true => Cow::Owned(text.replace(char::is_control, "")),
+        false => Cow::Borrowed(text),
+    };
+    match (1..=LONGEST_RELEASE_TEXT).contains(&cleaned.len()) {
+        true => LabelValue::Foreign(cleaned),
+        false => LabelValue::Known(OTHER),
     }
 }
 
@@ -163,10 +218,10 @@ mod tests {
     #[test]
     fn every_label_has_its_value() {
         let full = "sid=1&type=V&rc_idc=KR&duration=5&terminate=16&rel_code=1&rel_code_str=x+y&disconnect_reason=1301\
-                    &releaser_type=4";
+                    &releaser_type=4&user_rel_code=APP%0A-7%1b&from_service_id=shop";
         let expected = [
             "media_type=video",
-            "idc=KR from outside",
+            "idc=KR",
             "disconnect_reason=NETWORK_UNSTABLE",
             "disconnect_reason=NETWORK_UNSTABLE",
             "fault_domain=network",
@@ -175,6 +230,8 @@ mod tests {
             "terminate=16 from outside",
             "rel_code=1 from outside",
             "rel_code_str=x y from outside",
+            "user_rel_code=APP-7 from outside",
+            "service=shop from outside",
             "result=accepted",
         ];
         assert_eq!(labels(full), expected);
@@ -183,11 +240,12 @@ mod tests {
     #[test]
     fn what_is_missing_or_odd_is_other() {
         let long = "x".repeat(LONGEST_RELEASE_TEXT + 1);
-        let odd =
-            format!("sid=1&rc_idc=a+b&duration=0&rel_code=x&rel_code_str={long}&disconnect_reason=1399");
+        let odd = format!(
+            "sid=1&rc_idc=a+b&duration=0&rel_code=x&rel_code_str={long}&disconnect_reason=1399&user_rel_code=%0A"
+        );
         let expected = [
             "media_type=other",
-            "idc=other",
+            "idc=a b from outside",
             "disconnect_reason=1399 from outside",
             "disconnect_reason=UNKNOWN",
             "fault_domain=unknown",
@@ -196,6 +254,8 @@ mod tests {
             "terminate=other",
             "rel_code=other",
             "rel_code_str=other",
+            "user_rel_code=other",
+            "service=other",
             "result=accepted",
         ];
         assert_eq!(labels(&odd), expected);
@@ -203,5 +263,47 @@ mod tests {
             labels("sid=1&duration=0")[2..4],
             ["disconnect_reason=other", "disconnect_reason=UNKNOWN"]
         );
+    }
+
+    #[test]
+    fn reasons_of_both_generations_have_labels_of_their_own() {
+        let reason = |query: &str| labels(query)[2..5].to_vec();
+        assert_eq!(
+            reason("sid=1&duration=0&call_end_reason=1001"),
+            [
+                "disconnect_reason=LEGACY_CALLEE_BUSY",
+                "disconnect_reason=LEGACY_CALLEE_BUSY",
+                "fault_domain=user"
+            ]
+        );
+        assert_eq!(
+            reason("sid=1&duration=0&call_end_reason=1099"),
+            [
+                "disconnect_reason=LEGACY_1099 from outside",
+                "disconnect_reason=UNKNOWN",
+                "fault_domain=unknown"
+            ]
+        );
+        // A deprecated code has the label of its newer kin.
+        assert_eq!(
+            reason("sid=1&duration=0&disconnect_reason=1103&releaser_type=4"),
+            ["disconnect_reason=INTERNAL_ERROR", "disconnect_reason=INTERNAL_ERROR", "fault_domain=platform"]
+        );
+    }
+
+    #[test]
+    fn what_comes_from_outside_is_told_from_what_is_known() {
+        for query in
+            ["sid=1&duration=0&call_end_reason=1001", "sid=1&duration=3&rc_idc=KR&disconnect_reason=1403"]
+        {
+            let event = CallEvent::read(query.as_bytes(), SystemTime::UNIX_EPOCH).expect("a call");
+            for source in LabelSource::all() {
+                match source.value(&event) {
+                    LabelValue::Known(value) => assert!(source.knows(value), "{} {value}", source.name()),
+                    LabelValue::Foreign(value) => assert!(!source.knows(&value), "{} {value}", source.name()),
+                }
+            }
+        }
+        assert!(!LabelSource::Idc.knows("ZZ") && !LabelSource::DisconnectReason.knows("1399"));
     }
 }

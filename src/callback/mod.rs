@@ -4,12 +4,13 @@
 //! A [`Kind`] is one callback. Each kind has a module that reads its query string ([`call_event`]) and says what makes an
 //! event the same when it comes again (its [`Key`]). [`record`] is a callback as the journal keeps it, [`envelope`] what of
 //! its request is needed to pass it on. [`reason`] holds the published tables (disconnect reasons, releasers, Q.850 causes) and
-//! the fault domains derived from them, [`anomaly`] names what is odd about an event without being wrong, [`labels`] is what
+//! the fault domains derived from them, [`idc`] that of data centres, [`anomaly`] names what is odd about an event without being wrong, [`labels`] is what
 //! metrics say of a call. [`shield`] stands around all reading.
 
 pub mod anomaly;
 pub mod call_event;
 pub mod envelope;
+pub mod idc;
 pub mod key;
 pub mod labels;
 pub mod reason;

@@ -14,7 +14,8 @@ use bytesize::ByteSize;
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
-use crate::callback::call_event::is_usual_idc;
+use crate::callback::call_event::LONGEST;
+use crate::callback::idc::is_usual_name;
 use crate::http::service::ServiceUrl;
 use crate::ledger::Buckets;
 
@@ -102,9 +103,19 @@ pub struct Config {
     #[arg(long, env = "PLANET_IDENTITY_KEY_FILE", value_name = "FILE", required_if_eq("identity", "hash"))]
     pub identity_key_file: Option<PathBuf>,
 
-    /// IDCs to expect, such as KR,JP: their usual series exist at 0 from the start.
+    /// IDCs to expect, such as KR,JP: their usual series exist at 0 from the start. One that is no assigned code of ISO 3166-1
+    /// has a label of its own only if it is here.
     #[arg(long, env = "PLANET_IDCS", value_name = "IDC,...", value_delimiter = ',', value_parser = idc)]
     pub idcs: Vec<String>,
+
+    /// Services that the call metrics tell apart by a label, service: the value of from_service_id if it is here, else "other".
+    #[arg(long, env = "PLANET_SERVICES", value_name = "SERVICE,...", value_delimiter = ',', value_parser = service)]
+    pub services: Vec<String>,
+
+    /// The longest duration, billed time and setup time of a call that is plausible; longer ones count as this long, and as an
+    /// anomaly.
+    #[arg(long, env = "PLANET_LONGEST_CALL", value_name = "DURATION", default_value = "24h", value_parser = longest_call)]
+    pub longest_call: Duration,
 
     /// Upper bounds of the buckets of planet_call_duration_seconds, in seconds.
     #[arg(
@@ -287,12 +298,29 @@ fn absolute_path(text: &str) -> Result<String, String> {
 }
 
 fn idc(text: &str) -> Result<String, String> {
-    match is_usual_idc(text) {
+    match is_usual_name(text) {
         true => Ok(text.to_owned()),
         false => {
             Err("expected IDCs such as KR,JP: each up to 16 letters, digits, dashes and underscores"
                 .to_owned())
         }
+    }
+}
+
+fn service(text: &str) -> Result<String, String> {
+    match (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("expected service IDs such as planet,planet-test: each up to 64 printable ASCII characters"
+                .to_owned())
+        }
+    }
+}
+
+fn longest_call(text: &str) -> Result<Duration, String> {
+    match duration(text) {
+        Ok(duration) if (Duration::from_secs(1)..=LONGEST).contains(&duration) => Ok(duration),
+        _ => Err("expected a duration from 1s to 7d, such as 24h".to_owned()),
     }
 }
 

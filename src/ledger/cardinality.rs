@@ -1,48 +1,41 @@
 //! The cardinality limit of a label: values from outside are admitted up to a number, so that nobody can create series
 //! without end.
 
-use std::collections::BTreeSet;
-
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 use super::label::Label;
 
 /// The values of one label that are told apart.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CardinalityLimit {
-    values: BTreeSet<Label>,
-    /// How many more values are admitted.
-    remaining: usize,
+    /// With the second in which each was used last.
+    pub(super) values: BTreeMap<Label, u64>,
+    limit: usize,
 }
 
 impl CardinalityLimit {
-    /// Admits up to `limit` distinct values, and those that are admitted always.
+    /// Admits up to `limit` distinct values.
     pub(super) fn new(limit: usize) -> CardinalityLimit {
-        CardinalityLimit { values: BTreeSet::new(), remaining: limit }
+        CardinalityLimit { values: BTreeMap::new(), limit }
     }
 
-    /// A limit that has admitted these values, and admits this many more.
-    pub(super) fn restored(values: BTreeSet<Label>, remaining: usize) -> CardinalityLimit {
-        CardinalityLimit { values, remaining }
-    }
-
-    /// Admits a value that does not count towards the limit, because it is configured.
-    pub(super) fn admit_always(&mut self, value: &str) -> Label {
-        if let Some(known) = self.values.get(value) {
-            return known.clone();
+    /// The label of a value that is used in this second, or `None` if it is new and the limit is reached.
+    pub(super) fn admit(&mut self, value: &str, second: u64) -> Option<Label> {
+        if let Some(used) = self.values.get_mut(value) {
+            *used = second;
+            return self.values.get_key_value(value).map(|(label, _)| label.clone());
+        }
+        if self.values.len() >= self.limit {
+            return None;
         }
         let label = Label::shared(value);
-        self.values.insert(label.clone());
-        label
+        self.values.insert(label.clone(), second);
+        Some(label)
     }
 
-    /// The label of a value, or `None` if it is new and the limit is reached.
-    pub(super) fn admit(&mut self, value: &str) -> Option<Label> {
-        if let Some(known) = self.values.get(value) {
-            return Some(known.clone());
-        }
-        self.remaining = self.remaining.checked_sub(1)?;
-        Some(self.admit_always(value))
+    /// Forgets the values of which this is true of the second in which they were used last.
+    pub(super) fn forget(&mut self, is_unused: impl Fn(u64) -> bool) {
+        self.values.retain(|_, used| !is_unused(*used));
     }
 }
 
@@ -51,11 +44,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_is_for_new_values_only() {
+    fn the_limit_is_for_new_values_only_and_what_is_forgotten_gives_its_place_back() {
         let mut limit = CardinalityLimit::new(2);
-        limit.admit_always("KR");
-        assert!(["JP", "TW", "JP", "KR"].iter().all(|idc| limit.admit(idc).is_some()));
-        assert_eq!(limit.admit("US"), None);
-        assert_eq!(limit.admit("TW"), Some(Label::shared("TW")));
+        assert!(["1398", "1399", "1398"].iter().all(|reason| limit.admit(reason, 7).is_some()));
+        assert_eq!(limit.admit("1397", 8), None);
+        assert_eq!(limit.admit("1399", 9), Some(Label::shared("1399")));
+        limit.forget(|used| used < 9);
+        assert_eq!(limit.admit("1397", 9), Some(Label::shared("1397")));
+        assert_eq!(limit.admit("1398", 9), None);
     }
 }

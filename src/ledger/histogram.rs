@@ -123,6 +123,14 @@ impl Histogram {
         self.sum_milliseconds = self.sum_milliseconds.saturating_add(milliseconds);
     }
 
+    /// Counts what another histogram with the same buckets counted.
+    pub(super) fn merge(&mut self, other: &Histogram) {
+        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
+            *count = count.saturating_add(*more);
+        }
+        self.sum_milliseconds = self.sum_milliseconds.saturating_add(other.sum_milliseconds);
+    }
+
     /// The upper bounds in seconds, without infinity.
     pub fn bounds(&self) -> &[f64] {
         self.buckets.bounds()

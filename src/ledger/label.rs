@@ -95,7 +95,7 @@ impl EventLabels {
     }
 
     /// The values of these labels.
-    pub(super) fn of(&self, sources: &[LabelSource]) -> Vec<Label> {
-        sources.iter().map(|source| self.0[*source as usize].clone()).collect()
+    pub(super) fn of(&self, sources: impl Iterator<Item = LabelSource>) -> Vec<Label> {
+        sources.map(|source| self.0[source as usize].clone()).collect()
     }
 }

@@ -2,47 +2,61 @@
 //!
 //! Plain data with one way to change it, [`Ledger::apply`], which cannot fail: the same events in the same order
 //! always make the same ledger. It is a table for each metric that `specification` lists. It knows nothing of Prometheus
-//! or OTLP, which read its [families](Ledger::families). Its memory is bounded by [`Limits`]: what exceeds them is counted
-//! under the label value `other`, and never lost.
+//! or OTLP, which read its [families](Ledger::families). Its memory is bounded by [`Limits`] and by the tables of what is known:
+//! what exceeds them is counted under the label value `other`, and never lost. `departures` says which series leave in time.
 
 mod cardinality;
 pub mod checkpoint;
+mod departures;
 mod histogram;
 mod label;
 mod specification;
 mod table;
 
-use std::time::SystemTime;
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
 
 use crate::callback::labels::{self, LabelSource, LabelValue};
-use crate::callback::reason::{DISCONNECT_REASONS, FaultDomain};
+use crate::callback::reason::{DisconnectReason, FaultDomain};
 use crate::callback::record::UnreadableRecord;
 use crate::callback::{Anomalies, Anomaly, CallEvent, Kind, Record};
 use crate::metrics::catalog::{self, Metric};
 use crate::metrics::family::{Family, Point, Value};
 
 use cardinality::CardinalityLimit;
+use departures::Departed;
 pub use histogram::{Buckets, Histogram, InvalidBuckets};
 use label::{EventLabels, Label};
 use specification::{Adds, BucketKind, SPECIFICATIONS, Specification};
 use table::{Addend, Table};
 
-/// How many label values and label sets the ledger distinguishes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the ledger distinguishes, and what it believes.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// IDCs; further ones are `other`.
-    pub idcs: usize,
     /// Disconnect reasons that are not in the published table; further ones are `other`.
     pub unknown_reasons: usize,
     /// Label sets of `planet.calls`; in further ones the IDC and the disconnect reason are `other`.
     pub call_series: usize,
     /// Label sets of `planet.call.releases`; in further ones every label is `other`.
     pub release_series: usize,
+    /// Label sets of `planet.call.user_releases`; further ones are `other`.
+    pub user_release_series: usize,
+    /// The services that call metrics tell apart; if there are any, all others are `other`.
+    pub services: Vec<String>,
+    /// The longest duration, billed time and setup time of one call; longer ones count as this long.
+    pub longest_call: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { idcs: 64, unknown_reasons: 64, call_series: 10_000, release_series: 256 }
+        Limits {
+            unknown_reasons: 64,
+            call_series: 10_000,
+            release_series: 256,
+            user_release_series: 64,
+            services: Vec::new(),
+            longest_call: Duration::from_secs(24 * 60 * 60),
+        }
     }
 }
 
@@ -58,10 +72,14 @@ pub struct Ledger {
     started_at: SystemTime,
     limits: Limits,
     buckets: BucketSets,
-    idcs: CardinalityLimit,
+    /// The configured IDCs.
+    idcs: BTreeSet<Label>,
     reasons: CardinalityLimit,
     /// One for each specification.
     tables: [Table; SPECIFICATIONS.len()],
+    departed: Departed,
+    /// The second of the event before which it was looked for series that leave.
+    looked_at: u64,
     /// Oddities of events by kind.
     anomalies: Table,
     /// Events for which a limit made a label `other`, by limit.
@@ -90,11 +108,13 @@ impl Ledger {
     fn without_rows(started_at: SystemTime, limits: Limits, buckets: BucketSets) -> Ledger {
         Ledger {
             started_at,
-            limits,
             buckets,
-            idcs: CardinalityLimit::new(limits.idcs),
+            idcs: BTreeSet::new(),
             reasons: CardinalityLimit::new(limits.unknown_reasons),
+            limits,
             tables: std::array::from_fn(|_| Table::default()),
+            departed: Departed::default(),
+            looked_at: 0,
             anomalies: Table::default(),
             overflows: Table::default(),
             last_event: None,
@@ -104,7 +124,7 @@ impl Ledger {
     /// Lets what does not depend on the IDC stand at 0 where it does not stand yet: every known abnormal reason, accepted
     /// events, every anomaly and every limit.
     fn expect_what_is_known(&mut self) {
-        for reason in &DISCONNECT_REASONS {
+        for reason in DisconnectReason::all() {
             for fault_domain in reason.fault_domains().filter(|domain| domain.is_abnormal()) {
                 self.expect_abnormal(reason.name, fault_domain);
             }
@@ -114,9 +134,8 @@ impl Ledger {
         for anomaly in Anomaly::ALL {
             self.anomalies.start_at_zero(&[Label::Known(anomaly.as_str())], None);
         }
-        let of_labels = [LabelSource::Idc, LabelSource::DisconnectReason].map(LabelSource::name);
         let of_series = SPECIFICATIONS.iter().filter_map(|metric| Some(metric.limit.as_ref()?.name));
-        for limit in of_labels.into_iter().chain(of_series) {
+        for limit in [LabelSource::DisconnectReason.name()].into_iter().chain(of_series) {
             self.overflows.start_at_zero(&[Label::Known(limit)], None);
         }
     }
@@ -126,22 +145,34 @@ impl Ledger {
         self.start_at_zero(&[(LabelSource::AbnormalReason, reason), fault_domain]);
     }
 
-    /// Lets a row with these labels stand at 0 in every table that has exactly these.
+    /// Lets a row with these labels stand at 0 in every table that has exactly these, for every service.
     fn start_at_zero(&mut self, given: &[(LabelSource, &'static str)]) {
         let mut labels = EventLabels::new();
         given.iter().for_each(|(source, value)| labels.set(*source, Label::Known(value)));
-        for (metric, table) in SPECIFICATIONS.iter().zip(&mut self.tables) {
-            let is_given = |source| given.iter().any(|(given, _)| given == source);
-            if metric.labels.len() == given.len() && metric.labels.iter().all(is_given) {
-                table.start_at_zero(&labels.of(metric.labels), self.buckets.of(metric));
+        let is_given = |source| given.iter().any(|(given, _)| given == source);
+        self.start_at_zero_where(&mut labels, |metric| {
+            metric.labels.len() == given.len() && metric.labels.iter().all(is_given)
+        });
+    }
+
+    /// Lets a row with these labels stand at 0 in the tables of these metrics, for every service.
+    fn start_at_zero_where(&mut self, labels: &mut EventLabels, is_meant: impl Fn(&Specification) -> bool) {
+        let services = self.limits.services.iter().map(|service| Label::shared(service));
+        let services = if self.limits.services.is_empty() { vec![Label::OTHER] } else { services.collect() };
+        for service in services {
+            labels.set(LabelSource::Service, service);
+            for (metric, table) in SPECIFICATIONS.iter().zip(&mut self.tables) {
+                if is_meant(metric) {
+                    table.start_at_zero(&labels.of(metric.labels(&self.limits)), self.buckets.of(metric));
+                }
             }
         }
     }
 
-    /// Lets the usual series of an IDC stand at 0 before its first call: audio and video calls that are answered and
-    /// end normally, and those that people decline, cancel, do not answer or are too busy for.
+    /// Tells an IDC apart, whatever its name, and lets its usual series stand at 0 before its first call: audio and video calls
+    /// that are answered and end normally, and those that people decline, cancel, do not answer or are too busy for.
     pub fn expect_idc(&mut self, idc: &str) {
-        let idc = self.idcs.admit_always(idc);
+        self.idcs.insert(Label::shared(idc));
         for query in usual_calls() {
             let Ok(event) = CallEvent::read(query.as_bytes(), self.started_at) else { continue };
             let mut labels = EventLabels::new();
@@ -151,12 +182,10 @@ impl Ledger {
                     labels.set(source, Label::Known(value));
                 }
             }
-            labels.set(LabelSource::Idc, idc.clone());
-            for (metric, table) in SPECIFICATIONS.iter().zip(&mut self.tables) {
-                if metric.labels.contains(&LabelSource::Idc) && metric.addend(&event).is_some() {
-                    table.start_at_zero(&labels.of(metric.labels), self.buckets.of(metric));
-                }
-            }
+            labels.set(LabelSource::Idc, Label::shared(idc));
+            self.start_at_zero_where(&mut labels, |metric| {
+                metric.labels.contains(&LabelSource::Idc) && metric.addend(&event).is_some()
+            });
         }
     }
 
@@ -166,64 +195,89 @@ impl Ledger {
     /// Its query is not that of an event of its kind; nothing is added.
     pub fn take(&mut self, record: &Record<'_>) -> Result<(), UnreadableRecord> {
         match record.kind {
-            Kind::CallEvent => self.apply(&record.call_event()?),
+            Kind::CallEvent => self.apply(record.call_event()?),
         }
         Ok(())
     }
 
     /// Adds an accepted call event to the totals.
-    pub fn apply(&mut self, event: &CallEvent<'_>) {
+    pub fn apply(&mut self, mut event: CallEvent<'_>) {
+        event.cap(self.limits.longest_call);
+        self.look_for_departures(second(event.received_at));
         // First everything that could go wrong, and then only additions: metrics never disagree with one another.
-        let additions = self.additions(event);
+        let additions = self.additions(&event);
         self.add(additions);
     }
 
     /// What an event adds, and where.
     fn additions(&mut self, event: &CallEvent<'_>) -> Additions {
+        let mut anomalies = event.anomalies;
         let mut overflows = Vec::new();
         let mut labels = EventLabels::new();
         for source in LabelSource::all() {
-            match self.admit(source, source.value(event)) {
-                Some(label) => labels.set(source, label),
-                None => overflows.push(source.name()),
+            match (self.admit(source, source.value(event), event.received_at), source) {
+                (Some(label), _) => labels.set(source, label),
+                (None, LabelSource::Idc) => anomalies.insert(Anomaly::UnusualIdc),
+                (None, LabelSource::Service) => {}
+                (None, _) => overflows.push(source.name()),
             }
         }
         let mut rows = Vec::with_capacity(SPECIFICATIONS.len());
         for (at, (metric, table)) in SPECIFICATIONS.iter().zip(&self.tables).enumerate() {
             let Some(addend) = metric.addend(event) else { continue };
-            let mut row = labels.of(metric.labels);
+            let mut row = labels.of(metric.labels(&self.limits));
             if let Some(limit) = &metric.limit
                 && table.is_full_for(&row, (limit.most)(&self.limits))
             {
                 overflows.push(limit.name);
                 limit.fallback.iter().for_each(|source| labels.set(*source, Label::OTHER));
-                row = labels.of(metric.labels);
+                row = labels.of(metric.labels(&self.limits));
             }
             rows.push((at, row, addend));
         }
-        Additions { rows, anomalies: event.anomalies, overflows, received_at: event.received_at }
+        Additions { rows, anomalies, overflows, received_at: event.received_at }
     }
 
-    /// The label of a value, or `None` if a limit makes it `other`.
-    fn admit(&mut self, source: LabelSource, value: LabelValue<'_>) -> Option<Label> {
+    /// The label of a value, or `None` if it is none of those that are told apart.
+    fn admit(
+        &mut self,
+        source: LabelSource,
+        value: LabelValue<'_>,
+        received_at: SystemTime,
+    ) -> Option<Label> {
         match (value, source) {
             (LabelValue::Known(value), _) => Some(Label::Known(value)),
-            (LabelValue::Foreign(value), LabelSource::Idc) => self.idcs.admit(&value),
-            (LabelValue::Foreign(value), LabelSource::DisconnectReason) => self.reasons.admit(&value),
+            (LabelValue::Foreign(value), LabelSource::Idc) => self.idcs.get(value.as_ref()).cloned(),
+            (LabelValue::Foreign(value), LabelSource::Service) => {
+                let is_told_apart = self.limits.services.iter().any(|service| *service == value);
+                is_told_apart.then(|| Label::shared(&value))
+            }
+            (LabelValue::Foreign(value), LabelSource::DisconnectReason) => {
+                self.reasons.admit(&value, second(received_at))
+            }
             (LabelValue::Foreign(value), _) => Some(Label::shared(&value)),
         }
     }
 
+    /// Whether the call metrics can have no further label set.
+    fn are_calls_full(&self) -> bool {
+        let mut limited = SPECIFICATIONS.iter().zip(&self.tables);
+        limited.any(|(metric, table)| {
+            metric.metric == &catalog::CALLS && table.rows.len() >= self.limits.call_series
+        })
+    }
+
     fn add(&mut self, additions: Additions) {
+        let second = second(additions.received_at);
         for (at, row, addend) in additions.rows {
             let (metric, table) = (&SPECIFICATIONS[at], &mut self.tables[at]);
-            table.add(&row, addend, self.buckets.of(metric));
+            table.add(&row, addend, second, self.buckets.of(metric));
         }
         for anomaly in additions.anomalies.iter() {
-            self.anomalies.add(&[Label::Known(anomaly.as_str())], Addend::Number(1), None);
+            self.anomalies.add(&[Label::Known(anomaly.as_str())], Addend::Number(1), second, None);
         }
         for limit in additions.overflows {
-            self.overflows.add(&[Label::Known(limit)], Addend::Number(1), None);
+            self.overflows.add(&[Label::Known(limit)], Addend::Number(1), second, None);
         }
         self.last_event = self.last_event.max(Some(additions.received_at));
     }
@@ -241,13 +295,16 @@ impl Ledger {
         });
         let last_event =
             Family { metric: &catalog::CALL_LAST_EVENT_TIME, points: last_event.into_iter().collect() };
-        self.tables().map(family).chain([last_event]).collect()
+        self.tables().map(family).chain([last_event, self.departed_calls()]).collect()
     }
 
     /// Every table with its metric and the names of its labels.
     fn tables(&self) -> impl Iterator<Item = (&'static Metric, Vec<&'static str>, &Table)> {
         let specified = SPECIFICATIONS.iter().zip(&self.tables);
-        let specified = specified.map(|(metric, table)| (metric.metric, metric.names().collect(), table));
+        let specified = specified.map(|(metric, table)| {
+            let names = metric.labels(&self.limits).map(LabelSource::name);
+            (metric.metric, names.collect(), table)
+        });
         specified.chain([
             (&catalog::EXPORTER_ANOMALIES, vec![KIND], &self.anomalies),
             (&catalog::EXPORTER_LABEL_OVERFLOWS, vec![LIMIT], &self.overflows),
@@ -266,31 +323,26 @@ impl Ledger {
 
     /// How many calls were counted.
     pub fn calls(&self) -> u64 {
-        self.sum(&catalog::CALLS, None)
+        self.sum(&catalog::CALLS)
     }
 
     /// How many of them were answered.
     pub fn answered(&self) -> u64 {
-        self.sum(&catalog::CALLS, Some((LabelSource::Answered, labels::answered(true))))
+        self.sum(&catalog::CALL_DURATION)
     }
 
     /// How many of them were released abnormally.
     pub fn abnormal(&self) -> u64 {
-        self.sum(&catalog::CALL_ABNORMAL_RELEASES, None)
+        self.sum(&catalog::CALL_ABNORMAL_RELEASES)
     }
 
-    /// The sum of a metric, or of what of it has one value of a label.
-    fn sum(&self, metric: &Metric, wanted: Option<(LabelSource, &str)>) -> u64 {
-        let of_metric = SPECIFICATIONS.iter().zip(&self.tables).filter(|(of, _)| of.metric == metric);
-        let sum = |(of, table): (&Specification, &Table)| {
-            table.sum(|labels| {
-                let mut labels = of.labels.iter().zip(labels);
-                wanted.is_none_or(|(source, value)| {
-                    labels.any(|(of, label)| *of == source && label.as_str() == value)
-                })
-            })
-        };
-        of_metric.map(sum).fold(0, u64::saturating_add)
+    /// What a metric counted, with the series that have left.
+    fn sum(&self, metric: &Metric) -> u64 {
+        let of_all = SPECIFICATIONS.iter().zip(&self.tables).zip(self.departed);
+        let of_metric = of_all.filter(|((of, _), _)| of.metric == metric);
+        of_metric
+            .map(|((_, table), departed)| table.sum().saturating_add(departed))
+            .fold(0, u64::saturating_add)
     }
 }
 
@@ -336,6 +388,11 @@ fn usual_calls() -> impl Iterator<Item = String> {
             )
         })
     })
+}
+
+/// The whole second of a time, since the Unix epoch.
+fn second(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// Seconds since the Unix epoch, to the millisecond.

@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::Limits;
 use super::table::Addend;
 use crate::callback::CallEvent;
+use crate::callback::call_event::Parameter;
 use crate::callback::labels::LabelSource::{
     self, AbnormalReason, Answered, DisconnectReason, FaultDomain, Idc, MediaType, RelCode, RelCodeStr,
-    Releaser, Result, Terminate,
+    Releaser, Result, Service, Terminate, UserRelCode,
 };
 use crate::metrics::catalog::{self, Metric};
 
@@ -19,7 +20,7 @@ use crate::metrics::catalog::{self, Metric};
 pub(super) struct Specification {
     /// Which metric.
     pub(super) metric: &'static Metric,
-    /// Its labels, in the order in which they are shown.
+    /// Its labels, in the order in which they are shown, but for that of the service.
     pub(super) labels: &'static [LabelSource],
     /// What an event adds to it.
     pub(super) adds: Adds,
@@ -58,9 +59,11 @@ pub(super) struct SeriesLimit {
 }
 
 impl Specification {
-    /// The names of the labels.
-    pub(super) fn names(&self) -> impl ExactSizeIterator<Item = &'static str> + Clone {
-        self.labels.iter().map(|source| source.name())
+    /// The labels: with that of the service, where services are told apart.
+    pub(super) fn labels(&self, limits: &Limits) -> impl Iterator<Item = LabelSource> + Clone + use<> {
+        let is_of_calls = !self.labels.contains(&Result);
+        let service = (is_of_calls && !limits.services.is_empty()).then_some(Service);
+        self.labels.iter().copied().chain(service)
     }
 
     /// What an event adds, if anything.
@@ -73,7 +76,7 @@ impl Specification {
 }
 
 /// Every metric that is counted by labels of the event.
-pub(super) static SPECIFICATIONS: [Specification; 7] = [
+pub(super) static SPECIFICATIONS: [Specification; 8] = [
     Specification {
         metric: &catalog::CALLS,
         labels: &[MediaType, Idc, DisconnectReason, FaultDomain, Releaser, Answered],
@@ -110,6 +113,16 @@ pub(super) static SPECIFICATIONS: [Specification; 7] = [
             name: "releases",
             most: |limits| limits.release_series,
             fallback: &[Terminate, RelCode, RelCodeStr],
+        }),
+    },
+    Specification {
+        metric: &catalog::CALL_USER_RELEASES,
+        labels: &[UserRelCode],
+        adds: Adds::Number(|event| event.text(Parameter::UserRelCode).map(|_| 1)),
+        limit: Some(SeriesLimit {
+            name: "user_releases",
+            most: |limits| limits.user_release_series,
+            fallback: &[UserRelCode],
         }),
     },
     Specification {

@@ -38,6 +38,23 @@ impl Total {
         buckets.map_or(Total::Number(0), |buckets| Total::Histogram(Histogram::new(buckets)))
     }
 
+    /// Whether nothing was added yet.
+    pub(super) fn is_zero(&self) -> bool {
+        match self {
+            Total::Number(number) => *number == 0,
+            Total::Histogram(histogram) => histogram.counts().iter().all(|count| *count == 0),
+        }
+    }
+
+    /// Adds what another total of the same kind and buckets counts.
+    pub(super) fn merge(&mut self, other: &Total) {
+        match (self, other) {
+            (Total::Number(total), Total::Number(number)) => *total = total.saturating_add(*number),
+            (Total::Histogram(histogram), Total::Histogram(other)) => histogram.merge(other),
+            (total, other) => debug_assert!(false, "{other:?} cannot be added to {total:?}"),
+        }
+    }
+
     /// Adds. A number cannot become more than the largest.
     fn add(&mut self, addend: Addend) {
         match (self, addend) {
@@ -46,6 +63,14 @@ impl Total {
             (total, addend) => debug_assert!(false, "{addend:?} cannot be added to {total:?}"),
         }
     }
+}
+
+/// A row: what its events add up to, and when the last of them came.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Row {
+    pub(super) total: Total,
+    /// In seconds since the Unix epoch; 0 before the first event.
+    pub(super) used: u64,
 }
 
 impl From<&Histogram> for Value {
@@ -70,7 +95,7 @@ impl From<&Total> for Value {
 /// The rows of a metric, one a label set.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Table {
-    pub(super) rows: BTreeMap<LabelSet, Total>,
+    pub(super) rows: BTreeMap<LabelSet, Row>,
 }
 
 impl Table {
@@ -82,28 +107,28 @@ impl Table {
     /// Lets a row for these labels stand at 0 unless there is one.
     pub(super) fn start_at_zero(&mut self, labels: &[Label], buckets: Option<&Buckets>) {
         if !self.rows.contains_key(labels) {
-            self.rows.insert(labels.into(), Total::zero(buckets));
+            self.rows.insert(labels.into(), Row { total: Total::zero(buckets), used: 0 });
         }
     }
 
-    /// Adds to the row of these labels.
-    pub(super) fn add(&mut self, labels: &[Label], addend: Addend, buckets: Option<&Buckets>) {
-        match self.rows.get_mut(labels) {
-            Some(total) => total.add(addend),
-            None => {
-                self.start_at_zero(labels, buckets);
-                self.rows.get_mut(labels).into_iter().for_each(|total| total.add(addend));
-            }
+    /// Adds to the row of these labels what an event of this second adds.
+    pub(super) fn add(&mut self, labels: &[Label], addend: Addend, second: u64, buckets: Option<&Buckets>) {
+        if !self.rows.contains_key(labels) {
+            self.start_at_zero(labels, buckets);
+        }
+        if let Some(row) = self.rows.get_mut(labels) {
+            row.total.add(addend);
+            row.used = second;
         }
     }
 
-    /// The sum of the numbers whose labels are as wanted.
-    pub(super) fn sum(&self, is_wanted: impl Fn(&[Label]) -> bool) -> u64 {
-        let number = |(labels, total): (&LabelSet, &Total)| match total {
-            Total::Number(number) if is_wanted(labels) => *number,
-            Total::Number(_) | Total::Histogram(_) => 0,
+    /// What all rows count.
+    pub(super) fn sum(&self) -> u64 {
+        let number = |row: &Row| match &row.total {
+            Total::Number(number) => *number,
+            Total::Histogram(histogram) => histogram.counts().iter().sum(),
         };
-        self.rows.iter().map(number).fold(0, u64::saturating_add)
+        self.rows.values().map(number).fold(0, u64::saturating_add)
     }
 
     /// A point for each row, under these names of labels.
@@ -112,10 +137,10 @@ impl Table {
         names: impl Iterator<Item = &'n str> + Clone,
         started_at: SystemTime,
     ) -> Vec<Point> {
-        let point = |(labels, total): (&LabelSet, &Total)| {
+        let point = |(labels, row): (&LabelSet, &Row)| {
             let labels = names.clone().zip(labels.iter());
             let labels = labels.map(|(name, label)| (name.to_owned(), label.as_str().to_owned())).collect();
-            Point { labels, started_at, value: Value::from(total) }
+            Point { labels, started_at, value: Value::from(&row.total) }
         };
         self.rows.iter().map(point).collect()
     }

@@ -1,12 +1,14 @@
 //! The laws of the ledger: it is a fold, its metrics agree with one another, and it is bounded whatever comes.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
 use super::checkpoint::Checkpoint;
 use super::*;
+use crate::callback::call_event::Parameter;
+use crate::callback::idc::assigned_code;
+use crate::callback::reason::DISCONNECT_REASONS;
 
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
@@ -16,7 +18,14 @@ fn ledger(limits: Limits) -> Ledger {
 }
 
 /// Limits that are reached soon.
-const TIGHT: Limits = Limits { idcs: 3, unknown_reasons: 2, call_series: 12, release_series: 5 };
+const TIGHT: Limits = Limits {
+    unknown_reasons: 2,
+    call_series: 12,
+    release_series: 5,
+    user_release_series: 3,
+    services: Vec::new(),
+    longest_call: Duration::from_secs(24 * 60 * 60),
+};
 
 /// The query of an event that is often like another one.
 fn query() -> impl Strategy<Value = String> {
@@ -35,7 +44,8 @@ fn query() -> impl Strategy<Value = String> {
             format!(
                 "sid=1&type={media_type}&rc_idc={idc}&setup_time={setup_time}&start_time=1600000000&end_time={end_time}\
                  &duration={duration}&billing_sec={duration}&terminate=16&rel_code={rel_code}&rel_code_str=X\
-                 &disconnect_reason={code}&releaser_type={releaser}{}",
+                 &disconnect_reason={code}&releaser_type={releaser}&from_service_id={}&user_rel_code={rel_code}{}",
+                ["shop", "chat", "game"][usize::from(releaser % 3)],
                 if rel_code > 15 { "&duration=9&sdk=1" } else { "" }
             )
         },
@@ -44,12 +54,43 @@ fn query() -> impl Strategy<Value = String> {
 
 fn fold(queries: &[String], limits: Limits) -> Ledger {
     let mut ledger = ledger(limits);
-    queries.iter().for_each(|query| ledger.apply(&read(query)));
+    queries.iter().for_each(|query| ledger.apply(read(query)));
     ledger
 }
 
 fn read(query: &str) -> CallEvent<'_> {
     CallEvent::read(query.as_bytes(), NOW).expect("a call")
+}
+
+/// An event that is received so many hours later.
+fn read_at(query: &str, hour: u64) -> CallEvent<'_> {
+    CallEvent::read(query.as_bytes(), NOW + Duration::from_secs(3_600 * (24 + hour))).expect("a call")
+}
+
+/// How many calls the gauge has of a metric.
+fn departed(ledger: &Ledger, metric: &str) -> u64 {
+    let points = points(ledger, &catalog::EXPORTER_DEPARTED_CALLS);
+    let of_metric = points.iter().filter(|point| label(point, "metric") == metric);
+    of_metric
+        .map(|point| match point.value {
+            Value::Gauge(departed) => departed as u64,
+            _ => panic!("{point:?} is no gauge"),
+        })
+        .sum()
+}
+
+/// What a metric counts by the value of a label, without what stands at 0.
+fn by_label(ledger: &Ledger, metric: &Metric, name: &str) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for point in points(ledger, metric).iter().filter(|point| amount(point).0 > 0) {
+        *counts.entry(label(point, name).to_owned()).or_default() += amount(point).0;
+    }
+    counts
+}
+
+/// Counts by label, as they are expected.
+fn counts<const N: usize>(expected: [(&str, u64); N]) -> BTreeMap<String, u64> {
+    expected.map(|(label, count)| (label.to_owned(), count)).into()
 }
 
 /// The points of a metric.
@@ -87,6 +128,7 @@ fn assert_metrics_agree(ledger: &Ledger, queries: &[String]) -> Result<(), TestC
     let number = events.len() as u64;
     prop_assert_eq!((total(ledger, &catalog::CALLS), ledger.calls()), (number, number));
     prop_assert_eq!(total(ledger, &catalog::CALL_RELEASES), number);
+    prop_assert_eq!(total(ledger, &catalog::CALL_USER_RELEASES), number);
     let billed: u64 = events.iter().map(|event| event.billed_seconds).sum();
     prop_assert_eq!(total(ledger, &catalog::CALL_BILLED), billed);
     for domain in FaultDomain::ALL {
@@ -120,7 +162,17 @@ fn assert_own_counts(ledger: &Ledger, queries: &[String]) -> Result<(), TestCase
     prop_assert_eq!(anomalies.len(), Anomaly::ALL.len());
     let of_events: Vec<_> = queries.iter().map(|query| read(query).anomalies).collect();
     for anomaly in Anomaly::ALL {
-        let of_events = of_events.iter().filter(|of_event| of_event.contains(anomaly)).count() as u64;
+        let of_events = match anomaly {
+            // What is one is for the ledger to say, which knows what is configured.
+            Anomaly::UnusualIdc => {
+                let is_other = |query: &&String| {
+                    let event = read(query);
+                    event.text(Parameter::RcIdc).is_some_and(|idc| assigned_code(idc).is_none())
+                };
+                queries.iter().filter(is_other).count() as u64
+            }
+            _ => of_events.iter().filter(|of_event| of_event.contains(anomaly)).count() as u64,
+        };
         let counted = anomalies.iter().filter(|point| label(point, "kind") == anomaly.as_str());
         prop_assert_eq!(counted.map(|point| amount(point).0).sum::<u64>(), of_events, "{:?}", anomaly);
     }
@@ -143,8 +195,7 @@ proptest! {
         prop_assert!(points(&ledger, &catalog::CALL_DURATION).len() <= calls.len());
         let releases = points(&ledger, &catalog::CALL_RELEASES);
         prop_assert!(releases.len() <= TIGHT.release_series + 1);
-        let idcs: BTreeSet<_> = calls.iter().map(|point| label(point, "idc")).collect();
-        prop_assert!(idcs.len() <= TIGHT.idcs + 1);
+        prop_assert!(points(&ledger, &catalog::CALL_USER_RELEASES).len() <= TIGHT.user_release_series + 1);
         let unlimited = fold(&queries, Limits::default());
         let is_same = calls == points(&unlimited, &catalog::CALLS)
             && releases == points(&unlimited, &catalog::CALL_RELEASES);
@@ -161,8 +212,8 @@ proptest! {
         // The one thing that is for the first to come: which releases and unknown reasons have a series of their own.
         prop_assume!(total(&one, &catalog::EXPORTER_LABEL_OVERFLOWS) == 0);
         prop_assert_eq!(one.families(), other.families());
-        one.apply(&read("sid=1&duration=1"));
-        other.apply(&read("sid=1&duration=1"));
+        one.apply(read("sid=1&duration=1"));
+        other.apply(read("sid=1&duration=1"));
         prop_assert_eq!(one.families(), other.families());
     }
 
@@ -171,21 +222,37 @@ proptest! {
         let ledger = fold(&queries, TIGHT);
         assert_own_counts(&ledger, &queries)?;
         let bytes = Checkpoint { position: 0, ledger: ledger.clone() }.encode().expect("encoded");
-        let decoded = Checkpoint::decode(&bytes, TIGHT).expect("decoded").ledger;
+        let decoded = Checkpoint::decode(&bytes, &TIGHT).expect("decoded").ledger;
         assert_own_counts(&decoded, &queries)?;
         prop_assert_eq!(decoded, ledger);
     }
 
     #[test]
-    fn a_fold_goes_on_from_a_checkpoint_as_if_there_had_been_none(
-        queries in prop::collection::vec(query(), 0..60), at in 0usize..60
+    fn a_fold_goes_on_from_a_checkpoint_as_if_there_had_been_none_and_loses_nothing_to_departures(
+        events in prop::collection::vec((query(), 0u64..20), 0..60), at in 0usize..60
     ) {
-        let at = at.min(queries.len());
-        let first = Checkpoint { position: 0, ledger: fold(&queries[..at], TIGHT) };
-        let bytes = first.encode().expect("encoded");
-        let mut ledger = Checkpoint::decode(&bytes, TIGHT).expect("decoded").ledger;
-        queries[at..].iter().for_each(|query| ledger.apply(&read(query)));
-        prop_assert_eq!(ledger, fold(&queries, TIGHT));
+        let at = at.min(events.len());
+        let mut hour = 0;
+        let events: Vec<(String, u64)> = events
+            .into_iter()
+            .map(|(query, hours)| {
+                hour += hours;
+                (query, hour)
+            })
+            .collect();
+        let apply = |ledger: &mut Ledger, events: &[(String, u64)]| {
+            events.iter().for_each(|(query, hour)| ledger.apply(read_at(query, *hour)));
+        };
+        let (mut ledger, mut without) = (ledger(TIGHT), ledger(TIGHT));
+        apply(&mut without, &events);
+        apply(&mut ledger, &events[..at]);
+        let bytes = Checkpoint { position: 0, ledger }.encode().expect("encoded");
+        let mut ledger = Checkpoint::decode(&bytes, &TIGHT).expect("decoded").ledger;
+        apply(&mut ledger, &events[at..]);
+        let calls = total(&ledger, &catalog::CALLS) + departed(&ledger, "planet_calls_total");
+        let releases = total(&ledger, &catalog::CALL_RELEASES) + departed(&ledger, "planet_call_releases_total");
+        prop_assert_eq!((calls, releases), (events.len() as u64, events.len() as u64));
+        prop_assert_eq!(ledger, without);
     }
 }
 
@@ -193,7 +260,8 @@ proptest! {
 fn what_is_known_stands_at_zero_from_the_start() {
     let ledger = ledger(Limits::default());
     for family in ledger.families() {
-        assert!(family.points.iter().all(|point| amount(point) == (0, 0.0)), "{family:?}");
+        let is_zero = |point: &Point| point.value == Value::Gauge(0.0) || amount(point) == (0, 0.0);
+        assert!(family.points.iter().all(is_zero), "{family:?}");
         assert!(family.points.iter().all(|point| point.started_at == NOW), "{family:?}");
     }
     let stands = |reason: &str, fault_domain: FaultDomain| {
@@ -214,7 +282,7 @@ fn what_is_known_stands_at_zero_from_the_start() {
     assert_eq!(points(&ledger, &catalog::EXPORTER_ANOMALIES).len(), Anomaly::ALL.len());
     let limits = points(&ledger, &catalog::EXPORTER_LABEL_OVERFLOWS);
     let limits: Vec<_> = limits.iter().map(|point| label(point, "limit")).collect();
-    assert_eq!(limits, ["calls", "disconnect_reason", "idc", "releases"]);
+    assert_eq!(limits, ["calls", "disconnect_reason", "releases", "user_releases"]);
 }
 
 #[test]
@@ -234,7 +302,7 @@ fn an_expected_idc_has_its_usual_series_at_zero_beside_the_limits() {
     };
     // For each IDC audio and video: every usual release, one reason of answered calls, answered or not, billed time.
     assert_eq!(series(&ledger), [5 * 2 * 6, 5 * 2, 5 * 2 * 2, 5 * 2, 0].map(|series| (series, 0)));
-    ledger.apply(&read(
+    ledger.apply(read(
         "sid=1&type=A&rc_idc=DE&duration=5&terminate=16&disconnect_reason=1001&releaser_type=2&setup_time=1600000000\
          &start_time=1600000003",
     ));
@@ -244,11 +312,12 @@ fn an_expected_idc_has_its_usual_series_at_zero_beside_the_limits() {
 
 #[test]
 fn a_limit_takes_its_labels_from_the_metrics_that_it_bounds_and_is_counted_once_an_event() {
-    let mut ledger = ledger(Limits { idcs: 1, unknown_reasons: 1, call_series: 1, release_series: 1 });
+    let mut ledger =
+        ledger(Limits { unknown_reasons: 1, call_series: 1, release_series: 1, ..Limits::default() });
     for (idc, reason) in [("KR", 1301), ("JP", 1399), ("JP", 1398)] {
         let call =
             format!("sid=1&type=A&rc_idc={idc}&duration=5&terminate={reason}&disconnect_reason={reason}");
-        ledger.apply(&read(&call));
+        ledger.apply(read(&call));
     }
     let counts = |metric: &Metric, name: &str| -> Vec<_> {
         let points = points(&ledger, metric);
@@ -267,7 +336,7 @@ fn a_limit_takes_its_labels_from_the_metrics_that_it_bounds_and_is_counted_once_
     let abnormal: Vec<_> = abnormal.into_iter().filter(|(_, count)| *count > 0).collect();
     assert_eq!(abnormal, expected(&[("NETWORK_UNSTABLE", 1), ("UNKNOWN", 2)]));
     // The first of the JP calls takes the place of an unknown reason though its series is past the limit.
-    let overflows = [("calls", 1), ("disconnect_reason", 1), ("idc", 2), ("releases", 2)];
+    let overflows = [("calls", 2), ("disconnect_reason", 1), ("releases", 2), ("user_releases", 0)];
     assert_eq!(counts(&catalog::EXPORTER_LABEL_OVERFLOWS, "limit"), expected(&overflows));
 }
 
@@ -275,11 +344,11 @@ fn a_limit_takes_its_labels_from_the_metrics_that_it_bounds_and_is_counted_once_
 fn totals_that_cannot_grow_any_more_stay() {
     let mut total = table::Total::Number(u64::MAX - 1);
     let mut table = Table::default();
-    table.rows.insert([Label::Known("x")].into(), total.clone());
+    table.rows.insert([Label::Known("x")].into(), table::Row { total: total.clone(), used: 0 });
     for _ in 0..3 {
-        table.add(&[Label::Known("x")], Addend::Number(1), None);
+        table.add(&[Label::Known("x")], Addend::Number(1), 1, None);
     }
-    total = table.rows.into_values().next().expect("a row");
+    total = table.rows.into_values().next().expect("a row").total;
     assert_eq!(total, table::Total::Number(u64::MAX));
     let mut histogram = Histogram::new(&"1".parse().expect("buckets"));
     histogram.observe(Duration::MAX);
@@ -288,4 +357,138 @@ fn totals_that_cannot_grow_any_more_stay() {
         (histogram.counts().iter().sum::<u64>(), histogram.sum()),
         (2, Duration::from_millis(u64::MAX))
     );
+}
+
+#[test]
+fn forged_idcs_take_no_label_away_and_have_none() {
+    let mut ledger = ledger(Limits::default());
+    ledger.expect_idc("lab-1");
+    for number in 0..300 {
+        ledger.apply(read(&format!("sid=1&duration=0&rc_idc=X{number}")));
+    }
+    for idc in ["KR", "ZZ", "lab-1", "kr", "KR%0A"] {
+        ledger.apply(read(&format!("sid=1&duration=0&rc_idc={idc}")));
+    }
+    assert_eq!(by_label(&ledger, &catalog::CALLS, "idc"), counts([("KR", 1), ("lab-1", 1), ("other", 303)]));
+    let anomalies = by_label(&ledger, &catalog::EXPORTER_ANOMALIES, "kind");
+    assert_eq!(anomalies["unusual_idc"], 303);
+}
+
+#[test]
+fn an_unknown_reason_leaves_after_a_day_without_use_and_gives_its_place_back() {
+    let mut ledger = ledger(TIGHT);
+    let mut call = |reason: u64, hour: u64| {
+        ledger.apply(read_at(
+            &format!("sid=1&duration=5&rc_idc=KR&terminate={reason}&disconnect_reason={reason}"),
+            hour,
+        ));
+        let reasons = by_label(&ledger, &catalog::CALLS, "disconnect_reason");
+        (reasons, departed(&ledger, "planet_calls_total"))
+    };
+    call(1398, 0);
+    call(1301, 0);
+    assert_eq!(call(1399, 10).0, counts([("1398", 1), ("1399", 1), ("NETWORK_UNSTABLE", 1)]));
+    // Both places are taken.
+    let taken = counts([("1398", 1), ("1399", 1), ("NETWORK_UNSTABLE", 1), ("other", 1)]);
+    assert_eq!(call(1397, 23), (taken, 0));
+    // After a day there is one for it; what is known and was used as long ago stays.
+    let left = counts([("1397", 1), ("1399", 1), ("NETWORK_UNSTABLE", 1), ("other", 1)]);
+    assert_eq!(call(1397, 24), (left, 1));
+    // What comes back starts at 0, and what was used since stays.
+    let back = counts([("1397", 1), ("1398", 1), ("NETWORK_UNSTABLE", 1), ("other", 1)]);
+    assert_eq!(call(1398, 34), (back, 2));
+    assert_eq!((ledger.calls(), ledger.answered()), (6, 6));
+    assert_eq!(departed(&ledger, "planet_call_duration_seconds"), 2);
+    assert_eq!(
+        by_label(&ledger, &catalog::CALL_ABNORMAL_RELEASES, "disconnect_reason"),
+        counts([("NETWORK_UNSTABLE", 1), ("UNKNOWN", 5)])
+    );
+}
+
+#[test]
+fn call_metrics_that_are_full_let_known_series_go_but_no_configured_idc() {
+    let mut ledger = ledger(Limits { call_series: 14, ..TIGHT });
+    ledger.expect_idc("KR");
+    let mut call = |idc: &str, hour: u64| {
+        ledger.apply(read_at(
+            &format!("sid=1&type=A&duration=5&rc_idc={idc}&disconnect_reason=1001&releaser_type=1"),
+            hour,
+        ));
+        by_label(&ledger, &catalog::CALLS, "idc")
+    };
+    call("KR", 0);
+    call("JP", 0);
+    assert_eq!(call("TW", 1), counts([("KR", 1), ("JP", 1), ("TW", 1)]));
+    assert_eq!(call("TH", 24), counts([("KR", 1), ("TH", 1), ("TW", 1)]));
+    assert_eq!(call("ID", 24), counts([("KR", 1), ("TH", 1), ("TW", 1), ("other", 1)]));
+    assert_eq!((ledger.calls(), departed(&ledger, "planet_calls_total")), (5, 1));
+}
+
+#[test]
+fn application_codes_have_a_metric_without_control_characters() {
+    let mut ledger = ledger(TIGHT);
+    for code in ["", "A-7", "%1b%5BA-7%0A", "%0A", "B", "C", "D"] {
+        ledger.apply(read(&format!("sid=1&duration=0&user_rel_code={code}")));
+    }
+    let codes = by_label(&ledger, &catalog::CALL_USER_RELEASES, "user_rel_code");
+    assert_eq!(codes, counts([("A-7", 1), ("[A-7", 1), ("other", 4)]));
+}
+
+#[test]
+fn services_are_told_apart_if_they_are_configured_and_a_checkpoint_is_read_either_way() {
+    let services = Limits { services: vec!["shop".to_owned(), "chat".to_owned()], ..Limits::default() };
+    let calls = ["shop", "chat", "game", "shop", ""].map(|service| {
+        format!("sid=1&type=A&duration=5&rc_idc=KR&disconnect_reason=1301&from_service_id={service}")
+    });
+    let (mut with, mut without) = (ledger(services.clone()), ledger(Limits::default()));
+    with.expect_idc("KR");
+    for call in &calls {
+        with.apply(read(call));
+        without.apply(read(call));
+    }
+    let of_services = counts([("shop", 2), ("chat", 1), ("other", 2)]);
+    for metric in
+        [&catalog::CALLS, &catalog::CALL_DURATION, &catalog::CALL_ABNORMAL_RELEASES, &catalog::CALL_RELEASES]
+    {
+        assert_eq!(by_label(&with, metric, "service"), of_services, "{metric:?}");
+        assert!(
+            points(&without, metric)
+                .iter()
+                .all(|point| point.labels.iter().all(|(name, _)| name != "service"))
+        );
+    }
+    // The usual series stand at 0 for every service that is told apart.
+    let stands = |service: &str| {
+        let is_it = |point: &&Point| {
+            label(point, "service") == service && label(point, "disconnect_reason") == "CANCEL"
+        };
+        points(&with, &catalog::CALLS).iter().filter(is_it).count()
+    };
+    assert_eq!(["shop", "chat", "other"].map(stands), [2, 2, 0]);
+    let reread = |ledger: &Ledger, limits: &Limits| {
+        let bytes = Checkpoint { position: 0, ledger: ledger.clone() }.encode().expect("encoded");
+        Checkpoint::decode(&bytes, limits).expect("decoded").ledger
+    };
+    let off = reread(&with, &Limits::default());
+    assert_eq!(
+        by_label(&off, &catalog::CALL_DURATION, "disconnect_reason"),
+        counts([("NETWORK_UNSTABLE", 5)])
+    );
+    assert_eq!(
+        points(&off, &catalog::CALL_ABNORMAL_RELEASES),
+        points(&without, &catalog::CALL_ABNORMAL_RELEASES)
+    );
+    let on = reread(&without, &services);
+    assert_eq!(by_label(&on, &catalog::CALLS, "service"), counts([("other", 5)]));
+}
+
+#[test]
+fn a_call_that_is_not_plausible_is_capped_and_noted() {
+    let mut ledger = ledger(Limits { longest_call: Duration::from_secs(3_600), ..Limits::default() });
+    ledger.apply(read("sid=1&duration=3601&billing_sec=3601"));
+    ledger.apply(read("sid=2&duration=3600&billing_sec=3600"));
+    assert_eq!(total(&ledger, &catalog::CALL_BILLED), 7_200);
+    let talked: f64 = points(&ledger, &catalog::CALL_DURATION).iter().map(|point| amount(point).1).sum();
+    assert_eq!(talked, 7_200.0);
+    assert_eq!(by_label(&ledger, &catalog::EXPORTER_ANOMALIES, "kind")["impossible_duration"], 1);
 }

@@ -84,6 +84,8 @@ catalog! {
         "Billed time of calls.");
     CALL_RELEASES = sum("planet.call.releases", "{release}",
         "Releases of calls by Q.850 cause (terminate) and detailed release code, as they were sent.");
+    CALL_USER_RELEASES = sum("planet.call.user_releases", "{release}",
+        "Releases of calls with a release code that the application defines, by that code (user_rel_code).");
     CALL_ABNORMAL_RELEASES = sum("planet.call.abnormal_releases", "{release}",
         "Releases whose fault domain is client, network, platform, application or unknown. Every known reason \
          stands at 0 from the start; UNKNOWN is every reason that is not in the published table.");
@@ -92,6 +94,9 @@ catalog! {
     EXPORTER_LABEL_OVERFLOWS = sum("planet.exporter.label_overflows", "{event}",
         "Call events that were counted under the label value other because a limit of distinct values or label \
          sets was reached, by what reached it.");
+    EXPORTER_DEPARTED_CALLS = gauge("planet.exporter.departed_calls", "{call}",
+        "Calls that were counted by series that are not shown any more, because a label value from outside was unused for \
+         a day, by metric. With what the metric shows they make the total.");
     EXPORTER_EVENTS = sum("planet.exporter.events", "{event}",
         "Call events by result: accepted, duplicate (its sid was seen before), refused (it cannot be a call), \
          unavailable (it could not be stored and was answered 503), undurable (it could not be stored in time, so it \

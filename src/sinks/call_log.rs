@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::identity::Identity;
 use super::{Ages, Failure, Settings, Sink};
 use crate::callback::call_event::{Parameter, ValueKind};
+use crate::callback::idc::is_usual_name;
 use crate::callback::{Record, labels};
 use crate::http::backoff::Backoff;
 
@@ -78,7 +79,7 @@ pub fn line(bytes: &[u8], identity: &Identity) -> Option<String> {
     let line = json!({
         "time": humantime::format_rfc3339_millis(event.received_at).to_string(),
         "media_type": event.media_type.as_str(),
-        "idc": event.idc().unwrap_or(labels::OTHER),
+        "idc": event.text(Parameter::RcIdc).filter(|idc| is_usual_name(idc)).unwrap_or(labels::OTHER),
         "disconnect_reason": labels::disconnect_reason(&event),
         "fault_domain": event.fault_domain.as_str(),
         "releaser": event.releaser.as_str(),

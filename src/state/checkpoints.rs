@@ -52,7 +52,7 @@ impl<S: Storage> Checkpoints<S> {
     /// # Errors
     /// It is whole and this version of the program cannot read it, or the disk refuses and nothing can stand in. One that
     /// is damaged is reported and set aside, and the one before it stands in.
-    pub fn read(&mut self, limits: Limits) -> Result<Option<Checkpoint>, StateError> {
+    pub fn read(&mut self, limits: &Limits) -> Result<Option<Checkpoint>, StateError> {
         let latest = self.read_file(CHECKPOINT, limits);
         if latest.as_ref().is_err_and(is_whole) {
             return latest;
@@ -85,7 +85,7 @@ impl<S: Storage> Checkpoints<S> {
         Ok(checkpoint)
     }
 
-    fn read_file(&self, name: &str, limits: Limits) -> Result<Option<Checkpoint>, StateError> {
+    fn read_file(&self, name: &str, limits: &Limits) -> Result<Option<Checkpoint>, StateError> {
         let path = self.path.join(name);
         match read_all(&self.storage, name) {
             Ok(bytes) => Checkpoint::decode(&bytes, limits)

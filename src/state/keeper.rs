@@ -135,7 +135,7 @@ mod tests {
         let storage = directory.directory().clone();
         let journal = Arc::new(DiskJournal::open(storage, 1 << 30, 0, |_, _| {}).expect("a journal"));
         let mut checkpoints = directory.checkpoints();
-        checkpoints.read(Limits::default()).expect("no checkpoint");
+        checkpoints.read(&Limits::default()).expect("no checkpoint");
         let buckets = || "1,60".parse().expect("buckets");
         let ledger = Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
         let fold = Arc::new(Fold::new(Checkpoint { position: 0, ledger }, Quarantine::in_memory()));

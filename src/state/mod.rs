@@ -140,7 +140,12 @@ fn new_ledger(config: &Config) -> Ledger {
 }
 
 fn ledger_limits(config: &Config) -> Limits {
-    Limits { call_series: config.max_series, ..Limits::default() }
+    Limits {
+        call_series: config.max_series,
+        services: config.services.clone(),
+        longest_call: config.longest_call,
+        ..Limits::default()
+    }
 }
 
 /// A state in a directory: the totals of the latest checkpoint, what the journal has beyond it, and the window of keys.
@@ -156,7 +161,7 @@ fn open_directory(
     let (quarantine, lines) = Quarantine::in_directory();
     let mut quarantine_file = lines.into_file(directory.directory().clone(), config.refused_age);
     let mut checkpoints = directory.checkpoints();
-    let checkpoint = checkpoints.read(ledger_limits(config))?;
+    let checkpoint = checkpoints.read(&ledger_limits(config))?;
     let has_checkpoint = checkpoint.is_some();
     let mut totals = checkpoint.unwrap_or_else(|| Checkpoint { position: 0, ledger: new_ledger(config) });
     warn_of_other_buckets(config, &totals.ledger);

@@ -15,12 +15,13 @@ use self::parameters::Values;
 pub use self::parameters::{Parameter, ValueKind};
 use crate::callback::Key;
 use crate::callback::anomaly::{Anomalies, Anomaly};
+use crate::callback::reason::older::CallEndReason;
 use crate::callback::reason::{
     DisconnectReason, FaultDomain, ReleaseCause, Releaser, fault_domain_of_unknown,
 };
 
-/// The longest duration, billed time and setup time that is believed. Longer ones are clamped, so that one absurd
-/// event cannot spoil a sum.
+/// The longest duration, billed time and setup time that is believed at all, and the longest that can be plausible
+/// ([`CallEvent::cap`]). Beyond it the times of the call stand in for the duration.
 pub const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Times that are believed: from 2000-01-01 to 2100-01-01, in Unix seconds.
@@ -86,7 +87,11 @@ pub enum Reason {
     Known(&'static DisconnectReason),
     /// A code that the table does not have.
     Unknown(i64),
-    /// None was sent, as by the older generation of the callback.
+    /// The end reason of the older generation of the callback.
+    Older(&'static CallEndReason),
+    /// An end reason of the older generation that its documents do not have.
+    UnknownOlder(i64),
+    /// None was sent.
     NotSent,
 }
 
@@ -106,7 +111,8 @@ pub struct CallEvent<'q> {
     pub start_time: Option<SystemTime>,
     /// When the call ended, if the event says so credibly.
     pub end_time: Option<SystemTime>,
-    /// Whether the call was answered: its duration is above zero.
+    /// Whether the call was answered: its duration or its billed time is above zero. Durations are in whole seconds, rounded
+    /// down, and billed time is rounded up, so that an answered call of less than a second has billed time only.
     pub answered: bool,
     /// Conversation time, zero if it was not answered, at most [`LONGEST`]; in whole milliseconds.
     pub duration: Duration,
@@ -134,15 +140,17 @@ impl<'q> CallEvent<'q> {
         let (values, sid) = read_values(query, &mut anomalies)?;
 
         let times = Times::read(&values, &mut anomalies);
-        let (answered, duration) = times.duration(&values, &mut anomalies);
+        let duration = times.duration(&values, &mut anomalies);
+        let billed_seconds = read_billed_seconds(&values, duration, &mut anomalies);
+        let answered = !duration.is_zero() || billed_seconds > 0;
         let setup_duration = times.setup_duration(answered, &mut anomalies);
-        if answered
+        if !duration.is_zero()
             && values.number(Parameter::Terminate).is_some_and(|code| code != ReleaseCause::NORMAL_RELEASED)
         {
             anomalies.insert(Anomaly::TerminateContradictsDuration);
         }
         let releaser = read_releaser(&values, &mut anomalies);
-        let (reason, fault_domain) = read_reason(&values, releaser, &mut anomalies);
+        let (reason, fault_domain) = read_reason(&values, releaser, answered, &mut anomalies);
         Ok(CallEvent {
             received_at,
             sid,
@@ -153,14 +161,11 @@ impl<'q> CallEvent<'q> {
             answered,
             duration,
             setup_duration,
-            billed_seconds: read_billed_seconds(&values, &mut anomalies),
+            billed_seconds,
             reason,
             releaser,
             fault_domain,
-            anomalies: {
-                note_unusual_idc(&values, &mut anomalies);
-                anomalies
-            },
+            anomalies,
             values,
         })
     }
@@ -183,9 +188,17 @@ impl<'q> CallEvent<'q> {
         self.values.number(parameter)
     }
 
-    /// The data centre that served the caller, if it was sent and looks like one; otherwise `None`.
-    pub fn idc(&self) -> Option<&str> {
-        self.text(Parameter::RcIdc).filter(|idc| is_usual_idc(idc))
+    /// Caps durations and billed time at `longest`, so that one absurd event cannot spoil a sum.
+    pub fn cap(&mut self, longest: Duration) {
+        let is_longer = self.duration > longest
+            || self.setup_duration.is_some_and(|setup| setup > longest)
+            || self.billed_seconds > longest.as_secs();
+        if is_longer {
+            self.duration = self.duration.min(longest);
+            self.setup_duration = self.setup_duration.map(|setup| setup.min(longest));
+            self.billed_seconds = self.billed_seconds.min(longest.as_secs());
+            self.anomalies.insert(Anomaly::ImpossibleDuration);
+        }
     }
 }
 
@@ -203,18 +216,6 @@ fn read_values<'q>(query: &'q [u8], anomalies: &mut Anomalies) -> Result<(Values
     Ok((values, sid))
 }
 
-/// Whether a text can be the name of an IDC: up to 16 ASCII letters, digits, dashes and underscores.
-pub fn is_usual_idc(text: &str) -> bool {
-    (1..=16).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-}
-
-fn note_unusual_idc(values: &Values<'_>, anomalies: &mut Anomalies) {
-    if values.text(Parameter::RcIdc).is_some_and(|idc| !is_usual_idc(idc)) {
-        anomalies.insert(Anomaly::UnusualIdc);
-    }
-}
-
 /// Notes numbers that are none, and refuses an event of which nothing measurable can be read.
 fn note_unusable_numbers(values: &Values<'_>, anomalies: &mut Anomalies) -> Result<(), NotACall> {
     for (parameter, _, kind, _) in Parameter::TABLE {
@@ -230,6 +231,7 @@ fn note_unusable_numbers(values: &Values<'_>, anomalies: &mut Anomalies) -> Resu
         Parameter::Duration,
         Parameter::Terminate,
         Parameter::DisconnectReason,
+        Parameter::CallEndReason,
     ];
     match describes_a_call.into_iter().any(|parameter| values.number(parameter).is_some()) {
         true => Ok(()),
@@ -250,41 +252,72 @@ fn read_media_type(values: &Values<'_>, anomalies: &mut Anomalies) -> MediaType 
 }
 
 fn read_releaser(values: &Values<'_>, anomalies: &mut Anomalies) -> Releaser {
-    let Some(code) = values.number(Parameter::ReleaserType) else { return Releaser::Other };
-    Releaser::from_code(code).unwrap_or_else(|| {
-        anomalies.insert(Anomaly::UnknownReleaserType);
-        Releaser::Other
-    })
+    match values.number(Parameter::ReleaserType) {
+        Some(code) => Releaser::from_code(code).unwrap_or_else(|| {
+            anomalies.insert(Anomaly::UnknownReleaserType);
+            Releaser::Other
+        }),
+        None => values.text(Parameter::Releaser).map_or(Releaser::Other, Releaser::from_older_text),
+    }
 }
 
-/// The reason, and the fault domain that follows from it; where no reason was sent, from the cause.
-fn read_reason(values: &Values<'_>, releaser: Releaser, anomalies: &mut Anomalies) -> (Reason, FaultDomain) {
+/// The reason, and the fault domain that follows from it or, where none was sent, from what else tells how the call ended.
+fn read_reason(
+    values: &Values<'_>,
+    releaser: Releaser,
+    answered: bool,
+    anomalies: &mut Anomalies,
+) -> (Reason, FaultDomain) {
     let cause = values.number(Parameter::Terminate).map(ReleaseCause::from_code);
     if cause == Some(None) {
         anomalies.insert(Anomaly::UnknownTerminate);
     }
-    match values.number(Parameter::DisconnectReason) {
-        Some(code) => match DisconnectReason::from_code(code) {
+    if let Some(code) = values.number(Parameter::DisconnectReason) {
+        return match DisconnectReason::from_code(code) {
             Some(reason) => (Reason::Known(reason), reason.fault_domain(releaser)),
             None => {
                 anomalies.insert(Anomaly::UnknownDisconnectReason);
                 (Reason::Unknown(code), fault_domain_of_unknown(code))
             }
-        },
-        None => {
-            let fault_domain = cause.flatten().map_or(FaultDomain::Unknown, |cause| cause.fault_domain);
-            (Reason::NotSent, fault_domain)
-        }
+        };
     }
+    if let Some(code) = values.number(Parameter::CallEndReason) {
+        return match CallEndReason::from_code(code) {
+            Some(reason) => (Reason::Older(reason), reason.fault_domain),
+            None => {
+                anomalies.insert(Anomaly::UnknownCallEndReason);
+                (Reason::UnknownOlder(code), FaultDomain::Unknown)
+            }
+        };
+    }
+    let fault_domain = match values.text(Parameter::RelCodeStr) {
+        // The words that LINE Planet's documents give.
+        Some("NORMAL") => FaultDomain::None,
+        Some("CANCEL") => FaultDomain::User,
+        _ => match cause.flatten() {
+            // The cause is set independently of the detailed reason: of a call that was not answered, this one tells nothing.
+            Some(cause) if cause.code == ReleaseCause::NORMAL_RELEASED && !answered => FaultDomain::Unknown,
+            cause => cause.map_or(FaultDomain::Unknown, |cause| cause.fault_domain),
+        },
+    };
+    (Reason::NotSent, fault_domain)
 }
 
-fn read_billed_seconds(values: &Values<'_>, anomalies: &mut Anomalies) -> u64 {
+/// The billed seconds, of which a started one counts as one.
+fn read_billed_seconds(values: &Values<'_>, duration: Duration, anomalies: &mut Anomalies) -> u64 {
     let Some(seconds) = values.number(Parameter::BillingSec) else { return 0 };
     let believed = seconds.clamp(0, LONGEST.as_secs() as i64);
     if believed != seconds {
         anomalies.insert(Anomaly::ImpossibleDuration);
     }
-    believed.unsigned_abs()
+    let billed = Duration::from_secs(believed.unsigned_abs());
+    if duration.is_zero() && !billed.is_zero() {
+        anomalies.insert(Anomaly::BilledWithoutDuration);
+    }
+    if billed > duration + Duration::from_secs(1) {
+        anomalies.insert(Anomaly::BilledExceedsDuration);
+    }
+    billed.as_secs()
 }
 
 /// Milliseconds since the Unix epoch, within the believed range.
@@ -350,13 +383,11 @@ impl Times {
         times
     }
 
-    /// Whether the call was answered, and for how long. What `duration` says counts; the times stand in for it where
-    /// it is missing or absurd.
-    fn duration(&self, values: &Values<'_>, anomalies: &mut Anomalies) -> (bool, Duration) {
+    /// How long the call was answered. What `duration` says counts; the times stand in for it where it is missing or absurd.
+    fn duration(&self, values: &Values<'_>, anomalies: &mut Anomalies) -> Duration {
         let from_times = self.start.zip(self.end).and_then(|(start, end)| end.since(start));
         let Some(sent) = values.number(Parameter::Duration) else {
-            let duration = from_times.unwrap_or_default();
-            return (!duration.is_zero(), duration);
+            return from_times.unwrap_or_default();
         };
         // A server that sends times in milliseconds can send the duration so, too.
         let in_milliseconds = self.in_milliseconds
@@ -377,7 +408,7 @@ impl Times {
         if from_times.is_some_and(|times| times.abs_diff(duration) >= Duration::from_secs(1)) {
             anomalies.insert(Anomaly::DurationContradictsTimes);
         }
-        (!duration.is_zero(), duration)
+        duration
     }
 
     fn setup_duration(&self, answered: bool, anomalies: &mut Anomalies) -> Option<Duration> {

@@ -56,6 +56,10 @@ pub enum Parameter {
     ReleaserType,
     /// Data that the app passed to `makeCall()`.
     AppSvrData,
+    /// Why the call ended, from servers of the older generation.
+    CallEndReason,
+    /// Who ended it, from servers of the older generation.
+    Releaser,
 }
 
 /// What a parameter holds.
@@ -71,9 +75,10 @@ pub enum ValueKind {
 
 impl Parameter {
     /// How many parameters there are.
-    pub const COUNT: usize = 22;
+    pub const COUNT: usize = 24;
 
-    /// Every parameter with its name, what it holds, and whether it may be missing or empty, in the documented order.
+    /// Every parameter with its name, what it holds, and whether it may be missing or empty, in the documented order. The last
+    /// two stand in the documents of 2020 and 2021 only.
     pub const TABLE: [(Parameter, &'static str, ValueKind, bool); Parameter::COUNT] = [
         (Parameter::Sid, "sid", ValueKind::Text, false),
         (Parameter::FromServiceId, "from_service_id", ValueKind::Text, false),
@@ -97,7 +102,17 @@ impl Parameter {
         (Parameter::DisconnectReason, "disconnect_reason", ValueKind::Number, false),
         (Parameter::ReleaserType, "releaser_type", ValueKind::Number, false),
         (Parameter::AppSvrData, "app_svr_data", ValueKind::Text, true),
+        (Parameter::CallEndReason, "call_end_reason", ValueKind::Number, true),
+        (Parameter::Releaser, "releaser", ValueKind::Text, true),
     ];
+
+    /// Whether servers of the older generation did not send it yet.
+    const fn is_newer(self) -> bool {
+        matches!(
+            self,
+            Parameter::BillingSec | Parameter::RcIdc | Parameter::DisconnectReason | Parameter::ReleaserType
+        )
+    }
 
     /// The parameter's name in the query.
     pub const fn name(self) -> &'static str {
@@ -144,8 +159,12 @@ impl<'q> Values<'q> {
                 }
             }
         }
+        let is_older = [Parameter::CallEndReason, Parameter::Releaser]
+            .into_iter()
+            .any(|parameter| collected.values[parameter as usize].is_some());
         for (parameter, _, _, nullable) in Parameter::TABLE {
-            if !nullable && collected.values[parameter as usize].is_none() {
+            let may_be_missing = nullable || is_older && parameter.is_newer();
+            if !may_be_missing && collected.values[parameter as usize].is_none() {
                 anomalies.insert(Anomaly::MissingParameter);
             }
         }
@@ -156,9 +175,9 @@ impl<'q> Values<'q> {
         self.0[parameter as usize].as_deref()
     }
 
-    /// The parameter as a number, or `None` if it is missing or no decimal number.
+    /// The parameter as a number, with or without spaces around it, or `None` if it is missing or no decimal number.
     pub(super) fn number(&self, parameter: Parameter) -> Option<i64> {
-        self.text(parameter)?.parse().ok()
+        self.text(parameter)?.trim_ascii().parse().ok()
     }
 }
 

@@ -1,8 +1,10 @@
 //! Why a call ended, who ended it, and whose fault it is: the published tables, one each.
 //!
 //! Source: LINE Planet's documentation of disconnect reasons, of the releaser type and of the simple release cause
-//! in the 1-to-1 call event callback. Fault domains are this program's own classification, derived from the reason
+//! in the 1-to-1 call event callback. [`older`] has what only older SDKs and servers send. Fault domains are this program's own classification, derived from the reason
 //! (and for `INTERNAL_ERROR` from the releaser).
+
+pub mod older;
 
 /// Who a release is charged to. Everything but [`None`](FaultDomain::None) and [`User`](FaultDomain::User) is
 /// *abnormal*.
@@ -20,7 +22,8 @@ pub enum FaultDomain {
     Platform,
     /// The service itself: its server, its credentials, its own release codes.
     Application,
-    /// A code in no documented range, or one of which only the range is known, and that the range is of errors.
+    /// A code in no documented range, or one of which only the range is known, and that the range is of errors; and a call of
+    /// which nothing tells how it ended.
     Unknown,
 }
 
@@ -85,6 +88,16 @@ impl Releaser {
     /// The releaser with this code, or `None` for a code that is not in the table.
     pub fn from_code(code: i64) -> Option<Releaser> {
         Releaser::TABLE.iter().find(|(known, _)| *known == code).map(|(_, releaser)| *releaser)
+    }
+
+    /// The releaser that the older generation of the callback gives as a text: `initiator`, `responder`, or the host name of a
+    /// server.
+    pub fn from_older_text(text: &str) -> Releaser {
+        match text {
+            "initiator" => Releaser::Caller,
+            "responder" => Releaser::Callee,
+            _ => Releaser::CloudServer,
+        }
     }
 
     /// The value of the label `releaser`.
@@ -180,10 +193,17 @@ pub struct DisconnectReason {
 }
 
 impl DisconnectReason {
-    /// The reason with this code, or `None` for a code that is not in the table.
+    /// The reason with this code, or that of its newer kin; `None` for a code that no table has.
     pub fn from_code(code: i64) -> Option<&'static DisconnectReason> {
-        let at = DISCONNECT_REASONS.binary_search_by_key(&code, |reason| reason.code).ok()?;
-        DISCONNECT_REASONS.get(at)
+        match DISCONNECT_REASONS.binary_search_by_key(&code, |reason| reason.code) {
+            Ok(at) => DISCONNECT_REASONS.get(at),
+            Err(_) => older::newer_kin(code),
+        }
+    }
+
+    /// Every reason that a call can be counted under.
+    pub fn all() -> impl Iterator<Item = &'static DisconnectReason> {
+        DISCONNECT_REASONS.iter().chain([&older::WRONG_ROOM_ATTR])
     }
 
     /// The fault domain of a release with this reason by `releaser`.

@@ -90,3 +90,26 @@ fn fault_domains_are_what_fault_domain_answers() {
         }
     }
 }
+
+#[test]
+fn a_deprecated_code_stands_for_its_newer_kin() {
+    for deprecated in &older::DEPRECATED_REASONS {
+        let newer = DisconnectReason::from_code(deprecated.code).expect("a reason");
+        assert_eq!(newer.code, deprecated.newer, "{}", deprecated.name);
+        assert_eq!(ReasonRange::of(deprecated.code), ReasonRange::of(newer.code));
+    }
+    assert_eq!(DisconnectReason::from_code(1403), Some(&older::WRONG_ROOM_ATTR));
+    let codes: Vec<_> = DisconnectReason::all().map(|reason| reason.code).collect();
+    let deprecated = older::DEPRECATED_REASONS.iter().map(|reason| reason.code);
+    assert!(deprecated.into_iter().all(|code| !codes.contains(&code)), "no code is in two tables");
+}
+
+#[test]
+fn end_reasons_of_the_older_generation_have_labels_of_their_own() {
+    let mut labels: Vec<_> = older::CALL_END_REASONS.iter().map(|reason| reason.label).collect();
+    assert!(labels.iter().all(|label| label.starts_with("LEGACY_")));
+    assert!(older::CALL_END_REASONS.is_sorted_by_key(|reason| reason.code));
+    labels.sort_unstable();
+    labels.dedup();
+    assert_eq!(labels.len(), older::CALL_END_REASONS.len());
+}

@@ -1,6 +1,7 @@
 //! The JSON of a checkpoint.
 //!
-//! Each table stands under its metric's name, as pairs of a label set and a total: JSON's keys are texts.
+//! Each table stands under its metric's name, as rows of a label set, a total, and the second in which an event was added last:
+//! JSON's keys are texts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,11 +12,11 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Checkpoint, OLDEST_READER, UnreadableContents};
-use crate::ledger::cardinality::CardinalityLimit;
+use crate::callback::labels::LabelSource;
 use crate::ledger::histogram::Buckets;
 use crate::ledger::label::Label;
-use crate::ledger::table::{LabelSet, Table, Total};
-use crate::ledger::{BucketSets, KIND, LIMIT, Ledger, Limits, SPECIFICATIONS};
+use crate::ledger::table::{LabelSet, Row, Table, Total};
+use crate::ledger::{BucketSets, KIND, LIMIT, Ledger, Limits, SPECIFICATIONS, second};
 use crate::metrics::catalog;
 use crate::release::Release;
 
@@ -34,8 +35,9 @@ struct WrittenLedger<'a> {
     last_event: Option<SystemTime>,
     duration_buckets: &'a Buckets,
     setup_buckets: &'a Buckets,
-    idcs: &'a CardinalityLimit,
-    reasons: &'a CardinalityLimit,
+    unknown_reasons: &'a BTreeMap<Label, u64>,
+    departed: BTreeMap<&'static str, u64>,
+    looked_at: u64,
     tables: WrittenTables<'a>,
 }
 
@@ -55,7 +57,8 @@ struct WrittenRows<'a>(Vec<&'static str>, &'a Table);
 impl Serialize for WrittenRows<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let WrittenRows(names, table) = self;
-        serializer.collect_seq(table.rows.iter().map(|(labels, total)| (WrittenLabels(names, labels), total)))
+        let rows = table.rows.iter();
+        serializer.collect_seq(rows.map(|(labels, row)| (WrittenLabels(names, labels), &row.total, row.used)))
     }
 }
 
@@ -79,8 +82,9 @@ pub(super) fn write(checkpoint: &Checkpoint) -> Result<Vec<u8>, serde_json::Erro
             last_event: ledger.last_event,
             duration_buckets: &ledger.buckets.conversation,
             setup_buckets: &ledger.buckets.setup,
-            idcs: &ledger.idcs,
-            reasons: &ledger.reasons,
+            unknown_reasons: &ledger.reasons.values,
+            departed: SPECIFICATIONS.iter().map(|metric| metric.metric.name).zip(ledger.departed).collect(),
+            looked_at: ledger.looked_at,
             tables: WrittenTables(ledger),
         },
     })
@@ -100,13 +104,35 @@ pub(super) struct LedgerContents {
     pub(super) last_event: Option<SystemTime>,
     pub(super) duration_buckets: Buckets,
     pub(super) setup_buckets: Buckets,
-    pub(super) idcs: CardinalityLimit,
-    pub(super) reasons: CardinalityLimit,
+    /// With the second in which each was used last.
+    #[serde(default)]
+    pub(super) unknown_reasons: BTreeMap<String, u64>,
+    /// The same in what was written before that second was.
+    #[serde(default)]
+    pub(super) reasons: AdmittedReasons,
+    #[serde(default)]
+    pub(super) departed: BTreeMap<String, u64>,
+    #[serde(default)]
+    pub(super) looked_at: u64,
     pub(super) tables: Entries<Rows<String>>,
 }
 
+/// Unknown reasons that have labels of their own.
+#[derive(Default, Deserialize)]
+pub(super) struct AdmittedReasons {
+    pub(super) values: BTreeSet<String>,
+}
+
 /// The rows of a table, with label values of this type.
-pub(super) type Rows<V> = Vec<(Entries<V>, Total)>;
+pub(super) type Rows<V> = Vec<WrittenRow<V>>;
+
+/// A row: its labels, its total, and the second in which an event was added last, if that was written.
+#[derive(Deserialize)]
+pub(super) struct WrittenRow<V>(
+    pub(super) Entries<V>,
+    pub(super) Total,
+    #[serde(default)] pub(super) Option<u64>,
+);
 
 /// The entries of a JSON object, in their order and with those that repeat a key: which of them counts is not for a map to
 /// decide.
@@ -137,18 +163,25 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Entries<V> {
 }
 
 /// The checkpoint of which this is the JSON.
-pub(super) fn read(json: &[u8], limits: Limits) -> Result<Checkpoint, UnreadableContents> {
+pub(super) fn read(json: &[u8], limits: &Limits) -> Result<Checkpoint, UnreadableContents> {
     restore(serde_json::from_slice(json)?, limits)
 }
 
 /// The checkpoint with these contents.
-pub(super) fn restore(contents: Contents, limits: Limits) -> Result<Checkpoint, UnreadableContents> {
+pub(super) fn restore(contents: Contents, limits: &Limits) -> Result<Checkpoint, UnreadableContents> {
     let Contents { position, ledger: contents } = contents;
     let buckets = BucketSets { conversation: contents.duration_buckets, setup: contents.setup_buckets };
-    let mut ledger = Ledger::without_rows(contents.started_at, limits, buckets);
+    let mut ledger = Ledger::without_rows(contents.started_at, limits.clone(), buckets);
     ledger.last_event = contents.last_event;
-    ledger.idcs = contents.idcs;
-    ledger.reasons = contents.reasons;
+    // What was written before the second of use was, counts as used by the last event.
+    let last_event = contents.last_event.map_or(0, second);
+    let reasons = contents.reasons.values.into_iter().map(|reason| (reason, last_event));
+    let reasons = reasons.chain(contents.unknown_reasons);
+    ledger.reasons.values.extend(reasons.map(|(reason, used)| (Label::shared(&reason), used)));
+    ledger.looked_at = contents.looked_at;
+    for (metric, departed) in SPECIFICATIONS.iter().zip(&mut ledger.departed) {
+        *departed = contents.departed.get(metric.metric.name).copied().unwrap_or(0);
+    }
     let mut texts = BTreeSet::new();
     let mut seen = BTreeSet::new();
     for (metric, rows) in contents.tables.0 {
@@ -157,7 +190,7 @@ pub(super) fn restore(contents: Contents, limits: Limits) -> Result<Checkpoint, 
         }
         // A metric of a newer release, which says that this one may do without it.
         let Some(place) = place(&mut ledger, &metric) else { continue };
-        place.fill(&metric, rows, &mut texts)?;
+        place.fill(&metric, rows, last_event, &mut texts)?;
     }
     // What is newer than the checkpoint.
     ledger.expect_what_is_known();
@@ -182,19 +215,22 @@ fn place<'a>(ledger: &'a mut Ledger, name: &str) -> Option<Place<'a>> {
     }
     let mut specified = SPECIFICATIONS.iter().zip(&mut ledger.tables);
     let (metric, table) = specified.find(|(metric, _)| metric.metric.name == name)?;
-    Some(Place { table, names: metric.names().collect(), buckets: ledger.buckets.of(metric).cloned() })
+    let names = metric.labels(&ledger.limits).map(LabelSource::name).collect();
+    Some(Place { table, names, buckets: ledger.buckets.of(metric).cloned() })
 }
 
 impl Place<'_> {
-    /// Puts rows into the table. `texts` are label values that were read before, which rows share.
+    /// Puts rows into the table, which were used by `last_event` if they do not say otherwise. `texts` are label values that were
+    /// read before, which rows share.
     fn fill(
         self,
         metric: &str,
         rows: Rows<String>,
+        last_event: u64,
         texts: &mut BTreeSet<Label>,
     ) -> Result<(), UnreadableContents> {
-        let mut filled: BTreeMap<LabelSet, Total> = BTreeMap::new();
-        for (labels, mut total) in rows {
+        let mut filled: BTreeMap<LabelSet, Row> = BTreeMap::new();
+        for WrittenRow(labels, mut total, used) in rows {
             let fits = match (&mut total, &self.buckets) {
                 (Total::Number(_), None) => true,
                 (Total::Histogram(histogram), Some(buckets)) => histogram.set_buckets(buckets),
@@ -203,28 +239,44 @@ impl Place<'_> {
             if !fits {
                 return Err(UnreadableContents::Total(metric.to_owned()));
             }
-            let labels = label_set(metric, &self.names, labels, texts)?;
-            if filled.contains_key(&labels) {
-                let (metric, labels) = (metric.to_owned(), format!("{labels:?}"));
-                return Err(UnreadableContents::RepeatedRow { metric, labels });
+            let (labels, is_of_service) = label_set(metric, &self.names, labels, texts)?;
+            let row = Row { total, used: used.unwrap_or(last_event) };
+            match filled.get_mut(&labels) {
+                None => drop(filled.insert(labels, row)),
+                // Services are not told apart any more.
+                Some(filled) if is_of_service => {
+                    filled.total.merge(&row.total);
+                    filled.used = filled.used.max(row.used);
+                }
+                Some(_) => {
+                    let (metric, labels) = (metric.to_owned(), format!("{labels:?}"));
+                    return Err(UnreadableContents::RepeatedRow { metric, labels });
+                }
             }
-            filled.insert(labels, total);
         }
         self.table.rows = filled;
         Ok(())
     }
 }
 
-/// The label set of a row. A label that it lacks, because it was added later, is `other`.
+/// The label set of a row. A label that it lacks, because it was added later, is `other`. Also answers whether the row is one of
+/// several, because it has the label of the service and the table does not.
 fn label_set(
     metric: &str,
     names: &[&'static str],
     written: Entries<String>,
     texts: &mut BTreeSet<Label>,
-) -> Result<LabelSet, UnreadableContents> {
+) -> Result<(LabelSet, bool), UnreadableContents> {
     let mut labels: Vec<Option<Label>> = vec![None; names.len()];
+    let mut is_of_service = false;
     for (name, value) in written.0 {
         let place = names.iter().position(|known| *known == name).and_then(|at| labels.get_mut(at));
+        if place.is_none()
+            && name == LabelSource::Service.name()
+            && !std::mem::replace(&mut is_of_service, true)
+        {
+            continue;
+        }
         let Some(place @ None) = place else {
             return Err(UnreadableContents::Label { metric: metric.to_owned(), label: name });
         };
@@ -235,5 +287,5 @@ fn label_set(
             text
         }));
     }
-    Ok(labels.into_iter().map(|label| label.unwrap_or(Label::OTHER)).collect())
+    Ok((labels.into_iter().map(|label| label.unwrap_or(Label::OTHER)).collect(), is_of_service))
 }

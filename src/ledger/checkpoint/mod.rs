@@ -156,7 +156,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// The bytes are not a checkpoint, are damaged, or were written by a release that this one cannot follow.
-    pub fn decode(bytes: &[u8], limits: Limits) -> Result<Checkpoint, UnusableCheckpoint> {
+    pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Checkpoint, UnusableCheckpoint> {
         let line_end = bytes.iter().position(|byte| *byte == b'\n').ok_or(UnusableCheckpoint::Foreign)?;
         let (line, contents) = (&bytes[..line_end], &bytes[line_end + 1..]);
         let FirstLine { protected, version, checksum } =

@@ -1,18 +1,16 @@
 //! The JSON of checkpoints that release 0.1.0 wrote: a map for each metric, and nothing of accepted events and anomalies,
 //! which then did not outlive the process.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::Deserialize;
 
-use super::contents::{self, Contents, Entries, LedgerContents, Rows};
+use super::contents::{self, AdmittedReasons, Contents, Entries, LedgerContents, Rows, WrittenRow};
 use super::{Checkpoint, UnreadableContents};
 use crate::callback::labels::{self, LabelSource};
 use crate::callback::reason::DISCONNECT_REASONS;
-use crate::ledger::cardinality::CardinalityLimit;
 use crate::ledger::histogram::Buckets;
-use crate::ledger::label::Label;
 use crate::ledger::table::Total;
 use crate::ledger::{LIMIT, Limits};
 use crate::metrics::catalog::{self, Metric};
@@ -28,8 +26,7 @@ struct OlderLedger {
     started_at: SystemTime,
     duration_buckets: Buckets,
     setup_buckets: Buckets,
-    idcs: OlderLimit,
-    reasons: OlderLimit,
+    reasons: AdmittedReasons,
     calls: Rows<OlderValue>,
     durations: Rows<OlderValue>,
     setup_durations: Rows<OlderValue>,
@@ -38,12 +35,6 @@ struct OlderLedger {
     abnormal_releases: Rows<OlderValue>,
     last_event: Option<SystemTime>,
     overflows: OlderOverflows,
-}
-
-#[derive(Deserialize)]
-struct OlderLimit {
-    values: BTreeSet<Label>,
-    places: usize,
 }
 
 /// The value of a label; `answered` was no text.
@@ -63,14 +54,14 @@ struct OlderOverflows {
 }
 
 /// The checkpoint of which this is the JSON.
-pub(super) fn read(json: &[u8], limits: Limits) -> Result<Checkpoint, UnreadableContents> {
+pub(super) fn read(json: &[u8], limits: &Limits) -> Result<Checkpoint, UnreadableContents> {
     let Older { position, ledger } = serde_json::from_slice(json)?;
     contents::restore(Contents { position, ledger: ledger.into_contents() }, limits)
 }
 
 impl OlderLedger {
     fn into_contents(self) -> LedgerContents {
-        let accepted = self.calls.iter().map(|(_, total)| match total {
+        let accepted = self.calls.iter().map(|WrittenRow(_, total, _)| match total {
             Total::Number(calls) => *calls,
             Total::Histogram(_) => 0,
         });
@@ -98,14 +89,16 @@ impl OlderLedger {
         ];
         let mut reasons = self.reasons;
         // Known reasons stood among those that were admitted.
-        reasons.values.retain(|value| DISCONNECT_REASONS.iter().all(|reason| reason.name != value.as_str()));
+        reasons.values.retain(|value| DISCONNECT_REASONS.iter().all(|reason| reason.name != value));
         LedgerContents {
             started_at: self.started_at,
             last_event: self.last_event,
             duration_buckets: self.duration_buckets,
             setup_buckets: self.setup_buckets,
-            idcs: CardinalityLimit::restored(self.idcs.values, self.idcs.places),
-            reasons: CardinalityLimit::restored(reasons.values, reasons.places),
+            unknown_reasons: BTreeMap::new(),
+            reasons,
+            departed: BTreeMap::new(),
+            looked_at: 0,
             tables: Entries(tables),
         }
     }
@@ -117,13 +110,13 @@ fn texts(rows: Rows<OlderValue>) -> Rows<String> {
         OlderValue::Text(text) => (name, text),
         OlderValue::Flag(flag) => (name, labels::answered(flag).to_owned()),
     };
-    let row = |(labels, total): (Entries<OlderValue>, Total)| {
-        (Entries(labels.0.into_iter().map(text).collect()), total)
+    let row = |WrittenRow(labels, total, used): WrittenRow<OlderValue>| {
+        WrittenRow(Entries(labels.0.into_iter().map(text).collect()), total, used)
     };
     rows.into_iter().map(row).collect()
 }
 
 /// A row of one label.
-fn row(name: &str, value: &str, number: u64) -> (Entries<String>, Total) {
-    (Entries(vec![(name.to_owned(), value.to_owned())]), Total::Number(number))
+fn row(name: &str, value: &str, number: u64) -> WrittenRow<String> {
+    WrittenRow(Entries(vec![(name.to_owned(), value.to_owned())]), Total::Number(number), None)
 }

@@ -82,7 +82,7 @@ fn checkpoints(path: &Path) -> Result<Vec<ReadCheckpoint>, ShowError> {
     let mut checkpoints = Vec::new();
     for name in [CHECKPOINT, PREVIOUS_CHECKPOINT] {
         match fs::read(path.join(name)) {
-            Ok(bytes) => checkpoints.push((name, Checkpoint::decode(&bytes, Limits::default()))),
+            Ok(bytes) => checkpoints.push((name, Checkpoint::decode(&bytes, &Limits::default()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(ShowError::Disk { path: path.join(name), source }),
         }

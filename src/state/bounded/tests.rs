@@ -66,7 +66,7 @@ impl World {
     /// Opens what is on the disk, as a start does.
     fn open(disk: SimulatedDisk, acknowledged: u64) -> World {
         let mut checkpoints = Checkpoints::new(disk.clone(), Path::new(""));
-        let checkpoint = checkpoints.read(Limits::default()).expect("checkpoints that can be used");
+        let checkpoint = checkpoints.read(&Limits::default()).expect("checkpoints that can be used");
         let has_checkpoint = checkpoint.is_some();
         let buckets = || "1,60".parse().expect("buckets");
         let totals = checkpoint.unwrap_or_else(|| Checkpoint {

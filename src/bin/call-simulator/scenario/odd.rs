@@ -73,7 +73,12 @@ fn of_the_older_generation(_: &mut StdRng, parameters: &mut Parameters, truth: &
     truth.abnormal_reason = "UNKNOWN";
     truth.releaser = Releaser::Other;
     let cause = truth.terminate.parse().ok().and_then(ReleaseCause::from_code);
-    truth.fault_domain = cause.map_or(FaultDomain::Unknown, |cause| cause.fault_domain);
+    truth.fault_domain = match (truth.rel_code_str.as_str(), cause) {
+        ("NORMAL", _) => FaultDomain::None,
+        ("CANCEL", _) => FaultDomain::User,
+        (_, Some(cause)) if cause.code == 16 && !truth.answered => FaultDomain::Unknown,
+        (_, cause) => cause.map_or(FaultDomain::Unknown, |cause| cause.fault_domain),
+    };
 }
 
 fn of_another_media_type(_: &mut StdRng, parameters: &mut Parameters, truth: &mut Truth) {

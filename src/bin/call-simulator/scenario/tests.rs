@@ -29,7 +29,7 @@ fn series_of_ledger(calls: &[Call]) -> Series {
     let mut ledger = Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
     for call in calls {
         let event = CallEvent::read(call.query.as_bytes(), SystemTime::UNIX_EPOCH).expect("a call");
-        ledger.apply(&event);
+        ledger.apply(event);
     }
     let mut series = Series::new();
     // Those that are about calls; what the exporter says of itself is no truth of a call.

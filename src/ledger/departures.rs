@@ -1,0 +1,108 @@
+//! Series that leave, so that what came from outside once has no place for ever.
+//!
+//! A label value is *known* to this program or configured, or it came *from outside*: an unknown reason, a release code, an
+//! IDC that an older release admitted. A row with a value from outside that no event was added to for a [`DAY`] leaves, and the
+//! place of the value goes to the next new one. Rows of known values stay, since a counter that is gone bends no `increase()` but
+//! one that comes back does; only where the call metrics have reached their limit of series, and nothing could get a series of
+//! its own any more, those that were unused for a day and are not of a configured IDC leave as well.
+//!
+//! What a row counted moves to [`Departed`] in the same step, so that the page and the gauge of departed calls together are the
+//! fold. A label that comes back starts at 0.
+//!
+//! The clock is the time at which events were received. Once an hour of it, the event that comes looks at all rows before it
+//! is counted itself. So departures are part of the fold: the same events make the same ledger, whatever dies in between, as
+//! long as a checkpoint keeps when each row was used and when the rows were looked at. Without events nothing leaves. A clock
+//! that is set back lets rows stay longer.
+//!
+//! It costs eight bytes a row, and a look at every row an hour.
+
+use super::label::Label;
+use super::specification::{Adds, SPECIFICATIONS, Specification};
+use super::table::{Row, Table, Total};
+use super::{LabelSource, Ledger};
+use crate::metrics::catalog;
+use crate::metrics::family::{Family, Point, Value};
+
+/// How long a row of values from outside stays without an event, in seconds.
+pub(super) const DAY: u64 = 24 * 60 * 60;
+
+/// How often it is looked for rows that leave, in seconds.
+const LOOK_INTERVAL: u64 = 60 * 60;
+
+/// The label of `planet.exporter.departed_calls`.
+const METRIC: &str = "metric";
+
+/// What rows that have left counted, for each specification.
+pub(super) type Departed = [u64; SPECIFICATIONS.len()];
+
+impl Ledger {
+    /// Lets go what has to go by this second, if it is time to look.
+    pub(super) fn look_for_departures(&mut self, second: u64) {
+        if second.abs_diff(self.looked_at) < LOOK_INTERVAL {
+            return;
+        }
+        self.looked_at = second;
+        let is_unused = |used: u64| second.saturating_sub(used) >= DAY;
+        let is_full = self.are_calls_full();
+        let (limits, idcs) = (&self.limits, &self.idcs);
+        let is_foreign = |source: LabelSource, label: &Label| match source {
+            LabelSource::Idc if idcs.contains(label.as_str()) => false,
+            LabelSource::Service => !limits.services.iter().any(|service| service == label.as_str()),
+            source => !source.knows(label.as_str()),
+        };
+        for ((metric, table), departed) in SPECIFICATIONS.iter().zip(&mut self.tables).zip(&mut self.departed)
+        {
+            let sources: Vec<LabelSource> = metric.labels(limits).collect();
+            let leaves = |labels: &[Label], row: &Row| {
+                let mut labels = sources.iter().zip(labels);
+                let is_of_no_configured_idc = |(source, label): (&LabelSource, &Label)| {
+                    *source == LabelSource::Idc && !idcs.contains(label.as_str())
+                };
+                is_unused(row.used)
+                    && (labels
+                        .clone()
+                        .any(|(source, label)| *label != Label::OTHER && is_foreign(*source, label))
+                        || is_full && !row.total.is_zero() && labels.any(is_of_no_configured_idc))
+            };
+            *departed = departed.saturating_add(take_out(table, leaves));
+        }
+        self.reasons.forget(is_unused);
+    }
+
+    /// What rows that have left counted, of each metric that counts calls.
+    pub(super) fn departed_calls(&self) -> Family {
+        let counted = SPECIFICATIONS.iter().zip(self.departed).filter(|(metric, _)| can_lose_calls(metric));
+        let point = |(metric, departed): (&Specification, u64)| Point {
+            labels: vec![(METRIC.to_owned(), metric.metric.prometheus_name())],
+            started_at: self.started_at,
+            value: Value::Gauge(departed as f64),
+        };
+        Family { metric: &catalog::EXPORTER_DEPARTED_CALLS, points: counted.map(point).collect() }
+    }
+}
+
+/// Takes rows out of a table, and answers what they counted.
+fn take_out(table: &mut Table, leaves: impl Fn(&[Label], &Row) -> bool) -> u64 {
+    let mut counted = 0u64;
+    table.rows.retain(|labels, row| {
+        let leaves = leaves(labels, row);
+        if leaves {
+            counted = counted.saturating_add(match &row.total {
+                Total::Number(number) => *number,
+                Total::Histogram(histogram) => histogram.counts().iter().sum(),
+            });
+        }
+        !leaves
+    });
+    counted
+}
+
+/// Whether rows of a metric can leave, and count calls: not seconds, say.
+fn can_lose_calls(metric: &Specification) -> bool {
+    let counts_calls = match metric.adds {
+        Adds::Number(_) => metric.metric.unit != "s",
+        Adds::Duration(..) => true,
+    };
+    let is_open = |source: &LabelSource| *source == LabelSource::Idc || !source.knows("");
+    counts_calls && metric.labels.iter().any(is_open)
+}
