@@ -229,3 +229,77 @@ fn the_callback_is_where_it_was_configured_to_be() {
     assert_eq!(exporter.send(DOCUMENTED_SAMPLE).status, 404);
     assert_eq!(exporter.accepted(), 1.0);
 }
+
+#[test]
+fn the_older_generation_of_the_callback_is_read_by_its_own_reasons() {
+    let exporter = Exporter::start();
+    let older = |number, rest: &str| {
+        let sid = sid(number);
+        let query = format!(
+            "sid={sid}&type=A&from_user_id=1&from_service_id=a&to_user_id=2&to_service_id=b&setup_time=1600000000\
+             &start_time=0&end_time=1600000009&duration=0&terminate=16&srcip=1.2.3.4&dstip=1.2.3.5&rel_code=9&{rest}"
+        );
+        assert_eq!(exporter.send(&query).status, 200);
+    };
+    older(1, "rel_code_str=X&call_end_reason=1001&releaser=responder");
+    older(2, "rel_code_str=X&call_end_reason=1010&releaser=mcs-1.example");
+    older(3, "rel_code_str=X&releaser=initiator");
+    older(4, "rel_code_str=CANCEL&releaser=initiator");
+    let page = exporter.metrics();
+    let calls = |reason, fault_domain, releaser| {
+        let labels = [
+            ("media_type", "audio"),
+            ("idc", "other"),
+            ("disconnect_reason", reason),
+            ("fault_domain", fault_domain),
+            ("releaser", releaser),
+            ("answered", "false"),
+        ];
+        page.value("planet_calls_total", &labels)
+    };
+    assert_eq!(calls("LEGACY_CALLEE_BUSY", "user", "callee"), 1.0);
+    assert_eq!(calls("LEGACY_CALLER_NETWORK_ERROR", "network", "cloud_server"), 1.0);
+    // Cause 16 proves nothing where nobody answered.
+    assert_eq!(calls("other", "unknown", "caller"), 1.0);
+    assert_eq!(calls("other", "user", "caller"), 1.0);
+    assert_eq!(page.sum("planet_exporter_anomalies_total"), 0.0);
+}
+
+#[test]
+fn forged_idcs_and_reasons_take_no_label_from_honest_calls() {
+    let exporter = Exporter::with(&["--idcs", "lab-1"]);
+    for number in 0..100 {
+        let forged = CallEventQuery::new(number).with("rc_idc", &format!("X{number}"));
+        assert_eq!(
+            exporter.send(&forged.with("disconnect_reason", &format!("{}", 5_000 + number)).encode()).status,
+            200
+        );
+    }
+    for (number, idc) in [(100, "KR"), (101, "lab-1"), (102, "ZZ")] {
+        assert_eq!(exporter.send(&CallEventQuery::new(number).with("rc_idc", idc).encode()).status, 200);
+    }
+    let page = exporter.metrics();
+    let of_idc = |idc: &str| -> f64 {
+        let calls = page.named("planet_calls_total");
+        calls.iter().filter(|(labels, _)| labels["idc"] == idc).map(|(_, value)| value).sum()
+    };
+    assert_eq!(["KR", "lab-1", "other"].map(of_idc), [1.0, 1.0, 101.0]);
+    assert_eq!(page.value("planet_exporter_anomalies_total", &[("kind", "unusual_idc")]), 101.0);
+    assert_eq!(page.value("planet_exporter_label_overflows_total", &[("limit", "disconnect_reason")]), 36.0);
+}
+
+#[test]
+fn services_are_told_apart_where_they_are_named() {
+    let exporter = Exporter::with(&["--services", "shop,chat"]);
+    for (number, service) in ["shop", "shop", "game"].into_iter().enumerate() {
+        let query = CallEventQuery::new(number).with("from_service_id", service);
+        assert_eq!(exporter.send(&query.with("user_rel_code", "APP\n7").encode()).status, 200);
+    }
+    let page = exporter.metrics();
+    let releases = |service| {
+        page.value("planet_call_user_releases_total", &[("user_rel_code", "APP7"), ("service", service)])
+    };
+    assert_eq!((releases("shop"), releases("other")), (2.0, 1.0));
+    let abnormal = page.named("planet_call_abnormal_releases_total");
+    assert!(abnormal.iter().any(|(labels, value)| labels["service"] == "chat" && *value == 0.0));
+}
