@@ -28,7 +28,7 @@ fn state_with(calls: usize, directory: &Path) {
     let received_at = SystemTime::now();
     let record = |number: usize| {
         let query = CallEventQuery::new(number).encode();
-        let key = Kind::CallEvent.key(query.as_bytes()).expect("a call");
+        let (key, _) = Kind::CallEvent.key(query.as_bytes()).expect("a call");
         let query = query.as_bytes();
         Record { kind: Kind::CallEvent, received_at, key, envelope: b"", query }.encode()
     };

@@ -2,7 +2,7 @@
 //! a clock.
 //!
 //! A [`Kind`] is one callback. Each kind has a module that reads its query string ([`call_event`]) and says what makes an
-//! event the same when it comes again (its [`Key`]). [`record`] is a callback as the journal keeps it, [`envelope`] what of
+//! event the same when it comes again (its [`Key`]), and by what one is noticed that says something else (its [`Fingerprint`]). [`record`] is a callback as the journal keeps it, [`envelope`] what of
 //! its request is needed to pass it on. [`reason`] holds the published tables (disconnect reasons, releasers, Q.850 causes) and
 //! the fault domains derived from them, [`idc`] that of data centres, [`anomaly`] names what is odd about an event without being wrong, [`labels`] is what
 //! metrics say of a call. [`shield`] stands around all reading.
@@ -10,6 +10,7 @@
 pub mod anomaly;
 pub mod call_event;
 pub mod envelope;
+pub mod fingerprint;
 pub mod idc;
 pub mod key;
 pub mod labels;
@@ -19,6 +20,7 @@ pub mod shield;
 
 pub use anomaly::{Anomalies, Anomaly};
 pub use call_event::{CallEvent, NotACall};
+pub use fingerprint::Fingerprint;
 pub use key::Key;
 pub use record::Record;
 
@@ -30,11 +32,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The key of an event of this kind that came with this query.
+    /// The key and the fingerprint of an event of this kind that came with this query.
     ///
     /// # Errors
     /// The query cannot be that of such an event.
-    pub fn key(self, query: &[u8]) -> Result<Key, NotACall> {
+    pub fn key(self, query: &[u8]) -> Result<(Key, Fingerprint), NotACall> {
         match self {
             Kind::CallEvent => CallEvent::key(query),
         }

@@ -15,7 +15,7 @@ use metrics::{Counter, counter};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::callback::Key;
+use crate::callback::{Fingerprint, Key};
 use crate::journal::memory::MemoryJournal;
 use crate::metrics::catalog;
 use crate::state::committer::{CommitterHandle, Submission};
@@ -29,7 +29,10 @@ pub enum Outcome {
     /// It is stored, and in the totals for whoever looks.
     Accepted,
     /// Its key was seen before; nothing was stored or counted.
-    Duplicate,
+    Duplicate {
+        /// Whether it says something else than the event that was.
+        contradicts: bool,
+    },
     /// It is held until it can be stored, and is to be passed on now.
     Undurable(Passage),
     /// It is a repeat of one that is held, which the service answered so.
@@ -75,14 +78,17 @@ impl Acceptance {
     pub async fn accept(
         &self,
         key: Key,
+        fingerprint: Fingerprint,
         received_at: SystemTime,
         record: Bytes,
     ) -> Result<Outcome, NotStored> {
         let accepted = match &self.store {
             Store::Memory(journal, fold) => {
-                Ok(self.accept_in_memory(journal, fold, key, received_at, record))
+                Ok(self.accept_in_memory(journal, fold, key, fingerprint, received_at, record))
             }
-            Store::Disk(committer) => self.accept_on_disk(committer, key, received_at, record).await,
+            Store::Disk(committer) => {
+                self.accept_on_disk(committer, key, fingerprint, received_at, record).await
+            }
         };
         accepted.inspect_err(|_| self.unavailable.increment(1))
     }
@@ -92,17 +98,18 @@ impl Acceptance {
         journal: &MemoryJournal,
         fold: &Fold,
         key: Key,
+        fingerprint: Fingerprint,
         received_at: SystemTime,
         record: Bytes,
     ) -> Outcome {
         let mut known = self.known.lock();
-        if known.window.contains(key, received_at) {
+        if let Some(first) = known.window.get(key, received_at) {
             self.duplicate.increment(1);
-            return Outcome::Duplicate;
+            return Outcome::Duplicate { contradicts: fingerprint.contradicts(first) };
         }
         let sequence = known.next;
         known.next += 1;
-        known.window.insert(key, sequence, received_at);
+        known.window.insert(key, fingerprint, sequence, received_at);
         journal.append(record.clone());
         fold.push(sequence, vec![record]);
         // Not before the lock on what is known is gone, which everybody needs.
@@ -115,10 +122,11 @@ impl Acceptance {
         &self,
         committer: &CommitterHandle,
         key: Key,
+        fingerprint: Fingerprint,
         received_at: SystemTime,
         record: Bytes,
     ) -> Result<Outcome, NotStored> {
-        let (arrival, stored) = match self.submit(committer, key, received_at, record)? {
+        let (arrival, stored) = match self.submit(committer, key, fingerprint, received_at, record)? {
             Submitted::Done(outcome) => return Ok(outcome),
             Submitted::OnItsWay(arrival, stored) => (arrival, stored),
             Submitted::NotInTime(arrival, passages) => {
@@ -147,29 +155,32 @@ impl Acceptance {
         &self,
         committer: &'a CommitterHandle,
         key: Key,
+        fingerprint: Fingerprint,
         received_at: SystemTime,
         record: Bytes,
     ) -> Result<Submitted<'a>, NotStored> {
         let mut known = self.known.lock();
-        if known.window.contains(key, received_at) {
+        if let Some(first) = known.window.get(key, received_at) {
             self.duplicate.increment(1);
-            return Ok(Submitted::Done(Outcome::Duplicate));
+            let contradicts = fingerprint.contradicts(first);
+            return Ok(Submitted::Done(Outcome::Duplicate { contradicts }));
         }
         // It would be in vain to wait.
         let in_vain = committer.passages().filter(|_| committer.is_failing());
         let (answer, stored) = oneshot::channel();
         if let Some(pending) = known.pending.get_mut(&key) {
+            let arrival = Arrival::Repeat { contradicts: fingerprint.contradicts(pending.fingerprint) };
             let in_vain = in_vain.or(committer.passages().filter(|_| pending.is_undurable));
             if let Some(passages) = in_vain {
                 self.duplicate.increment(1);
-                return Ok(Submitted::NotInTime(Arrival::Repeat, passages));
+                return Ok(Submitted::NotInTime(arrival, passages));
             }
             self.duplicate.increment(pending.forget_gone());
             pending.repeats.push(answer);
-            return Ok(Submitted::OnItsWay(Arrival::Repeat, stored));
+            return Ok(Submitted::OnItsWay(arrival, stored));
         }
-        match committer.submit(Submission { key, received_at, record, answer }) {
-            Ok(()) => drop(known.pending.insert(key, Pending::default())),
+        match committer.submit(Submission { key, fingerprint, received_at, record, answer }) {
+            Ok(()) => drop(known.pending.insert(key, Pending { fingerprint, ..Pending::default() })),
             Err(_) if committer.passages().is_some() => {
                 return Ok(Submitted::Done(Outcome::Uncounted(Uncounted::new(key, &self.undurable))));
             }
@@ -228,7 +239,10 @@ enum Arrival {
     /// It does.
     First,
     /// It is on its way already.
-    Repeat,
+    Repeat {
+        /// Whether it says something else.
+        contradicts: bool,
+    },
 }
 
 impl Arrival {
@@ -236,7 +250,7 @@ impl Arrival {
     fn outcome(self) -> Outcome {
         match self {
             Arrival::First => Outcome::Accepted,
-            Arrival::Repeat => Outcome::Duplicate,
+            Arrival::Repeat { contradicts } => Outcome::Duplicate { contradicts },
         }
     }
 }

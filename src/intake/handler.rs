@@ -27,7 +27,7 @@ use tracing::{debug, error, warn};
 use super::acceptance::{Acceptance, Outcome};
 use super::proxy::Proxy;
 use crate::callback::shield::{Panicked, fault_point, shielded};
-use crate::callback::{Key, NotACall, Record, envelope};
+use crate::callback::{Fingerprint, Key, NotACall, Record, envelope};
 use crate::config::routes::{Mode, Route, Routes};
 use crate::http::response::{self, Body};
 use crate::http::{Handler, headers};
@@ -46,7 +46,12 @@ pub struct CallbackHandler {
     service: Option<Proxy>,
     metrics: IntakeMetrics,
     refusals_logged: LogPace,
+    contradictions_logged: LogPace,
 }
+
+/// What is said of a repeat whose cause, reason or duration is another one than that of the event with its key.
+const CONTRADICTING: &str =
+    "contradicting_repeat: the call was counted with another cause, reason or duration";
 
 impl CallbackHandler {
     /// Answers the callbacks of `routes`, whose URI may have up to `longest_uri` bytes. With a service behind, everything else
@@ -59,7 +64,17 @@ impl CallbackHandler {
         service: Option<Proxy>,
     ) -> CallbackHandler {
         let (metrics, refusals_logged) = (IntakeMetrics::new(), LogPace::default());
-        CallbackHandler { routes, longest_uri, acceptance, refused, service, metrics, refusals_logged }
+        let contradictions_logged = LogPace::default();
+        CallbackHandler {
+            routes,
+            longest_uri,
+            acceptance,
+            refused,
+            service,
+            metrics,
+            refusals_logged,
+            contradictions_logged,
+        }
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
@@ -88,24 +103,28 @@ impl CallbackHandler {
             return Answer::Own(response::empty(StatusCode::URI_TOO_LONG));
         }
         let received_at = now_in_milliseconds();
-        let (key, record) = match shielded(|| self.read(route, request, query, received_at, peer)) {
-            Ok(Ok(read)) => read,
-            Ok(Err(Unread::NotACall(reason))) => {
-                self.note_refused(reason, query, received_at, peer);
-                return self.of_service(|| not_a_call(reason));
-            }
-            Ok(Err(Unread::HeadersTooLarge)) => {
-                return Answer::Own(response::empty(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
-            }
-            Err(panicked) => {
-                self.note_panicked(&panicked, query, received_at, peer);
-                return self.of_service(|| response::empty(StatusCode::INTERNAL_SERVER_ERROR));
-            }
-        };
-        let outcome = match self.acceptance.accept(key, received_at, record).await {
+        let (key, fingerprint, record) =
+            match shielded(|| self.read(route, request, query, received_at, peer)) {
+                Ok(Ok(read)) => read,
+                Ok(Err(Unread::NotACall(reason))) => {
+                    self.note_refused(reason, query, received_at, peer);
+                    return self.of_service(|| not_a_call(reason));
+                }
+                Ok(Err(Unread::HeadersTooLarge)) => {
+                    return Answer::Own(response::empty(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+                }
+                Err(panicked) => {
+                    self.note_panicked(&panicked, query, received_at, peer);
+                    return self.of_service(|| response::empty(StatusCode::INTERNAL_SERVER_ERROR));
+                }
+            };
+        let outcome = match self.acceptance.accept(key, fingerprint, received_at, record).await {
             Ok(outcome) => outcome,
             Err(reason) => return Answer::Own(not_stored(reason)),
         };
+        if let Outcome::Duplicate { contradicts: true } = outcome {
+            self.note_contradicting(query, received_at, peer);
+        }
         match (outcome, &self.service) {
             (Outcome::Undurable(passage), Some(proxy)) => Answer::NotStored(proxy, Held::InMemory(passage)),
             (Outcome::Uncounted(uncounted), Some(proxy)) => {
@@ -164,10 +183,10 @@ impl CallbackHandler {
         query: &str,
         received_at: SystemTime,
         peer: SocketAddr,
-    ) -> Result<(Key, Bytes), Unread> {
+    ) -> Result<(Key, Fingerprint, Bytes), Unread> {
         let query = query.as_bytes();
         fault_point("intake", query);
-        let key = route.kind.key(query).map_err(Unread::NotACall)?;
+        let (key, fingerprint) = route.kind.key(query).map_err(Unread::NotACall)?;
         let mut envelope = Vec::new();
         if self.service.is_some() && route.mode == Mode::Stored {
             let mut fields = request.headers().clone();
@@ -175,7 +194,7 @@ impl CallbackHandler {
             envelope = envelope::encode(request.uri().path(), &fields).ok_or(Unread::HeadersTooLarge)?;
         }
         let record = Record { kind: route.kind, received_at, key, envelope: &envelope, query };
-        Ok((key, record.encode()))
+        Ok((key, fingerprint, record.encode()))
     }
 
     /// Counts and keeps what cannot be a call.
@@ -187,6 +206,18 @@ impl CallbackHandler {
                 warn!(%reason, %peer, "refused a call event; further ones are logged at most once a minute")
             }
             false => debug!(%reason, %peer, "refused a call event"),
+        }
+    }
+
+    /// Counts and keeps a repeat that says something else than what was counted, for people to look at.
+    fn note_contradicting(&self, query: &str, received_at: SystemTime, peer: SocketAddr) {
+        self.metrics.contradicting.increment(1);
+        self.refused.keep_for_show(received_at, CONTRADICTING.to_owned(), query);
+        match self.contradictions_logged.is_due() {
+            true => {
+                warn!(%peer, "{CONTRADICTING}; it is kept among the refused; further ones are logged at most once a minute")
+            }
+            false => debug!(%peer, "{CONTRADICTING}"),
         }
     }
 
@@ -250,6 +281,7 @@ fn now_in_milliseconds() -> SystemTime {
 struct IntakeMetrics {
     refused: Counter,
     panicked: Counter,
+    contradicting: Counter,
     requests: [(StatusCode, Counter); 8],
     request_duration: Histogram,
 }
@@ -270,6 +302,7 @@ impl IntakeMetrics {
         IntakeMetrics {
             refused: event("refused"),
             panicked: event("panicked"),
+            contradicting: counter!(catalog::EXPORTER_ANOMALIES.name, "kind" => "contradicting_repeat"),
             requests: answers.map(|status| (status, request_counter(status))),
             request_duration: histogram!(catalog::EXPORTER_REQUEST_DURATION.name),
         }

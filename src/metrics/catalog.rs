@@ -103,7 +103,8 @@ catalog! {
          was passed on and is held in memory until it can), uncounted (it was passed on and forgotten, since there was \
          no room to hold it), panicked (this program could not read it, which is a bug).");
     EXPORTER_ANOMALIES = sum("planet.exporter.anomalies", "{anomaly}",
-        "Oddities of accepted call events by kind; each counts once an event.");
+        "Oddities of accepted call events by kind; each counts once an event. contradicting_repeat is a repeat that says \
+         something else than what was counted.");
     EXPORTER_REQUESTS = sum("planet.exporter.requests", "{request}",
         "Requests to the call event listener by HTTP status code.");
     EXPORTER_REQUEST_DURATION = histogram("planet.exporter.request.duration", "s",

@@ -198,7 +198,7 @@ mod tests {
     fn the_request_is_the_one_that_came() {
         let query = "sid=6364E8B3bdac436e96310bce2498ce0c&duration=1&app_svr_data=%2F+%00";
         let (received_at, query) = (SystemTime::UNIX_EPOCH, query.as_bytes());
-        let key = Kind::CallEvent.key(query).expect("a call");
+        let (key, _) = Kind::CallEvent.key(query).expect("a call");
         let mut headers = hyper::HeaderMap::new();
         headers.insert("authorization", HeaderValue::from_static("Bearer token"));
         let envelope = envelope::encode("/other_path", &headers).expect("an envelope");

@@ -117,7 +117,7 @@ mod tests {
     use tempfile::tempdir;
 
     use super::*;
-    use crate::callback::{Kind, Record};
+    use crate::callback::{Fingerprint, Kind, Record};
     use crate::journal::Journal;
     use crate::journal::disk::DiskJournal;
     use crate::ledger::checkpoint::Checkpoint;
@@ -147,10 +147,10 @@ mod tests {
     fn take_call(keeper: &Keeper, number: u32, now: SystemTime) {
         let query = format!("sid={number}&duration=1&from_user_id=somebody");
         let query = query.as_bytes();
-        let key = Kind::CallEvent.key(query).expect("a call");
+        let (key, _) = Kind::CallEvent.key(query).expect("a call");
         let record = Record { kind: Kind::CallEvent, received_at: now, key, envelope: b"", query }.encode();
         let first = keeper.journal.append(std::slice::from_ref(&record)).expect("appended");
-        keeper.known.lock().window.insert(key, first, now);
+        keeper.known.lock().window.insert(key, Fingerprint::UNKNOWN, first, now);
         keeper.journal.fold().push(first, vec![record]);
     }
 

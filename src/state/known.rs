@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::callback::Key;
+use crate::callback::{Fingerprint, Key};
 
 use super::undurable::UndurableMetrics;
 use super::window::Window;
@@ -45,6 +45,8 @@ pub struct Known {
 /// An event that is on its way to the disk.
 #[derive(Debug, Default)]
 pub struct Pending {
+    /// What is known of it.
+    pub fingerprint: Fingerprint,
     /// Who waits for it to be stored: repeats.
     pub repeats: Vec<Answer>,
     /// Whether it was not stored in time, so that nobody waits for that any more; see [`undurable`](super::undurable).

@@ -4,7 +4,7 @@
 //! journal has beyond it, and the window of keys. From then on the [`committer`] stores what intake hands it ([`known`] is what
 //! both must agree on: the [`window`] and what is on its way), the [`fold`] takes what was stored into the totals, and the
 //! [`keeper`] writes [`checkpoints`] and drops what the journal need not keep, which is [`bounded`] whatever comes. [`undurable`]
-//! is what becomes of events that the disk does not take. [`readiness`] has a latch that is closed while the
+//! is what becomes of events that the disk does not take; `fingerprints` learns what a repeat may contradict. [`readiness`] has a latch that is closed while the
 //! disk fails. [`refused`] keeps requests that were refused and [`quarantine`] records that this program fails on, for people,
 //! in [`json_lines`].
 
@@ -12,6 +12,7 @@ pub mod bounded;
 pub mod checkpoints;
 pub mod committer;
 pub mod directory;
+mod fingerprints;
 pub mod fold;
 pub mod json_lines;
 pub mod keeper;
@@ -30,9 +31,9 @@ use std::time::{Instant, SystemTime};
 use thiserror::Error;
 use tracing::{error, info, warn};
 
-use crate::callback::Record;
 use crate::callback::record::UnreadableRecord;
 use crate::callback::shield::shielded;
+use crate::callback::{Fingerprint, Record};
 use crate::config::Config;
 use crate::journal::disk::DiskJournal;
 use crate::journal::memory::MemoryJournal;
@@ -209,6 +210,7 @@ fn open_directory(
         "the state directory has been read"
     );
     let known = SharedKnown::new(window, journal.end());
+    fingerprints::learn(&journal, &known).map_err(OpenError::Thread)?;
     let fold_thread = fold.start().map_err(OpenError::Thread)?;
     // What a service behind can have is taken without the disk.
     let latch = if passages.is_some() { readiness.latch_for_show(STORAGE) } else { readiness.latch(STORAGE) };
@@ -245,7 +247,9 @@ impl Reading<'_> {
         self.first.get_or_insert(sequence);
         let mut newer = None;
         match shielded(|| Record::decode(bytes)) {
-            Ok(Ok(record)) => self.window.insert(record.key, sequence, record.received_at),
+            Ok(Ok(record)) => {
+                self.window.insert(record.key, Fingerprint::UNKNOWN, sequence, record.received_at);
+            }
             Ok(Err(reason @ UnreadableRecord::Version(_))) => newer = Some(reason),
             Ok(Err(error)) => error!(%error, sequence, "a record of the journal cannot be read"),
             Err(error) => error!(%error, sequence, "a record of the journal cannot be read"),

@@ -19,19 +19,25 @@ struct Refused {
     received_at: SystemTime,
     reason: String,
     query: String,
+    /// Whether it may be sent again by hand.
+    is_to_be_sent: bool,
 }
 
 impl Refused {
-    /// The request as a line of JSON: `time` (RFC 3339), `reason`, `query`.
+    /// The request as a line of JSON: `time` (RFC 3339), `reason`, `query`; `replay`, which is false, if it is not to be sent
+    /// again.
     fn to_json_line(&self) -> String {
         #[derive(Serialize)]
         struct Line<'a> {
             time: String,
             reason: &'a str,
             query: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            replay: Option<bool>,
         }
         let time = humantime::format_rfc3339_millis(self.received_at).to_string();
-        let line = Line { time, reason: &self.reason, query: &self.query };
+        let replay = (!self.is_to_be_sent).then_some(false);
+        let line = Line { time, reason: &self.reason, query: &self.query, replay };
         // Texts have no value that JSON cannot write.
         serde_json::to_string(&line).unwrap_or_default() + "\n"
     }
@@ -62,7 +68,15 @@ impl RefusedRequests {
     /// Keeps a refused request; the oldest goes if there are too many. It does not wait for the disk: what comes faster than
     /// that takes it is kept in memory only.
     pub fn keep(&self, received_at: SystemTime, reason: String, query: &str) {
-        let refused = Refused { received_at, reason, query: query.to_owned() };
+        self.push(Refused { received_at, reason, query: query.to_owned(), is_to_be_sent: true });
+    }
+
+    /// Keeps a request like a refused one, to be looked at and never sent again.
+    pub fn keep_for_show(&self, received_at: SystemTime, reason: String, query: &str) {
+        self.push(Refused { received_at, reason, query: query.to_owned(), is_to_be_sent: false });
+    }
+
+    fn push(&self, refused: Refused) {
         if let Some(to_file) = &self.to_file {
             to_file.send(refused.to_json_line());
         }
@@ -106,9 +120,10 @@ mod tests {
     #[test]
     fn the_latest_are_kept_as_lines_that_cannot_be_forged() {
         let refused = RefusedRequests::in_memory(2, DAY);
-        for query in ["a=1", "b=2", "c=\"\n{}"] {
+        for query in ["a=1", "b=2"] {
             refused.keep(SystemTime::UNIX_EPOCH, "no sid".to_owned(), query);
         }
+        refused.keep_for_show(SystemTime::UNIX_EPOCH, "no sid".to_owned(), "c=\"\n{}");
         let lines = refused.to_json_lines(SystemTime::UNIX_EPOCH + DAY / 2);
         let lines: Vec<serde_json::Value> =
             lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -117,6 +132,7 @@ mod tests {
         assert_eq!(lines[1]["query"], "c=\"\n{}");
         assert_eq!(lines[1]["time"], "1970-01-01T00:00:00.000Z");
         assert_eq!(lines[1]["reason"], "no sid");
+        assert_eq!((lines[0].get("replay"), &lines[1]["replay"]), (None, &serde_json::json!(false)));
     }
 
     #[test]

@@ -3,10 +3,10 @@
 //! Intake holds a lock while it looks, so no look takes long: the sets of keys are many, that none has much to move when it
 //! grows, and what is too old is forgotten a little at a time.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
-use crate::callback::Key;
+use crate::callback::{Fingerprint, Key};
 
 /// How many sets of keys there are.
 const SETS: usize = 64;
@@ -17,8 +17,8 @@ const FORGOTTEN_AT_ONCE: usize = 256;
 /// The window. The oldest key leaves when there are too many, and every key leaves when it is too old.
 #[derive(Debug)]
 pub struct Window {
-    /// A key is in the set that its bytes lead to.
-    keys: [HashSet<Key>; SETS],
+    /// A key is in the set that its bytes lead to, with what is known of its event.
+    keys: [HashMap<Key, Fingerprint>; SETS],
     /// In the order of receipt.
     order: VecDeque<Seen>,
     capacity: usize,
@@ -38,29 +38,41 @@ struct Seen {
 impl Window {
     /// An empty window of at most `capacity` keys, each for at most `age`.
     pub fn new(capacity: usize, age: Duration) -> Window {
-        Window { keys: std::array::from_fn(|_| HashSet::new()), order: VecDeque::new(), capacity, age }
+        Window { keys: std::array::from_fn(|_| HashMap::new()), order: VecDeque::new(), capacity, age }
+    }
+
+    /// What is known of the event with this key, if it is in the window at `now`.
+    pub fn get(&mut self, key: Key, now: SystemTime) -> Option<Fingerprint> {
+        self.forget_before(now, FORGOTTEN_AT_ONCE);
+        if !self.keys[set_of(key)].contains_key(&key) {
+            return None;
+        }
+        // It may be one of those that are yet to be forgotten.
+        self.forget_before(now, usize::MAX);
+        self.keys[set_of(key)].get(&key).copied()
     }
 
     /// Whether the key is in the window at `now`.
     pub fn contains(&mut self, key: Key, now: SystemTime) -> bool {
-        self.forget_before(now, FORGOTTEN_AT_ONCE);
-        if !self.keys[set_of(key)].contains(&key) {
-            return false;
+        self.get(key, now).is_some()
+    }
+
+    /// Notes what is known of an event, if its key is in the window and nothing was known of it.
+    pub fn learn(&mut self, key: Key, fingerprint: Fingerprint) {
+        if let Some(known) = self.keys[set_of(key)].get_mut(&key) {
+            known.learn(fingerprint);
         }
-        // It may be one of those that are yet to be forgotten.
-        self.forget_before(now, usize::MAX);
-        self.keys[set_of(key)].contains(&key)
     }
 
     /// Puts the key of the record with this sequence number into the window at `now`.
-    pub fn insert(&mut self, key: Key, sequence: u64, now: SystemTime) {
+    pub fn insert(&mut self, key: Key, fingerprint: Fingerprint, sequence: u64, now: SystemTime) {
         if self.contains(key, now) || self.capacity == 0 {
             return;
         }
         if self.order.len() == self.capacity {
             self.forget_oldest();
         }
-        self.keys[set_of(key)].insert(key);
+        self.keys[set_of(key)].insert(key, fingerprint);
         self.order.push_back(Seen { key, sequence, second: seconds(now) });
     }
 
@@ -109,7 +121,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::callback::Key;
+    const FINGERPRINT: Fingerprint = Fingerprint::UNKNOWN;
 
     fn sid(number: u32) -> Key {
         Key::from_bytes(u128::from(number).to_be_bytes())
@@ -123,7 +135,7 @@ mod tests {
     fn a_sid_is_seen_until_it_is_too_old() {
         let mut seen = Window::new(10, Duration::from_secs(60));
         assert!(!seen.contains(sid(1), at(0)));
-        seen.insert(sid(1), 7, at(0));
+        seen.insert(sid(1), FINGERPRINT, 7, at(0));
         assert_eq!((seen.len_at(at(60)), seen.first_at(at(60))), (1, Some(7)));
         assert!(seen.contains(sid(1), at(60)));
         assert_eq!((seen.len_at(at(61)), seen.first_at(at(61))), (0, None));
@@ -133,8 +145,8 @@ mod tests {
     #[test]
     fn a_sid_that_comes_again_after_its_time_is_seen_anew() {
         let mut seen = Window::new(10, Duration::from_secs(60));
-        seen.insert(sid(1), 0, at(0));
-        seen.insert(sid(1), 1, at(61));
+        seen.insert(sid(1), FINGERPRINT, 0, at(0));
+        seen.insert(sid(1), FINGERPRINT, 1, at(61));
         assert_eq!(seen.first_at(at(121)), Some(1));
         assert!(seen.contains(sid(1), at(121)));
     }
@@ -142,7 +154,7 @@ mod tests {
     #[test]
     fn a_look_with_a_wrong_clock_forgets_nothing() {
         let mut seen = Window::new(10, Duration::from_secs(60));
-        seen.insert(sid(1), 0, at(0));
+        seen.insert(sid(1), FINGERPRINT, 0, at(0));
         assert_eq!((seen.len_at(at(100_000)), seen.first_at(at(100_000))), (0, None));
         assert!(seen.contains(sid(1), at(1)));
     }
@@ -151,14 +163,24 @@ mod tests {
     fn what_is_too_old_is_forgotten_a_little_at_a_time_and_never_known() {
         let mut seen = Window::new(100_000, Duration::from_secs(60));
         let number = 10_000;
-        (0..number).for_each(|number| seen.insert(sid(number), number.into(), at(0)));
+        (0..number).for_each(|number| seen.insert(sid(number), FINGERPRINT, number.into(), at(0)));
         assert!(!seen.contains(sid(number), at(100)));
         assert_eq!(seen.order.len(), number as usize - FORGOTTEN_AT_ONCE);
         assert_eq!((seen.len_at(at(100)), seen.first_at(at(100))), (0, None));
         // One that is still there, and too old.
         assert!(!seen.contains(sid(number - 1), at(100)));
         assert_eq!(seen.order.len(), 0);
-        assert!(seen.keys.iter().all(HashSet::is_empty));
+        assert!(seen.keys.iter().all(HashMap::is_empty));
+    }
+
+    #[test]
+    fn what_is_learned_later_is_of_a_key_that_is_there() {
+        let mut seen = Window::new(10, Duration::from_secs(60));
+        let (one, other) = (Fingerprint::of([Some(1)]), Fingerprint::of([Some(2)]));
+        seen.insert(sid(1), FINGERPRINT, 0, at(0));
+        seen.insert(sid(2), other, 1, at(0));
+        (1..4).for_each(|number| seen.learn(sid(number), one));
+        assert_eq!([1, 2, 3].map(|number| seen.get(sid(number), at(1))), [Some(one), Some(other), None]);
     }
 
     proptest! {
@@ -173,7 +195,7 @@ mod tests {
                         expected.remove(0);
                     }
                 }
-                seen.insert(sid(number), sequence, at(0));
+                seen.insert(sid(number), FINGERPRINT, sequence, at(0));
                 prop_assert_eq!(seen.len_at(at(0)), expected.len());
                 prop_assert_eq!(seen.first_at(at(0)), expected.first().map(|(sequence, _)| *sequence));
             }

@@ -13,12 +13,12 @@ use thiserror::Error;
 
 use self::parameters::Values;
 pub use self::parameters::{Parameter, ValueKind};
-use crate::callback::Key;
 use crate::callback::anomaly::{Anomalies, Anomaly};
 use crate::callback::reason::older::CallEndReason;
 use crate::callback::reason::{
     DisconnectReason, FaultDomain, ReleaseCause, Releaser, fault_domain_of_unknown,
 };
+use crate::callback::{Fingerprint, Key};
 
 /// The longest duration, billed time and setup time that is believed at all, and the longest that can be plausible
 /// ([`CallEvent::cap`]). Beyond it the times of the call stand in for the duration.
@@ -170,12 +170,19 @@ impl<'q> CallEvent<'q> {
         })
     }
 
-    /// The key of the call event with this query: its session ID.
+    /// The key of the call event with this query, which is its session ID, and the fingerprint of cause, reason and duration.
     ///
     /// # Errors
     /// Those of [`CallEvent::read`]: what has a key can be read.
-    pub fn key(query: &[u8]) -> Result<Key, NotACall> {
-        read_values(query, &mut Anomalies::default()).map(|(_, sid)| sid)
+    pub fn key(query: &[u8]) -> Result<(Key, Fingerprint), NotACall> {
+        let (values, sid) = read_values(query, &mut Anomalies::default())?;
+        let counted = [
+            Parameter::Terminate,
+            Parameter::DisconnectReason,
+            Parameter::CallEndReason,
+            Parameter::Duration,
+        ];
+        Ok((sid, Fingerprint::of(counted.map(|parameter| values.number(parameter)))))
     }
 
     /// A parameter's text as it was sent, decoded; `None` if it was missing or empty.

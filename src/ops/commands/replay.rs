@@ -112,11 +112,19 @@ fn queries(path: &Path) -> Result<Vec<String>, ReplayError> {
     #[derive(Deserialize)]
     struct Line {
         query: String,
+        #[serde(default = "is_to_be_sent")]
+        replay: bool,
     }
     let lines = bytes.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
     let query = |(index, line): (usize, &[u8])| match serde_json::from_slice::<Line>(line) {
-        Ok(line) => Ok(line.query),
+        Ok(line) => Ok(line.replay.then_some(line.query)),
         Err(source) => Err(ReplayError::Line { path: path.to_owned(), line: index + 1, source }),
     };
-    lines.map(query).collect()
+    // What was kept to be looked at only is passed over.
+    lines.filter_map(|line| query(line).transpose()).collect()
+}
+
+/// Whether a line is to be sent that does not say so.
+const fn is_to_be_sent() -> bool {
+    true
 }

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use metrics::{Counter, Histogram, counter, histogram};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::callback::{Key, record};
+use crate::callback::{Fingerprint, Key, record};
 use crate::journal::storage::Storage;
 use crate::metrics::catalog;
 
@@ -47,6 +47,8 @@ const EVENT_OVERHEAD: usize = 768;
 pub struct Submission {
     /// What makes it the same event when it comes again.
     pub key: Key,
+    /// What is known of it.
+    pub fingerprint: Fingerprint,
     /// When it was received.
     pub received_at: SystemTime,
     /// What the journal is to keep.
@@ -68,6 +70,7 @@ enum Task {
 #[derive(Debug)]
 struct Waiting {
     key: Key,
+    fingerprint: Fingerprint,
     received_at: SystemTime,
     record: Bytes,
     /// Who is told, unless that has been done.
@@ -92,10 +95,11 @@ impl CommitterHandle {
     /// # Errors
     /// Too many events wait.
     pub fn submit(&self, submission: Submission) -> Result<(), NotStored> {
-        let Submission { key, received_at, record, answer } = submission;
+        let Submission { key, fingerprint, received_at, record, answer } = submission;
         let bytes = u32::try_from(record.len() + EVENT_OVERHEAD).map_err(|_| NotStored::Busy)?;
         let permit = Arc::clone(&self.bytes).try_acquire_many_owned(bytes).map_err(|_| NotStored::Busy)?;
-        let waiting = Waiting { key, received_at, record, answer: Some(answer), _permit: permit };
+        let waiting =
+            Waiting { key, fingerprint, received_at, record, answer: Some(answer), _permit: permit };
         self.tasks.try_send(Task::Store(waiting)).map_err(|_| NotStored::Busy)
     }
 
@@ -264,7 +268,7 @@ impl<S: Storage> Committer<S> {
             let mut known = self.known.lock();
             for (sequence, (waiting, has_answer)) in (first..).zip(stored.iter().zip(answered)) {
                 repeats.extend(known.pending.remove(&waiting.key).unwrap_or_default().repeats);
-                known.window.insert(waiting.key, sequence, waiting.received_at);
+                known.window.insert(waiting.key, waiting.fingerprint, sequence, waiting.received_at);
                 if let Some(passages) = &self.passages {
                     passages.note_stored(waiting.key, *has_answer);
                 }

@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::health::LONGEST_WAIT;
 use super::*;
-use crate::callback::{Kind, Record};
+use crate::callback::{Fingerprint, Kind, Record};
 use crate::intake::acceptance::{self, Acceptance, Store};
 use crate::journal::disk::DiskJournal;
 use crate::journal::simulated_disk::SimulatedDisk;
@@ -36,7 +36,7 @@ impl From<acceptance::Outcome> for Outcome {
     fn from(outcome: acceptance::Outcome) -> Outcome {
         match outcome {
             acceptance::Outcome::Accepted => Outcome::Accepted,
-            acceptance::Outcome::Duplicate => Outcome::Duplicate,
+            acceptance::Outcome::Duplicate { .. } => Outcome::Duplicate,
             acceptance::Outcome::Undurable(_) => Outcome::Undurable,
             acceptance::Outcome::Answered(status) => Outcome::Answered(status.as_u16()),
             acceptance::Outcome::Uncounted(_) => Outcome::Uncounted,
@@ -82,7 +82,7 @@ fn open_with(disk: &SimulatedDisk, passages: Option<Passages>) -> Opened {
     let journal = DiskJournal::open(disk.clone(), 1 << 20, 0, |sequence, bytes| {
         answers.push(record::answer(bytes));
         let record = Record::decode(bytes).expect("a record");
-        window.insert(record.key, sequence, record.received_at);
+        window.insert(record.key, Fingerprint::UNKNOWN, sequence, record.received_at);
         fold.fold_at_start(sequence, bytes).expect("a call");
     });
     let readiness = Readiness::default();
@@ -104,9 +104,9 @@ async fn accept_with(
 ) -> Result<acceptance::Outcome, NotStored> {
     let query = format!("sid={sid}&duration=5&terminate=16&disconnect_reason=1001");
     let (received_at, query) = (SystemTime::UNIX_EPOCH, query.as_bytes());
-    let key = Kind::CallEvent.key(query).expect("a call");
+    let (key, fingerprint) = Kind::CallEvent.key(query).expect("a call");
     let record = Record { kind: Kind::CallEvent, received_at, key, envelope, query };
-    acceptance.accept(key, received_at, record.encode()).await
+    acceptance.accept(key, fingerprint, received_at, record.encode()).await
 }
 
 /// What comes of two requests with the same sid, the second of which arrives before the first is stored.

@@ -1,0 +1,73 @@
+//! Works out, in the background, what is known of the events in the window that came before the start.
+//!
+//! A repeat that says something else than what was counted is noticed by its [`Fingerprint`](crate::callback::Fingerprint). To
+//! work it out for every record of the journal takes seconds where there are many, which a start must not: so the window begins
+//! with keys alone, and a thread reads the journal once more. Until it has come to a record, a repeat of its event is a plain
+//! repeat; so is one whose record has left the journal. The thread pauses, so that it takes no more than part of a processor, and
+//! ends when it is done. If it fails, repeats of these events stay plain ones.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use crate::callback::shield::shielded;
+use crate::callback::{Fingerprint, Key, Record};
+use crate::journal::disk::DiskJournal;
+use crate::journal::storage::Storage;
+
+use super::known::SharedKnown;
+use super::thread::Thread;
+
+/// How many records are looked at before a pause, and how long that is.
+const RECORDS_AT_ONCE: usize = 256;
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Starts to work out what is known of the events whose records are in `journal` now.
+///
+/// # Errors
+/// The thread cannot be started.
+pub(super) fn learn<S: Storage>(journal: &Arc<DiskJournal<S>>, known: &SharedKnown) -> io::Result<()> {
+    let (journal, known) = (Arc::clone(journal), known.clone());
+    // Nothing depends on its end.
+    Thread::start("fingerprints", move || learn_all(&journal, &known)).map(drop)
+}
+
+fn learn_all<S: Storage>(journal: &DiskJournal<S>, known: &SharedKnown) {
+    let mut learned = Vec::with_capacity(RECORDS_AT_ONCE);
+    let mut records = 0u64;
+    let read = journal.visit(|record| {
+        records += 1;
+        learned.extend(fingerprint(record));
+        if learned.len() == RECORDS_AT_ONCE {
+            note(known, &mut learned);
+            std::thread::sleep(PAUSE);
+        }
+    });
+    note(known, &mut learned);
+    match read {
+        Ok(()) => {
+            debug!(records, "repeats of events from before the start are compared with what was counted")
+        }
+        Err(error) => {
+            warn!(%error, "repeats of some events from before the start are not compared with what was counted")
+        }
+    }
+}
+
+/// What a record says, if this program can read it.
+fn fingerprint(record: &[u8]) -> Option<(Key, Fingerprint)> {
+    let read = shielded(|| {
+        let record = Record::decode(record).ok()?;
+        record.kind.key(record.query).ok()
+    });
+    read.ok().flatten()
+}
+
+fn note(known: &SharedKnown, learned: &mut Vec<(Key, Fingerprint)>) {
+    let mut known = known.lock();
+    for (key, fingerprint) in learned.drain(..) {
+        known.window.learn(key, fingerprint);
+    }
+}
