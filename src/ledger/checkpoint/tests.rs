@@ -281,3 +281,28 @@ fn no_repeated_key_wins() {
         assert!(said.contains(reason), "{said}");
     }
 }
+
+#[test]
+fn an_idc_that_an_older_release_admitted_stays_until_it_was_unused_for_a_day() {
+    let row = json!([{"media_type": "audio", "idc": "forged", "disconnect_reason": "NORMAL", "fault_domain": "none",
+        "releaser": "other", "answered": "true"}, 7]);
+    let read = changed(VERSION, |contents| {
+        let calls = contents["ledger"]["tables"]["planet.calls"].as_array_mut().expect("rows");
+        calls.push(row);
+    });
+    let mut ledger = decoded(read).ledger;
+    let before = ledger.calls();
+    let mut page_after = |hours: u64| {
+        let received_at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + 3_600 * hours);
+        let query = "sid=1&type=A&rc_idc=forged&duration=30&terminate=16&disconnect_reason=1001";
+        ledger.apply(CallEvent::read(query.as_bytes(), received_at).expect("a call"));
+        (text::render(&ledger.families()), ledger.calls())
+    };
+    let forged = "idc=\"forged\",disconnect_reason=\"NORMAL\",fault_domain=\"none\",releaser=\"other\",answered=\"true\"} 7";
+    let (page, calls) = page_after(23);
+    assert!(page.contains(forged) && calls == before + 1, "{page}");
+    let (page, calls) = page_after(24);
+    assert!(!page.contains("forged") && calls == before + 2, "{page}");
+    // With two unknown reasons, which were unused as well.
+    assert!(page.contains("planet_exporter_departed_calls{metric=\"planet_calls_total\"} 9"), "{page}");
+}
