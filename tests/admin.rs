@@ -155,6 +155,7 @@ fn readers_that_take_a_byte_a_second_hold_up_nobody_and_lose_their_connection() 
                     connection.receive_exactly(&mut [0; 1]);
                     thread::sleep(Duration::from_secs(1));
                 }
+                connection
             })
         })
         .collect();
@@ -168,9 +169,9 @@ fn readers_that_take_a_byte_a_second_hold_up_nobody_and_lose_their_connection() 
         assert_eq!(page.sum("planet_calls_total"), CALLS as f64);
         assert_eq!(open(&page), 9.0, "they still read");
     }
-    for reader in readers {
-        reader.join().expect("there was something to read all the time");
-    }
+    // They are kept, so that it is not they who close.
+    let readers = readers.into_iter().map(|reader| reader.join().expect("there was something to read"));
+    let _readers: Vec<Connection> = readers.collect();
     let page = exporter.metrics();
     assert_eq!(open(&page), 1.0, "those that were too slow are gone");
 }
