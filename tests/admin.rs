@@ -159,9 +159,8 @@ fn readers_that_take_a_byte_a_second_hold_up_nobody_and_lose_their_connection() 
             })
         })
         .collect();
-    let open = |page: &support::scrape::Page| {
-        page.value("planet_exporter_connections", &[("listener", "admin")])
-    };
+    let open =
+        |page: &support::scrape::Page| page.value("planet_exporter_connections", &[("listener", "admin")]);
     for _ in 0..10 {
         let begin = Instant::now();
         let page = exporter.metrics();

@@ -47,8 +47,7 @@ fn a_url_that_was_registered_with_a_query_of_its_own_is_the_callback() {
         [("/callback?action=call", "&"), ("/callback?action=x", "?"), ("/callback?action=call&", "")]
     {
         let service = Service::start();
-        let exporter =
-            Exporter::with(&["--call-event-path", registered, "--forward-to", &service.url()]);
+        let exporter = Exporter::with(&["--call-event-path", registered, "--forward-to", &service.url()]);
         let target = format!("{registered}{separator}{}", query(1));
         assert_no_store(&exporter.get(&target));
         assert_no_store(&exporter.get(&target));
@@ -102,7 +101,8 @@ fn names_in_the_log_are_few_and_short() {
 #[test]
 fn other_spellings_of_the_registered_path_are_the_registered_path() {
     let service = Service::start();
-    let exporter = Exporter::with(&["--call-event-path", "/planet/call_event", "--forward-to", &service.url()]);
+    let exporter =
+        Exporter::with(&["--call-event-path", "/planet/call_event", "--forward-to", &service.url()]);
     let spellings = [
         "/planet/call_event/",
         "//planet/call_event",
@@ -116,8 +116,13 @@ fn other_spellings_of_the_registered_path_are_the_registered_path() {
     for (number, path) in spellings.iter().enumerate() {
         assert_no_store(&exporter.get(&format!("{path}?{}", query(number))));
     }
-    let others =
-        ["/planet%2Fcall_event", "/planet/x/../call_event", "/planet/Call_event", "/planet/call_event;v=1", "/planet"];
+    let others = [
+        "/planet%2Fcall_event",
+        "/planet/x/../call_event",
+        "/planet/Call_event",
+        "/planet/call_event;v=1",
+        "/planet",
+    ];
     for path in others {
         exporter.get(&format!("{path}?{}", query(99)));
     }
@@ -144,7 +149,13 @@ fn a_call_event_at_a_wrong_place_is_kept_said_counted_and_can_be_sent_again() {
     let state = scratch.0.join("state");
     let mut exporter = Exporter::launch(command().arg("--state-dir").arg(&state));
     assert_eq!(events(&exporter.metrics(), "wrong_path"), 0.0, "it stands at 0 from the start");
-    assert!(exporter.metrics().named("planet_exporter_events_total").keys().any(|labels| labels["result"] == "wrong_path"));
+    assert!(
+        exporter
+            .metrics()
+            .named("planet_exporter_events_total")
+            .keys()
+            .any(|labels| labels["result"] == "wrong_path")
+    );
 
     let long = format!("/{}", "x".repeat(5_000));
     for (number, path) in ["/CALL_EVENT", "/callevent", &long].into_iter().enumerate() {
@@ -183,7 +194,8 @@ fn what_is_kept_can_be_sent_to_a_url_with_a_query_of_its_own() {
     let scratch = support::Scratch::new("replay-to-a-query");
     let state = scratch.0.join("state");
     let registered = "/callback?action=call";
-    let launch = || Exporter::launch(command().args(["--call-event-path", registered]).arg("--state-dir").arg(&state));
+    let launch =
+        || Exporter::launch(command().args(["--call-event-path", registered]).arg("--state-dir").arg(&state));
     let mut exporter = launch();
     assert_eq!(exporter.get(&format!("/Callback?action=call&{}", query(1))).status, 404);
     assert_eq!(exporter.get(&format!("/callback?{}", query(2))).status, 404);

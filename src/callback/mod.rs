@@ -16,6 +16,8 @@ pub mod reason;
 pub mod record;
 pub mod shield;
 
+use std::borrow::Cow;
+
 pub use anomaly::{Anomalies, Anomaly};
 pub use call_event::{CallEvent, NotACall};
 pub use key::Key;
@@ -36,6 +38,30 @@ impl Kind {
     pub fn key(self, query: &[u8]) -> Result<Key, NotACall> {
         match self {
             Kind::CallEvent => CallEvent::key(query),
+        }
+    }
+
+    /// The key, and what is odd about the query by its parameters alone.
+    ///
+    /// # Errors
+    /// Those of [`Kind::key`].
+    pub fn key_and_oddities(self, query: &[u8]) -> Result<(Key, Anomalies), NotACall> {
+        match self {
+            Kind::CallEvent => CallEvent::key_and_oddities(query),
+        }
+    }
+
+    /// Whether a query is that of an event of this kind without doubt, wherever it came.
+    pub fn is_unmistakable(self, query: &[u8]) -> bool {
+        match self {
+            Kind::CallEvent => CallEvent::is_unmistakable(query),
+        }
+    }
+
+    /// The names of a query that are no documented parameters of this kind, at most this many.
+    pub fn unknown_parameters(self, query: &[u8], most: usize) -> Vec<Cow<'_, str>> {
+        match self {
+            Kind::CallEvent => CallEvent::unknown_parameters(query, most),
         }
     }
 

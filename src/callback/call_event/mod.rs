@@ -6,6 +6,8 @@
 
 mod parameters;
 pub mod sid;
+mod unknown;
+mod unmistakable;
 
 use std::time::{Duration, SystemTime};
 
