@@ -12,7 +12,7 @@
 //! | the event cannot be stored | 503 with Retry-After | the service's; 503 if it has none |
 //! | a request on which this program panics | 500 | the service's |
 //!
-//! No answer of this program's own is to be stored by a cache (`Cache-Control: no-store`).
+//! What is answered without asking the service is not to be stored by a cache (`Cache-Control: no-store`).
 //!
 //! What cannot be a call is passed on as well, since the service may know better than this program; it is counted and kept
 //! as refused all the same.
