@@ -12,7 +12,7 @@
 //! ```
 //!
 //! 1. [`http`] accepts a connection and bounds what its peer can stretch.
-//! 2. [`config::routes`] say which kind of callback a path is; [`intake::handler`] answers it. [`callback`] reads the query, pure
+//! 2. [`config::routes`] say which kind of callback arrives at a URL; [`intake::handler`] answers it. [`callback`] reads the query, pure
 //!    and without state.
 //! 3. [`intake::acceptance`] knows keys and bytes: a repeat is answered at once; anything else goes to the [`journal`] first. On
 //!    disk the [`state::committer`] stores what waits as one batch with one sync.

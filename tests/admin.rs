@@ -28,7 +28,7 @@ fn state_with(calls: usize, directory: &Path) {
     let received_at = SystemTime::now();
     let record = |number: usize| {
         let query = CallEventQuery::new(number).encode();
-        let (key, _) = Kind::CallEvent.key(query.as_bytes()).expect("a call");
+        let key = Kind::CallEvent.identify(query.as_bytes()).expect("a call").key;
         let query = query.as_bytes();
         Record { kind: Kind::CallEvent, received_at, key, envelope: b"", query }.encode()
     };
@@ -136,4 +136,41 @@ fn many_who_ask_at_once_share_a_page() {
         assert_eq!(answer.status, 200);
         assert!(answer.text().contains("\nplanet_calls_total{"));
     }
+}
+
+/// Longer than an answer may take on the admin port.
+const LONGER_THAN_AN_ANSWER_MAY_TAKE: Duration = Duration::from_secs(40);
+
+#[test]
+fn readers_that_take_a_byte_a_second_hold_up_nobody_and_lose_their_connection() {
+    let exporter = Exporter::with(&["--idle-timeout", "1h"]);
+    make_page_large(&exporter);
+    let begun = Instant::now();
+    let readers: Vec<_> = (0..8)
+        .map(|_| {
+            let mut connection = Connection::open(exporter.admin);
+            connection.send("GET /metrics HTTP/1.1\r\nhost: test\r\n\r\n");
+            thread::spawn(move || {
+                while begun.elapsed() < LONGER_THAN_AN_ANSWER_MAY_TAKE {
+                    connection.receive_exactly(&mut [0; 1]);
+                    thread::sleep(Duration::from_secs(1));
+                }
+                connection
+            })
+        })
+        .collect();
+    let open =
+        |page: &support::scrape::Page| page.value("planet_exporter_connections", &[("listener", "admin")]);
+    for _ in 0..10 {
+        let begin = Instant::now();
+        let page = exporter.metrics();
+        assert!(begin.elapsed() < Duration::from_secs(10), "a scrape takes {:?}", begin.elapsed());
+        assert_eq!(page.sum("planet_calls_total"), CALLS as f64);
+        assert_eq!(open(&page), 9.0, "they still read");
+    }
+    // They are kept, so that it is not they who close.
+    let readers = readers.into_iter().map(|reader| reader.join().expect("there was something to read"));
+    let _readers: Vec<Connection> = readers.collect();
+    let page = exporter.metrics();
+    assert_eq!(open(&page), 1.0, "those that were too slow are gone");
 }

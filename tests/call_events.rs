@@ -95,7 +95,7 @@ fn concurrent_repeats_of_one_call_count_once() {
 
 #[test]
 fn what_cannot_be_a_call_is_answered_400_with_the_reason_and_kept() {
-    let exporter = Exporter::start();
+    let exporter = Exporter::with(&["--probe-status", "400"]);
     let without_numbers = format!("sid={}&setup_time=soon&duration=&terminate=x", sid(3));
     let cases = [
         ("", None, "no query string"),
@@ -185,8 +185,8 @@ fn odd_events_are_accepted_and_their_oddities_counted() {
 #[test]
 fn an_answer_tells_what_is_wrong_with_the_request() {
     let exporter = Exporter::start();
-    assert_eq!(exporter.get("/").status, 404);
-    assert_eq!(exporter.get(&format!("/call_event/?{DOCUMENTED_SAMPLE}")).status, 404);
+    assert_eq!(exporter.get("/elsewhere").status, 404);
+    assert_eq!(exporter.get(&format!("/call_event/more?{DOCUMENTED_SAMPLE}")).status, 404);
     assert_eq!(exporter.get(&format!("/CALL_EVENT?{DOCUMENTED_SAMPLE}")).status, 404);
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"] {
         let path = format!("/call_event?{DOCUMENTED_SAMPLE}");

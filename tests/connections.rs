@@ -31,7 +31,7 @@ fn a_connection_serves_one_request_after_another() {
         connection.send(request(number));
         assert_eq!(connection.receive().status, 200);
     }
-    assert_eq!(connection.get("/").status, 404);
+    assert_eq!(connection.get("/elsewhere").status, 404);
     assert_eq!(connection.get("/call_event?nothing").status, 400);
     connection.send(request(100));
     assert_eq!(connection.receive().status, 200);

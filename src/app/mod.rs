@@ -242,6 +242,7 @@ fn limits(config: &Config, head_bytes: usize) -> Limits {
         connections: config.max_connections,
         header_timeout: config.header_timeout,
         idle_timeout: config.idle_timeout,
+        answer_timeout: None,
         head_bytes,
     }
 }

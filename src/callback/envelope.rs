@@ -1,5 +1,6 @@
 //! The envelope of a recorded call event: the path and the header fields with which it is passed on. Its bytes are the path,
-//! a line break, and the fields as HTTP/1.1 writes them; the query string is the record's own.
+//! a line break, and the fields as HTTP/1.1 writes them; the query string is the record's own. Where the URL was registered with
+//! a query of its own, the path is what came before the event's parameters, to the `&` or `?` that joins them.
 
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 
@@ -19,6 +20,17 @@ pub fn encode(path: &str, headers: &HeaderMap) -> Option<Vec<u8>> {
         envelope.push(b'\n');
     }
     (envelope.len() <= LONGEST).then_some(envelope)
+}
+
+/// The path and query of a request: the event's query joined to a path as the envelope has it, or to a URL that was
+/// registered.
+pub fn join(path: &str, query: &str) -> String {
+    let joint = match path.contains('?') {
+        false => "?",
+        true if path.ends_with(['&', '?']) => "",
+        true => "&",
+    };
+    format!("{path}{joint}{query}")
 }
 
 /// The path and the fields of an envelope. What is in an empty one, or in a damaged one, is left out.
@@ -66,6 +78,18 @@ mod tests {
         fn arbitrary_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let (path, headers) = decode(&bytes);
             prop_assert!(path.unwrap_or_default().len() + headers.len() <= bytes.len());
+        }
+    }
+
+    #[test]
+    fn the_events_query_is_joined_to_what_came_before_it() {
+        for (path, expected) in [
+            ("/a", "/a?sid=1"),
+            ("/a?x=1&", "/a?x=1&sid=1"),
+            ("/a?x=1?", "/a?x=1?sid=1"),
+            ("/a?x=1", "/a?x=1&sid=1"),
+        ] {
+            assert_eq!(join(path, "sid=1"), expected);
         }
     }
 

@@ -18,11 +18,24 @@ pub mod reason;
 pub mod record;
 pub mod shield;
 
+use std::borrow::Cow;
+
 pub use anomaly::{Anomalies, Anomaly};
 pub use call_event::{CallEvent, NotACall};
 pub use fingerprint::Fingerprint;
 pub use key::Key;
 pub use record::Record;
+
+/// What intake has to know of an event. That there is such a thing is a promise that the event can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identified {
+    /// What makes it the same event when it comes again.
+    pub key: Key,
+    /// By what it is noticed that it says something else then.
+    pub fingerprint: Fingerprint,
+    /// What is odd about the query by its parameters alone.
+    pub oddities: Anomalies,
+}
 
 /// One of LINE Planet's callbacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,13 +45,27 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The key and the fingerprint of an event of this kind that came with this query.
+    /// What intake has to know of an event of this kind that came with this query.
     ///
     /// # Errors
     /// The query cannot be that of such an event.
-    pub fn key(self, query: &[u8]) -> Result<(Key, Fingerprint), NotACall> {
+    pub fn identify(self, query: &[u8]) -> Result<Identified, NotACall> {
         match self {
-            Kind::CallEvent => CallEvent::key(query),
+            Kind::CallEvent => CallEvent::identify(query),
+        }
+    }
+
+    /// Whether a query is that of an event of this kind without doubt, wherever it came.
+    pub fn is_unmistakable(self, query: &[u8]) -> bool {
+        match self {
+            Kind::CallEvent => CallEvent::is_unmistakable(query),
+        }
+    }
+
+    /// The names of a query that are no documented parameters of this kind, at most this many.
+    pub fn unknown_parameters(self, query: &[u8], most: usize) -> Vec<Cow<'_, str>> {
+        match self {
+            Kind::CallEvent => CallEvent::unknown_parameters(query, most),
         }
     }
 

@@ -61,7 +61,7 @@ pub struct Record<'a> {
     pub key: Key,
     /// What else of the request is needed to pass it on; empty if it need not be. Whoever passes it on knows what is in it.
     pub envelope: &'a [u8],
-    /// The query string as it came.
+    /// The event's query string as it came, without a query that the URL was registered with.
     pub query: &'a [u8],
 }
 

@@ -4,6 +4,7 @@
 //! the OpenTelemetry specification instead ([`otlp`]).
 
 pub mod otlp;
+pub mod path;
 pub mod routes;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use bytesize::ByteSize;
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
+use self::routes::{ProbeStatus, registered_path};
 use crate::callback::call_event::LONGEST;
 use crate::callback::idc::is_usual_name;
 use crate::http::service::ServiceUrl;
@@ -51,7 +53,8 @@ pub enum Command {
     Replay {
         /// The file.
         file: PathBuf,
-        /// The URL of the call event callback, such as http://127.0.0.1:20200/call_event.
+        /// The URL of the call event callback, with its query if it was registered with one, such as
+        /// http://127.0.0.1:20200/call_event.
         #[arg(long, value_name = "URL")]
         to: String,
     },
@@ -66,10 +69,15 @@ pub struct Config {
           value_parser = address)]
     pub listen: SocketAddr,
 
-    /// Path of the call event callback, as registered with LINE Planet.
+    /// Path of the call event callback as registered with LINE Planet, with the query that it was registered with, if any.
     #[arg(long, env = "PLANET_CALL_EVENT_PATH", value_name = "PATH", default_value = "/call_event",
-          value_parser = absolute_path)]
+          value_parser = registered_path)]
     pub call_event_path: String,
+
+    /// What a request to the callback without any parameter is answered, such as a test of the registration: 200 counts it as
+    /// a probe, 400 refuses it like any other that cannot be a call event.
+    #[arg(long, env = "PLANET_PROBE_STATUS", value_enum, default_value_t = ProbeStatus::Ok)]
+    pub probe_status: ProbeStatus,
 
     /// Address of /metrics, /livez, /readyz and the landing page.
     #[arg(long, env = "PLANET_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:9464",
@@ -289,14 +297,6 @@ fn state_bytes(text: &str) -> Result<ByteSize, String> {
     }
 }
 
-fn absolute_path(text: &str) -> Result<String, String> {
-    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
-    match text.starts_with('/') && text.bytes().all(is_plain) {
-        true => Ok(text.to_owned()),
-        false => Err("expected a path that begins with / and has no query, such as /call_event".to_owned()),
-    }
-}
-
 fn idc(text: &str) -> Result<String, String> {
     match is_usual_name(text) {
         true => Ok(text.to_owned()),
@@ -378,7 +378,10 @@ mod tests {
             ("--listen", "20200", "such as 0.0.0.0:20200"),
             ("--admin-listen", "localhost", "an IP address"),
             ("--call-event-path", "call_event", "begins with /"),
-            ("--call-event-path", "/a?b", "has no query"),
+            ("--call-event-path", "/a?", "such as /callback?action=call"),
+            ("--call-event-path", "/a?b#c", "such as /callback?action=call"),
+            ("--call-event-path", "/a b", "begins with /"),
+            ("--probe-status", "404", "200, 400"),
             ("--idcs", "KR,J P", "such as KR,JP"),
             ("--identity", "some", "drop, hash, keep"),
             ("--duration-buckets", "5,1", "ascending"),

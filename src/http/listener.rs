@@ -36,6 +36,9 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Time without a request, and time in which a peer takes nothing of an answer.
     pub idle_timeout: Duration,
+    /// Time from the first byte of an answer to its last, whatever the peer takes meanwhile; `None` if it may go on for as
+    /// long as the peer takes something.
+    pub answer_timeout: Option<Duration>,
     /// Bytes of a request's head: request line and headers.
     pub head_bytes: usize,
 }

@@ -3,32 +3,39 @@
 //! | request | answer | with a service behind |
 //! |---|---|---|
 //! | GET call event, good, or a repeat | 200, empty | the same; inline: the service's |
+//! | GET or HEAD without parameters: a probe | 200, empty (with `--probe-status 400` as below) | the same; inline: the service's |
 //! | GET call event that cannot be a call | 400, a problem document naming the parameter | the service's |
-//! | another method | 405 with Allow | the service's |
-//! | another path | 404 | the service's |
+//! | another method | 405 with Allow; kept if its query is a call event's without doubt | the service's; kept as well |
+//! | GET or HEAD of `/` without parameters, as load balancers check it | 200, empty | the service's |
+//! | another path | 404; kept likewise | the service's; kept as well |
 //! | a URI that is too long, or headers that are | 414, 431 | the same |
 //! | the event cannot be stored | 503 with Retry-After | the service's; 503 if it has none |
 //! | a request on which this program panics | 500 | the service's |
+//!
+//! What is answered without asking the service is not to be stored by a cache (`Cache-Control: no-store`).
 //!
 //! What cannot be a call is passed on as well, since the service may know better than this program; it is counted and kept
 //! as refused all the same.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{CACHE_CONTROL, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use metrics::{Counter, Histogram, counter, histogram};
 use tracing::{debug, error, warn};
 
 use super::acceptance::{Acceptance, Outcome};
+use super::astray::Astray;
+use super::pace::LogPace;
 use super::proxy::Proxy;
+use super::unknown::UnknownParameters;
 use crate::callback::shield::{Panicked, fault_point, shielded};
-use crate::callback::{Fingerprint, Key, NotACall, Record, envelope};
-use crate::config::routes::{Mode, Route, Routes};
+use crate::callback::{Anomaly, Fingerprint, Identified, Key, NotACall, Record, envelope};
+use crate::config::routes::{Found, Mode, ProbeStatus, Routes};
 use crate::http::response::{self, Body};
 use crate::http::{Handler, headers};
 use crate::metrics::catalog;
@@ -47,6 +54,8 @@ pub struct CallbackHandler {
     metrics: IntakeMetrics,
     refusals_logged: LogPace,
     contradictions_logged: LogPace,
+    astray: Astray,
+    unknown_parameters: UnknownParameters,
 }
 
 /// What is said of a repeat whose cause, reason or duration is another one than that of the event with its key.
@@ -63,24 +72,24 @@ impl CallbackHandler {
         refused: Arc<RefusedRequests>,
         service: Option<Proxy>,
     ) -> CallbackHandler {
-        let (metrics, refusals_logged) = (IntakeMetrics::new(), LogPace::default());
-        let contradictions_logged = LogPace::default();
         CallbackHandler {
             routes,
             longest_uri,
             acceptance,
+            astray: Astray::new(Arc::clone(&refused), longest_uri),
             refused,
             service,
-            metrics,
-            refusals_logged,
-            contradictions_logged,
+            metrics: IntakeMetrics::new(),
+            refusals_logged: LogPace::default(),
+            contradictions_logged: LogPace::default(),
+            unknown_parameters: UnknownParameters::default(),
         }
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let started = Instant::now();
         let response = match self.callback(&request, peer).await {
-            Answer::Own(response) => response,
+            Answer::Own(response) => not_to_be_stored(response),
             Answer::OfService(proxy) => return proxy.pass_on(request, peer).await,
             Answer::NotStored(proxy, held) => return self.pass_on(proxy, request, peer, held).await,
         };
@@ -92,32 +101,41 @@ impl CallbackHandler {
     /// one.
     async fn callback(&self, request: &Request<Incoming>, peer: SocketAddr) -> Answer<'_> {
         let uri = request.uri();
-        let Some(route) = self.routes.find(uri.path()) else {
-            return self.of_service(|| response::empty(StatusCode::NOT_FOUND));
+        let whole_query = uri.query().unwrap_or_default().as_bytes();
+        let Some(found) = self.routes.find(uri.path().as_bytes(), whole_query) else {
+            self.look_at_stray(request, whole_query, peer);
+            return self.of_service(|| elsewhere(request));
         };
+        let Found { route, query } = found;
+        if route.probe == ProbeStatus::Ok && is_probe(request, query) {
+            self.metrics.probe.increment(1);
+            return match route.mode {
+                Mode::Stored => Answer::Own(response::empty(StatusCode::OK)),
+                Mode::Inline => self.of_service(|| response::empty(StatusCode::OK)),
+            };
+        }
         if request.method() != Method::GET {
+            self.look_at_stray(request, whole_query, peer);
             return self.of_service(|| response::method_not_allowed("GET"));
         }
-        let query = uri.query().unwrap_or_default();
-        if uri.path().len() + 1 + query.len() > self.longest_uri {
+        if uri.path().len() + 1 + whole_query.len() > self.longest_uri {
             return Answer::Own(response::empty(StatusCode::URI_TOO_LONG));
         }
         let received_at = now_in_milliseconds();
-        let (key, fingerprint, record) =
-            match shielded(|| self.read(route, request, query, received_at, peer)) {
-                Ok(Ok(read)) => read,
-                Ok(Err(Unread::NotACall(reason))) => {
-                    self.note_refused(reason, query, received_at, peer);
-                    return self.of_service(|| not_a_call(reason));
-                }
-                Ok(Err(Unread::HeadersTooLarge)) => {
-                    return Answer::Own(response::empty(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
-                }
-                Err(panicked) => {
-                    self.note_panicked(&panicked, query, received_at, peer);
-                    return self.of_service(|| response::empty(StatusCode::INTERNAL_SERVER_ERROR));
-                }
-            };
+        let (key, fingerprint, record) = match shielded(|| self.read(found, request, received_at, peer)) {
+            Ok(Ok(read)) => read,
+            Ok(Err(Unread::NotACall(reason))) => {
+                self.note_refused(reason, query, received_at, peer);
+                return self.of_service(|| not_a_call(reason));
+            }
+            Ok(Err(Unread::HeadersTooLarge)) => {
+                return Answer::Own(response::empty(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+            }
+            Err(panicked) => {
+                self.note_panicked(&panicked, query, received_at, peer);
+                return self.of_service(|| response::empty(StatusCode::INTERNAL_SERVER_ERROR));
+            }
+        };
         let outcome = match self.acceptance.accept(key, fingerprint, received_at, record).await {
             Ok(outcome) => outcome,
             Err(reason) => return Answer::Own(not_stored(reason)),
@@ -178,29 +196,40 @@ impl CallbackHandler {
     /// Reads a callback: its key, and what the journal keeps of it.
     fn read(
         &self,
-        route: &Route,
+        found: Found<'_>,
         request: &Request<Incoming>,
-        query: &str,
         received_at: SystemTime,
         peer: SocketAddr,
     ) -> Result<(Key, Fingerprint, Bytes), Unread> {
-        let query = query.as_bytes();
+        let Found { route, query } = found;
         fault_point("intake", query);
-        let (key, fingerprint) = route.kind.key(query).map_err(Unread::NotACall)?;
+        let Identified { key, fingerprint, oddities } =
+            route.kind.identify(query).map_err(Unread::NotACall)?;
+        if oddities.contains(Anomaly::UnknownParameter) {
+            self.unknown_parameters.note(route.kind, query);
+        }
         let mut envelope = Vec::new();
         if self.service.is_some() && route.mode == Mode::Stored {
             let mut fields = request.headers().clone();
             headers::pass_on(&mut fields, peer.ip(), request.version());
-            envelope = envelope::encode(request.uri().path(), &fields).ok_or(Unread::HeadersTooLarge)?;
+            let path = before_event(request.uri(), found);
+            envelope = envelope::encode(path, &fields).ok_or(Unread::HeadersTooLarge)?;
         }
         let record = Record { kind: route.kind, received_at, key, envelope: &envelope, query };
         Ok((key, fingerprint, record.encode()))
     }
 
+    /// Looks at a request that no route takes.
+    fn look_at_stray(&self, request: &Request<Incoming>, query: &[u8], peer: SocketAddr) {
+        if let Err(panicked) = self.astray.look(&self.routes, request, peer) {
+            self.note_panicked(&panicked, query, now_in_milliseconds(), peer);
+        }
+    }
+
     /// Counts and keeps what cannot be a call.
-    fn note_refused(&self, reason: NotACall, query: &str, received_at: SystemTime, peer: SocketAddr) {
+    fn note_refused(&self, reason: NotACall, query: &[u8], received_at: SystemTime, peer: SocketAddr) {
         self.metrics.refused.increment(1);
-        self.refused.keep(received_at, reason.to_string(), query);
+        self.refused.keep(received_at, reason.to_string(), &String::from_utf8_lossy(query));
         match self.refusals_logged.is_due() {
             true => {
                 warn!(%reason, %peer, "refused a call event; further ones are logged at most once a minute")
@@ -210,9 +239,9 @@ impl CallbackHandler {
     }
 
     /// Counts and keeps a repeat that says something else than what was counted, for people to look at.
-    fn note_contradicting(&self, query: &str, received_at: SystemTime, peer: SocketAddr) {
+    fn note_contradicting(&self, query: &[u8], received_at: SystemTime, peer: SocketAddr) {
         self.metrics.contradicting.increment(1);
-        self.refused.keep_for_show(received_at, CONTRADICTING.to_owned(), query);
+        self.refused.keep_for_show(received_at, CONTRADICTING.to_owned(), &String::from_utf8_lossy(query));
         match self.contradictions_logged.is_due() {
             true => {
                 warn!(%peer, "{CONTRADICTING}; it is kept among the refused; further ones are logged at most once a minute")
@@ -222,9 +251,9 @@ impl CallbackHandler {
     }
 
     /// Counts and keeps a request that brings out a bug.
-    fn note_panicked(&self, panicked: &Panicked, query: &str, received_at: SystemTime, peer: SocketAddr) {
+    fn note_panicked(&self, panicked: &Panicked, query: &[u8], received_at: SystemTime, peer: SocketAddr) {
         self.metrics.panicked.increment(1);
-        self.refused.keep(received_at, panicked.to_string(), query);
+        self.refused.keep(received_at, panicked.to_string(), &String::from_utf8_lossy(query));
         error!(%panicked, %peer, "a request could not be read; it is kept among the refused");
     }
 }
@@ -255,6 +284,33 @@ enum Held {
     Nowhere(Uncounted),
 }
 
+/// Whether a request tests the callback: it has nothing to say. Load balancers ask with HEAD.
+fn is_probe(request: &Request<Incoming>, query: &[u8]) -> bool {
+    query.is_empty() && matches!(*request.method(), Method::GET | Method::HEAD)
+}
+
+/// The answer where there is no route. A load balancer that was told nothing else checks the root.
+fn elsewhere(request: &Request<Incoming>) -> Response<Body> {
+    let query = request.uri().query().unwrap_or_default();
+    match request.uri().path() == "/" && is_probe(request, query.as_bytes()) {
+        true => response::empty(StatusCode::OK),
+        false => response::empty(StatusCode::NOT_FOUND),
+    }
+}
+
+/// What stands before the event's own part of a URI: the path, and the registered query with what joins the two.
+fn before_event<'r>(uri: &'r Uri, found: Found<'_>) -> &'r str {
+    match (found.route.query.is_empty(), uri.path_and_query()) {
+        (false, Some(whole)) => &whole.as_str()[..whole.as_str().len() - found.query.len()],
+        _ => uri.path(),
+    }
+}
+
+fn not_to_be_stored(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 fn not_stored(reason: NotStored) -> Response<Body> {
     response::unavailable(&reason.to_string(), "1")
 }
@@ -279,6 +335,7 @@ fn now_in_milliseconds() -> SystemTime {
 
 /// The metrics of intake, looked up once.
 struct IntakeMetrics {
+    probe: Counter,
     refused: Counter,
     panicked: Counter,
     contradicting: Counter,
@@ -300,6 +357,7 @@ impl IntakeMetrics {
             StatusCode::SERVICE_UNAVAILABLE,
         ];
         IntakeMetrics {
+            probe: event("probe"),
             refused: event("refused"),
             panicked: event("panicked"),
             contradicting: counter!(catalog::EXPORTER_ANOMALIES.name, "kind" => "contradicting_repeat"),
@@ -324,19 +382,4 @@ impl std::fmt::Debug for IntakeMetrics {
 
 fn request_counter(status: StatusCode) -> Counter {
     counter!(catalog::EXPORTER_REQUESTS.name, "code" => status.as_u16().to_string())
-}
-
-/// Lets a log line through at most once a minute, so that a stream of bad requests does not become a stream of logs.
-#[derive(Debug, Default)]
-struct LogPace {
-    /// The minute of the last line, since the Unix epoch.
-    last: AtomicU64,
-}
-
-impl LogPace {
-    fn is_due(&self) -> bool {
-        let minute =
-            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() / 60;
-        self.last.swap(minute, Ordering::Relaxed) != minute
-    }
 }

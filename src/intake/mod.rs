@@ -2,8 +2,11 @@
 //!
 //! [Routes](crate::config::routes) say which callback arrives on a path; the [`handler`] reads and answers it, in the order that keeps the promise
 //! ([`acceptance`]: seen before? journal, and only then 200). Everything else goes through the [`proxy`] to the service
-//! behind, if there is one.
+//! behind, if there is one; call events among it are noticed all the same.
 
 pub mod acceptance;
+mod astray;
 pub mod handler;
+mod pace;
 pub mod proxy;
+mod unknown;

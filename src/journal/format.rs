@@ -93,7 +93,7 @@ fn the_example_of_a_record_is_one() {
     let [example] = examples("record").map(dumped).collect::<Vec<_>>().try_into().expect("an example");
     let received_at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_582_527_434_567);
     let query = b"sid=6364e8b3-bdac-436e-9631-0bce2498ce0c";
-    let (key, _) = Kind::CallEvent.key(&[&query[..], b"&duration=1"].concat()).expect("a call");
+    let key = Kind::CallEvent.identify(&[&query[..], b"&duration=1"].concat()).expect("a call").key;
     let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("planet"))]);
     let envelope = envelope::encode("/call_event", &headers).expect("an envelope");
     let record = Record { kind: Kind::CallEvent, received_at, key, envelope: &envelope, query };

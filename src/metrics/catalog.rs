@@ -101,7 +101,9 @@ catalog! {
         "Call events by result: accepted, duplicate (its sid was seen before), refused (it cannot be a call), \
          unavailable (it could not be stored and was answered 503), undurable (it could not be stored in time, so it \
          was passed on and is held in memory until it can), uncounted (it was passed on and forgotten, since there was \
-         no room to hold it), panicked (this program could not read it, which is a bug).");
+         no room to hold it), panicked (this program could not read it, which is a bug), wrong_path (it came to another \
+         path than the registered one, or with another method, and is kept like a refused one), probe (a request to \
+         the callback without any parameter).");
     EXPORTER_ANOMALIES = sum("planet.exporter.anomalies", "{anomaly}",
         "Oddities of accepted call events by kind; each counts once an event. contradicting_repeat is a repeat that says \
          something else than what was counted.");

@@ -7,10 +7,13 @@
 //! | GET /livez | 200 as long as the process serves, 503 if the parts that take call events are stuck; nothing outside it counts |
 //! | GET /readyz | 200 if call events can be taken, else 503 and what is amiss; with `exclude=NAME` whatever that part says; with `verbose` every part |
 //! | GET /refused | refused requests as JSON lines; only to this host, since they carry personal data |
+//!
+//! An answer that has not been taken after 30 seconds breaks off.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -48,6 +51,7 @@ pub async fn start(
     handler: AdminHandler,
     stop: CancellationToken,
 ) -> Result<(SocketAddr, Thread), BindError> {
+    let limits = Limits { answer_timeout: Some(ANSWER_TIMEOUT), ..limits };
     let (to_bound, bound) = oneshot::channel();
     let failed = move |source: io::Error| BindError { listener: NAME, address, source };
     let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -70,6 +74,10 @@ pub async fn start(
     let bound = bound.await.map_err(|_| failed(io::Error::other("its thread has ended")))?;
     Ok((bound?, thread))
 }
+
+/// Time in which an answer must have been taken, whatever its reader takes meanwhile, so that slow readers keep neither
+/// connections nor pages: three times what Prometheus waits for a page by default.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The value of the label `listener`, and the thread's name.
 const NAME: &str = "admin";

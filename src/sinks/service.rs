@@ -148,7 +148,7 @@ fn request(service: &Service, record: &[u8], path: &str) -> Result<Request<Reque
     let record = Record::decode(record).map_err(|error| error.to_string())?;
     let (recorded_path, headers) = envelope::decode(record.envelope);
     let path_and_query =
-        format!("{}?{}", recorded_path.unwrap_or(path), String::from_utf8_lossy(record.query));
+        envelope::join(recorded_path.unwrap_or(path), &String::from_utf8_lossy(record.query));
     let uri = service.url().join(&path_and_query);
     let mut request = Request::new(Either::Right(Empty::new()));
     *request.uri_mut() = uri.map_err(|error| format!("its path and query make no URI: {error}"))?;
@@ -198,18 +198,21 @@ mod tests {
     fn the_request_is_the_one_that_came() {
         let query = "sid=6364E8B3bdac436e96310bce2498ce0c&duration=1&app_svr_data=%2F+%00";
         let (received_at, query) = (SystemTime::UNIX_EPOCH, query.as_bytes());
-        let (key, _) = Kind::CallEvent.key(query).expect("a call");
+        let key = Kind::CallEvent.identify(query).expect("a call").key;
         let mut headers = hyper::HeaderMap::new();
         headers.insert("authorization", HeaderValue::from_static("Bearer token"));
         let envelope = envelope::encode("/other_path", &headers).expect("an envelope");
         let url = "http://127.0.0.1:8080/base".parse().expect("a URL");
         let service = Service::new(url, Duration::from_secs(1)).expect("a service");
-        for (envelope, path) in [(&envelope[..], "/other_path"), (b"", "/call_event")] {
+        let registered = envelope::encode("/a?x=1?", &headers).expect("an envelope");
+        for (envelope, target) in
+            [(&envelope[..], "/other_path?"), (b"", "/call_event?"), (&registered[..], "/a?x=1?")]
+        {
             let record = Record { kind: Kind::CallEvent, received_at, key, envelope, query }.encode();
             let request = request(&service, &record, "/call_event").expect("a request");
             assert_eq!(
                 request.uri().to_string(),
-                format!("http://127.0.0.1:8080/base{path}?{}", str::from_utf8(query).expect("text"))
+                format!("http://127.0.0.1:8080/base{target}{}", str::from_utf8(query).expect("text"))
             );
             assert_eq!(request.headers().contains_key("authorization"), !envelope.is_empty());
             assert_eq!(request.headers()[IDEMPOTENCY_KEY], "\"6364e8b3-bdac-436e-9631-0bce2498ce0c\"");

@@ -60,7 +60,8 @@ fn learn_all<S: Storage>(journal: &DiskJournal<S>, known: &SharedKnown) {
 fn fingerprint(record: &[u8]) -> Option<(Key, Fingerprint)> {
     let read = shielded(|| {
         let record = Record::decode(record).ok()?;
-        record.kind.key(record.query).ok()
+        let identified = record.kind.identify(record.query).ok()?;
+        Some((identified.key, identified.fingerprint))
     });
     read.ok().flatten()
 }

@@ -147,7 +147,7 @@ mod tests {
     fn take_call(keeper: &Keeper, number: u32, now: SystemTime) {
         let query = format!("sid={number}&duration=1&from_user_id=somebody");
         let query = query.as_bytes();
-        let (key, _) = Kind::CallEvent.key(query).expect("a call");
+        let key = Kind::CallEvent.identify(query).expect("a call").key;
         let record = Record { kind: Kind::CallEvent, received_at: now, key, envelope: b"", query }.encode();
         let first = keeper.journal.append(std::slice::from_ref(&record)).expect("appended");
         keeper.known.lock().window.insert(key, Fingerprint::UNKNOWN, first, now);

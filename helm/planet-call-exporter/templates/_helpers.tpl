@@ -53,9 +53,14 @@ annotations:
 {{ .Values.exporter.flags.callEventPath | default "/call_event" }}
 {{- end }}
 
+{{/* The same without a query, which no route has. */}}
+{{- define "planet-call-exporter.callEventRoute" -}}
+{{ include "planet-call-exporter.callEventPath" . | splitList "?" | first }}
+{{- end }}
+
 {{/* What a route leads here: the path of call events or, with a service behind, everything. */}}
 {{- define "planet-call-exporter.routePath" -}}
-{{ ternary "/" (include "planet-call-exporter.callEventPath" .) (not (empty .Values.exporter.flags.forwardTo)) }}
+{{ ternary "/" (include "planet-call-exporter.callEventRoute" .) (not (empty .Values.exporter.flags.forwardTo)) }}
 {{- end }}
 
 {{/* Something if there are pods. */}}

@@ -6,6 +6,8 @@
 
 mod parameters;
 pub mod sid;
+mod unknown;
+mod unmistakable;
 
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +20,7 @@ use crate::callback::reason::older::CallEndReason;
 use crate::callback::reason::{
     DisconnectReason, FaultDomain, ReleaseCause, Releaser, fault_domain_of_unknown,
 };
-use crate::callback::{Fingerprint, Key};
+use crate::callback::{Fingerprint, Identified, Key};
 
 /// The longest duration, billed time and setup time that is believed at all, and the longest that can be plausible
 /// ([`CallEvent::cap`]). Beyond it the times of the call stand in for the duration.
@@ -174,15 +176,17 @@ impl<'q> CallEvent<'q> {
     ///
     /// # Errors
     /// Those of [`CallEvent::read`]: what has a key can be read.
-    pub fn key(query: &[u8]) -> Result<(Key, Fingerprint), NotACall> {
-        let (values, sid) = read_values(query, &mut Anomalies::default())?;
+    pub fn identify(query: &[u8]) -> Result<Identified, NotACall> {
+        let mut oddities = Anomalies::default();
+        let (values, key) = read_values(query, &mut oddities)?;
         let counted = [
             Parameter::Terminate,
             Parameter::DisconnectReason,
             Parameter::CallEndReason,
             Parameter::Duration,
         ];
-        Ok((sid, Fingerprint::of(counted.map(|parameter| values.number(parameter)))))
+        let fingerprint = Fingerprint::of(counted.map(|parameter| values.number(parameter)));
+        Ok(Identified { key, fingerprint, oddities })
     }
 
     /// A parameter's text as it was sent, decoded; `None` if it was missing or empty.

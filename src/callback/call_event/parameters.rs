@@ -124,7 +124,7 @@ impl Parameter {
         Parameter::TABLE[self as usize].2
     }
 
-    fn from_name(name: &str) -> Option<Parameter> {
+    pub(super) fn from_name(name: &str) -> Option<Parameter> {
         Parameter::TABLE.iter().find(|(_, known, _, _)| *known == name).map(|(parameter, ..)| *parameter)
     }
 }

@@ -269,8 +269,9 @@ fn spaces_around_a_number_are_no_part_of_it() {
 
 #[test]
 fn what_is_counted_has_the_same_fingerprint_however_it_is_written() {
-    let fingerprint =
-        |changes: &[(&str, Option<&str>)]| CallEvent::key(sample_with(changes).as_bytes()).expect("a call").1;
+    let fingerprint = |changes: &[(&str, Option<&str>)]| {
+        CallEvent::identify(sample_with(changes).as_bytes()).expect("a call").fingerprint
+    };
     let usual = fingerprint(&[]);
     for same in [("terminate", Some("+16+")), ("app_svr_data", Some("other")), ("billing_sec", None)] {
         assert!(!fingerprint(&[same]).contradicts(usual), "{same:?}");
@@ -420,12 +421,12 @@ proptest! {
     fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
         let read = CallEvent::read(&bytes, NOW);
         prop_assert_eq!(&read, &CallEvent::read(&bytes, NOW));
-        prop_assert_eq!(CallEvent::key(&bytes).map(|(sid, _)| sid), read.map(|event| event.sid));
+        prop_assert_eq!(CallEvent::identify(&bytes).map(|identified| identified.key), read.map(|event| event.sid));
     }
 
     #[test]
     fn what_has_a_key_can_be_read(query in hostile_query()) {
-        prop_assert_eq!(CallEvent::key(query.as_bytes()).map(|(sid, _)| sid), Ok(read(&query).sid));
+        prop_assert_eq!(CallEvent::identify(query.as_bytes()).map(|identified| identified.key), Ok(read(&query).sid));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::callback::Record;
+use crate::callback::{Record, envelope};
 use crate::http::peer::causes;
 use crate::journal::{self, JournalError};
 
@@ -69,7 +69,7 @@ pub struct Replayed {
     pub refused: u64,
 }
 
-/// Sends every request of `file` to `url`, which gets its query.
+/// Sends every request of `file` to `url`, which gets its query behind its own, if it has one.
 ///
 /// # Errors
 /// The file cannot be read, or a request is not answered.
@@ -77,7 +77,7 @@ pub async fn replay(file: &Path, url: &str) -> Result<Replayed, ReplayError> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let mut replayed = Replayed::default();
     for (number, query) in (1..).zip(queries(file)?) {
-        let uri: Uri = format!("{url}?{query}").parse().map_err(|_| ReplayError::Query(query))?;
+        let uri: Uri = envelope::join(url, &query).parse().map_err(|_| ReplayError::Query(query))?;
         let no_answer = |reason: String| ReplayError::NoAnswer { to: url.to_owned(), number, reason };
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = uri;

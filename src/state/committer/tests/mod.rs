@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::health::LONGEST_WAIT;
 use super::*;
-use crate::callback::{Fingerprint, Kind, Record};
+use crate::callback::{Fingerprint, Identified, Kind, Record};
 use crate::intake::acceptance::{self, Acceptance, Store};
 use crate::journal::disk::DiskJournal;
 use crate::journal::simulated_disk::SimulatedDisk;
@@ -104,7 +104,7 @@ async fn accept_with(
 ) -> Result<acceptance::Outcome, NotStored> {
     let query = format!("sid={sid}&duration=5&terminate=16&disconnect_reason=1001");
     let (received_at, query) = (SystemTime::UNIX_EPOCH, query.as_bytes());
-    let (key, fingerprint) = Kind::CallEvent.key(query).expect("a call");
+    let Identified { key, fingerprint, .. } = Kind::CallEvent.identify(query).expect("a call");
     let record = Record { kind: Kind::CallEvent, received_at, key, envelope, query };
     acceptance.accept(key, fingerprint, received_at, record.encode()).await
 }

@@ -14,7 +14,7 @@ fn with_service(disk: &SimulatedDisk) -> (Opened, Passages) {
 }
 
 fn key(sid: u32) -> Key {
-    Kind::CallEvent.key(format!("sid={sid}&duration=5").as_bytes()).expect("a call").0
+    Kind::CallEvent.identify(format!("sid={sid}&duration=5").as_bytes()).expect("a call").key
 }
 
 /// An event that is to be passed on.

@@ -52,12 +52,15 @@ pub(super) struct Deadlines<S> {
     phase: Arc<Phase>,
     header_timeout: Duration,
     idle_timeout: Duration,
+    answer_timeout: Option<Duration>,
     /// The phase when it was looked at last.
     seen: u8,
     /// When the peer must have sent something, or all of a head; `None` while it owes nothing.
     read_by: Option<Instant>,
     /// When the peer must have taken something; `None` while nothing waits for it.
     written_by: Option<Instant>,
+    /// When the peer must have taken all of the answer that is being written; `None` between answers.
+    answered_by: Option<Instant>,
     /// Fires at or before the next deadline. It is moved only when it fires too early or would fire too late, so that
     /// a busy connection does not touch the timer at each request.
     alarm: Pin<Box<Sleep>>,
@@ -65,7 +68,7 @@ pub(super) struct Deadlines<S> {
 
 impl<S> Deadlines<S> {
     pub(super) fn new(stream: S, phase: Arc<Phase>, limits: Limits) -> Deadlines<S> {
-        let Limits { header_timeout, idle_timeout, .. } = limits;
+        let Limits { header_timeout, idle_timeout, answer_timeout, .. } = limits;
         // A new connection owes its first request as soon as a head that has begun.
         let first = Instant::now() + header_timeout;
         let alarm = Box::pin(tokio::time::sleep_until(first));
@@ -74,9 +77,11 @@ impl<S> Deadlines<S> {
             phase,
             header_timeout,
             idle_timeout,
+            answer_timeout,
             seen: WAITING,
             read_by: Some(first),
             written_by: None,
+            answered_by: None,
             alarm,
         }
     }
@@ -148,6 +153,13 @@ impl<S: AsyncWrite + Unpin> Deadlines<S> {
         }
     }
 
+    /// Notes that a part of an answer is to be written.
+    fn begin_answer(&mut self) {
+        if let Some(timeout) = self.answer_timeout {
+            self.answered_by.get_or_insert_with(|| Instant::now() + timeout);
+        }
+    }
+
     /// Notes how a write went: what was taken moves the deadlines on, what was not sets one.
     fn note_write<T>(
         &mut self,
@@ -163,7 +175,8 @@ impl<S: AsyncWrite + Unpin> Deadlines<S> {
             return written;
         }
         if self.written_by.is_none() {
-            self.written_by = Some(Instant::now() + self.idle_timeout);
+            let next = Instant::now() + self.idle_timeout;
+            self.written_by = Some(self.answered_by.map_or(next, |last| last.min(next)));
         }
         self.poll_deadline(context).map(Err)
     }
@@ -175,6 +188,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Deadlines<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.begin_answer();
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.note_write(written, context)
     }
@@ -184,6 +198,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Deadlines<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.begin_answer();
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.note_write(written, context)
     }
@@ -193,7 +208,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Deadlines<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        // hyper flushes when it has written all that it has. As long as an answer is streamed, there is more to come.
+        if flushed.is_ready() && self.phase.get() != SERVING {
+            self.answered_by = None;
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -202,157 +222,4 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Deadlines<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use http_body_util::Either;
-    use hyper::body::Frame;
-    use hyper::server::conn::http1;
-    use hyper::service::service_fn;
-    use hyper_util::rt::TokioIo;
-    use proptest::prelude::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-
-    use super::*;
-    use crate::http::response;
-
-    const HEADER: Duration = Duration::from_secs(10);
-    const IDLE: Duration = Duration::from_secs(60);
-
-    fn connection() -> (Deadlines<DuplexStream>, Arc<Phase>, DuplexStream) {
-        let (near, far) = duplex(16);
-        let phase = Arc::new(Phase::default());
-        let limits = Limits { connections: 1, header_timeout: HEADER, idle_timeout: IDLE, head_bytes: 8192 };
-        (Deadlines::new(near, Arc::clone(&phase), limits), phase, far)
-    }
-
-    async fn time_out(stream: &mut Deadlines<DuplexStream>) -> Duration {
-        let from = Instant::now();
-        let error = stream.read(&mut [0; 64]).await.expect_err("a time-out");
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        from.elapsed()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_peer_that_sends_nothing_is_cut_off() {
-        let (mut stream, _phase, _far) = connection();
-        assert_eq!(time_out(&mut stream).await.as_secs(), HEADER.as_secs());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_head_in_drops_is_cut_off() {
-        let (mut stream, _phase, mut far) = connection();
-        let drops = async {
-            while far.write_all(b"x").await.is_ok() {
-                tokio::time::sleep(Duration::from_secs(3)).await;
-            }
-        };
-        let cut_off = async {
-            let from = Instant::now();
-            while stream.read(&mut [0; 64]).await.is_ok() {}
-            from.elapsed()
-        };
-        tokio::select! {
-            () = drops => panic!("the peer was served"),
-            after = cut_off => assert_eq!(after.as_secs(), HEADER.as_secs()),
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_idle_connection_has_more_time_than_a_head() {
-        let (mut stream, phase, mut far) = connection();
-        far.write_all(b"head").await.expect("sent");
-        stream.read_exact(&mut [0; 4]).await.expect("received");
-        drop(phase.serving());
-        stream.write_all(b"answer").await.expect("answered");
-        assert_eq!(time_out(&mut stream).await.as_secs(), IDLE.as_secs());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn serving_has_no_deadline_here() {
-        let (mut stream, phase, mut far) = connection();
-        far.write_all(b"head").await.expect("sent");
-        stream.read_exact(&mut [0; 4]).await.expect("received");
-        let _serving = phase.serving();
-        let mut byte = [0; 1];
-        let read = tokio::time::timeout(IDLE * 10, stream.read(&mut byte)).await;
-        assert!(read.is_err(), "still waiting");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_peer_that_takes_nothing_is_cut_off() {
-        let (mut stream, phase, _far) = connection();
-        let _serving = phase.serving();
-        let from = Instant::now();
-        let error = stream.write_all(&[0; 1024]).await.expect_err("a time-out");
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(from.elapsed().as_secs(), IDLE.as_secs());
-    }
-
-    /// What a client gets of an answer of this size that is streamed to it, if it pauses in the middle.
-    async fn take_with_pause(size: usize, room: usize, pause: Duration, header_timeout: Duration) -> usize {
-        let (near, mut far) = duplex(room);
-        let phase = Arc::new(Phase::default());
-        let limits = Limits { connections: 1, header_timeout, idle_timeout: IDLE, head_bytes: 8192 };
-        let stream = Deadlines::new(near, Arc::clone(&phase), limits);
-        let service = service_fn(move |_| {
-            let phase = Arc::clone(&phase);
-            async move {
-                let serving = phase.serving();
-                let chunks = (0..size).step_by(CHUNK).map(move |at| {
-                    let chunk = Bytes::from(vec![b'x'; CHUNK.min(size - at)]);
-                    Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Frame::data(chunk))
-                });
-                let mut response = hyper::Response::new(response::streamed(Chunks(chunks)));
-                if let Either::Right(streamed) = response.body_mut() {
-                    streamed.keep(serving);
-                }
-                Ok::<_, std::convert::Infallible>(response)
-            }
-        });
-        let connection =
-            http1::Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(stream), service);
-        let client = async move {
-            far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.expect("sent");
-            tokio::time::sleep(pause).await;
-            let mut answer = Vec::new();
-            let _ = far.read_to_end(&mut answer).await;
-            // Without the frames of the chunked encoding and the head, in which there is no x.
-            answer.iter().filter(|byte| **byte == b'x').count()
-        };
-        tokio::join!(connection, client).1
-    }
-
-    const CHUNK: usize = 1_000;
-
-    /// A body of frames that are all at hand.
-    struct Chunks<I>(I);
-
-    impl<I: Iterator<Item = Result<Frame<Bytes>, E>> + Unpin, E> hyper::body::Body for Chunks<I> {
-        type Data = Bytes;
-        type Error = E;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _context: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
-            Poll::Ready(self.0.next())
-        }
-    }
-
-    proptest! {
-        /// A client that takes its answer within the idle timeout gets all of it, however much of it waits when the service is
-        /// done, and however long ago the deadline of the request's head was.
-        #[test]
-        fn a_slow_client_gets_the_last_byte_of_an_answer(
-            size in 0usize..20_000,
-            room in 64usize..20_000,
-            pause in 0u64..59,
-            header_timeout in 1u64..20,
-        ) {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-            let (pause, header_timeout) = (Duration::from_secs(pause), Duration::from_secs(header_timeout));
-            let taken = runtime.expect("a runtime").block_on(take_with_pause(size, room, pause, header_timeout));
-            prop_assert_eq!(taken, size);
-        }
-    }
-}
+mod tests;

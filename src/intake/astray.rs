@@ -1,0 +1,87 @@
+//! Call events that come to a wrong place: another path than the registered one, or another method. A slip in a URL would lose
+//! every call without a trace; so each is kept among the refused, said and counted. Its answer is that of any other request
+//! there.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use hyper::Request;
+use metrics::{Counter, counter};
+use tracing::{debug, warn};
+
+use super::pace::LogPace;
+use crate::callback::shield::{Panicked, shielded};
+use crate::config::routes::{Route, Routes};
+use crate::http::peer::for_people;
+use crate::metrics::catalog;
+use crate::state::refused::RefusedRequests;
+
+/// Keeps, says and counts call events that come to a wrong place.
+pub(super) struct Astray {
+    refused: Arc<RefusedRequests>,
+    longest_uri: usize,
+    wrong_path: Counter,
+    logged: LogPace,
+}
+
+impl Astray {
+    /// Keeps among `refused` what has a URI of up to `longest_uri` bytes.
+    pub(super) fn new(refused: Arc<RefusedRequests>, longest_uri: usize) -> Astray {
+        let wrong_path = counter!(catalog::EXPORTER_EVENTS.name, "result" => "wrong_path");
+        Astray { refused, longest_uri, wrong_path, logged: LogPace::default() }
+    }
+
+    /// Looks at a request that none of `routes` takes. The service behind may take session IDs elsewhere, so only what is a call
+    /// event [without doubt](crate::callback::Kind::is_unmistakable) is one.
+    ///
+    /// # Errors
+    /// Its query brings out a bug.
+    pub(super) fn look<B>(
+        &self,
+        routes: &Routes,
+        request: &Request<B>,
+        peer: SocketAddr,
+    ) -> Result<(), Panicked> {
+        let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+        // Most of what is passed on has none.
+        if !query.contains("sid=") || path.len() + 1 + query.len() > self.longest_uri {
+            return Ok(());
+        }
+        let Some(route) = shielded(|| routes.meant(query.as_bytes()))? else { return Ok(()) };
+        let is_right_path = routes.find(path.as_bytes(), query.as_bytes()).is_some();
+        let slip = if is_right_path { "wrong_method" } else { "wrong_path" };
+        let came = for_people(&format!("{} {path}", request.method()));
+        let expected = Expected(route);
+        self.wrong_path.increment(1);
+        let event_query = route.event_query(query.as_bytes()).unwrap_or(query.as_bytes());
+        let reason = format!("{slip}: a call event came as {came}; expected {expected}");
+        self.refused.keep(SystemTime::now(), reason, &String::from_utf8_lossy(event_query));
+        match self.logged.is_due() {
+            true => warn!(
+                came,
+                %expected,
+                %peer,
+                "a call event came to a wrong place; it is kept among the refused, and further ones are logged at most once a minute"
+            ),
+            false => debug!(came, %expected, %peer, "a call event came to a wrong place"),
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Astray {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Astray")
+    }
+}
+
+/// What would have been right.
+struct Expected<'a>(&'a Route);
+
+impl fmt::Display for Expected<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "GET {}", self.0)
+    }
+}
