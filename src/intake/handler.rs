@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | GET call event, good, or a repeat | 200, empty | the same; inline: the service's |
 //! | GET call event that cannot be a call | 400, a problem document naming the parameter | the service's |
+//! | a query with raw bytes that no URI may have | as the same query without; the connection is closed | the same, byte for byte |
+//! | two Host fields, or none in HTTP/1.1 | 400, a problem document; the query of a call event is kept | the same |
 //! | another method | 405 with Allow | the service's |
 //! | another path | 404 | the service's |
 //! | a URI that is too long, or headers that are | 414, 431 | the same |
@@ -13,6 +15,7 @@
 //! What cannot be a call is passed on as well, since the service may know better than this program; it is counted and kept
 //! as refused all the same.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,8 +32,9 @@ use super::proxy::Proxy;
 use crate::callback::shield::{Panicked, fault_point, shielded};
 use crate::callback::{Key, NotACall, Record, envelope};
 use crate::config::routes::{Mode, Route, Routes};
+use crate::http::headers::{self, WrongHost};
 use crate::http::response::{self, Body};
-use crate::http::{Handler, headers};
+use crate::http::{Handler, raw_query};
 use crate::metrics::catalog;
 use crate::state::known::NotStored;
 use crate::state::refused::RefusedRequests;
@@ -62,9 +66,13 @@ impl CallbackHandler {
         CallbackHandler { routes, longest_uri, acceptance, refused, service, metrics, refusals_logged }
     }
 
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    async fn answer(&self, mut request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let started = Instant::now();
-        let response = match self.callback(&request, peer).await {
+        let answer = match headers::settle_host(&mut request) {
+            Ok(()) => self.callback(&request, peer).await,
+            Err(reason) => Answer::Own(self.wrong_host(reason, &request, peer)),
+        };
+        let response = match answer {
             Answer::Own(response) => response,
             Answer::OfService(proxy) => return proxy.pass_on(request, peer).await,
             Answer::NotStored(proxy, held) => return self.pass_on(proxy, request, peer, held).await,
@@ -83,7 +91,7 @@ impl CallbackHandler {
         if request.method() != Method::GET {
             return self.of_service(|| response::method_not_allowed("GET"));
         }
-        let query = uri.query().unwrap_or_default();
+        let query = raw_query::query_of(request);
         if uri.path().len() + 1 + query.len() > self.longest_uri {
             return Answer::Own(response::empty(StatusCode::URI_TOO_LONG));
         }
@@ -91,7 +99,7 @@ impl CallbackHandler {
         let (key, record) = match shielded(|| self.read(route, request, query, received_at, peer)) {
             Ok(Ok(read)) => read,
             Ok(Err(Unread::NotACall(reason))) => {
-                self.note_refused(reason, query, received_at, peer);
+                self.note_refused(&reason, query, received_at, peer);
                 return self.of_service(|| not_a_call(reason));
             }
             Ok(Err(Unread::HeadersTooLarge)) => {
@@ -161,11 +169,10 @@ impl CallbackHandler {
         &self,
         route: &Route,
         request: &Request<Incoming>,
-        query: &str,
+        query: &[u8],
         received_at: SystemTime,
         peer: SocketAddr,
     ) -> Result<(Key, Bytes), Unread> {
-        let query = query.as_bytes();
         fault_point("intake", query);
         let key = route.kind.key(query).map_err(Unread::NotACall)?;
         let mut envelope = Vec::new();
@@ -178,8 +185,18 @@ impl CallbackHandler {
         Ok((key, record.encode()))
     }
 
+    /// Answers a request of which it is not clear whom it is for. Nobody else gets it; the query of a callback is kept.
+    fn wrong_host(&self, reason: WrongHost, request: &Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let query = raw_query::query_of(request);
+        let is_callback = request.method() == Method::GET && self.routes.find(request.uri().path()).is_some();
+        if is_callback && !query.is_empty() {
+            self.note_refused(&reason, query, now_in_milliseconds(), peer);
+        }
+        response::problem(StatusCode::BAD_REQUEST, "Wrong Host", &reason.to_string(), None)
+    }
+
     /// Counts and keeps what cannot be a call.
-    fn note_refused(&self, reason: NotACall, query: &str, received_at: SystemTime, peer: SocketAddr) {
+    fn note_refused(&self, reason: &dyn Display, query: &[u8], received_at: SystemTime, peer: SocketAddr) {
         self.metrics.refused.increment(1);
         self.refused.keep(received_at, reason.to_string(), query);
         match self.refusals_logged.is_due() {
@@ -191,7 +208,7 @@ impl CallbackHandler {
     }
 
     /// Counts and keeps a request that brings out a bug.
-    fn note_panicked(&self, panicked: &Panicked, query: &str, received_at: SystemTime, peer: SocketAddr) {
+    fn note_panicked(&self, panicked: &Panicked, query: &[u8], received_at: SystemTime, peer: SocketAddr) {
         self.metrics.panicked.increment(1);
         self.refused.keep(received_at, panicked.to_string(), query);
         error!(%panicked, %peer, "a request could not be read; it is kept among the refused");
@@ -233,6 +250,8 @@ fn not_a_call(reason: NotACall) -> Response<Body> {
 }
 
 impl Handler for CallbackHandler {
+    const TAKES_RAW_QUERIES: bool = true;
+
     async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let response = self.answer(request, peer).await;
         self.metrics.count_request(response.status());
