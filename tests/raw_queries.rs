@@ -199,6 +199,16 @@ fn heads_that_are_wrong_in_another_way_stay_400_and_are_counted_as_invalid() {
 }
 
 #[test]
+fn a_head_that_is_never_whole_is_cut_off() {
+    let exporter = Exporter::with(&["--header-timeout", "1s"]);
+    let mut connection = Connection::open(exporter.call_events);
+    connection.send("GET /call_event?sid=1&duration=1 2");
+    assert_eq!(connection.receive().status, 400);
+    assert_eq!(connection.receive_until_closed(), b"");
+    assert_eq!(invalid(&exporter.metrics()), 1.0);
+}
+
+#[test]
 fn the_service_behind_gets_it_byte_for_byte() {
     let service = Service::start();
     let url = service.url();

@@ -9,7 +9,7 @@
 //!    ([`raw_head`]), the 400 is held back. hyper is done with the connection: it has ended with an error and gives back the stream
 //!    and what it has not read. That must be the end of the copy, or the 400 goes out.
 //! 3. *Completing.* If hyper failed before the head was whole, as it does at a space, the rest of the head is read here, up to the
-//!    limit of heads and within the deadline of this head. What turns out to be wrong in another way gets the 400.
+//!    limit of heads and within the deadline of this head. What turns out to be wrong in another way, or never ends, gets the 400.
 //! 4. *Answering.* The head without its query is read by a second hyper, which sees this head and never another byte of the
 //!    peer. If it is good, the query alone was at fault: the handler gets the request with its query beside it
 //!    ([`RawQuery`](super::raw_query::RawQuery)), and hyper frames the answer and says that the connection is closed. If not, this hyper's 400 is the
