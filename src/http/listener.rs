@@ -1,29 +1,25 @@
 //! An HTTP/1.1 listener with limits: the ground on which call events and the admin port stand.
 //!
 //! What hyper leaves to its user is here: a cap on connections, time limits on everything that a peer can stretch
-//! (`deadlines`), a back-off when accepting fails, and a shutdown that finishes what was begun.
+//! (`deadlines`), the requests that hyper cannot read and this program can (`connection`), a back-off when accepting fails, and
+//! a shutdown that finishes what was begun.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Either;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::GracefulShutdown;
 use metrics::{Counter, Gauge, counter, gauge};
 use thiserror::Error;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::deadlines::{Deadlines, Phase};
+use super::connection::{Connection, farewell};
 use super::response::{self, Body};
 use crate::metrics::catalog;
 
@@ -57,6 +53,10 @@ pub struct BindError {
 
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
+    /// Whether it takes a request whose query no URI may have, as a [`RawQuery`](super::raw_query::RawQuery) among the request's extensions. If not, such a
+    /// request is answered 400 before anybody sees it.
+    const TAKES_RAW_QUERIES: bool = false;
+
     /// Answers one request from `peer`.
     fn handle(
         &self,
@@ -99,7 +99,6 @@ impl Server {
         let metrics = ListenerMetrics::new(name);
         let permits = Arc::new(Semaphore::new(limits.connections));
         let rejections = Arc::new(Semaphore::new(CONCURRENT_REJECTIONS));
-        let connections = GracefulShutdown::new();
         let mut failures = AcceptFailures::new(name);
         loop {
             let accepted = tokio::select! {
@@ -130,27 +129,8 @@ impl Server {
                 debug!(listener = name, %error, "a connection was lost as soon as it was accepted");
                 continue;
             }
-            let phase = Arc::new(Phase::default());
-            let stream = Deadlines::new(stream, Arc::clone(&phase), limits);
-            let service = service_fn({
-                let handler = Arc::clone(&handler);
-                move |request| {
-                    let (handler, phase) = (Arc::clone(&handler), Arc::clone(&phase));
-                    async move {
-                        let serving = phase.serving();
-                        let mut response = handler.handle(request, peer).await;
-                        if let Either::Right(streamed) = response.body_mut() {
-                            streamed.keep(serving);
-                        }
-                        Ok::<_, std::convert::Infallible>(response)
-                    }
-                }
-            });
-            let connection = http1::Builder::new()
-                .header_read_timeout(None)
-                .max_buf_size(limits.head_bytes.max(SMALLEST_BUFFER))
-                .serve_connection(TokioIo::new(stream), service);
-            let connection = connections.watch(connection);
+            let connection = Connection { handler: Arc::clone(&handler), peer, limits };
+            let connection = connection.serve(stream, stop.clone());
             let invalid = metrics.invalid.clone();
             tokio::spawn(async move {
                 if let Err(error) = connection.await {
@@ -163,12 +143,11 @@ impl Server {
             });
         }
         drop(listener);
-        connections.shutdown().await;
+        // Each connection gives its permit back when it ends.
+        let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+        let _ended = permits.acquire_many(all).await;
     }
 }
-
-/// The smallest read buffer that hyper accepts.
-const SMALLEST_BUFFER: usize = 8 * 1024;
 
 /// How many connections may be in the course of being turned away; beyond that they are just closed.
 const CONCURRENT_REJECTIONS: usize = 32;
@@ -183,9 +162,7 @@ fn reject(mut stream: TcpStream, rejections: &Arc<Semaphore>) {
         let answer = async {
             stream.write_all(response::TOO_MANY_CONNECTIONS.as_bytes()).await?;
             stream.shutdown().await?;
-            // Closing with unread data makes the kernel reset the connection, and the peer lose the answer.
-            let mut unread = [0; 1024];
-            while stream.read(&mut unread).await? > 0 {}
+            farewell(&mut stream).await;
             io::Result::Ok(())
         };
         // The peer is turned away either way, so it does not matter how the attempt to tell it ends.
