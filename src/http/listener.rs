@@ -130,10 +130,9 @@ impl Server {
                 continue;
             }
             let connection = Connection { handler: Arc::clone(&handler), peer, limits };
-            let connection = connection.serve(stream, stop.clone());
-            let invalid = metrics.invalid.clone();
+            let (invalid, stop) = (metrics.invalid.clone(), stop.clone());
             tokio::spawn(async move {
-                if let Err(error) = connection.await {
+                if let Err(error) = connection.serve(stream, stop).await {
                     if error.is_parse() {
                         invalid.increment(1);
                     }

@@ -7,6 +7,8 @@
 //! beforehand (chunked) makes the copy lost for the rest of the connection, and so does more than hyper itself would hold. A
 //! copy that is lost is empty, and hyper's own answer stands.
 
+use memchr::memchr;
+
 /// The copy of one connection.
 #[derive(Debug)]
 pub(super) struct HeadCopy {
@@ -36,10 +38,15 @@ impl HeadCopy {
         let of_body = usize::try_from(self.body).map_or(given.len(), |body| body.min(given.len()));
         self.body -= of_body as u64;
         let of_head = &given[of_body..];
-        match self.bytes.len() + of_head.len() <= self.limit {
-            true => self.bytes.extend_from_slice(of_head),
-            false => self.lose(),
+        let length = self.bytes.len() + of_head.len();
+        if length > self.limit {
+            return self.lose();
         }
+        if length > self.bytes.capacity().max(USUAL_HEAD) {
+            // All the room at once: as a vector grows by itself, it takes up to twice as much, and leaves holes behind.
+            self.bytes.reserve_exact(self.limit - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(of_head);
     }
 
     /// Notes that hyper hands a request over, whose body has so many bytes, if anybody knows.
@@ -81,7 +88,7 @@ pub(super) fn without_line_ends(mut bytes: &[u8]) -> &[u8] {
 fn end_of_request_head(bytes: &[u8]) -> Option<usize> {
     let mut at = bytes.len() - without_line_ends(bytes).len();
     loop {
-        at += bytes[at..].iter().position(|byte| *byte == b'\n')? + 1;
+        at += memchr(b'\n', &bytes[at..])? + 1;
         match &bytes[at..] {
             [b'\n', ..] => return Some(at + 1),
             [b'\r', b'\n', ..] => return Some(at + 2),

@@ -90,9 +90,9 @@ impl<H: Handler> Connection<H> {
         let stream = Overheard::new(stream, Arc::clone(&exchange));
         let service = service_fn(|request| {
             exchange.note_request(&request);
-            let (answer, exchange) = (self.answer(request, &phase), &exchange);
+            let (this, exchange, phase) = (&self, &exchange, &phase);
             async move {
-                let answer = answer.await;
+                let answer = this.answer(request, phase).await;
                 exchange.note_answer();
                 Ok::<_, Infallible>(answer)
             }
@@ -109,7 +109,8 @@ impl<H: Handler> Connection<H> {
         match (served, parts.io.into_inner().unanswered(&parts.read_buf)) {
             (served, None) => served,
             (Err(error), Some(unanswered)) if error.is_parse() => {
-                self.answer_raw(unanswered, error, &phase).await
+                // Rare, and large: no connection keeps room for it.
+                Box::pin(self.answer_raw(unanswered, error, &phase)).await
             }
             (served, Some(unanswered)) => {
                 unanswered.refuse().await;
