@@ -11,9 +11,9 @@ use hyper::Request;
 use metrics::{Counter, counter};
 use tracing::{debug, warn};
 
-use super::pace::LogPace;
 use crate::callback::shield::{Panicked, shielded};
 use crate::config::routes::{Route, Routes};
+use crate::http::pace::LogPace;
 use crate::http::peer::for_people;
 use crate::http::raw_query;
 use crate::metrics::catalog;

@@ -26,21 +26,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use hyper::body::Incoming;
-use hyper::header::{CACHE_CONTROL, HeaderValue};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CACHE_CONTROL, EXPECT, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use metrics::{Counter, Histogram, counter, histogram};
 use tracing::{debug, error, warn};
 
 use super::acceptance::{Acceptance, Outcome};
 use super::astray::Astray;
-use super::pace::LogPace;
+
 use super::proxy::Proxy;
 use super::unknown::UnknownParameters;
 use crate::callback::shield::{Panicked, fault_point, shielded};
 use crate::callback::{Anomaly, Fingerprint, Identified, Key, NotACall, Record, envelope};
 use crate::config::routes::{Found, Mode, ProbeStatus, Routes};
+use crate::http::body::discard;
 use crate::http::headers::{self, WrongHost};
+use crate::http::pace::LogPace;
 use crate::http::response::{self, Body};
 use crate::http::{Handler, raw_query};
 use crate::metrics::catalog;
@@ -103,6 +105,10 @@ impl CallbackHandler {
             Answer::NotStored(proxy, held) => return self.pass_on(proxy, request, peer, held).await,
         };
         self.metrics.request_duration.record(started.elapsed());
+        // Who waits to be told to send a body sends none now.
+        if !request.headers().contains_key(EXPECT) && !request.body().is_end_stream() {
+            discard(request.into_body()).await;
+        }
         response
     }
 

@@ -7,6 +7,5 @@
 pub mod acceptance;
 mod astray;
 pub mod handler;
-mod pace;
 pub mod proxy;
 mod unknown;

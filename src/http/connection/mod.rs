@@ -31,6 +31,7 @@
 //! - *Memory and time.* The copy is bounded by the limit of heads, which hyper has as well; the deadlines are those of
 //!   any request ([`Deadlines`]); the place among the connections is kept until the end.
 
+mod farewell;
 mod head_copy;
 mod overheard;
 mod raw_head;
@@ -44,19 +45,21 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http_body_util::Either;
 use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
-use self::overheard::{Exchange, Overheard, Unanswered};
+pub(super) use self::farewell::farewell;
+use self::overheard::{Exchange, Left, Overheard, Unanswered};
 use self::raw_head::{RawHead, Reading};
 use super::deadlines::{Deadlines, Phase};
 use super::response::{self, Body};
@@ -65,57 +68,98 @@ use super::{Handler, Limits};
 /// The smallest read buffer that hyper accepts.
 const SMALLEST_BUFFER: usize = 8 * 1024;
 
-/// How long a peer may go on sending what is not read any more.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// How HTTP/2 begins (RFC 9113, 3.4).
+const HTTP_2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
+
+/// How a connection ended otherwise than it should.
+#[derive(Debug, Error)]
+pub(super) enum Ended {
+    /// The peer speaks HTTP/2, which is not served here.
+    #[error("the peer speaks HTTP/2 by prior knowledge")]
+    Http2,
+    /// The peer sent what is no HTTP, or went, or was too slow.
+    #[error(transparent)]
+    Early(#[from] hyper::Error),
+}
+
+/// Headers that a request may have, with those that proxies add.
+const MOST_HEADERS: usize = 256;
+
+/// When connections are to end.
+#[derive(Debug, Clone, Default)]
+pub struct Ending {
+    /// From then on each answer says that its connection is closed.
+    pub drain: CancellationToken,
+    /// From then on each connection goes as soon as it is idle.
+    pub stop: CancellationToken,
+}
 
 /// A connection that was accepted.
 pub(super) struct Connection<H> {
     pub(super) handler: Arc<H>,
     pub(super) peer: SocketAddr,
     pub(super) limits: Limits,
+    pub(super) phase: Arc<Phase>,
+    pub(super) ending: Ending,
 }
 
 impl<H: Handler> Connection<H> {
-    /// Serves `stream` to its end, or after `stop` until the request is answered that is being served.
+    /// Serves `stream` to its end, or until it is idle after it is told to go.
     ///
     /// # Errors
     /// The connection ended early. What was answered 400 because it is no HTTP is a parse error.
-    pub(super) async fn serve<S>(self, stream: S, stop: CancellationToken) -> Result<(), hyper::Error>
+    pub(super) async fn serve<S>(self, stream: S) -> Result<(), Ended>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let phase = Arc::new(Phase::default());
         let exchange = Arc::new(Exchange::new(if H::TAKES_RAW_QUERIES { self.buffer() } else { 0 }));
-        let stream = Deadlines::new(stream, Arc::clone(&phase), self.limits);
+        let stream = Deadlines::new(stream, Arc::clone(&self.phase), self.limits);
         let stream = Overheard::new(stream, Arc::clone(&exchange));
-        let service = service_fn(|request| {
+        let had_body = AtomicBool::new(false);
+        let service = service_fn(|request: Request<Incoming>| {
             exchange.note_request(&request);
-            let (this, exchange, phase) = (&self, &exchange, &phase);
+            had_body.store(!request.body().is_end_stream(), Ordering::Relaxed);
+            let (this, exchange) = (&self, &exchange);
             async move {
-                let answer = this.answer(request, phase).await;
+                let answer = this.answer(request).await;
                 exchange.note_answer();
                 Ok::<_, Infallible>(answer)
             }
         });
         let mut connection = self.http().serve_connection(TokioIo::new(stream), service);
-        let served = tokio::select! {
+        let mut served = tokio::select! {
             served = &mut connection => served,
-            () = stop.cancelled() => {
-                Pin::new(&mut connection).graceful_shutdown();
-                (&mut connection).await
-            }
+            () = self.told_to_go() => (&mut connection).await,
         };
         let parts = connection.into_parts();
-        match (served, parts.io.into_inner().unanswered(&parts.read_buf)) {
-            (served, None) => served,
-            (Err(error), Some(unanswered)) if error.is_parse() => {
+        let speaks_http_2 = served.is_err() && parts.read_buf.starts_with(HTTP_2_PREFACE);
+        let mut may_be_sending = had_body.load(Ordering::Relaxed);
+        let stream = match parts.io.into_inner().left(&parts.read_buf) {
+            Left::Answered(stream) => stream,
+            Left::Unanswered(unanswered) if served.as_ref().is_err_and(hyper::Error::is_parse) => {
                 // Rare, and large: no connection keeps room for it.
-                Box::pin(self.answer_raw(unanswered, error, &phase)).await
+                let (stream, is_answered) = Box::pin(self.answer_raw(unanswered)).await;
+                if is_answered {
+                    (served, may_be_sending) = (Ok(()), true);
+                }
+                stream
             }
-            (served, Some(unanswered)) => {
-                unanswered.refuse().await;
-                served
-            }
+            Left::Unanswered(unanswered) => unanswered.refuse().await,
+        };
+        if speaks_http_2 {
+            return Err(Ended::Http2);
+        }
+        if may_be_sending || served.as_ref().is_err_and(hyper::Error::is_parse) {
+            farewell(&mut stream.into_inner(), &self.ending.stop).await;
+        }
+        Ok(served?)
+    }
+
+    /// Completes when the connection has been told to go.
+    async fn told_to_go(&self) {
+        tokio::select! {
+            () = self.ending.stop.cancelled() => self.phase.stop(),
+            () = self.phase.evicted() => {}
         }
     }
 
@@ -125,32 +169,29 @@ impl<H: Handler> Connection<H> {
 
     fn http(&self) -> http1::Builder {
         let mut http = http1::Builder::new();
-        http.header_read_timeout(None).max_buf_size(self.buffer());
+        http.header_read_timeout(None).max_buf_size(self.buffer()).max_headers(MOST_HEADERS).half_close(true);
         http
     }
 
-    async fn answer(&self, request: Request<Incoming>, phase: &Arc<Phase>) -> Response<Body> {
-        let serving = phase.serving();
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let serving = self.phase.serving();
         let mut response = self.handler.handle(request, self.peer).await;
+        if self.ending.drain.is_cancelled() || self.phase.is_leaving() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Either::Right(streamed) = response.body_mut() {
             streamed.keep(serving);
         }
         response
     }
 
-    /// Answers the head at which hyper failed with `error`, if its query alone is at fault.
-    async fn answer_raw<S>(
-        &self,
-        mut unanswered: Unanswered<Deadlines<S>>,
-        error: hyper::Error,
-        phase: &Arc<Phase>,
-    ) -> Result<(), hyper::Error>
+    /// Answers the head at which hyper failed. Also answers whether its query alone was at fault.
+    async fn answer_raw<S>(&self, mut unanswered: Unanswered<Deadlines<S>>) -> (Deadlines<S>, bool)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let Some(RawHead { head, query }) = unanswered.complete(self.buffer()).await else {
-            unanswered.refuse().await;
-            return Err(error);
+            return (unanswered.refuse().await, false);
         };
         let has_body = AtomicBool::new(false);
         let service = service_fn(|mut request: Request<Incoming>| {
@@ -161,17 +202,14 @@ impl<H: Handler> Connection<H> {
                     has_body.store(true, Ordering::Relaxed);
                     return Ok::<_, Infallible>(response::empty(StatusCode::BAD_REQUEST));
                 }
-                Ok(self.answer(request, phase).await)
+                Ok(self.answer(request).await)
             }
         });
         let stream = OneHead { head: head.into(), stream: unanswered.stream };
         let mut connection = self.http().keep_alive(false).serve_connection(TokioIo::new(stream), service);
-        let served = (&mut connection).await;
-        farewell(&mut connection.into_parts().io.into_inner().stream).await;
-        match has_body.into_inner() {
-            true => Err(error),
-            false => served,
-        }
+        let is_bad = (&mut connection).await.is_err_and(|error| error.is_parse());
+        let stream = connection.into_parts().io.into_inner().stream;
+        (stream, !is_bad && !has_body.into_inner())
     }
 }
 
@@ -198,26 +236,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Unanswered<S> {
     }
 
     /// Answers what hyper would have answered.
-    async fn refuse(mut self) {
-        let refused = async {
-            self.stream.write_all(&self.refusal).await?;
-            self.stream.shutdown().await
-        };
+    async fn refuse(mut self) -> S {
         // Whoever does not take it has gone.
-        let _ = refused.await;
+        let _ = self.stream.write_all(&self.refusal).await;
+        self.stream
     }
-}
-
-/// Waits a moment for the peer to close what was shut down: closing with unread data makes the kernel reset the connection,
-/// and the peer lose its answer.
-pub(super) async fn farewell(stream: &mut (impl AsyncRead + Unpin)) {
-    let close = async {
-        let mut unread = [0; 1024];
-        while stream.read(&mut unread).await? > 0 {}
-        io::Result::Ok(())
-    };
-    // The answer is sent either way.
-    let _ = tokio::time::timeout(FAREWELL, close).await;
 }
 
 /// A stream on which one head comes and nothing else.

@@ -84,6 +84,15 @@ pub(super) struct Overheard<S> {
     held_back: Bytes,
 }
 
+/// What is left of a connection when hyper is done with it.
+#[derive(Debug)]
+pub(super) enum Left<S> {
+    /// Nothing is to be answered.
+    Answered(S),
+    /// The last answer was held back.
+    Unanswered(Unanswered<S>),
+}
+
 /// What is left of a connection whose last answer was held back.
 #[derive(Debug)]
 pub(super) struct Unanswered<S> {
@@ -99,12 +108,12 @@ impl<S> Overheard<S> {
         Overheard { stream, exchange, held_back: Bytes::new() }
     }
 
-    /// What is left when hyper is done, if an answer was held back. `unread` is what hyper has not thrown away: all of the copy, or
+    /// What is left when hyper is done. `unread` is what hyper has not thrown away: all of the copy, or
     /// what comes behind the head. If it is neither, there is no head.
-    pub(super) fn unanswered(self, unread: &[u8]) -> Option<Unanswered<S>> {
+    pub(super) fn left(self, unread: &[u8]) -> Left<S> {
         let Overheard { stream, exchange, held_back: refusal } = self;
         if refusal.is_empty() {
-            return None;
+            return Left::Answered(stream);
         }
         let rest = exchange.state().copy.rest().to_vec();
         let is_behind = match raw_head::read(&rest) {
@@ -112,7 +121,7 @@ impl<S> Overheard<S> {
             _ => false,
         };
         let head = if is_behind || rest == unread { rest } else { Vec::new() };
-        Some(Unanswered { stream, refusal, head })
+        Left::Unanswered(Unanswered { stream, refusal, head })
     }
 
     fn note_written(&self, written: &Poll<io::Result<usize>>) {

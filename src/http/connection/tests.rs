@@ -9,9 +9,8 @@ use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-use tokio_util::sync::CancellationToken;
 
-use super::Connection;
+use super::{Connection, Ended, Ending};
 use crate::http::raw_query::query_of;
 use crate::http::response::{self, Body};
 use crate::http::{Handler, Limits};
@@ -55,10 +54,17 @@ fn serve<const RAW: bool>(pieces: &[&[u8]], head_bytes: usize) -> Served {
         connections: 1,
         header_timeout: 3_600 * second,
         idle_timeout: 3_600 * second,
+        stall_timeout: 3_600 * second,
         answer_timeout: None,
         head_bytes,
     };
-    let connection = Connection { handler: Arc::clone(&handler), peer: ([127, 0, 0, 1], 1).into(), limits };
+    let connection = Connection {
+        handler: Arc::clone(&handler),
+        peer: ([127, 0, 0, 1], 1).into(),
+        limits,
+        phase: Arc::default(),
+        ending: Ending::default(),
+    };
     let (near, far) = duplex(1 << 20);
     let (mut from, mut to) = tokio::io::split(far);
     let client = async {
@@ -73,12 +79,16 @@ fn serve<const RAW: bool>(pieces: &[&[u8]], head_bytes: usize) -> Served {
         let _ = from.read_to_end(&mut answers).await;
         answers
     };
-    let served = async { tokio::join!(connection.serve(near, CancellationToken::new()), client) };
+    let served = async { tokio::join!(connection.serve(near), client) };
     let (ended, answers) = runtime.expect("a runtime").block_on(served);
     let answers = String::from_utf8(answers).expect("text");
     let statuses = answers.split("HTTP/1.").skip(1).filter_map(|answer| answer[2..5].parse().ok());
     let given = std::mem::take(&mut *handler.0.lock().expect("no panic"));
-    Served { given, statuses: statuses.collect(), is_invalid: ended.is_err_and(|error| error.is_parse()) }
+    Served {
+        given,
+        statuses: statuses.collect(),
+        is_invalid: matches!(ended, Err(Ended::Early(error)) if error.is_parse()),
+    }
 }
 
 /// The bytes in pieces of these sizes, over and over again.
