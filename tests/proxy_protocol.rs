@@ -48,6 +48,7 @@ fn a_trusted_peer_says_whose_connection_it_is() {
         "--forward-to",
         &service.url(),
         "--proxy-protocol",
+        "required",
         "--trusted-proxies",
         "10.0.0.0/8,127.0.0.1,::1/128",
     ]);
@@ -81,6 +82,7 @@ fn nobody_else_can_claim_an_address() {
         "--forward-to",
         &service.url(),
         "--proxy-protocol",
+        "required",
         "--trusted-proxies",
         "192.0.2.0/24",
     ]);

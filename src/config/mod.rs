@@ -198,12 +198,14 @@ pub struct Config {
     pub max_uri_bytes: usize,
 
     /// Networks of the proxies in front that are believed, such as 10.0.0.0/8,192.0.2.7.
-    #[arg(long, env = "PLANET_TRUSTED_PROXIES", value_name = "CIDR,...", value_delimiter = ',', value_parser = network)]
+    #[arg(long, env = "PLANET_TRUSTED_PROXIES", value_name = "CIDR,...", value_delimiter = ',', value_parser = network,
+          required_if_eq("proxy_protocol", "required"))]
     pub trusted_proxies: Vec<IpNet>,
 
-    /// Require a header of the PROXY protocol (version 1 or 2) from the peers in --trusted-proxies, which says whose connection it is.
-    #[arg(long, env = "PLANET_PROXY_PROTOCOL", requires = "trusted_proxies")]
-    pub proxy_protocol: bool,
+    /// Whether a header of the PROXY protocol (version 1 or 2), which says whose connection it is, is required from the peers in
+    /// --trusted-proxies. Nobody else's is believed.
+    #[arg(long, env = "PLANET_PROXY_PROTOCOL", value_enum, default_value_t = ProxyProtocol::Off)]
+    pub proxy_protocol: ProxyProtocol,
 
     /// Time that a request's head may take to arrive.
     #[arg(long, env = "PLANET_HEADER_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
@@ -262,6 +264,15 @@ pub enum ForwardMode {
     Stored,
     /// At once, and its own answer goes back.
     Inline,
+}
+
+/// Whether trusted peers send a header of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProxyProtocol {
+    /// They do not.
+    Off,
+    /// They do, and a connection without one is not served.
+    Required,
 }
 
 /// Where each call is logged.

@@ -104,11 +104,7 @@ httpGet:
 {{- else if kindIs "float64" $value }}
 {{- $value = int64 $value }}
 {{- end }}
-{{- if not (kindIs "bool" $value) }}
 - {{ printf "--%s=%v" (kebabcase $flag) $value | quote }}
-{{- else if $value }}
-- {{ printf "--%s" (kebabcase $flag) | quote }}
-{{- end }}
 {{- end }}
 {{- end }}
 {{- with .Values.extraArgs }}

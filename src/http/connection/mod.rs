@@ -80,7 +80,7 @@ pub(super) enum Ended {
     Http2,
     /// The peer sent a header of the PROXY protocol that is not believed.
     #[error(
-        "the peer sent a header of the PROXY protocol; --proxy-protocol takes it from the peers that --trusted-proxies names"
+        "the peer sent a header of the PROXY protocol; --proxy-protocol required takes it from the peers that --trusted-proxies names"
     )]
     ProxyProtocol,
     /// A trusted peer sent no header.
