@@ -6,7 +6,7 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::thread;
@@ -224,27 +224,32 @@ fn hasty_service(then: Then) -> SocketAddr {
     address
 }
 
-fn answer_early(mut stream: TcpStream, then: Then) -> std::io::Result<()> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte)?;
-        head.extend_from_slice(&byte);
-    }
-    let close = if matches!(then, Then::ReadOn) { "" } else { "connection: close\r\n" };
-    let answer = format!("HTTP/1.1 413 Content Too Large\r\n{close}content-length: 9\r\n\r\ntoo large");
-    stream.write_all(answer.as_bytes())?;
-    match then {
-        Then::Close => {}
-        Then::Linger => {
-            stream.shutdown(Shutdown::Write)?;
-            std::io::copy(&mut stream, &mut std::io::sink())?;
+fn answer_early(stream: TcpStream, then: Then) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if stream.read_line(&mut head)? == 0 {
+                return Ok(());
+            }
         }
-        Then::ReadOn => {
-            std::io::copy(&mut stream, &mut std::io::sink())?;
+        let close = if matches!(then, Then::ReadOn) { "" } else { "connection: close\r\n" };
+        let answer = format!("HTTP/1.1 413 Content Too Large\r\n{close}content-length: 9\r\n\r\ntoo large");
+        stream.get_mut().write_all(answer.as_bytes())?;
+        match then {
+            Then::Close => return Ok(()),
+            Then::Linger => {
+                stream.get_ref().shutdown(Shutdown::Write)?;
+                return std::io::copy(&mut stream, &mut std::io::sink()).map(|_| ());
+            }
+            Then::ReadOn => {
+                stream.skip_until(b'!')?;
+                if head.contains("chunked") {
+                    stream.read_exact(&mut [0; "\r\n0\r\n\r\n".len()])?;
+                }
+            }
         }
     }
-    Ok(())
 }
 
 /// Sends a body of this size, and answers the status of what comes back.
@@ -255,8 +260,13 @@ fn upload(address: SocketAddr, size: usize, is_chunked: bool) -> Option<u16> {
     connection.send(format!("POST /upload HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n"));
     let mut writer = connection.writer();
     thread::spawn(move || {
-        let block = vec![b'x'; 50_000];
-        for _ in 0..size / block.len() {
+        let mut block = vec![b'x'; 50_000];
+        for left in (0..size / block.len()).rev() {
+            if left == 0 {
+                // By which the service knows the end.
+                block.pop();
+                block.push(b'!');
+            }
             let sent = match is_chunked {
                 true => write!(writer, "{:x}\r\n", block.len())
                     .and_then(|()| writer.write_all(&block))
@@ -282,8 +292,7 @@ fn an_answer_that_comes_before_the_body_is_read_goes_back() {
     for then in [Then::Linger, Then::Close, Then::ReadOn] {
         let url = format!("http://{}", hasty_service(then));
         let exporter = Exporter::with(&["--forward-to", &url]);
-        for (size, is_chunked) in
-            [(300_000, false), (300_000, true), (10_000_000, false), (10_000_000, true)]
+        for (size, is_chunked) in [(300_000, false), (300_000, true), (10_000_000, false), (10_000_000, true)]
         {
             for _ in 0..TIMES {
                 let status = upload(exporter.call_events, size, is_chunked);
