@@ -2,8 +2,8 @@
 //!
 //! As a server: the [`listener`] with its limits (`deadlines` bounds what a peer can stretch), its connections (`connection`,
 //! which also answers what hyper cannot read), and the [`response`]s that it gives. As a client: [`tls`] towards any peer, the
-//! [`service`] behind with [`headers`] and [`body`] on the way to it. On both sides: a [`raw_query`] that no URI may have. For both
-//! kinds of delivery: [`backoff`], and what is known of a [`peer`].
+//! [`service`] behind with [`headers`] and [`body`] on the way to it, over connections that are used again (`pool`). On both
+//! sides: a [`raw_query`] that no URI may have. For both kinds of delivery: [`backoff`], and what is known of a [`peer`].
 
 pub mod backoff;
 pub mod body;
@@ -12,6 +12,7 @@ mod deadlines;
 pub mod headers;
 pub mod listener;
 pub mod peer;
+mod pool;
 mod raw_exchange;
 pub mod raw_query;
 pub mod response;
