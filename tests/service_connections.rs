@@ -84,7 +84,6 @@ fn a_call_event_is_sent_again_where_the_connection_ends_as_it_goes_out() {
     service.close_where(|arrival| arrival.position > 0);
     let exporter = exporter(&service, &["--forward-mode", "inline"]);
     let answered = statuses(exporter.call_events, 0..5, 40, Duration::from_millis(5), call_event);
-    println!("{answered:?}, {} connections closed, arrived: {:?}", service.closed(), arrivals(&service));
     assert_eq!(answered, [(200, 200)].into());
     assert_eq!(arrivals(&service), (200, 1));
     assert!(service.closed() > 0, "connections are used again");
@@ -102,6 +101,20 @@ fn a_call_event_is_sent_again_where_the_service_has_read_it_and_goes_away() {
     assert_eq!(answered, [(200, 40)].into());
     let (arrived, most) = arrivals(&service);
     assert_eq!((arrived, most), (40, 2), "at most once more");
+    for request in service.requests() {
+        assert_eq!(request.trace_id(), request.sid().replace('-', ""), "by which it is recognized");
+    }
+}
+
+#[test]
+fn a_post_that_the_service_may_have_read_is_not_sent_again() {
+    let service = Service::start();
+    service.answer(|request| if request.position > 0 { Answer::HangUp } else { Answer::status(200) });
+    let exporter = exporter(&service, &[]);
+    let answered = statuses(exporter.call_events, 0..2, 20, Duration::from_millis(5), post);
+    assert!(answered.contains_key(&502), "connections are used again: {answered:?}");
+    assert_eq!(arrivals(&service), (40, 1));
+    assert_eq!(failures(&exporter), answered[&502] as f64);
 }
 
 #[test]
@@ -119,7 +132,6 @@ fn a_post_takes_no_connection_that_may_be_about_to_end() {
     service.close_where(|arrival| arrival.idle > Duration::from_millis(450));
     let exporter = exporter(&service, &[]);
     let answered = statuses(exporter.call_events, 0..20, 5, Duration::from_millis(500), post);
-    println!("{answered:?}, {} connections closed, arrived: {:?}", service.closed(), arrivals(&service));
     assert_eq!(answered, [(200, 100)].into());
     assert_eq!(arrivals(&service), (100, 1));
     assert_eq!(failures(&exporter), 0.0);
@@ -143,7 +155,6 @@ fn what_the_service_says_of_keep_alive_is_heeded() {
         let events = statuses(exporter.call_events, 5..10, 4, second, call_event);
         [events, posts.join().expect("no panic")]
     });
-    println!("{answered:?}, {} connections closed, arrived: {:?}", service.closed(), arrivals(&service));
     assert_eq!(answered, [[(200, 20)].into(), [(200, 20)].into()]);
     assert_eq!(arrivals(&service), (40, 1));
     assert_eq!(service.closed(), 0, "none is used that the service may be closing");
@@ -157,7 +168,6 @@ fn without_a_word_of_the_service_a_connection_is_idle_for_less_than_5_seconds() 
     let exporter = exporter(&service, &["--forward-mode", "inline"]);
     let pause = Duration::from_millis(4_950);
     let answered = statuses(exporter.call_events, 0..20, 2, pause, call_event);
-    println!("{answered:?}, {} connections closed, arrived: {:?}", service.closed(), arrivals(&service));
     assert_eq!(answered, [(200, 40)].into());
     assert_eq!((arrivals(&service), service.closed()), ((40, 1), 0));
 }
@@ -171,10 +181,8 @@ fn a_burst_leaves_few_connections_and_they_are_closed_soon() {
     assert_eq!(answered, [(200, 200)].into());
     let burst = Instant::now();
     eventually("no more than 64 connections", || (service.open() <= 64).then_some(()));
-    println!("{} open after {:?}", service.open(), burst.elapsed());
     assert!(service.open() > 0, "some are kept");
     eventually("no connection", || (service.open() == 0).then_some(()));
-    println!("none open after {:?}", burst.elapsed());
     assert!(burst.elapsed() < Duration::from_secs(10));
 }
 
@@ -195,7 +203,6 @@ fn a_stored_event_is_delivered_at_once_where_the_connection_ends_as_it_goes_out(
         exporter.metrics().value("planet_exporter_deliveries_total", &labels)
     };
     eventually("the last attempt in the metrics", || (attempts("success") == 100.0).then_some(()));
-    println!("{} tried again, {} connections closed", attempts("retry"), service.closed());
     assert_eq!((attempts("retry"), arrivals(&service).1), (0.0, 1));
     assert!(service.closed() > 0, "connections are used again");
     assert!(!exporter.process.stderr.all().iter().any(|line| line.contains("the service behind is away")));
@@ -301,7 +308,6 @@ fn an_answer_that_comes_before_the_body_is_read_goes_back() {
             }
         }
     }
-    println!("{outcomes:#?}");
     for (of, outcome) in outcomes {
         assert_eq!(outcome, [(Some(413), TIMES)].into(), "{of:?}");
     }
