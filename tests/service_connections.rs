@@ -166,24 +166,26 @@ fn without_a_word_of_the_service_a_connection_is_idle_for_less_than_5_seconds() 
     // As Node and uvicorn have it.
     service.close_where(|arrival| arrival.idle > Duration::from_millis(4_900));
     let exporter = exporter(&service, &["--forward-mode", "inline"]);
-    let pause = Duration::from_millis(4_950);
-    let answered = statuses(exporter.call_events, 0..20, 2, pause, call_event);
-    assert_eq!(answered, [(200, 40)].into());
+    let ask = |callers| statuses(exporter.call_events, callers, 1, Duration::ZERO, call_event);
+    assert_eq!(ask(0..20), [(200, 20)].into());
+    let idle_since = Instant::now();
+    assert!(service.open() > 0, "some are kept");
+    eventually("the end of all connections", || (service.open() == 0).then_some(()));
+    assert!(idle_since.elapsed() < Duration::from_secs(5), "closed after {:?}", idle_since.elapsed());
+    thread::sleep(Duration::from_millis(4_950).saturating_sub(idle_since.elapsed()));
+    assert_eq!(ask(20..40), [(200, 20)].into());
     assert_eq!((arrivals(&service), service.closed()), ((40, 1), 0));
 }
 
 #[test]
-fn a_burst_leaves_few_connections_and_they_are_closed_soon() {
+fn a_burst_leaves_few_connections() {
     let service = Service::start();
     service.answer(|_| Answer::SendAfter(Duration::from_millis(500), 200));
     let exporter = exporter(&service, &["--forward-mode", "inline"]);
     let answered = statuses(exporter.call_events, 0..200, 1, Duration::ZERO, call_event);
     assert_eq!(answered, [(200, 200)].into());
-    let burst = Instant::now();
     eventually("no more than 64 connections", || (service.open() <= 64).then_some(()));
     assert!(service.open() > 0, "some are kept");
-    eventually("no connection", || (service.open() == 0).then_some(()));
-    assert!(burst.elapsed() < Duration::from_secs(10));
 }
 
 #[test]

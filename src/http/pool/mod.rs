@@ -9,7 +9,7 @@
 //! |---|---|
 //! | new: made for one request | the answer, or the error of whoever waits |
 //! | busy | the answer has been read and the request sent whole |
-//! | idle: among the [`Idle`], at most 64, the one that is used last goes out first | it is taken, [`rules::idle_time`] is over, the service closes it, or a later one takes its place |
+//! | idle: among the [`Idle`], at most 64, the one that was used last goes out first | it is taken, [`rules::idle_time`] is over, the service closes it, or a later one takes its place |
 //! | closed | |
 //!
 //! Three rules ([`rules`]) keep the requests:
