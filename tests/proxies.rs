@@ -367,6 +367,23 @@ fn takes_every_call_after_large_posts(kind: Kind) {
     assert_eq!(scene.counted(), 1_200);
 }
 
+/// A cache would answer a repeat, or whoever checks the port, in the place of the exporter.
+#[test]
+#[ignore = "needs the proxies that tests/run --peers installs"]
+fn varnish_keeps_no_answer() {
+    let exporter = Exporter::start();
+    let proxy = Proxy::varnish(exporter.call_events);
+    let target = format!("{CALL_EVENT_PATH}?{}", query(1).encode());
+    for _ in 0..3 {
+        assert_eq!(http::get(proxy.address, &target).status, 200);
+        assert_eq!(http::get(proxy.address, "/readyz").status, 200);
+    }
+    let events = |result| exporter.metrics().value("planet_exporter_events_total", &[("result", result)]);
+    assert_eq!((events("accepted"), events("duplicate")), (1.0, 2.0));
+    let requests = exporter.metrics().value("planet_exporter_requests_total", &[("code", "200")]);
+    assert!(requests >= 6.0, "{requests} of 3 calls and 3 checks");
+}
+
 /// The tests of a proxy.
 macro_rules! proxies {
     ($($name:ident: $kind:ident),* $(,)?) => {

@@ -12,7 +12,7 @@ const EXAMPLE_PORT: &str = "8080";
 const EXAMPLE_EXPORTERS: [(&str, &str); 2] = [("192.0.2.11", "20200"), ("192.0.2.12", "20200")];
 
 /// A proxy that has an example, and what its example can and cannot do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Kind {
     /// Its name.
     pub name: &'static str,
@@ -95,13 +95,30 @@ impl Kind {
         std::fs::write(&configuration, with_addresses(&text, address, exporters)).expect("a configuration");
         let mut process =
             Process::start(self.name, &mut (self.start)(&configuration, &scratch.0, address.port()));
-        // A check of `/` passes as soon as the proxy has found an exporter.
-        process.eventually("a way to the exporters", |_| {
-            let answer = http::try_request(address, "GET", "/", &[]).ok()?;
-            (answer.status == 200).then_some(())
-        });
+        wait_for_a_way(&mut process, address);
         Proxy { _process: process, address, _scratch: scratch }
     }
+}
+
+impl Proxy {
+    /// Varnish in front of one exporter, as it is without a configuration.
+    pub fn varnish(exporter: SocketAddr) -> Proxy {
+        let scratch = Scratch::new("varnish");
+        let address = listen_address();
+        let mut command = Command::new("varnishd");
+        command.args(["-F", "-a", &address.to_string(), "-b", &exporter.to_string(), "-n"]).arg(&scratch.0);
+        let mut process = Process::start("varnish", &mut command);
+        wait_for_a_way(&mut process, address);
+        Proxy { _process: process, address, _scratch: scratch }
+    }
+}
+
+/// Waits for the answer to a check of `/`, which passes as soon as the proxy has found an exporter.
+fn wait_for_a_way(process: &mut Process, address: SocketAddr) {
+    process.eventually("a way to the exporters", |_| {
+        let answer = http::try_request(address, "GET", "/", &[]).ok()?;
+        (answer.status == 200).then_some(())
+    });
 }
 
 /// An example with these addresses for its own, each of which must be there.
