@@ -23,7 +23,7 @@ use support::service::Service;
 use support::{Scratch, eventually, listen_address};
 
 /// Time in which a stopping exporter still takes calls, so that balancers can act first: more than their checks need.
-const DRAIN: [&str; 0] = [];
+const DRAIN: (&str, &str) = ("PLANET_DRAIN_TIME", "2s");
 
 /// Clients that send at once.
 const CLIENTS: usize = 8;
@@ -53,7 +53,7 @@ impl Member {
     fn start(&mut self) {
         let mut command = command();
         command.args(["--listen", &self.address.to_string(), "--admin-listen", "127.0.0.1:0"]);
-        command.arg("--state-dir").arg(&self.state).args(DRAIN).args(&self.arguments);
+        command.arg("--state-dir").arg(&self.state).args(&self.arguments).env(DRAIN.0, DRAIN.1);
         self.running = Some(Exporter::launch_as_it_is(&mut command));
     }
 
