@@ -19,6 +19,7 @@ use support::call::CallEventQuery;
 use support::exporter::{CALL_EVENT_PATH, Exporter, command};
 use support::http::{self, Connection};
 use support::proxy::{Kind, Proxy};
+use support::relay;
 use support::service::Service;
 use support::{Scratch, eventually, listen_address};
 
@@ -105,6 +106,11 @@ impl Scene {
     }
 
     fn with(kind: Kind, arguments: &[&str]) -> Scene {
+        Scene::with_proxy(arguments, |exporters| kind.start(exporters))
+    }
+
+    /// Exporters with these arguments, and what `start` puts in front of them.
+    fn with_proxy(arguments: &[&str], start: impl Fn([SocketAddr; 2]) -> Proxy) -> Scene {
         let scratch = Scratch::new("behind-a-proxy");
         let members = ["one", "other"].map(|name| {
             let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
@@ -113,7 +119,7 @@ impl Scene {
             member.start();
             member
         });
-        let proxy = kind.start([members[0].address, members[1].address]);
+        let proxy = start(members.each_ref().map(|member| member.address));
         Scene { proxy, members, _scratch: scratch }
     }
 
@@ -269,15 +275,23 @@ fn loses_nothing_acknowledged_when_an_exporter_is_killed(kind: Kind) {
     assert!(twice <= 2 * CLIENTS, "{twice} counted twice, or without an answer");
 }
 
-/// Bursts at the very moment at which exporters close connections.
-fn loses_nothing_when_exporters_close_idle_connections(kind: Kind) {
+/// Bursts at the very moment at which connections are closed that have been idle for a second, on a way that makes that moment
+/// longer. Exporters close them; or the proxy does, where they must not.
+fn loses_nothing_when_idle_connections_are_closed(kind: Kind) {
     const IDLE: Duration = Duration::from_secs(1);
     const BURST: usize = 24;
-    let scene = Scene::with(kind, &["--idle-timeout", "1s"]);
+    let of_exporters = if kind.closes_first.is_some() { "2s" } else { "1s" };
+    let scene = Scene::with_proxy(&["--idle-timeout", of_exporters], |exporters| {
+        let ways = exporters.map(|exporter| relay::start(exporter, Duration::from_millis(5)));
+        kind.start_changed(ways, |example| match kind.closes_first {
+            Some(setting) => example.replace(setting, &setting.replace("60s", "1s")),
+            None => example.to_owned(),
+        })
+    });
     let (mut acknowledged, mut last) = (0, Instant::now());
     for burst in 0..10 {
-        // From 12 ms before that moment to 6 ms after it.
-        let moment = last + IDLE + Duration::from_millis(2 * burst) - Duration::from_millis(12);
+        // From 30 ms before that moment on: the first connections of a burst have been idle for longer than the last.
+        let moment = last + IDLE + Duration::from_millis(3 * burst) - Duration::from_millis(30);
         thread::sleep(moment.saturating_duration_since(Instant::now()));
         let first = burst as usize * BURST;
         let sent = scene.send(first..first + BURST);
@@ -394,7 +408,7 @@ macro_rules! proxies {
                 proxies! { @tests $kind:
                     loses_nothing_in_a_rolling_restart,
                     loses_nothing_acknowledged_when_an_exporter_is_killed,
-                    loses_nothing_when_exporters_close_idle_connections,
+                    loses_nothing_when_idle_connections_are_closed,
                     sends_no_calls_to_an_exporter_that_is_not_ready,
                     changes_no_byte_of_a_query,
                     lets_long_queries_pass,

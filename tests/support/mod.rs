@@ -14,6 +14,7 @@ pub mod otlp_receiver;
 pub mod process;
 pub mod prometheus;
 pub mod proxy;
+pub mod relay;
 pub mod rotel;
 pub mod scrape;
 pub mod service;

@@ -24,6 +24,8 @@ pub struct Kind {
     pub checks_health: bool,
     /// Whether it tries again what it has sent already.
     pub retries_what_was_sent: bool,
+    /// What its example has for the time after which it closes idle connections, if no exporter may close them before.
+    pub closes_first: Option<&'static str>,
 }
 
 pub const NGINX: Kind = Kind {
@@ -32,6 +34,8 @@ pub const NGINX: Kind = Kind {
     start: nginx,
     checks_health: false,
     retries_what_was_sent: true,
+    // A call that meets a closed connection of each exporter is not tried a third time.
+    closes_first: Some("keepalive_timeout 60s"),
 };
 
 pub const HAPROXY: Kind = Kind {
@@ -40,6 +44,7 @@ pub const HAPROXY: Kind = Kind {
     start: haproxy,
     checks_health: true,
     retries_what_was_sent: true,
+    closes_first: None,
 };
 
 pub const CADDY: Kind = Kind {
@@ -48,6 +53,7 @@ pub const CADDY: Kind = Kind {
     start: caddy,
     checks_health: true,
     retries_what_was_sent: true,
+    closes_first: None,
 };
 
 pub const TRAEFIK: Kind = Kind {
@@ -56,6 +62,7 @@ pub const TRAEFIK: Kind = Kind {
     start: traefik,
     checks_health: true,
     retries_what_was_sent: false,
+    closes_first: None,
 };
 
 pub const ENVOY: Kind = Kind {
@@ -64,6 +71,7 @@ pub const ENVOY: Kind = Kind {
     start: envoy,
     checks_health: true,
     retries_what_was_sent: true,
+    closes_first: None,
 };
 
 pub const APACHE: Kind = Kind {
@@ -72,6 +80,7 @@ pub const APACHE: Kind = Kind {
     start: apache,
     checks_health: true,
     retries_what_was_sent: false,
+    closes_first: None,
 };
 
 /// A running proxy.
@@ -87,12 +96,18 @@ pub struct Proxy {
 impl Kind {
     /// Starts it in front of these exporters and waits until calls can pass.
     pub fn start(self, exporters: [SocketAddr; 2]) -> Proxy {
+        self.start_changed(exporters, str::to_owned)
+    }
+
+    /// The same with a change of its example.
+    pub fn start_changed(self, exporters: [SocketAddr; 2], change: impl Fn(&str) -> String) -> Proxy {
         let scratch = Scratch::new(self.name);
         let address = listen_address();
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/proxies").join(self.example);
         let configuration = scratch.0.join(self.example);
         let text = std::fs::read_to_string(example).expect("an example");
-        std::fs::write(&configuration, with_addresses(&text, address, exporters)).expect("a configuration");
+        let text = with_addresses(&change(&text), address, exporters);
+        std::fs::write(&configuration, text).expect("a configuration");
         let mut process =
             Process::start(self.name, &mut (self.start)(&configuration, &scratch.0, address.port()));
         wait_for_a_way(&mut process, address);
