@@ -9,15 +9,14 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use support::call::CallEventQuery;
 use support::exporter::{CALL_EVENT_PATH, Exporter, command};
 use support::http::{self, Connection};
+use support::load::{self, CLIENTS, Load, Sent, query};
 use support::proxy::{Kind, Proxy};
 use support::relay;
 use support::service::Service;
@@ -25,22 +24,6 @@ use support::{Scratch, eventually, listen_address};
 
 /// Time in which a stopping exporter still takes calls, so that balancers can act first: more than their checks need.
 const DRAIN: (&str, &str) = ("PLANET_DRAIN_TIME", "2s");
-
-/// Clients that send at once.
-const CLIENTS: usize = 8;
-
-/// What each client waits from one call to the next: 200 calls a second for all.
-const PACE: Duration = Duration::from_millis(40);
-
-/// A session ID of its own for each number, which differ in their ends: some proxies go by that.
-fn sid(number: usize) -> String {
-    format!("6364e8b3-bdac-436e-9631-{number:012x}")
-}
-
-/// The query of the call of this number.
-fn query(number: usize) -> CallEventQuery {
-    CallEventQuery::new(number).with("sid", &sid(number))
-}
 
 /// An exporter that can be ended and started again at the same address, with the same state directory.
 struct Member {
@@ -128,109 +111,16 @@ impl Scene {
     }
 
     /// Sends calls of these numbers, from several clients at once, as fast as they are answered.
-    fn send(&self, numbers: std::ops::Range<usize>) -> Sent {
-        let (next, end) = (Arc::new(AtomicUsize::new(numbers.start)), numbers.end);
-        let address = self.proxy.address;
-        let client = || {
-            let next = Arc::clone(&next);
-            thread::spawn(move || {
-                let mut sent = Sent::default();
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= end {
-                        return sent;
-                    }
-                    sent.send(address, number);
-                }
-            })
-        };
-        Sent::all((0..CLIENTS).map(|_| client()).collect())
-    }
-}
-
-/// What became of calls.
-#[derive(Default)]
-struct Sent {
-    acknowledged: BTreeSet<String>,
-    /// What came instead of 200.
-    failed: Vec<String>,
-}
-
-impl Sent {
-    /// Sends a call on a connection of its own.
-    fn send(&mut self, address: SocketAddr, number: usize) {
-        let target = format!("{CALL_EVENT_PATH}?{}", query(number).encode());
-        match http::try_request(address, "GET", &target, &[]) {
-            Ok(answer) if answer.status == 200 => {
-                self.acknowledged.insert(sid(number));
-            }
-            Ok(answer) => self.failed.push(format!("{} {}", answer.status, sid(number))),
-            Err(error) => self.failed.push(format!("{error} {}", sid(number))),
-        }
-    }
-
-    fn all(clients: Vec<JoinHandle<Sent>>) -> Sent {
-        let mut all = Sent::default();
-        for client in clients {
-            let sent = client.join().expect("a client");
-            all.acknowledged.extend(sent.acknowledged);
-            all.failed.extend(sent.failed);
-        }
-        all
-    }
-
-    /// Checks that every call was acknowledged.
-    fn assert_none_failed(&self) {
-        let (failed, of) = (self.failed.len(), self.failed.len() + self.acknowledged.len());
-        let some = &self.failed[..failed.min(5)];
-        assert_eq!(failed, 0, "of {of} calls, such as {some:?}");
+    fn send(&self, numbers: Range<usize>) -> Sent {
+        load::send(self.proxy.address, numbers)
     }
 
     /// Checks that every acknowledged call is in a journal.
-    fn assert_none_lost(&self, scene: &Scene) {
-        let [one, other] = scene.members.each_ref().map(Member::sids);
+    fn assert_none_lost(&self, sent: &Sent) {
+        let [one, other] = self.members.each_ref().map(Member::sids);
         let lost =
-            self.acknowledged.iter().filter(|sid| !one.contains(*sid) && !other.contains(*sid)).count();
-        assert_eq!(lost, 0, "of {} acknowledged calls", self.acknowledged.len());
-    }
-}
-
-/// Calls at a steady pace, until it is ended.
-struct Load {
-    stop: Arc<AtomicBool>,
-    sent: Arc<AtomicUsize>,
-    clients: Vec<JoinHandle<Sent>>,
-}
-
-impl Load {
-    fn start(address: SocketAddr) -> Load {
-        let (stop, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let client = |client: usize| {
-            let (stop, next) = (Arc::clone(&stop), Arc::clone(&next));
-            thread::spawn(move || {
-                let mut sent = Sent::default();
-                let mut due = Instant::now() + PACE * client as u32 / CLIENTS as u32;
-                while !stop.load(Ordering::Relaxed) {
-                    thread::sleep(due.saturating_duration_since(Instant::now()));
-                    sent.send(address, next.fetch_add(1, Ordering::Relaxed));
-                    due = Instant::now().max(due + PACE);
-                }
-                sent
-            })
-        };
-        let clients = (0..CLIENTS).map(client).collect();
-        Load { stop, sent: next, clients }
-    }
-
-    /// Waits until this many more calls have been sent.
-    fn wait_for(&self, calls: usize) {
-        let until = self.sent.load(Ordering::Relaxed) + calls;
-        eventually("calls", || (self.sent.load(Ordering::Relaxed) >= until).then_some(()));
-    }
-
-    fn end(self) -> Sent {
-        self.stop.store(true, Ordering::Relaxed);
-        Sent::all(self.clients)
+            sent.acknowledged.iter().filter(|sid| !one.contains(*sid) && !other.contains(*sid)).count();
+        assert_eq!(lost, 0, "of {} acknowledged calls", sent.acknowledged.len());
     }
 }
 
@@ -249,7 +139,7 @@ fn loses_nothing_in_a_rolling_restart(kind: Kind) {
     let sent = load.end();
     sent.assert_none_failed();
     assert_eq!(scene.counted(), sent.acknowledged.len(), "each is counted once");
-    sent.assert_none_lost(&scene);
+    scene.assert_none_lost(&sent);
 }
 
 fn loses_nothing_acknowledged_when_an_exporter_is_killed(kind: Kind) {
@@ -268,7 +158,7 @@ fn loses_nothing_acknowledged_when_an_exporter_is_killed(kind: Kind) {
         // What was on its way to the exporter at each of the two moments.
         false => assert!(sent.failed.len() <= 2 * CLIENTS, "{:?}", sent.failed),
     }
-    sent.assert_none_lost(&scene);
+    scene.assert_none_lost(&sent);
     let counted = scene.counted();
     assert!(counted >= sent.acknowledged.len(), "{counted} of {}", sent.acknowledged.len());
     let twice = counted - sent.acknowledged.len();

@@ -10,6 +10,7 @@ pub mod call;
 pub mod charts;
 pub mod exporter;
 pub mod http;
+pub mod load;
 pub mod otlp_receiver;
 pub mod process;
 pub mod prometheus;
