@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use planet_call_exporter::callback::idc::assigned_code;
 use planet_call_exporter::callback::{Kind, Record};
 use planet_call_exporter::journal::disk::DiskJournal;
 use planet_call_exporter::journal::storage::Directory;
@@ -83,17 +84,25 @@ fn while_a_large_journal_is_read_it_lives_says_what_it_waits_for_and_can_be_ende
 /// Bytes that the buffers of a connection do not take.
 const TOO_LARGE: usize = 7_000_000;
 
-const CALLS: usize = 60 * 60;
+const IDCS: usize = 60;
+const CALLS: usize = IDCS * 60;
+
+/// Codes that are assigned, so that each has a label of its own.
+fn idcs() -> impl Iterator<Item = String> {
+    let letters = || 'A'..='Z';
+    let codes = letters().flat_map(move |first| letters().map(move |second| format!("{first}{second}")));
+    codes.filter(|code| assigned_code(code).is_some()).take(IDCS)
+}
 
 /// Sends calls of many IDCs with many reasons, so that the page becomes too large for the buffers of a connection.
 fn make_page_large(exporter: &Exporter) {
     let mut connection = Connection::open(exporter.call_events);
     let mut number = 0;
-    for idc in 0..60 {
+    for idc in idcs() {
         for reason in 9_000..9_060 {
             number += 1;
             let event = CallEventQuery::new(number)
-                .with("rc_idc", &format!("{}{}", char::from(b'A' + idc / 10), char::from(b'A' + idc % 10)))
+                .with("rc_idc", &idc)
                 .with("disconnect_reason", &reason.to_string());
             assert_eq!(connection.get(&format!("/call_event?{}", event.encode())).status, 200);
         }

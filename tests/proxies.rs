@@ -23,7 +23,7 @@ use support::service::Service;
 use support::{Scratch, eventually, listen_address};
 
 /// Time in which a stopping exporter still takes calls, so that balancers can act first: more than their checks need.
-const DRAIN: (&str, &str) = ("PLANET_DRAIN_TIME", "2s");
+const DRAIN: [&str; 2] = ["--drain-time", "2s"];
 
 /// An exporter that can be ended and started again at the same address, with the same state directory.
 struct Member {
@@ -37,7 +37,7 @@ impl Member {
     fn start(&mut self) {
         let mut command = command();
         command.args(["--listen", &self.address.to_string(), "--admin-listen", "127.0.0.1:0"]);
-        command.arg("--state-dir").arg(&self.state).args(&self.arguments).env(DRAIN.0, DRAIN.1);
+        command.arg("--state-dir").arg(&self.state).args(DRAIN).args(&self.arguments);
         self.running = Some(Exporter::launch_as_it_is(&mut command));
     }
 

@@ -218,3 +218,96 @@ fn what_cannot_be_a_call_is_left_to_the_service() {
     assert_eq!(exporter.metrics().value("planet_exporter_events_total", refused), 1.0);
     assert!(exporter.admin("/refused").text().contains("no=call"));
 }
+
+/// Sends a head, and answers the status of what comes back.
+fn status_of(exporter: &Exporter, head: &str) -> u16 {
+    let mut connection = Connection::open(exporter.call_events);
+    connection.send(format!("{head}\r\n"));
+    connection.receive().status
+}
+
+#[test]
+fn host_is_whom_the_request_is_for_and_there_is_one() {
+    let service = Service::start();
+    let (with, without) = (exporter(&service, &[]), Exporter::start());
+    let query = CallEventQuery::new(1).encode();
+    let absolute = "GET http://right.example:81/x HTTP/1.1\r\nhost: wrong.example\r\n";
+    assert_eq!(status_of(&with, absolute), 200);
+    assert_eq!(
+        status_of(
+            &with,
+            &format!("GET http://right.example/call_event?{query} HTTP/1.1\r\nhost: wrong.example\r\n")
+        ),
+        200
+    );
+    eventually("the call event at the service", || (service.requests().len() == 2).then_some(()));
+    for (request, host) in service.requests().iter().zip(["right.example:81", "right.example"]) {
+        assert_eq!(request.header("host"), Some(host));
+        assert_eq!(request.header("x-forwarded-host"), Some(host));
+    }
+    for exporter in [&with, &without] {
+        for hosts in ["", "host: a\r\nhost: a\r\n", "host: a\r\nhost: b\r\n"] {
+            assert_eq!(status_of(exporter, &format!("GET /x HTTP/1.1\r\n{hosts}")), 400, "{hosts}");
+            assert_eq!(
+                status_of(exporter, &format!("GET /call_event?{query} HTTP/1.1\r\n{hosts}")),
+                400,
+                "{hosts}"
+            );
+        }
+        // The query is not lost.
+        let kept = exporter.admin("/refused").text();
+        assert_eq!((kept.lines().count(), kept.matches(&query).count()), (3, 3), "{kept}");
+        assert_eq!(exporter.metrics().value("planet_exporter_events_total", &[("result", "refused")]), 3.0);
+    }
+    assert_eq!(service.requests().len(), 2);
+    assert_eq!(status_of(&with, "GET /x HTTP/1.0\r\n"), 200);
+}
+
+#[test]
+fn options_of_the_server_as_a_whole_stay_that() {
+    let service = Service::start();
+    for prefix in ["", "/base"] {
+        let url = service.url() + prefix;
+        let exporter = Exporter::with(&["--forward-to", &url]);
+        assert_eq!(status_of(&exporter, "OPTIONS * HTTP/1.1\r\nhost: a\r\n"), 200);
+    }
+    let requests = service.requests();
+    let lines: Vec<_> =
+        requests.iter().map(|request| (request.method.as_str(), request.target.as_str())).collect();
+    assert_eq!(lines, [("OPTIONS", "*"), ("OPTIONS", "*")]);
+}
+
+#[test]
+fn connection_cannot_take_away_what_those_behind_rely_on() {
+    let service = Service::start();
+    let exporter = exporter(&service, &[]);
+    let named =
+        "x-forwarded-for, via, idempotency-key, host, forwarded, x-forwarded-host, x-forwarded-proto, x-mine";
+    let headers = [
+        ("connection", named),
+        ("x-forwarded-for", "1.2.3.4"),
+        ("forwarded", "for=1.2.3.4"),
+        ("via", "1.1 edge"),
+        ("x-mine", "1"),
+    ];
+    let event = format!("/call_event?{}", CallEventQuery::new(1).encode());
+    for (number, target) in ["/x", &event].into_iter().enumerate() {
+        assert_eq!(request(exporter.call_events, "GET", target, &headers).status, 200);
+        eventually("the request at the service", || (service.requests().len() > number).then_some(()));
+        let arrived = &service.requests()[number];
+        let host = exporter.call_events.to_string();
+        for (name, value) in [
+            ("host", Some(host.as_str())),
+            ("x-forwarded-for", Some("1.2.3.4, 127.0.0.1")),
+            ("x-forwarded-host", Some(host.as_str())),
+            ("x-forwarded-proto", Some("http")),
+            ("forwarded", Some("for=1.2.3.4")),
+            ("via", Some("1.1 edge, 1.1 planet-call-exporter")),
+            ("x-mine", None),
+            ("connection", None),
+        ] {
+            assert_eq!(arrived.header(name), value, "{target}: {name}");
+        }
+        assert_eq!(arrived.header("idempotency-key").is_some(), number == 1);
+    }
+}

@@ -335,6 +335,23 @@ fn readiness_on_the_port_of_call_events_is_that_of_the_admin_port() {
 }
 
 #[test]
+fn a_balancer_sees_on_the_port_of_call_events_that_the_exporter_is_about_to_stop() {
+    let service = Service::start();
+    for arguments in [&["--drain-time", "30s"][..], &["--drain-time", "30s", "--forward-to", &service.url()]]
+    {
+        let exporter = Exporter::with(&[arguments, &["--readiness-path", "/ready"]].concat());
+        assert_no_store(&exporter.get("/ready"));
+        exporter.process.signal("TERM");
+        let answer = eventually("no readiness", || {
+            let answer = exporter.get("/ready");
+            (answer.status == 503).then_some(answer)
+        });
+        assert_eq!(answer.text(), "not ready: stopping\n");
+        assert_eq!(exporter.send(DOCUMENTED_SAMPLE).status, 200, "calls are taken meanwhile");
+    }
+}
+
+#[test]
 fn with_a_service_behind_checks_are_its_own_but_for_the_path_of_readiness() {
     let service = Service::start();
     service.answer(|_| Answer::status(204));

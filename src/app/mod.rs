@@ -6,7 +6,7 @@
 //! While it runs, no part may end. One that does is named in the log, and the process ends with it: the journal is built for
 //! that, and nothing is half alive.
 //!
-//! The order of the end: not ready; listeners accept no more and finish what they began, for half of the time if it takes
+//! The order of the end: not ready; for `--drain-time` everybody is still served; listeners accept no more and finish what they began, for half of the time if it takes
 //! longer; sinks and pushes deliver what they can, while requests go on that still are not finished; then the process ends, all
 //! within `--shutdown-timeout`.
 
@@ -195,6 +195,14 @@ pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = 
         name = parts.ended() => return Err(RunError::PartEnded(name)),
     }
     let _stopping = readiness.latch("stopping");
+    if !config.drain_time.is_zero() {
+        info!(drain_time = ?config.drain_time, "draining: not ready, and each answer closes its connection");
+        ends.intake.drain.cancel();
+        tokio::select! {
+            () = tokio::time::sleep(config.drain_time) => {}
+            name = parts.ended() => return Err(RunError::PartEnded(name)),
+        }
+    }
     info!("stopping: finishing what was accepted");
     match tokio::time::timeout(config.shutdown_timeout, parts.end(&ends, config.shutdown_timeout / 2)).await {
         Ok(()) => info!("stopped"),
@@ -255,10 +263,14 @@ fn limits(config: &Config, head_bytes: usize) -> Limits {
         connections: config.max_connections,
         header_timeout: config.header_timeout,
         idle_timeout: config.idle_timeout,
+        stall_timeout: config.idle_timeout.min(LONGEST_STALL),
         answer_timeout: None,
         head_bytes,
     }
 }
+
+/// How long a peer may take nothing of an answer, unless connections may not even be idle that long.
+const LONGEST_STALL: Duration = Duration::from_secs(75);
 
 /// Bytes of the headers of a call event, or of a request that is passed on. What is open times what it may hold bounds
 /// memory.

@@ -7,12 +7,13 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use crate::http::Ending;
 use crate::state::thread::Thread;
 
 /// What tells the parts to end.
 #[derive(Debug, Default)]
 pub(super) struct Ends {
-    pub(super) intake: CancellationToken,
+    pub(super) intake: Ending,
     pub(super) sinks: CancellationToken,
     pub(super) admin: CancellationToken,
 }
@@ -99,7 +100,8 @@ impl Parts {
 
     /// Ends the parts in order. Sinks begin to end after `intake_timeout`, even if requests are not finished.
     pub(super) async fn end(&mut self, ends: &Ends, intake_timeout: Duration) {
-        ends.intake.cancel();
+        ends.intake.drain.cancel();
+        ends.intake.stop.cancel();
         let finished = tokio::time::timeout(intake_timeout, self.intake.end()).await;
         ends.sinks.cancel();
         self.sinks.end().await;

@@ -2,6 +2,8 @@
 //! a line break, and the fields as HTTP/1.1 writes them; the query string is the record's own. Where the URL was registered with
 //! a query of its own, the path is what came before the event's parameters, to the `&` or `?` that joins them.
 
+use std::borrow::Cow;
+
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 
 /// The longest envelope. With the longest query it still fits into a record of the journal.
@@ -22,15 +24,12 @@ pub fn encode(path: &str, headers: &HeaderMap) -> Option<Vec<u8>> {
     (envelope.len() <= LONGEST).then_some(envelope)
 }
 
-/// The path and query of a request: the event's query joined to a path as the envelope has it, or to a URL that was
-/// registered.
-pub fn join(path: &str, query: &str) -> String {
-    let joint = match path.contains('?') {
-        false => "?",
-        true if path.ends_with(['&', '?']) => "",
-        true => "&",
-    };
-    format!("{path}{joint}{query}")
+/// The path and the whole query of a request: the event's query joined to a path as the envelope has it, or to a URL that was
+/// registered, which may have a query of its own.
+pub fn target<'a>(path: &'a str, query: &'a [u8]) -> (&'a str, Cow<'a, [u8]>) {
+    let Some((path, registered)) = path.split_once('?') else { return (path, Cow::Borrowed(query)) };
+    let joint = if registered.is_empty() || registered.ends_with(['&', '?']) { "" } else { "&" };
+    (path, Cow::Owned([registered.as_bytes(), joint.as_bytes(), query].concat()))
 }
 
 /// The path and the fields of an envelope. What is in an empty one, or in a damaged one, is left out.
@@ -84,12 +83,14 @@ mod tests {
     #[test]
     fn the_events_query_is_joined_to_what_came_before_it() {
         for (path, expected) in [
-            ("/a", "/a?sid=1"),
-            ("/a?x=1&", "/a?x=1&sid=1"),
-            ("/a?x=1?", "/a?x=1?sid=1"),
-            ("/a?x=1", "/a?x=1&sid=1"),
+            ("/a", "sid=1"),
+            ("/a?", "sid=1"),
+            ("/a?x=1&", "x=1&sid=1"),
+            ("/a?x=1?", "x=1?sid=1"),
+            ("/a?x=1", "x=1&sid=1"),
         ] {
-            assert_eq!(join(path, "sid=1"), expected);
+            let (before, query) = target(path, b"sid=1");
+            assert_eq!((before, query.as_ref()), ("/a", expected.as_bytes()));
         }
     }
 

@@ -205,11 +205,17 @@ pub struct Config {
     #[arg(long, env = "PLANET_HEADER_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub header_timeout: Duration,
 
-    /// Time for which a connection may stay idle between requests.
-    #[arg(long, env = "PLANET_IDLE_TIMEOUT", value_name = "DURATION", default_value = "75s", value_parser = duration)]
+    /// Time for which a connection may stay idle before its first request and between requests. It is to be longer than that of the
+    /// proxy in front, which else sends requests on connections that are just being closed.
+    #[arg(long, env = "PLANET_IDLE_TIMEOUT", value_name = "DURATION", default_value = "61m", value_parser = duration)]
     pub idle_timeout: Duration,
 
-    /// Time that an orderly shutdown may take, after SIGTERM or SIGINT.
+    /// Time between SIGTERM or SIGINT and the orderly shutdown in which everybody is still served, /readyz answers 503 and each answer
+    /// closes its connection, so that proxies go elsewhere before anything is refused.
+    #[arg(long, env = "PLANET_DRAIN_TIME", value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub drain_time: Duration,
+
+    /// Time that an orderly shutdown may take, after SIGTERM or SIGINT and --drain-time.
     #[arg(long, env = "PLANET_SHUTDOWN_TIMEOUT", value_name = "DURATION", default_value = "10s",
           value_parser = duration)]
     pub shutdown_timeout: Duration,

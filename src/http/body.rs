@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, SizeHint};
 use thiserror::Error;
 use tokio::time::{Instant, Sleep};
@@ -133,4 +134,24 @@ where
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+/// Bytes of an unwanted body that are read, and how long that may take.
+const MOST_UNWANTED: usize = 1024 * 1024;
+const UNWANTED_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Reads a body that nobody wants, so that its connection can be used again and a proxy that sends it is done with it before it
+/// has the answer; unless it is too long, or comes too slowly. What is left of it is for the end of the connection.
+pub async fn discard(mut body: impl Body<Data = Bytes> + Unpin) {
+    let read = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+            if bytes > MOST_UNWANTED {
+                return;
+            }
+        }
+    };
+    // Whatever is left is thrown away.
+    let _ = tokio::time::timeout(UNWANTED_TIMEOUT, read).await;
 }

@@ -8,7 +8,8 @@ use hyper::header::{
     CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
-use hyper::{Version, header};
+use hyper::{Request, Version, header};
+use thiserror::Error;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -37,14 +38,55 @@ const OF_ONE_CONNECTION: [HeaderName; 8] = [
     UPGRADE,
 ];
 
-/// Removes the fields that belong to one connection: those known for it, and those that `Connection` names.
+/// Removes the fields that belong to one connection: those known for it, and those that `Connection` names, but none on
+/// which those behind rely, whoever names it.
 pub fn remove_those_of_one_connection(headers: &mut HeaderMap) {
     let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let named: Vec<HeaderName> =
-        values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect();
+    let named = values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok());
+    let named: Vec<HeaderName> = named.filter(|name| !is_relied_on(name)).collect();
     for name in named.iter().chain(&OF_ONE_CONNECTION) {
         headers.remove(name);
     }
+}
+
+/// Whether a field says which way a message came, whom it is for, or which event it is: what this program adds, and what
+/// proxies before it said. A client that could have them removed could pass for another (CVE-2022-31813).
+fn is_relied_on(name: &HeaderName) -> bool {
+    name.as_str().starts_with("x-forwarded-")
+        || matches!(name.as_str(), "forwarded" | "via" | "host" | "idempotency-key" | "x-real-ip")
+}
+
+/// Why a request does not say whom it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum WrongHost {
+    /// There is no Host field, which HTTP/1.1 must have.
+    #[error("the request has no Host field; HTTP/1.1 expects one")]
+    Missing,
+    /// There are several, and each reader may take another.
+    #[error("the request has more than one Host field; expected one")]
+    Repeated,
+}
+
+/// Checks that a request has its Host field, and makes it what the request is for: the authority of an absolute URI, if
+/// it has one (RFC 9112, 3.2 and 3.2.2).
+///
+/// # Errors
+/// It has none, or several.
+pub fn settle_host<B>(request: &mut Request<B>) -> Result<(), WrongHost> {
+    match request.headers().get_all(HOST).iter().count() {
+        0 if request.version() == Version::HTTP_11 => return Err(WrongHost::Missing),
+        0 | 1 => {}
+        _ => return Err(WrongHost::Repeated),
+    }
+    let uri = request.uri();
+    if let (Some(_), Some(authority)) = (uri.scheme(), uri.authority()) {
+        // A user is no part of Host.
+        let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+        if let Ok(host) = HeaderValue::from_str(host) {
+            request.headers_mut().insert(HOST, host);
+        }
+    }
+    Ok(())
 }
 
 /// Makes the fields of a request that came from `peer` those of the request to the service: without what belongs to one
@@ -143,5 +185,58 @@ mod tests {
             ("x-forwarded-proto", "https"),
         ];
         assert_eq!(passed_on(&lines), owned(&expected));
+    }
+
+    #[test]
+    fn connection_cannot_remove_what_those_behind_rely_on() {
+        let lines = [
+            ("connection", "X-Forwarded-For, x-forwarded-port, Forwarded, via,host ,"),
+            ("connection", "idempotency-key, x-real-ip, x-mine, x-forwarded-host"),
+            ("host", "planet.example"),
+            ("via", "1.1 edge"),
+            ("forwarded", "for=1.2.3.4"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-forwarded-port", "443"),
+            ("x-real-ip", "1.2.3.4"),
+            ("idempotency-key", "\"a\""),
+            ("x-mine", "1"),
+        ];
+        let expected = [
+            ("forwarded", "for=1.2.3.4"),
+            ("host", "planet.example"),
+            ("idempotency-key", "\"a\""),
+            ("via", "1.1 edge, 1.1 planet-call-exporter"),
+            ("x-forwarded-for", "1.2.3.4, 10.0.0.7"),
+            ("x-forwarded-host", "planet.example"),
+            ("x-forwarded-port", "443"),
+            ("x-forwarded-proto", "http"),
+            ("x-real-ip", "1.2.3.4"),
+        ];
+        assert_eq!(passed_on(&lines), owned(&expected));
+    }
+
+    #[test]
+    fn host_is_whom_the_request_is_for() {
+        let settled = |uri: &'static str, version: Version, hosts: &[&'static str]| {
+            let mut request = Request::new(());
+            *request.uri_mut() = uri.parse().expect("a URI");
+            *request.version_mut() = version;
+            for host in hosts {
+                request.headers_mut().append(HOST, HeaderValue::from_static(host));
+            }
+            settle_host(&mut request)?;
+            let hosts = request.headers().get_all(HOST).iter();
+            Ok(hosts.map(|host| host.to_str().expect("text").to_owned()).collect::<Vec<_>>())
+        };
+        let (old, new) = (Version::HTTP_10, Version::HTTP_11);
+        assert_eq!(settled("/a", new, &["b"]), Ok(vec!["b".to_owned()]));
+        assert_eq!(settled("/a", new, &[""]), Ok(vec![String::new()]));
+        assert_eq!(settled("http://c:1/a", new, &["b"]), Ok(vec!["c:1".to_owned()]));
+        assert_eq!(settled("http://user@[::1]:1/a", old, &[]), Ok(vec!["[::1]:1".to_owned()]));
+        assert_eq!(settled("/a", old, &[]), Ok(vec![]));
+        assert_eq!(settled("c:1", new, &["b"]), Ok(vec!["b".to_owned()]), "CONNECT");
+        assert_eq!(settled("http://c/a", new, &[]), Err(WrongHost::Missing));
+        assert_eq!(settled("/a", new, &["b", "b"]), Err(WrongHost::Repeated));
+        assert_eq!(settled("/a", old, &["b", "c"]), Err(WrongHost::Repeated));
     }
 }

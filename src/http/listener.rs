@@ -1,41 +1,40 @@
 //! An HTTP/1.1 listener with limits: the ground on which call events and the admin port stand.
 //!
-//! What hyper leaves to its user is here: a cap on connections, time limits on everything that a peer can stretch
-//! (`deadlines`), a back-off when accepting fails, and a shutdown that finishes what was begun.
+//! What hyper leaves to its user is here: a cap on connections (`places`), time limits on everything that a peer can stretch
+//! (`deadlines`), the requests that hyper cannot read and this program can (`connection`), a back-off when accepting fails, and
+//! a shutdown that finishes what was begun.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Either;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::GracefulShutdown;
 use metrics::{Counter, Gauge, counter, gauge};
 use thiserror::Error;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
-use super::deadlines::{Deadlines, Phase};
+use super::connection::{Connection, Ended, Ending, farewell};
+use super::pace::LogPace;
+use super::places::{Place, Places};
 use super::response::{self, Body};
 use crate::metrics::catalog;
 
 /// What a listener allows its peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections; a further one is answered 503 and closed.
+    /// Open connections. For a further one that goes which has been idle longest; if none is idle, it is answered 503 and closed.
     pub connections: usize,
     /// Time from the first byte of a request's head to its last.
     pub header_timeout: Duration,
-    /// Time without a request, and time in which a peer takes nothing of an answer.
+    /// Time without a request, from the beginning of the connection or from the last answer on.
     pub idle_timeout: Duration,
+    /// Time in which a peer takes nothing of an answer.
+    pub stall_timeout: Duration,
     /// Time from the first byte of an answer to its last, whatever the peer takes meanwhile; `None` if it may go on for as
     /// long as the peer takes something.
     pub answer_timeout: Option<Duration>,
@@ -57,6 +56,10 @@ pub struct BindError {
 
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
+    /// Whether it takes a request whose query no URI may have, as a [`RawQuery`](super::raw_query::RawQuery) among the request's extensions. If not, such a
+    /// request is answered 400 before anybody sees it.
+    const TAKES_RAW_QUERIES: bool = false;
+
     /// Answers one request from `peer`.
     fn handle(
         &self,
@@ -93,82 +96,142 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until `stop`, then accepts no more, lets every connection finish its request, and returns.
-    pub async fn run(self, handler: Arc<impl Handler>, stop: CancellationToken) {
+    /// Serves until it is to stop, then takes what still stands in the backlog and no more, lets every connection finish its
+    /// request, and returns.
+    pub async fn run(self, handler: Arc<impl Handler>, ending: Ending) {
         let Server { name, listener, limits } = self;
         let metrics = ListenerMetrics::new(name);
-        let permits = Arc::new(Semaphore::new(limits.connections));
-        let rejections = Arc::new(Semaphore::new(CONCURRENT_REJECTIONS));
-        let connections = GracefulShutdown::new();
         let mut failures = AcceptFailures::new(name);
+        let serving = Serving {
+            name,
+            handler,
+            limits,
+            places: Places::new(limits.connections),
+            rejections: Arc::new(Semaphore::new(CONCURRENT_REJECTIONS)),
+            metrics,
+            no_place_logged: LogPace::default(),
+            http_2_logged: Arc::default(),
+            ending: ending.clone(),
+        };
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = stop.cancelled() => break,
+                () = ending.stop.cancelled() => break,
                 accepted = listener.accept() => accepted,
             };
-            let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
+            match accepted {
+                Ok((stream, peer)) => {
+                    failures.over();
+                    serving.take(stream, peer).await;
+                }
                 Err(error) => {
-                    metrics.accept_failures.increment(1);
+                    serving.metrics.accept_failures.increment(1);
                     tokio::select! {
                         biased;
-                        () = stop.cancelled() => break,
-                        () = failures.back_off(&error) => continue,
+                        () = ending.stop.cancelled() => break,
+                        () = failures.back_off(&error) => {}
                     }
                 }
-            };
-            failures.over();
-            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-                metrics.rejected.increment(1);
-                reject(stream, &rejections);
-                continue;
-            };
-            let open = OpenConnection::new(permit, metrics.connections.clone());
-            // Answers are small and complete, so waiting to fill a segment would only delay them.
-            if let Err(error) = stream.set_nodelay(true) {
-                debug!(listener = name, %error, "a connection was lost as soon as it was accepted");
-                continue;
             }
-            let phase = Arc::new(Phase::default());
-            let stream = Deadlines::new(stream, Arc::clone(&phase), limits);
-            let service = service_fn({
-                let handler = Arc::clone(&handler);
-                move |request| {
-                    let (handler, phase) = (Arc::clone(&handler), Arc::clone(&phase));
-                    async move {
-                        let serving = phase.serving();
-                        let mut response = handler.handle(request, peer).await;
-                        if let Either::Right(streamed) = response.body_mut() {
-                            streamed.keep(serving);
-                        }
-                        Ok::<_, std::convert::Infallible>(response)
+        }
+        serving.take_backlog(listener).await;
+        serving.places.all_given_back().await;
+    }
+}
+
+/// What is needed to serve connections.
+struct Serving<H> {
+    name: &'static str,
+    handler: Arc<H>,
+    limits: Limits,
+    places: Places,
+    rejections: Arc<Semaphore>,
+    metrics: ListenerMetrics,
+    no_place_logged: LogPace,
+    http_2_logged: Arc<LogPace>,
+    ending: Ending,
+}
+
+impl<H: Handler> Serving<H> {
+    /// Takes the connections that stand in the backlog of the listener, and closes it. Whoever connected has a promise of the
+    /// kernel that somebody listens.
+    async fn take_backlog(&self, listener: TcpListener) {
+        let taken = async {
+            let listener = listener.into_std()?;
+            loop {
+                let (stream, peer) = match listener.accept() {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                    accepted => accepted?,
+                };
+                stream.set_nonblocking(true)?;
+                self.take(TcpStream::from_std(stream)?, peer).await;
+            }
+        };
+        let taken: io::Result<()> = taken.await;
+        if let Err(error) = taken {
+            debug!(listener = self.name, %error, "what stood in the backlog was not taken");
+        }
+    }
+
+    /// Serves a connection, if there is a place for it.
+    async fn take(&self, stream: TcpStream, peer: SocketAddr) {
+        let place = match self.places.take() {
+            Some(place) => place,
+            None => {
+                let made = self.places.make().await;
+                let is_made = made.is_some();
+                if self.no_place_logged.is_due() {
+                    warn!(
+                        listener = self.name,
+                        max_connections = self.limits.connections,
+                        is_made,
+                        "no place is left for a connection; the one that has been idle longest is closed, or else the new one; \
+                         this is logged at most once a minute"
+                    );
+                }
+                let Some(place) = made else {
+                    self.metrics.rejected.increment(1);
+                    return reject(stream, &self.rejections, &self.ending);
+                };
+                self.metrics.evicted.increment(1);
+                place
+            }
+        };
+        // Answers are small and complete, so waiting to fill a segment would only delay them.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(listener = self.name, %error, "a connection was lost as soon as it was accepted");
+            return;
+        }
+        let connection = Connection {
+            handler: Arc::clone(&self.handler),
+            peer,
+            limits: self.limits,
+            phase: Arc::clone(&place.phase),
+            ending: self.ending.clone(),
+        };
+        let open = OpenConnection::new(place, self.metrics.connections.clone());
+        let (name, invalid, http_2_logged) =
+            (self.name, self.metrics.invalid.clone(), Arc::clone(&self.http_2_logged));
+        tokio::spawn(async move {
+            match connection.serve(stream).await {
+                Ok(()) => {}
+                Err(error @ Ended::Http2) => {
+                    invalid.increment(1);
+                    if http_2_logged.is_due() {
+                        warn!(listener = name, %peer, "{error}; expected HTTP/1.1: set the proxy in front to it");
                     }
                 }
-            });
-            let connection = http1::Builder::new()
-                .header_read_timeout(None)
-                .max_buf_size(limits.head_bytes.max(SMALLEST_BUFFER))
-                .serve_connection(TokioIo::new(stream), service);
-            let connection = connections.watch(connection);
-            let invalid = metrics.invalid.clone();
-            tokio::spawn(async move {
-                if let Err(error) = connection.await {
+                Err(Ended::Early(error)) => {
                     if error.is_parse() {
                         invalid.increment(1);
                     }
                     debug!(listener = name, %error, "a connection ended early");
                 }
-                drop(open);
-            });
-        }
-        drop(listener);
-        connections.shutdown().await;
+            }
+            drop(open);
+        });
     }
 }
-
-/// The smallest read buffer that hyper accepts.
-const SMALLEST_BUFFER: usize = 8 * 1024;
 
 /// How many connections may be in the course of being turned away; beyond that they are just closed.
 const CONCURRENT_REJECTIONS: usize = 32;
@@ -177,15 +240,13 @@ const CONCURRENT_REJECTIONS: usize = 32;
 const REJECTION_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Answers 503 to a connection for which there is no permit.
-fn reject(mut stream: TcpStream, rejections: &Arc<Semaphore>) {
+fn reject(mut stream: TcpStream, rejections: &Arc<Semaphore>, ending: &Ending) {
     let Ok(permit) = Arc::clone(rejections).try_acquire_owned() else { return };
+    let stop = ending.stop.clone();
     tokio::spawn(async move {
         let answer = async {
             stream.write_all(response::TOO_MANY_CONNECTIONS.as_bytes()).await?;
-            stream.shutdown().await?;
-            // Closing with unread data makes the kernel reset the connection, and the peer lose the answer.
-            let mut unread = [0; 1024];
-            while stream.read(&mut unread).await? > 0 {}
+            farewell(&mut stream, &stop).await;
             io::Result::Ok(())
         };
         // The peer is turned away either way, so it does not matter how the attempt to tell it ends.
@@ -197,6 +258,7 @@ fn reject(mut stream: TcpStream, rejections: &Arc<Semaphore>) {
 /// The metrics of a listener.
 struct ListenerMetrics {
     connections: Gauge,
+    evicted: Counter,
     rejected: Counter,
     invalid: Counter,
     accept_failures: Counter,
@@ -206,6 +268,7 @@ impl ListenerMetrics {
     fn new(listener: &'static str) -> ListenerMetrics {
         ListenerMetrics {
             connections: gauge!(catalog::EXPORTER_CONNECTIONS.name, "listener" => listener),
+            evicted: counter!(catalog::EXPORTER_EVICTED_CONNECTIONS.name, "listener" => listener),
             rejected: counter!(catalog::EXPORTER_REJECTED_CONNECTIONS.name, "listener" => listener),
             invalid: counter!(catalog::EXPORTER_INVALID_REQUESTS.name, "listener" => listener),
             accept_failures: counter!(catalog::EXPORTER_ACCEPT_FAILURES.name, "listener" => listener),
@@ -213,16 +276,16 @@ impl ListenerMetrics {
     }
 }
 
-/// A connection that has its permit and is counted, until it is dropped.
+/// A connection that has its place and is counted, until it is dropped.
 struct OpenConnection {
     connections: Gauge,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl OpenConnection {
-    fn new(permit: OwnedSemaphorePermit, connections: Gauge) -> OpenConnection {
+    fn new(place: Place, connections: Gauge) -> OpenConnection {
         connections.increment(1);
-        OpenConnection { connections, _permit: permit }
+        OpenConnection { connections, _place: place }
     }
 }
 

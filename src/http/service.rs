@@ -12,17 +12,20 @@ use hyper::http::uri::{Authority, InvalidUri, PathAndQuery, Scheme};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client, Error};
+use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use thiserror::Error;
 
 use super::body::Watched;
+use super::raw_exchange::{self, RawExchangeError};
+use super::raw_query::RawQuery;
 use crate::http::tls::{self, TlsError};
 
 /// How long an unused connection is kept: less than most servers do, so that they seldom close one as it is used.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What a connection holds of an answer at most: its head, or what the client has not taken yet.
-const BUFFER: usize = 64 * 1024;
+pub(super) const BUFFER: usize = 64 * 1024;
 
 /// The base URL of the service behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,18 +37,39 @@ pub struct ServiceUrl {
 }
 
 impl ServiceUrl {
-    /// The URI at the service of a path and query, which stay byte for byte what they are.
+    /// The URI at the service of a path and query, which stay byte for byte what they are. The server as a whole, `*`, has no
+    /// path.
     ///
     /// # Errors
     /// They are no path and query.
     pub fn join(&self, path_and_query: &str) -> Result<Uri, InvalidUri> {
-        let path_and_query = PathAndQuery::from_str(&format!("{}{path_and_query}", self.prefix))?;
+        let prefix = if path_and_query == "*" { "" } else { &self.prefix };
+        let path_and_query = PathAndQuery::from_str(&format!("{prefix}{path_and_query}"))?;
         let mut parts = hyper::http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());
         parts.path_and_query = Some(path_and_query);
         // With all three parts there is nothing left that could be wrong.
         Ok(Uri::from_parts(parts).unwrap_or_default())
+    }
+
+    /// A request without a body for this path and query at the service, byte for byte: what no URI may have stands beside the
+    /// URI.
+    ///
+    /// # Errors
+    /// The path is none, or the query has control characters.
+    pub fn request(&self, path: &str, query: &[u8]) -> Result<Request<RequestBody>, NoRequest> {
+        let mut request = Request::new(Either::Right(Empty::new()));
+        let plain = str::from_utf8(query).ok().and_then(|query| self.join(&format!("{path}?{query}")).ok());
+        // A URI has no fragment, and loses it without a word.
+        *request.uri_mut() = match plain.filter(|uri| uri.query().map(str::as_bytes) == Some(query)) {
+            Some(uri) => uri,
+            None => {
+                request.extensions_mut().insert(RawQuery::new(query).ok_or(NoRequest::Query)?);
+                self.join(path)?
+            }
+        };
+        Ok(request)
     }
 
     /// Whether it is this port of this machine, as far as its text says.
@@ -84,6 +108,28 @@ impl fmt::Display for ServiceUrl {
     }
 }
 
+/// Why a recorded path and query make no request.
+#[derive(Debug, Error)]
+pub enum NoRequest {
+    /// The path is none.
+    #[error("its path is none: {0}")]
+    Path(#[from] InvalidUri),
+    /// The query cannot be sent.
+    #[error("its query has control characters")]
+    Query,
+}
+
+/// Why the service has not answered.
+#[derive(Debug, Error)]
+pub enum SendError {
+    /// A request over a connection that is used again.
+    #[error(transparent)]
+    Pooled(#[from] legacy::Error),
+    /// A request on a connection of its own.
+    #[error(transparent)]
+    Raw(#[from] RawExchangeError),
+}
+
 /// What is sent to the service: the body of a request on its way through, or none.
 pub type RequestBody = Either<Watched<Incoming>, Empty<Bytes>>;
 
@@ -91,6 +137,8 @@ pub type RequestBody = Either<Watched<Incoming>, Empty<Bytes>>;
 #[derive(Debug)]
 pub struct Service {
     http: Client<HttpsConnector<HttpConnector>, RequestBody>,
+    /// For a request that needs a connection of its own.
+    connector: HttpsConnector<HttpConnector>,
     url: ServiceUrl,
     timeout: Duration,
 }
@@ -113,8 +161,8 @@ impl Service {
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .timer(TokioTimer::new())
             .http1_max_buf_size(BUFFER)
-            .build(connector);
-        Ok(Service { http, url, timeout })
+            .build(connector.clone());
+        Ok(Service { http, connector, url, timeout })
     }
 
     /// Where it is.
@@ -127,9 +175,15 @@ impl Service {
         self.timeout
     }
 
-    /// Sends a request, and answers the head of the answer as soon as it is there.
-    pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, Error> {
-        self.http.request(request).await
+    /// Sends a request, and answers the head of the answer as soon as it is there. A [`RawQuery`] among its extensions is its query.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn send(&self, mut request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
+        match request.extensions_mut().remove::<RawQuery>() {
+            None => Ok(self.http.request(request).await?),
+            Some(query) => Ok(raw_exchange::send(self.connector.clone(), request, &query).await?),
+        }
     }
 }
 
@@ -148,6 +202,7 @@ pub fn is_final(status: StatusCode) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::raw_query;
 
     #[test]
     fn a_path_and_query_stays_byte_for_byte_what_it_is() {
@@ -159,10 +214,31 @@ mod tests {
             ),
             ("http://app/", "/", "http://app/"),
             ("https://app/base/", "//x/../y?", "https://app/base//x/../y?"),
+            ("https://app/base/", "*", "https://app*"),
         ] {
             let url: ServiceUrl = base.parse().expect("a URL");
             assert_eq!(url.join(path).expect("a URI").to_string(), uri);
         }
+    }
+
+    #[test]
+    fn a_query_that_no_uri_may_have_stands_beside_the_uri() {
+        let url: ServiceUrl = "http://app/base".parse().expect("a URL");
+        for (query, is_raw) in [
+            (&b"a=%zz&b=+"[..], false),
+            ("a=\u{e9}".as_bytes(), false),
+            (b"a=\"", true),
+            (b"a=b c", true),
+            (b"a=#b", true),
+            (b"a=\xff", true),
+        ] {
+            let request = url.request("/c", query).expect("a request");
+            assert_eq!(request.uri().path(), "/base/c");
+            assert_eq!(request.extensions().get::<RawQuery>().is_some(), is_raw);
+            assert_eq!(raw_query::query_of(&request), query);
+        }
+        assert!(matches!(url.request("/c", b"a=\r\nb"), Err(NoRequest::Query)));
+        assert!(matches!(url.request("c d", b"a"), Err(NoRequest::Path(_))));
     }
 
     #[test]

@@ -11,12 +11,16 @@ use hyper::Request;
 use metrics::{Counter, counter};
 use tracing::{debug, warn};
 
-use super::pace::LogPace;
 use crate::callback::shield::{Panicked, shielded};
 use crate::config::routes::{Route, Routes};
+use crate::http::pace::LogPace;
 use crate::http::peer::for_people;
+use crate::http::raw_query;
 use crate::metrics::catalog;
 use crate::state::refused::RefusedRequests;
+
+/// Without which a query is no call event.
+const SID: &[u8] = b"sid=";
 
 /// Keeps, says and counts call events that come to a wrong place.
 pub(super) struct Astray {
@@ -44,20 +48,21 @@ impl Astray {
         request: &Request<B>,
         peer: SocketAddr,
     ) -> Result<(), Panicked> {
-        let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+        let (path, query) = (request.uri().path(), raw_query::query_of(request));
         // Most of what is passed on has none.
-        if !query.contains("sid=") || path.len() + 1 + query.len() > self.longest_uri {
+        let has_sid = query.windows(SID.len()).any(|window| window == SID);
+        if !has_sid || path.len() + 1 + query.len() > self.longest_uri {
             return Ok(());
         }
-        let Some(route) = shielded(|| routes.meant(query.as_bytes()))? else { return Ok(()) };
-        let is_right_path = routes.find(path.as_bytes(), query.as_bytes()).is_some();
+        let Some(route) = shielded(|| routes.meant(query))? else { return Ok(()) };
+        let is_right_path = routes.find(path.as_bytes(), query).is_some();
         let slip = if is_right_path { "wrong_method" } else { "wrong_path" };
         let came = for_people(&format!("{} {path}", request.method()));
         let expected = Expected(route);
         self.wrong_path.increment(1);
-        let event_query = route.event_query(query.as_bytes()).unwrap_or(query.as_bytes());
+        let event_query = route.event_query(query).unwrap_or(query);
         let reason = format!("{slip}: a call event came as {came}; expected {expected}");
-        self.refused.keep(SystemTime::now(), reason, &String::from_utf8_lossy(event_query));
+        self.refused.keep(SystemTime::now(), reason, event_query);
         match self.logged.is_due() {
             true => warn!(
                 came,

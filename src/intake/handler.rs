@@ -5,6 +5,8 @@
 //! | GET call event, good, or a repeat | 200, empty | the same; inline: the service's |
 //! | GET or HEAD without parameters: a probe | 200, empty (with `--probe-status 400` as below) | the same; inline: the service's |
 //! | GET call event that cannot be a call | 400, a problem document naming the parameter | the service's |
+//! | a query with raw bytes that no URI may have | as the same query without; the connection is closed | the same, byte for byte |
+//! | two Host fields, or none in HTTP/1.1 | 400, a problem document; the query of a call event is kept | the same |
 //! | another method | 405 with Allow; kept if its query is a call event's without doubt | the service's; kept as well |
 //! | a load balancer's [check](super::checks) | 200, or 503 and what is amiss | the service's; readiness at the path named for it |
 //! | another path | 404; kept likewise | the service's; kept as well |
@@ -17,28 +19,32 @@
 //! What cannot be a call is passed on as well, since the service may know better than this program; it is counted and kept
 //! as refused all the same.
 
+use std::borrow::Cow;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use hyper::body::Incoming;
-use hyper::header::{CACHE_CONTROL, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CACHE_CONTROL, EXPECT, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
 use metrics::{Counter, Histogram, counter, histogram};
 use tracing::{debug, error, warn};
 
 use super::acceptance::{Acceptance, Outcome};
 use super::astray::Astray;
 use super::checks::{Checks, is_read};
-use super::pace::LogPace;
 use super::proxy::Proxy;
 use super::unknown::UnknownParameters;
 use crate::callback::shield::{Panicked, fault_point, shielded};
 use crate::callback::{Anomaly, Fingerprint, Identified, Key, NotACall, Record, envelope};
 use crate::config::routes::{Found, Mode, ProbeStatus, Routes};
+use crate::http::body::discard;
+use crate::http::headers::{self, WrongHost};
+use crate::http::pace::LogPace;
 use crate::http::response::{self, Body};
-use crate::http::{Handler, headers};
+use crate::http::{Handler, raw_query};
 use crate::metrics::catalog;
 use crate::state::known::NotStored;
 use crate::state::refused::RefusedRequests;
@@ -90,14 +96,22 @@ impl CallbackHandler {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    async fn answer(&self, mut request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let started = Instant::now();
-        let response = match self.callback(&request, peer).await {
+        let answer = match headers::settle_host(&mut request) {
+            Ok(()) => self.callback(&request, peer).await,
+            Err(reason) => Answer::Own(self.wrong_host(reason, &request, peer)),
+        };
+        let response = match answer {
             Answer::Own(response) => not_to_be_stored(response),
             Answer::OfService(proxy) => return proxy.pass_on(request, peer).await,
             Answer::NotStored(proxy, held) => return self.pass_on(proxy, request, peer, held).await,
         };
         self.metrics.request_duration.record(started.elapsed());
+        // Who waits to be told to send a body sends none now.
+        if !request.headers().contains_key(EXPECT) && !request.body().is_end_stream() {
+            discard(request.into_body()).await;
+        }
         response
     }
 
@@ -105,7 +119,7 @@ impl CallbackHandler {
     /// one.
     async fn callback(&self, request: &Request<Incoming>, peer: SocketAddr) -> Answer<'_> {
         let uri = request.uri();
-        let whole_query = uri.query().unwrap_or_default().as_bytes();
+        let whole_query = raw_query::query_of(request);
         let Some(found) = self.routes.find(uri.path().as_bytes(), whole_query) else {
             self.look_at_stray(request, whole_query, peer);
             return match self.checks.readiness(request) {
@@ -132,7 +146,7 @@ impl CallbackHandler {
         let (key, fingerprint, record) = match shielded(|| self.read(found, request, received_at, peer)) {
             Ok(Ok(read)) => read,
             Ok(Err(Unread::NotACall(reason))) => {
-                self.note_refused(reason, query, received_at, peer);
+                self.note_refused(&reason, query, received_at, peer);
                 return self.of_service(|| not_a_call(reason));
             }
             Ok(Err(Unread::HeadersTooLarge)) => {
@@ -219,8 +233,8 @@ impl CallbackHandler {
         if self.service.is_some() && route.mode == Mode::Stored {
             let mut fields = request.headers().clone();
             headers::pass_on(&mut fields, peer.ip(), request.version());
-            let path = before_event(request.uri(), found);
-            envelope = envelope::encode(path, &fields).ok_or(Unread::HeadersTooLarge)?;
+            let path = before_event(request, found);
+            envelope = envelope::encode(&path, &fields).ok_or(Unread::HeadersTooLarge)?;
         }
         let record = Record { kind: route.kind, received_at, key, envelope: &envelope, query };
         Ok((key, fingerprint, record.encode()))
@@ -233,10 +247,21 @@ impl CallbackHandler {
         }
     }
 
+    /// Answers a request of which it is not clear whom it is for. Nobody else gets it; the query of a callback is kept.
+    fn wrong_host(&self, reason: WrongHost, request: &Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let query = raw_query::query_of(request);
+        let found = self.routes.find(request.uri().path().as_bytes(), query);
+        let event = found.filter(|found| request.method() == Method::GET && !found.query.is_empty());
+        if let Some(Found { query, .. }) = event {
+            self.note_refused(&reason, query, now_in_milliseconds(), peer);
+        }
+        response::problem(StatusCode::BAD_REQUEST, "Wrong Host", &reason.to_string(), None)
+    }
+
     /// Counts and keeps what cannot be a call.
-    fn note_refused(&self, reason: NotACall, query: &[u8], received_at: SystemTime, peer: SocketAddr) {
+    fn note_refused(&self, reason: &dyn Display, query: &[u8], received_at: SystemTime, peer: SocketAddr) {
         self.metrics.refused.increment(1);
-        self.refused.keep(received_at, reason.to_string(), &String::from_utf8_lossy(query));
+        self.refused.keep(received_at, reason.to_string(), query);
         match self.refusals_logged.is_due() {
             true => {
                 warn!(%reason, %peer, "refused a call event; further ones are logged at most once a minute")
@@ -248,7 +273,7 @@ impl CallbackHandler {
     /// Counts and keeps a repeat that says something else than what was counted, for people to look at.
     fn note_contradicting(&self, query: &[u8], received_at: SystemTime, peer: SocketAddr) {
         self.metrics.contradicting.increment(1);
-        self.refused.keep_for_show(received_at, CONTRADICTING.to_owned(), &String::from_utf8_lossy(query));
+        self.refused.keep_for_show(received_at, CONTRADICTING.to_owned(), query);
         match self.contradictions_logged.is_due() {
             true => {
                 warn!(%peer, "{CONTRADICTING}; it is kept among the refused; further ones are logged at most once a minute")
@@ -260,7 +285,7 @@ impl CallbackHandler {
     /// Counts and keeps a request that brings out a bug.
     fn note_panicked(&self, panicked: &Panicked, query: &[u8], received_at: SystemTime, peer: SocketAddr) {
         self.metrics.panicked.increment(1);
-        self.refused.keep(received_at, panicked.to_string(), &String::from_utf8_lossy(query));
+        self.refused.keep(received_at, panicked.to_string(), query);
         error!(%panicked, %peer, "a request could not be read; it is kept among the refused");
     }
 }
@@ -297,11 +322,15 @@ fn is_probe(request: &Request<Incoming>, query: &[u8]) -> bool {
 }
 
 /// What stands before the event's own part of a URI: the path, and the registered query with what joins the two.
-fn before_event<'r>(uri: &'r Uri, found: Found<'_>) -> &'r str {
-    match (found.route.query.is_empty(), uri.path_and_query()) {
-        (false, Some(whole)) => &whole.as_str()[..whole.as_str().len() - found.query.len()],
-        _ => uri.path(),
+fn before_event<'r>(request: &'r Request<Incoming>, found: Found<'_>) -> Cow<'r, str> {
+    let path = request.uri().path();
+    if found.route.query.is_empty() {
+        return Cow::Borrowed(path);
     }
+    let whole = raw_query::query_of(request);
+    // The registered query is ASCII, as is what joins the event's to it.
+    let registered = String::from_utf8_lossy(&whole[..whole.len() - found.query.len()]);
+    Cow::Owned(format!("{path}?{registered}"))
 }
 
 fn not_to_be_stored(mut response: Response<Body>) -> Response<Body> {
@@ -318,6 +347,8 @@ fn not_a_call(reason: NotACall) -> Response<Body> {
 }
 
 impl Handler for CallbackHandler {
+    const TAKES_RAW_QUERIES: bool = true;
+
     async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let response = self.answer(request, peer).await;
         self.metrics.count_request(response.status());

@@ -9,6 +9,5 @@ pub mod acceptance;
 mod astray;
 pub mod checks;
 pub mod handler;
-mod pace;
 pub mod proxy;
 mod unknown;

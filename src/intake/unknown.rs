@@ -2,8 +2,8 @@
 
 use tracing::warn;
 
-use super::pace::LogPace;
 use crate::callback::Kind;
+use crate::http::pace::LogPace;
 
 /// Names that a line has at most.
 const MOST_NAMES: usize = 5;

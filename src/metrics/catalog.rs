@@ -114,8 +114,10 @@ catalog! {
          that are passed on.");
     EXPORTER_CONNECTIONS = gauge("planet.exporter.connections", "{connection}",
         "Open connections by listener.");
+    EXPORTER_EVICTED_CONNECTIONS = sum("planet.exporter.evicted_connections", "{connection}",
+        "Idle connections closed because the limit of connections was reached and a new one came, by listener.");
     EXPORTER_REJECTED_CONNECTIONS = sum("planet.exporter.rejected_connections", "{connection}",
-        "Connections turned away because the limit of connections was reached, by listener.");
+        "Connections turned away because the limit of connections was reached and none was idle, by listener.");
     EXPORTER_ACCEPT_FAILURES = sum("planet.exporter.accept_failures", "{failure}",
         "Failures to accept a connection, such as for want of file descriptors, by listener.");
     EXPORTER_INVALID_REQUESTS = sum("planet.exporter.invalid_requests", "{request}",

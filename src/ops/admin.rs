@@ -27,7 +27,7 @@ use tracing::error;
 use super::pages::Pages;
 use super::view::View;
 use crate::http::response::{self, Body};
-use crate::http::{BindError, Handler, Limits, Server};
+use crate::http::{BindError, Ending, Handler, Limits, Server};
 use crate::metrics::text;
 use crate::state::thread::{STACK, Thread};
 
@@ -64,7 +64,7 @@ pub async fn start(
                 Ok(server) => {
                     // Whoever waits for it is there: see below.
                     let _ = to_bound.send(server.local_address().map_err(failed));
-                    server.run(Arc::new(handler), stop).await;
+                    server.run(Arc::new(handler), Ending { drain: stop.clone(), stop }).await;
                 }
                 Err(error) => drop(to_bound.send(Err(error))),
             }

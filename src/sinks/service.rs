@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Either, Empty, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::{Request, StatusCode};
 use sha2::{Digest, Sha256};
 
@@ -92,8 +92,7 @@ impl Sink for ServiceSink {
     }
 
     fn note_refused(&self, record: &Record<'_>, reason: &str) {
-        let query = String::from_utf8_lossy(record.query);
-        self.refused.keep(record.received_at, reason.to_owned(), &query);
+        self.refused.keep(record.received_at, reason.to_owned(), record.query);
     }
 }
 
@@ -147,11 +146,9 @@ fn outcome(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Re
 fn request(service: &Service, record: &[u8], path: &str) -> Result<Request<RequestBody>, String> {
     let record = Record::decode(record).map_err(|error| error.to_string())?;
     let (recorded_path, headers) = envelope::decode(record.envelope);
-    let path_and_query =
-        envelope::join(recorded_path.unwrap_or(path), &String::from_utf8_lossy(record.query));
-    let uri = service.url().join(&path_and_query);
-    let mut request = Request::new(Either::Right(Empty::new()));
-    *request.uri_mut() = uri.map_err(|error| format!("its path and query make no URI: {error}"))?;
+    let (path, query) = envelope::target(recorded_path.unwrap_or(path), record.query);
+    let request = service.url().request(path, &query);
+    let mut request = request.map_err(|error| error.to_string())?;
     *request.headers_mut() = headers;
     let key = idempotency_key(record.key);
     request.headers_mut().insert(IDEMPOTENCY_KEY, key.map_err(|error| error.to_string())?);

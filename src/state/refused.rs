@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::json_lines::{self, LineSender, Lines, is_old};
+use crate::http::raw_query;
 
 /// The name of the file.
 const FILE: &str = "refused.jsonl";
@@ -66,14 +67,25 @@ impl RefusedRequests {
     }
 
     /// Keeps a refused request; the oldest goes if there are too many. It does not wait for the disk: what comes faster than
-    /// that takes it is kept in memory only.
-    pub fn keep(&self, received_at: SystemTime, reason: String, query: &str) {
-        self.push(Refused { received_at, reason, query: query.to_owned(), is_to_be_sent: true });
+    /// that takes it is kept in memory only. Bytes of the query that are no UTF-8 are kept percent-encoded, which whoever reads
+    /// forms decodes to the same bytes.
+    pub fn keep(&self, received_at: SystemTime, reason: String, query: &[u8]) {
+        self.push(Refused {
+            received_at,
+            reason,
+            query: raw_query::as_text(query).into_owned(),
+            is_to_be_sent: true,
+        });
     }
 
     /// Keeps a request like a refused one, to be looked at and never sent again.
-    pub fn keep_for_show(&self, received_at: SystemTime, reason: String, query: &str) {
-        self.push(Refused { received_at, reason, query: query.to_owned(), is_to_be_sent: false });
+    pub fn keep_for_show(&self, received_at: SystemTime, reason: String, query: &[u8]) {
+        self.push(Refused {
+            received_at,
+            reason,
+            query: raw_query::as_text(query).into_owned(),
+            is_to_be_sent: false,
+        });
     }
 
     fn push(&self, refused: Refused) {
@@ -121,9 +133,9 @@ mod tests {
     fn the_latest_are_kept_as_lines_that_cannot_be_forged() {
         let refused = RefusedRequests::in_memory(2, DAY);
         for query in ["a=1", "b=2"] {
-            refused.keep(SystemTime::UNIX_EPOCH, "no sid".to_owned(), query);
+            refused.keep(SystemTime::UNIX_EPOCH, "no sid".to_owned(), query.as_bytes());
         }
-        refused.keep_for_show(SystemTime::UNIX_EPOCH, "no sid".to_owned(), "c=\"\n{}");
+        refused.keep_for_show(SystemTime::UNIX_EPOCH, "no sid".to_owned(), b"c=\"\n{}");
         let lines = refused.to_json_lines(SystemTime::UNIX_EPOCH + DAY / 2);
         let lines: Vec<serde_json::Value> =
             lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -141,7 +153,7 @@ mod tests {
         let at = |days: u32| SystemTime::UNIX_EPOCH + days * DAY;
         // What the service behind refused may have come earlier than what is kept already.
         for (days, query) in [(3, "a=1"), (1, "b=2"), (4, "c=3")] {
-            refused.keep(at(days), "no sid".to_owned(), query);
+            refused.keep(at(days), "no sid".to_owned(), query.as_bytes());
         }
         assert_eq!(refused.len_at(at(2) - Duration::from_millis(1)), 3);
         assert!(!refused.to_json_lines(at(2)).contains("b=2"));

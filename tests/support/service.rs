@@ -11,8 +11,10 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub method: String,
-    /// The request target, byte for byte.
+    /// The request target as text.
     pub target: String,
+    /// The request target, byte for byte: everything between the first and the last space of the request line.
+    pub raw_target: Vec<u8>,
     /// Names in lower case, in the order of the request.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
@@ -176,18 +178,22 @@ fn read_request(stream: &mut impl BufRead, connection: usize) -> io::Result<Requ
         let mut line = Vec::new();
         match stream.read_until(b'\n', &mut line)? {
             0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
-            // A header field may have any bytes.
-            _ => Ok(String::from_utf8_lossy(&line).trim_end().to_owned()),
+            _ => Ok(line),
         }
     };
+    // A request target and a header field may have any bytes.
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
     let request_line = line()?;
-    let mut parts = request_line.split(' ').map(str::to_owned);
-    let (method, target) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let mut spaces = (0..request_line.len()).filter(|at| request_line[*at] == b' ');
+    let first = spaces.next().ok_or_else(|| io::Error::other("no request line"))?;
+    let last = spaces.next_back().ok_or_else(|| io::Error::other("no version"))?;
+    let (method, raw_target) = (text(&request_line[..first]), request_line[first + 1..last].to_vec());
     let mut headers = Vec::new();
-    while let Some((name, value)) = line()?.split_once(':') {
+    while let Some((name, value)) = text(&line()?).split_once(':') {
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    let mut request = Request { method, target, headers, body: Vec::new(), connection };
+    let target = text(&raw_target);
+    let mut request = Request { method, target, raw_target, headers, body: Vec::new(), connection };
     if request.header("transfer-encoding") == Some("chunked") {
         loop {
             let mut size = String::new();

@@ -1,23 +1,51 @@
-//! A connection with time limits on what its peer can stretch.
+//! A connection with time limits on what its peer can stretch, and how it is told to go.
 //!
 //! hyper has one limit for the head of a request and for idleness between requests, and none for a peer that does not
 //! take its answer. Here each has its own, in one place: below HTTP, where bytes come and go.
+//!
+//! A connection is *idle* while no byte of a request has come: before the first, and between an answer and the next. One that is told
+//! to go, because the exporter stops or its place is needed, goes as soon as it is idle and has nothing to read, as if the peer
+//! had stopped sending: so a request that has arrived is answered, whoever was faster. At a stop there is a moment for what is on
+//! its way, and longer for the first request of a connection, which the peer may have sent before it could know.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
 use super::Limits;
 
+/// How long a connection that is told to go may be idle: if its place is needed, if the exporter stops, and if it stops before
+/// the first request. That nothing can be read is known only when the runtime has looked, which it does before it wakes anybody up
+/// for a time that is over; and what is on its way may still arrive.
+const WHEN_EVICTED: Duration = Duration::from_millis(5);
+const WHEN_STOPPING: Duration = Duration::from_millis(100);
+const BEFORE_FIRST_REQUEST: Duration = Duration::from_secs(1);
+
 /// What a connection is doing, as the service above and the stream below tell each other.
 #[derive(Debug, Default)]
-pub(super) struct Phase(AtomicU8);
+pub(super) struct Phase {
+    state: AtomicU8,
+    /// Since when it has been idle, in nanoseconds since [`EPOCH`]; 0 while it is not.
+    idle_since: AtomicU64,
+    /// Whether it is told to go, and why.
+    leaving: AtomicU8,
+    /// Tells the connection that its place is needed.
+    evicted: Notify,
+}
+
+/// A time before any connection.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+const STAYING: u8 = 0;
+const STOPPING: u8 = 1;
+const EVICTED: u8 = 2;
 
 const WAITING: u8 = 0;
 const RECEIVING: u8 = 1;
@@ -26,12 +54,55 @@ const SERVING: u8 = 2;
 impl Phase {
     /// Marks that a request is being served until the guard is dropped; meanwhile the peer keeps nobody waiting.
     pub(super) fn serving(self: &Arc<Phase>) -> Serving {
-        self.0.store(SERVING, Ordering::Relaxed);
+        self.state.store(SERVING, Ordering::Relaxed);
+        self.set_idle(false);
         Serving(Arc::clone(self))
     }
 
+    /// Since when the connection has been idle, as a number that grows with time; `None` if it is not idle or is told to go.
+    pub(super) fn idle_since(&self) -> Option<u64> {
+        let is_staying = self.leaving.load(Ordering::Relaxed) == STAYING;
+        Some(self.idle_since.load(Ordering::Relaxed)).filter(|since| is_staying && *since != 0)
+    }
+
+    /// Tells the connection to go, since its place is needed.
+    pub(super) fn evict(&self) {
+        self.leaving.store(EVICTED, Ordering::Relaxed);
+        self.evicted.notify_one();
+    }
+
+    /// Completes when the connection is told that its place is needed.
+    pub(super) async fn evicted(&self) {
+        self.evicted.notified().await;
+    }
+
+    /// How long the connection may be idle, if it is told to go.
+    fn grace(&self, is_fresh: bool) -> Option<Duration> {
+        match self.leaving.load(Ordering::Relaxed) {
+            STAYING => None,
+            EVICTED => Some(WHEN_EVICTED),
+            _ if is_fresh => Some(BEFORE_FIRST_REQUEST),
+            _ => Some(WHEN_STOPPING),
+        }
+    }
+
+    /// Tells the connection to go, since the exporter stops.
+    pub(super) fn stop(&self) {
+        self.leaving.store(STOPPING, Ordering::Relaxed);
+    }
+
+    /// Whether the connection is told to go.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed) != STAYING
+    }
+
     fn get(&self) -> u8 {
-        self.0.load(Ordering::Relaxed)
+        self.state.load(Ordering::Relaxed)
+    }
+
+    fn set_idle(&self, is_idle: bool) {
+        let since = || u64::try_from(EPOCH.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1);
+        self.idle_since.store(if is_idle { since() } else { 0 }, Ordering::Relaxed);
     }
 }
 
@@ -41,7 +112,7 @@ pub(super) struct Serving(Arc<Phase>);
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.0.0.store(WAITING, Ordering::Relaxed);
+        self.0.state.store(WAITING, Ordering::Relaxed);
     }
 }
 
@@ -52,7 +123,10 @@ pub(super) struct Deadlines<S> {
     phase: Arc<Phase>,
     header_timeout: Duration,
     idle_timeout: Duration,
+    stall_timeout: Duration,
     answer_timeout: Option<Duration>,
+    /// Whether nothing has come yet.
+    is_fresh: bool,
     /// The phase when it was looked at last.
     seen: u8,
     /// When the peer must have sent something, or all of a head; `None` while it owes nothing.
@@ -67,17 +141,25 @@ pub(super) struct Deadlines<S> {
 }
 
 impl<S> Deadlines<S> {
+    /// The stream without time limits.
+    pub(super) fn into_inner(self) -> S {
+        self.stream
+    }
+
     pub(super) fn new(stream: S, phase: Arc<Phase>, limits: Limits) -> Deadlines<S> {
-        let Limits { header_timeout, idle_timeout, answer_timeout, .. } = limits;
-        // A new connection owes its first request as soon as a head that has begun.
-        let first = Instant::now() + header_timeout;
+        let Limits { header_timeout, idle_timeout, stall_timeout, answer_timeout, .. } = limits;
+        // Proxies open connections ahead.
+        phase.set_idle(true);
+        let first = Instant::now() + idle_timeout;
         let alarm = Box::pin(tokio::time::sleep_until(first));
         Deadlines {
             stream,
             phase,
             header_timeout,
             idle_timeout,
+            stall_timeout,
             answer_timeout,
+            is_fresh: true,
             seen: WAITING,
             read_by: Some(first),
             written_by: None,
@@ -128,15 +210,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for Deadlines<S> {
         let this = &mut *self;
         let phase = this.look();
         if let Poll::Ready(result) = Pin::new(&mut this.stream).poll_read(context, buffer) {
+            this.is_fresh = false;
             if phase == WAITING {
-                this.phase.0.store(RECEIVING, Ordering::Relaxed);
+                this.phase.state.store(RECEIVING, Ordering::Relaxed);
+                this.phase.set_idle(false);
                 this.seen = RECEIVING;
                 this.read_by = Some(Instant::now() + this.header_timeout);
             }
             return Poll::Ready(result);
         }
-        if phase == WAITING && this.read_by.is_none() {
-            this.read_by = Some(Instant::now() + this.idle_timeout);
+        if phase == WAITING {
+            let idle_timeout = this.idle_timeout;
+            let read_by = this.read_by.get_or_insert_with(|| Instant::now() + idle_timeout);
+            if let Some(grace) = this.phase.grace(this.is_fresh) {
+                *read_by = (*read_by).min(Instant::now() + grace);
+                // As if the peer had stopped sending.
+                return this.poll_deadline(context).map(|_| Ok(()));
+            }
         }
         this.poll_deadline(context).map(Err)
     }
@@ -146,6 +236,7 @@ impl<S: AsyncWrite + Unpin> Deadlines<S> {
     /// Idleness begins with the answer. hyper may have asked for the next request before it wrote this one's answer
     /// and does not ask again, so the alarm is what it will wake up from.
     fn begin_idleness(&mut self) {
+        self.phase.set_idle(true);
         let next = Instant::now() + self.idle_timeout;
         self.read_by = Some(next);
         if self.alarm.deadline() > next {
@@ -175,7 +266,7 @@ impl<S: AsyncWrite + Unpin> Deadlines<S> {
             return written;
         }
         if self.written_by.is_none() {
-            let next = Instant::now() + self.idle_timeout;
+            let next = Instant::now() + self.stall_timeout;
             self.written_by = Some(self.answered_by.map_or(next, |last| last.min(next)));
         }
         self.poll_deadline(context).map(Err)

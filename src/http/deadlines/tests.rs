@@ -20,7 +20,14 @@ fn connection() -> (Deadlines<DuplexStream>, Arc<Phase>, DuplexStream) {
 }
 
 fn limits(header_timeout: Duration, answer_timeout: Option<Duration>) -> Limits {
-    Limits { connections: 1, header_timeout, idle_timeout: IDLE, answer_timeout, head_bytes: 8192 }
+    Limits {
+        connections: 1,
+        header_timeout,
+        idle_timeout: IDLE,
+        stall_timeout: IDLE,
+        answer_timeout,
+        head_bytes: 8192,
+    }
 }
 
 async fn time_out(stream: &mut Deadlines<DuplexStream>) -> Duration {
@@ -33,7 +40,7 @@ async fn time_out(stream: &mut Deadlines<DuplexStream>) -> Duration {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_sends_nothing_is_cut_off() {
     let (mut stream, _phase, _far) = connection();
-    assert_eq!(time_out(&mut stream).await.as_secs(), HEADER.as_secs());
+    assert_eq!(time_out(&mut stream).await.as_secs(), IDLE.as_secs());
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
-use hyper::{Request, StatusCode, Uri};
+use hyper::{Request, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::callback::{Record, envelope};
 use crate::http::peer::causes;
+use crate::http::raw_query::{as_text, uri_with_query};
 use crate::journal::{self, JournalError};
 
 /// How long to wait for an answer.
@@ -69,7 +70,8 @@ pub struct Replayed {
     pub refused: u64,
 }
 
-/// Sends every request of `file` to `url`, which gets its query behind its own, if it has one.
+/// Sends every request of `file` to `url`, which gets its query behind its own, if it has one; what no URI may have in it is
+/// percent-encoded.
 ///
 /// # Errors
 /// The file cannot be read, or a request is not answered.
@@ -77,7 +79,8 @@ pub async fn replay(file: &Path, url: &str) -> Result<Replayed, ReplayError> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let mut replayed = Replayed::default();
     for (number, query) in (1..).zip(queries(file)?) {
-        let uri: Uri = envelope::join(url, &query).parse().map_err(|_| ReplayError::Query(query))?;
+        let (base, whole) = envelope::target(url, query.as_bytes());
+        let uri = uri_with_query(base, &as_text(&whole)).ok_or(ReplayError::Query(query))?;
         let no_answer = |reason: String| ReplayError::NoAnswer { to: url.to_owned(), number, reason };
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = uri;
@@ -103,9 +106,7 @@ fn queries(path: &Path) -> Result<Vec<String>, ReplayError> {
     if journal::is_segment(&bytes) {
         let mut queries = Vec::new();
         journal::inspect_segment(path, &bytes, |_, record| {
-            let query =
-                Record::decode(record).map(|record| String::from_utf8_lossy(record.query).into_owned());
-            queries.extend(query);
+            queries.extend(Record::decode(record).map(|record| as_text(record.query).into_owned()));
         })?;
         return Ok(queries);
     }

@@ -1,0 +1,297 @@
+//! One connection of a listener: hyper serves it, and perhaps the last request is one that hyper cannot read.
+//!
+//! hyper answers 400 to a head whose query has raw `"`, `<`, `>`, spaces or bytes that are no UTF-8, before any handler sees it.
+//! Senders leave such bytes raw, and a call must not be lost for them. So, on a listener whose handler wants it:
+//!
+//! 1. *Serving.* hyper reads and writes the connection, every byte as it is. Below it, [`Overheard`] copies what hyper was
+//!    given and has not handed over yet ([`head_copy`]).
+//! 2. *Held back.* hyper fails at a head and writes its 400. If the head may be good but for its query
+//!    ([`raw_head`]), the 400 is held back. hyper is done with the connection: it has ended with an error and gives back the stream
+//!    and what it has not read. That must be the end of the copy, or the 400 goes out.
+//! 3. *Completing.* If hyper failed before the head was whole, as it does at a space, the rest of the head is read here, up to the
+//!    limit of heads and within the deadline of this head. What turns out to be wrong in another way, or never ends, gets the 400.
+//! 4. *Answering.* The head without its query is read by a second hyper, which sees this head and never another byte of the
+//!    peer. If it is good, the query alone was at fault: the handler gets the request with its query beside it
+//!    ([`RawQuery`](super::raw_query::RawQuery)), and hyper frames the answer and says that the connection is closed. If not, this hyper's 400 is the
+//!    answer. What the peer has sent behind the head is thrown away.
+//!
+//! What could go wrong, and does not:
+//! - *A wrong boundary,* by which a body or a part of a head becomes a request. The copy is told of every request that hyper hands
+//!   over, so that it ends where hyper's reading does; what hyper has not read says it a second time; where the two
+//!   differ, or the length of a body was not known beforehand, the 400 stands.
+//! - *Smuggling.* Nothing is rewritten in front of hyper: the first hyper reads what came, and the second one a single head
+//!   in a stream of its own. Only GET without a body is taken, with whole line ends, no control character in its request line
+//!   and one version in it; whatever hyper refuses of the other lines stays refused.
+//! - *Two answers to one head.* The second hyper begins when the first one has ended, and its 400 is dropped only if the second
+//!   one was handed a request or answered by itself.
+//! - *An answer of the handler that is taken for hyper's own.* None is owed while something is held back. If hyper reads or
+//!   writes on all the same, what was held back goes out first.
+//! - *An answer behind one that is not written yet,* as when the body of a POST was read after its answer: the two come as
+//!   one write, and the 400 is not held back.
+//! - *Memory and time.* The copy is bounded by the limit of heads, which hyper has as well; the deadlines are those of
+//!   any request ([`Deadlines`]); the place among the connections is kept until the end.
+
+mod farewell;
+mod head_copy;
+mod overheard;
+mod raw_head;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use http_body_util::Either;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio_util::sync::CancellationToken;
+
+pub(super) use self::farewell::farewell;
+use self::overheard::{Exchange, Left, Overheard, Unanswered};
+use self::raw_head::{RawHead, Reading};
+use super::deadlines::{Deadlines, Phase};
+use super::response::{self, Body};
+use super::{Handler, Limits};
+
+/// The smallest read buffer that hyper accepts.
+const SMALLEST_BUFFER: usize = 8 * 1024;
+
+/// How HTTP/2 begins (RFC 9113, 3.4).
+const HTTP_2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
+
+/// How a connection ended otherwise than it should.
+#[derive(Debug, Error)]
+pub(super) enum Ended {
+    /// The peer speaks HTTP/2, which is not served here.
+    #[error("the peer speaks HTTP/2 by prior knowledge")]
+    Http2,
+    /// The peer sent what is no HTTP, or went, or was too slow.
+    #[error(transparent)]
+    Early(#[from] hyper::Error),
+}
+
+/// Headers that a request may have, with those that proxies add.
+const MOST_HEADERS: usize = 256;
+
+/// When connections are to end.
+#[derive(Debug, Clone, Default)]
+pub struct Ending {
+    /// From then on each answer says that its connection is closed.
+    pub drain: CancellationToken,
+    /// From then on each connection goes as soon as it is idle.
+    pub stop: CancellationToken,
+}
+
+/// A connection that was accepted.
+pub(super) struct Connection<H> {
+    pub(super) handler: Arc<H>,
+    pub(super) peer: SocketAddr,
+    pub(super) limits: Limits,
+    pub(super) phase: Arc<Phase>,
+    pub(super) ending: Ending,
+}
+
+impl<H: Handler> Connection<H> {
+    /// Serves `stream` to its end, or until it is idle after it is told to go.
+    ///
+    /// # Errors
+    /// The connection ended early. What was answered 400 because it is no HTTP is a parse error.
+    pub(super) async fn serve<S>(self, stream: S) -> Result<(), Ended>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let exchange = Arc::new(Exchange::new(if H::TAKES_RAW_QUERIES { self.buffer() } else { 0 }));
+        let stream = Deadlines::new(stream, Arc::clone(&self.phase), self.limits);
+        let stream = Overheard::new(stream, Arc::clone(&exchange));
+        let had_body = AtomicBool::new(false);
+        let service = service_fn(|request: Request<Incoming>| {
+            exchange.note_request(&request);
+            had_body.store(!request.body().is_end_stream(), Ordering::Relaxed);
+            let (this, exchange) = (&self, &exchange);
+            async move {
+                let answer = this.answer(request).await;
+                exchange.note_answer();
+                Ok::<_, Infallible>(answer)
+            }
+        });
+        let mut connection = self.http().serve_connection(TokioIo::new(stream), service);
+        let mut served = tokio::select! {
+            served = &mut connection => served,
+            () = self.told_to_go() => (&mut connection).await,
+        };
+        let parts = connection.into_parts();
+        let speaks_http_2 = served.is_err() && parts.read_buf.starts_with(HTTP_2_PREFACE);
+        let mut may_be_sending = had_body.load(Ordering::Relaxed);
+        let stream = match parts.io.into_inner().left(&parts.read_buf) {
+            Left::Answered(stream) => stream,
+            Left::Unanswered(unanswered) if served.as_ref().is_err_and(hyper::Error::is_parse) => {
+                // Rare, and large: no connection keeps room for it.
+                let (stream, is_answered) = Box::pin(self.answer_raw(unanswered)).await;
+                if is_answered {
+                    (served, may_be_sending) = (Ok(()), true);
+                }
+                stream
+            }
+            Left::Unanswered(unanswered) => unanswered.refuse().await,
+        };
+        if speaks_http_2 {
+            return Err(Ended::Http2);
+        }
+        if may_be_sending || served.as_ref().is_err_and(hyper::Error::is_parse) {
+            farewell(&mut stream.into_inner(), &self.ending.stop).await;
+        }
+        Ok(served?)
+    }
+
+    /// Completes when the connection has been told to go.
+    async fn told_to_go(&self) {
+        tokio::select! {
+            () = self.ending.stop.cancelled() => self.phase.stop(),
+            () = self.phase.evicted() => {}
+        }
+    }
+
+    fn buffer(&self) -> usize {
+        self.limits.head_bytes.max(SMALLEST_BUFFER)
+    }
+
+    fn http(&self) -> http1::Builder {
+        let mut http = http1::Builder::new();
+        http.header_read_timeout(None).max_buf_size(self.buffer()).max_headers(MOST_HEADERS).half_close(true);
+        http
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let serving = self.phase.serving();
+        let mut response = self.handler.handle(request, self.peer).await;
+        if self.ending.drain.is_cancelled() || self.phase.is_leaving() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Either::Right(streamed) = response.body_mut() {
+            streamed.keep(serving);
+        }
+        response
+    }
+
+    /// Answers the head at which hyper failed. Also answers whether its query alone was at fault.
+    async fn answer_raw<S>(&self, mut unanswered: Unanswered<Deadlines<S>>) -> (Deadlines<S>, bool)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Some(RawHead { head, query }) = unanswered.complete(self.buffer()).await else {
+            return (unanswered.refuse().await, false);
+        };
+        let has_body = AtomicBool::new(false);
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(query.clone());
+            let has_body = &has_body;
+            async move {
+                if !request.body().is_end_stream() {
+                    has_body.store(true, Ordering::Relaxed);
+                    return Ok::<_, Infallible>(response::empty(StatusCode::BAD_REQUEST));
+                }
+                Ok(self.answer(request).await)
+            }
+        });
+        let stream = OneHead { head: head.into(), stream: unanswered.stream };
+        let mut connection = self.http().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+        let is_bad = (&mut connection).await.is_err_and(|error| error.is_parse());
+        let stream = connection.into_parts().io.into_inner().stream;
+        (stream, !is_bad && !has_body.into_inner())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Unanswered<S> {
+    /// Reads the head to its end, unless that is not to be awaited: it is no head whose query alone is at fault, or has more
+    /// than `limit` bytes.
+    async fn complete(&mut self, limit: usize) -> Option<RawHead> {
+        let mut looked_at = 0;
+        loop {
+            if looked_at == 0 || raw_head::end_of_head(&self.head, looked_at).is_some() {
+                match raw_head::read(&self.head) {
+                    Reading::Whole(head) => return Some(head),
+                    Reading::Other => return None,
+                    Reading::Begun => {}
+                }
+            }
+            looked_at = self.head.len().saturating_sub(3).max(1);
+            // Whatever ends the stream, no head comes of it.
+            let read = self.stream.read_buf(&mut self.head).await.unwrap_or(0);
+            if read == 0 || self.head.len() > limit {
+                return None;
+            }
+        }
+    }
+
+    /// Answers what hyper would have answered.
+    async fn refuse(mut self) -> S {
+        // Whoever does not take it has gone.
+        let _ = self.stream.write_all(&self.refusal).await;
+        self.stream
+    }
+}
+
+/// A stream on which one head comes and nothing else.
+struct OneHead<S> {
+    head: Bytes,
+    stream: S,
+}
+
+impl<S: Unpin> AsyncRead for OneHead<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.head.is_empty() {
+            // hyper goes on when there is an answer to write.
+            return Poll::Pending;
+        }
+        let length = self.head.len().min(buffer.remaining());
+        buffer.put_slice(&self.head[..length]);
+        self.head.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for OneHead<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
