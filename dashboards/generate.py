@@ -303,7 +303,7 @@ def releases_dashboard():
 
 
 def idcs_dashboard():
-    return dashboard("planet-idcs", "Planet / IDCs", "One row an IDC, side by side.", CALL_VARIABLES, [
+    return dashboard("planet-idcs", "Planet / IDCs", "One row an IDC, side by side. The IDC is that of the caller: a fault on the callee's side is spread over the IDCs of its callers.", CALL_VARIABLES, [
         row("$idc", repeat="idc"),
         stat("Attempts", "Ended calls a second.", "cps", calls(), 3),
         stat("NER", "Fault domain none or user / all.", "percentunit", ner(), 3, GOOD_RATIO, max=1),

@@ -26,10 +26,10 @@ use tracing::{error, info, warn};
 
 use crate::config::otlp::{Destination, OtlpSettings};
 use crate::config::routes::Routes;
-use crate::config::{CallLog, Config, ForwardMode};
+use crate::config::{CallLog, Config, ForwardMode, ProxyProtocol};
 use crate::http::service::{Service, ServiceUrl};
 use crate::http::tls::TlsError;
-use crate::http::{BindError, Limits, Server};
+use crate::http::{BindError, Limits, Server, TrustedProxies};
 use crate::intake::acceptance::{Acceptance, Store};
 use crate::intake::checks::Checks;
 use crate::intake::handler::CallbackHandler;
@@ -123,7 +123,10 @@ pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = 
             .await?;
     parts.watch_admin(admin_thread);
     let head_bytes = CALL_EVENT_HEADERS + config.max_uri_bytes;
+    let is_proxied = config.proxy_protocol == ProxyProtocol::Required;
+    let trusted = is_proxied.then(|| TrustedProxies::new(&config.trusted_proxies));
     let call_events = Server::bind("call_events", config.listen, limits(&config, head_bytes)).await?;
+    let call_events = call_events.with_proxy_protocol(trusted);
     let service = service(&config, &call_events)?;
 
     let passages = service.is_some().then(|| Passages::new(config.forward_mode == ForwardMode::Stored));

@@ -7,12 +7,13 @@ pub mod otlp;
 pub mod path;
 pub mod routes;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
 use self::routes::{ProbeStatus, plain_path, registered_path};
@@ -201,6 +202,16 @@ pub struct Config {
     #[arg(long, env = "PLANET_MAX_URI_BYTES", value_name = "BYTES", default_value = "32KiB", value_parser = uri_bytes)]
     pub max_uri_bytes: usize,
 
+    /// Networks of the proxies in front that are believed, such as 10.0.0.0/8,192.0.2.7.
+    #[arg(long, env = "PLANET_TRUSTED_PROXIES", value_name = "CIDR,...", value_delimiter = ',', value_parser = network,
+          required_if_eq("proxy_protocol", "required"))]
+    pub trusted_proxies: Vec<IpNet>,
+
+    /// Whether a header of the PROXY protocol (version 1 or 2), which says whose connection it is, is required from the peers in
+    /// --trusted-proxies. Nobody else's is believed.
+    #[arg(long, env = "PLANET_PROXY_PROTOCOL", value_enum, default_value_t = ProxyProtocol::Off)]
+    pub proxy_protocol: ProxyProtocol,
+
     /// Time that a request's head may take to arrive.
     #[arg(long, env = "PLANET_HEADER_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub header_timeout: Duration,
@@ -260,6 +271,15 @@ pub enum ForwardMode {
     Inline,
 }
 
+/// Whether trusted peers send a header of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProxyProtocol {
+    /// They do not.
+    Off,
+    /// They do, and a connection without one is not served.
+    Required,
+}
+
 /// Where each call is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CallLog {
@@ -316,6 +336,13 @@ fn idc(text: &str) -> Result<String, String> {
                 .to_owned())
         }
     }
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse()
+        .or_else(|_| address())
+        .map_err(|_| "expected networks or addresses, such as 10.0.0.0/8,::1".to_owned())
 }
 
 fn service(text: &str) -> Result<String, String> {

@@ -21,6 +21,7 @@ use tracing::{debug, warn};
 use super::connection::{Connection, Ended, Ending, farewell};
 use super::pace::LogPace;
 use super::places::{Place, Places};
+use super::proxy_protocol::TrustedProxies;
 use super::response::{self, Body};
 use crate::metrics::catalog;
 
@@ -74,6 +75,7 @@ pub struct Server {
     name: &'static str,
     listener: TcpListener,
     limits: Limits,
+    proxy_protocol: Option<TrustedProxies>,
 }
 
 impl Server {
@@ -83,9 +85,14 @@ impl Server {
     /// The address is in use, is not of this machine, or needs privileges.
     pub async fn bind(name: &'static str, address: SocketAddr, limits: Limits) -> Result<Server, BindError> {
         match TcpListener::bind(address).await {
-            Ok(listener) => Ok(Server { name, listener, limits }),
+            Ok(listener) => Ok(Server { name, listener, limits, proxy_protocol: None }),
             Err(source) => Err(BindError { listener: name, address, source }),
         }
+    }
+
+    /// Requires a header of the PROXY protocol from these peers, if there are any.
+    pub fn with_proxy_protocol(self, from: Option<TrustedProxies>) -> Server {
+        Server { proxy_protocol: from, ..self }
     }
 
     /// The address that is listened on, with the real port where 0 was asked for.
@@ -99,18 +106,19 @@ impl Server {
     /// Serves until it is to stop, then takes what still stands in the backlog and no more, lets every connection finish its
     /// request, and returns.
     pub async fn run(self, handler: Arc<impl Handler>, ending: Ending) {
-        let Server { name, listener, limits } = self;
+        let Server { name, listener, limits, proxy_protocol } = self;
         let metrics = ListenerMetrics::new(name);
         let mut failures = AcceptFailures::new(name);
         let serving = Serving {
             name,
             handler,
             limits,
+            proxy_protocol,
             places: Places::new(limits.connections),
             rejections: Arc::new(Semaphore::new(CONCURRENT_REJECTIONS)),
             metrics,
             no_place_logged: LogPace::default(),
-            http_2_logged: Arc::default(),
+            foreign_logged: Arc::default(),
             ending: ending.clone(),
         };
         loop {
@@ -144,11 +152,12 @@ struct Serving<H> {
     name: &'static str,
     handler: Arc<H>,
     limits: Limits,
+    proxy_protocol: Option<TrustedProxies>,
     places: Places,
     rejections: Arc<Semaphore>,
     metrics: ListenerMetrics,
     no_place_logged: LogPace,
-    http_2_logged: Arc<LogPace>,
+    foreign_logged: Arc<LogPace>,
     ending: Ending,
 }
 
@@ -210,15 +219,16 @@ impl<H: Handler> Serving<H> {
             ending: self.ending.clone(),
         };
         let open = OpenConnection::new(place, self.metrics.connections.clone());
-        let (name, invalid, http_2_logged) =
-            (self.name, self.metrics.invalid.clone(), Arc::clone(&self.http_2_logged));
+        let (name, invalid, foreign_logged) =
+            (self.name, self.metrics.invalid.clone(), Arc::clone(&self.foreign_logged));
+        let has_header = self.proxy_protocol.as_ref().is_some_and(|trusted| trusted.contains(peer.ip()));
         tokio::spawn(async move {
-            match connection.serve(stream).await {
+            match connection.serve(stream, has_header).await {
                 Ok(()) => {}
-                Err(error @ Ended::Http2) => {
+                Err(error @ (Ended::Http2 | Ended::ProxyProtocol | Ended::NoHeader(_))) => {
                     invalid.increment(1);
-                    if http_2_logged.is_due() {
-                        warn!(listener = name, %peer, "{error}; expected HTTP/1.1: set the proxy in front to it");
+                    if foreign_logged.is_due() {
+                        warn!(listener = name, %peer, "{error}; this is logged at most once a minute");
                     }
                 }
                 Err(Ended::Early(error)) => {

@@ -1,7 +1,7 @@
 //! HTTP on both sides, the ground on which intake, sinks and the admin port stand.
 //!
 //! As a server: the [`listener`] with its limits (`deadlines` bounds what a peer can stretch, `places` how many there are), its
-//! connections (`connection`, which also answers what hyper cannot read), and the [`response`]s that it gives. As a client: [`tls`] towards any peer, the
+//! connections (`connection`, which also answers what hyper cannot read; `proxy_protocol` says whose they are), and the [`response`]s that it gives. As a client: [`tls`] towards any peer, the
 //! [`service`] behind with [`headers`] and [`body`] on the way to it. On both sides: a [`raw_query`] that no URI may have. For both
 //! kinds of delivery: [`backoff`], and what is known of a [`peer`]. [`pace`] is that of log lines that peers bring about.
 
@@ -14,6 +14,7 @@ pub mod listener;
 pub mod pace;
 pub mod peer;
 mod places;
+mod proxy_protocol;
 mod raw_exchange;
 pub mod raw_query;
 pub mod response;
@@ -22,3 +23,4 @@ pub mod tls;
 
 pub use connection::Ending;
 pub use listener::{BindError, Handler, Limits, Server};
+pub use proxy_protocol::TrustedProxies;

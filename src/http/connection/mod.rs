@@ -62,6 +62,7 @@ pub(super) use self::farewell::farewell;
 use self::overheard::{Exchange, Left, Overheard, Unanswered};
 use self::raw_head::{RawHead, Reading};
 use super::deadlines::{Deadlines, Phase};
+use super::proxy_protocol::{self, NoHeader, read_client};
 use super::response::{self, Body};
 use super::{Handler, Limits};
 
@@ -75,8 +76,16 @@ const HTTP_2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 #[derive(Debug, Error)]
 pub(super) enum Ended {
     /// The peer speaks HTTP/2, which is not served here.
-    #[error("the peer speaks HTTP/2 by prior knowledge")]
+    #[error("the peer speaks HTTP/2 by prior knowledge; expected HTTP/1.1: set the proxy in front to it")]
     Http2,
+    /// The peer sent a header of the PROXY protocol that is not believed.
+    #[error(
+        "the peer sent a header of the PROXY protocol; --proxy-protocol required takes it from the peers that --trusted-proxies names"
+    )]
+    ProxyProtocol,
+    /// A trusted peer sent no header.
+    #[error(transparent)]
+    NoHeader(#[from] NoHeader),
     /// The peer sent what is no HTTP, or went, or was too slow.
     #[error(transparent)]
     Early(#[from] hyper::Error),
@@ -104,14 +113,18 @@ pub(super) struct Connection<H> {
 }
 
 impl<H: Handler> Connection<H> {
-    /// Serves `stream` to its end, or until it is idle after it is told to go.
+    /// Serves `stream` to its end, or until it is idle after it is told to go. With `has_header` the PROXY protocol says first
+    /// whose it is.
     ///
     /// # Errors
     /// The connection ended early. What was answered 400 because it is no HTTP is a parse error.
-    pub(super) async fn serve<S>(self, stream: S) -> Result<(), Ended>
+    pub(super) async fn serve<S>(mut self, mut stream: S, has_header: bool) -> Result<(), Ended>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        if has_header {
+            self.peer = read_client(&mut stream, self.peer, self.limits.header_timeout).await?;
+        }
         let exchange = Arc::new(Exchange::new(if H::TAKES_RAW_QUERIES { self.buffer() } else { 0 }));
         let stream = Deadlines::new(stream, Arc::clone(&self.phase), self.limits);
         let stream = Overheard::new(stream, Arc::clone(&exchange));
@@ -133,6 +146,7 @@ impl<H: Handler> Connection<H> {
         };
         let parts = connection.into_parts();
         let speaks_http_2 = served.is_err() && parts.read_buf.starts_with(HTTP_2_PREFACE);
+        let is_proxied = served.is_err() && proxy_protocol::is_header(&parts.read_buf);
         let mut may_be_sending = had_body.load(Ordering::Relaxed);
         let stream = match parts.io.into_inner().left(&parts.read_buf) {
             Left::Answered(stream) => stream,
@@ -151,6 +165,9 @@ impl<H: Handler> Connection<H> {
         }
         if may_be_sending || served.as_ref().is_err_and(hyper::Error::is_parse) {
             farewell(&mut stream.into_inner(), &self.ending.stop).await;
+        }
+        if is_proxied {
+            return Err(Ended::ProxyProtocol);
         }
         Ok(served?)
     }

@@ -79,7 +79,7 @@ fn serve<const RAW: bool>(pieces: &[&[u8]], head_bytes: usize) -> Served {
         let _ = from.read_to_end(&mut answers).await;
         answers
     };
-    let served = async { tokio::join!(connection.serve(near), client) };
+    let served = async { tokio::join!(connection.serve(near, false), client) };
     let (ended, answers) = runtime.expect("a runtime").block_on(served);
     let answers = String::from_utf8(answers).expect("text");
     let statuses = answers.split("HTTP/1.").skip(1).filter_map(|answer| answer[2..5].parse().ok());
