@@ -287,10 +287,23 @@ fn with_a_service_behind_a_probe_is_answered_like_a_call_event() {
 }
 
 #[test]
-fn a_load_balancer_that_checks_the_root_is_answered() {
+fn a_load_balancer_that_checks_the_port_is_answered() {
     let exporter = Exporter::start();
-    assert_no_store(&exporter.get("/"));
+    let answer = exporter.get("/");
+    assert_no_store(&answer);
+    assert_eq!(answer.header("content-type"), Some("text/plain; charset=utf-8"));
+    assert!(answer.text().contains("/call_event"), "{answer:?}");
     assert_no_store(&http::request(exporter.call_events, "HEAD", "/", &[]));
+    for target in ["/", "*"] {
+        let options = http::request(exporter.call_events, "OPTIONS", target, &[]);
+        assert_no_store(&options);
+        assert_eq!(options.header("allow"), Some("GET, HEAD, OPTIONS"), "{target}");
+    }
+    for path in ["/livez", "/readyz", "/readyz?verbose"] {
+        let (here, admin) = (exporter.get(path), exporter.admin(path));
+        assert_no_store(&here);
+        assert_eq!((here.status, here.text()), (admin.status, admin.text()), "{path}");
+    }
     assert_eq!(exporter.get("/?x=1").status, 404);
     assert_eq!(http::request(exporter.call_events, "POST", "/", &[]).status, 404);
     let page = exporter.metrics();
@@ -298,4 +311,66 @@ fn a_load_balancer_that_checks_the_root_is_answered() {
         assert_eq!(events(&page, result), 0.0);
     }
     assert_eq!(page.value("planet_exporter_requests_total", &[("code", "404")]), 2.0);
+    assert_eq!(kept(&exporter), []);
+}
+
+#[test]
+fn readiness_on_the_port_of_call_events_is_that_of_the_admin_port() {
+    let scratch = support::Scratch::new("readiness");
+    let state = scratch.0.join("state");
+    let exporter =
+        Exporter::launch(command().args(["--readiness-path", "/ready"]).arg("--state-dir").arg(&state));
+    assert_no_store(&exporter.get("/ready"));
+    std::fs::remove_dir_all(&state).expect("a directory to remove");
+    for path in ["/readyz", "/ready"] {
+        let answer = eventually("no readiness", || {
+            let answer = exporter.get(path);
+            (answer.status == 503).then_some(answer)
+        });
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert_eq!(answer.text(), exporter.admin("/readyz").text());
+        assert_eq!(exporter.get(&format!("{path}?exclude=storage")).status, 200);
+    }
+    assert_eq!(exporter.get("/livez").status, 200);
+}
+
+#[test]
+fn a_balancer_sees_on_the_port_of_call_events_that_the_exporter_is_about_to_stop() {
+    let service = Service::start();
+    for arguments in [&["--drain-time", "30s"][..], &["--drain-time", "30s", "--forward-to", &service.url()]]
+    {
+        let exporter = Exporter::with(&[arguments, &["--readiness-path", "/ready"]].concat());
+        assert_no_store(&exporter.get("/ready"));
+        exporter.process.signal("TERM");
+        let answer = eventually("no readiness", || {
+            let answer = exporter.get("/ready");
+            (answer.status == 503).then_some(answer)
+        });
+        assert_eq!(answer.text(), "not ready: stopping\n");
+        assert_eq!(exporter.send(DOCUMENTED_SAMPLE).status, 200, "calls are taken meanwhile");
+    }
+}
+
+#[test]
+fn with_a_service_behind_checks_are_its_own_but_for_the_path_of_readiness() {
+    let service = Service::start();
+    service.answer(|_| Answer::status(204));
+    let exporter = Exporter::with(&["--forward-to", &service.url(), "--readiness-path", "/-/ready"]);
+    let passed_on = ["/", "/livez", "/readyz"];
+    for path in passed_on {
+        assert_eq!(exporter.get(path).status, 204, "{path}");
+    }
+    assert_eq!(http::request(exporter.call_events, "OPTIONS", "/", &[]).status, 204);
+    assert_no_store(&exporter.get("/-/ready"));
+    assert_no_store(&exporter.get("//-/ready?verbose"));
+    assert_eq!(http::request(exporter.call_events, "POST", "/-/ready", &[]).status, 405);
+    assert_eq!(service.requests().len(), 4);
+}
+
+#[test]
+fn the_path_of_readiness_is_not_that_of_the_callback() {
+    let output = command().args(["--readiness-path", "//call_event"]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("--readiness-path //call_event"), "{error}");
 }

@@ -31,6 +31,7 @@ use crate::http::service::{Service, ServiceUrl};
 use crate::http::tls::TlsError;
 use crate::http::{BindError, Limits, Server, TrustedProxies};
 use crate::intake::acceptance::{Acceptance, Store};
+use crate::intake::checks::Checks;
 use crate::intake::handler::CallbackHandler;
 use crate::intake::proxy::Proxy;
 use crate::journal::{Journal, JournalError};
@@ -41,6 +42,7 @@ use crate::sinks::otlp::client::OtlpClient;
 use crate::sinks::otlp::metrics as otlp_metrics;
 use crate::sinks::waiting::OpenWaitingError;
 use crate::state::committer::CommitterHandle;
+use crate::state::health::Health;
 use crate::state::json_lines::Lines;
 use crate::state::known::SharedKnown;
 use crate::state::readiness::Readiness;
@@ -80,6 +82,9 @@ pub enum RunError {
     /// Every request would come back.
     #[error("--forward-to {0} is where call events come in; expected the URL of the service behind")]
     ForwardToSelf(ServiceUrl),
+    /// A path has two meanings.
+    #[error("--readiness-path {0} is where call events come in; expected another path")]
+    ReadinessAtCallback(String),
     /// TLS towards a collector or the service cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -96,6 +101,12 @@ pub enum RunError {
 /// # Errors
 /// A part cannot be started, and nothing is served then; or a part ended unexpectedly.
 pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+    let routes = Routes::of(&config);
+    if let Some(path) = &config.readiness_path
+        && routes.find(path.as_bytes(), &[]).is_some()
+    {
+        return Err(RunError::ReadinessAtCallback(path.clone()));
+    }
     let registry = OwnMetrics::install()?;
     registry::record_build_info();
     let readiness = Readiness::default();
@@ -104,7 +115,8 @@ pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = 
     let ends = Ends::default();
 
     let (refused, refused_lines) = refused_requests(&config);
-    let view = Arc::new(View::new(registry, readiness.clone(), Arc::clone(&refused)));
+    let health = Arc::new(Health::new(readiness.clone()));
+    let view = Arc::new(View::new(registry, Arc::clone(&health), Arc::clone(&refused)));
     let admin_handler = AdminHandler::new(Arc::clone(&view), config.call_event_path.clone());
     let (admin, admin_thread) =
         admin::start(config.admin_listen, limits(&config, ADMIN_HEAD), admin_handler, ends.admin.clone())
@@ -164,11 +176,12 @@ pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = 
         }
     };
     let handler = CallbackHandler::new(
-        Routes::of(&config),
+        routes,
         config.max_uri_bytes,
         Acceptance::new(known, store),
         refused,
         service.map(Proxy::new),
+        Checks::new(health, config.readiness_path, &config.call_event_path),
     );
     parts.spawn_intake("intake", call_events.run(Arc::new(handler), ends.intake.clone()));
     parts.spawn_sink("the upkeep of metrics", upkeep(view, ends.sinks.clone()));

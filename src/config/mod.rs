@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
-use self::routes::{ProbeStatus, registered_path};
+use self::routes::{ProbeStatus, plain_path, registered_path};
 use crate::callback::call_event::LONGEST;
 use crate::callback::idc::is_usual_name;
 use crate::http::service::ServiceUrl;
@@ -79,6 +79,11 @@ pub struct Config {
     /// a probe, 400 refuses it like any other that cannot be a call event.
     #[arg(long, env = "PLANET_PROBE_STATUS", value_enum, default_value_t = ProbeStatus::Ok)]
     pub probe_status: ProbeStatus,
+
+    /// Path on the port of call events that answers whether they can be taken, as /readyz does, whether or not a service is
+    /// behind [default: none; /readyz if no service is behind].
+    #[arg(long, env = "PLANET_READINESS_PATH", value_name = "PATH", value_parser = plain_path)]
+    pub readiness_path: Option<String>,
 
     /// Address of /metrics, /livez, /readyz and the landing page.
     #[arg(long, env = "PLANET_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:9464",
@@ -415,6 +420,8 @@ mod tests {
             ("--call-event-path", "/a?b#c", "such as /callback?action=call"),
             ("--call-event-path", "/a b", "begins with /"),
             ("--probe-status", "404", "200, 400"),
+            ("--readiness-path", "ready", "such as /ready"),
+            ("--readiness-path", "/ready?x", "such as /ready"),
             ("--idcs", "KR,J P", "such as KR,JP"),
             ("--identity", "some", "drop, hash, keep"),
             ("--duration-buckets", "5,1", "ascending"),

@@ -128,6 +128,14 @@ pub(super) fn registered_path(text: &str) -> Result<String, String> {
     }
 }
 
+/// A path without a query.
+pub(super) fn plain_path(text: &str) -> Result<String, String> {
+    match registered_path(text) {
+        Ok(path) if !path.contains('?') => Ok(path),
+        _ => Err("expected a path that begins with /, such as /ready".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;

@@ -100,6 +100,11 @@ pub fn method_not_allowed(allow: &'static str) -> Response<Body> {
     with_header(empty(StatusCode::METHOD_NOT_ALLOWED), ALLOW, allow)
 }
 
+/// The answer to who asks which methods a path has.
+pub fn options(allow: &'static str) -> Response<Body> {
+    with_header(empty(StatusCode::OK), ALLOW, allow)
+}
+
 /// The answer while events cannot be stored: come again in `seconds`.
 pub fn unavailable(detail: &str, seconds: &'static str) -> Response<Body> {
     let response = problem(StatusCode::SERVICE_UNAVAILABLE, "Not stored", detail, None);

@@ -8,7 +8,7 @@
 //! | a query with raw bytes that no URI may have | as the same query without; the connection is closed | the same, byte for byte |
 //! | two Host fields, or none in HTTP/1.1 | 400, a problem document; the query of a call event is kept | the same |
 //! | another method | 405 with Allow; kept if its query is a call event's without doubt | the service's; kept as well |
-//! | GET or HEAD of `/` without parameters, as load balancers check it | 200, empty | the service's |
+//! | a load balancer's [check](super::checks) | 200, or 503 and what is amiss | the service's; readiness at the path named for it |
 //! | another path | 404; kept likewise | the service's; kept as well |
 //! | a URI that is too long, or headers that are | 414, 431 | the same |
 //! | the event cannot be stored | 503 with Retry-After | the service's; 503 if it has none |
@@ -34,7 +34,7 @@ use tracing::{debug, error, warn};
 
 use super::acceptance::{Acceptance, Outcome};
 use super::astray::Astray;
-
+use super::checks::{Checks, is_read};
 use super::proxy::Proxy;
 use super::unknown::UnknownParameters;
 use crate::callback::shield::{Panicked, fault_point, shielded};
@@ -58,6 +58,7 @@ pub struct CallbackHandler {
     acceptance: Acceptance,
     refused: Arc<RefusedRequests>,
     service: Option<Proxy>,
+    checks: Checks,
     metrics: IntakeMetrics,
     refusals_logged: LogPace,
     contradictions_logged: LogPace,
@@ -71,13 +72,14 @@ const CONTRADICTING: &str =
 
 impl CallbackHandler {
     /// Answers the callbacks of `routes`, whose URI may have up to `longest_uri` bytes. With a service behind, everything else
-    /// is passed on to it.
+    /// is passed on to it, but for what `checks` has a path of its own for.
     pub fn new(
         routes: Routes,
         longest_uri: usize,
         acceptance: Acceptance,
         refused: Arc<RefusedRequests>,
         service: Option<Proxy>,
+        checks: Checks,
     ) -> CallbackHandler {
         CallbackHandler {
             routes,
@@ -86,6 +88,7 @@ impl CallbackHandler {
             astray: Astray::new(Arc::clone(&refused), longest_uri),
             refused,
             service,
+            checks,
             metrics: IntakeMetrics::new(),
             refusals_logged: LogPace::default(),
             contradictions_logged: LogPace::default(),
@@ -123,7 +126,10 @@ impl CallbackHandler {
         let whole_query = raw_query::query_of(request);
         let Some(found) = self.routes.find(uri.path().as_bytes(), whole_query) else {
             self.look_at_stray(request, whole_query, peer);
-            return self.of_service(|| elsewhere(request));
+            return match self.checks.readiness(request) {
+                Some(answer) => Answer::Own(answer),
+                None => self.of_service(|| self.checks.answer(request)),
+            };
         };
         let Found { route, query } = found;
         if route.probe == ProbeStatus::Ok && is_probe(request, query) {
@@ -323,16 +329,7 @@ fn name_event(request: &mut Request<Incoming>, key: Key) {
 
 /// Whether a request tests the callback: it has nothing to say. Load balancers ask with HEAD.
 fn is_probe(request: &Request<Incoming>, query: &[u8]) -> bool {
-    query.is_empty() && matches!(*request.method(), Method::GET | Method::HEAD)
-}
-
-/// The answer where there is no route. A load balancer that was told nothing else checks the root.
-fn elsewhere(request: &Request<Incoming>) -> Response<Body> {
-    let query = request.uri().query().unwrap_or_default();
-    match request.uri().path() == "/" && is_probe(request, query.as_bytes()) {
-        true => response::empty(StatusCode::OK),
-        false => response::empty(StatusCode::NOT_FOUND),
-    }
+    query.is_empty() && is_read(request)
 }
 
 /// What stands before the event's own part of a URI: the path, and the registered query with what joins the two.

@@ -2,10 +2,12 @@
 //!
 //! [Routes](crate::config::routes) say which callback arrives on a path; the [`handler`] reads and answers it, in the order that keeps the promise
 //! ([`acceptance`]: seen before? journal, and only then 200). Everything else goes through the [`proxy`] to the service
-//! behind, if there is one; call events among it are noticed all the same.
+//! behind, if there is one; call events among it are noticed all the same. The
+//! [`checks`] of load balancers are answered on the way.
 
 pub mod acceptance;
 mod astray;
+pub mod checks;
 pub mod handler;
 pub mod proxy;
 mod unknown;

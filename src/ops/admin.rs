@@ -104,8 +104,8 @@ impl Handler for AdminHandler {
         }
         match path {
             "/metrics" => self.metrics(&request).await,
-            "/livez" => self.livez(),
-            "/readyz" => self.readyz(request.uri().query().unwrap_or_default()),
+            "/livez" => self.view.health().livez(),
+            "/readyz" => self.view.health().readyz(request.uri().query().unwrap_or_default()),
             "/refused" if peer.ip().to_canonical().is_loopback() => self.refused(),
             "/refused" => response::text(StatusCode::FORBIDDEN, "only from the same host\n"),
             _ => self.landing_page(),
@@ -134,36 +134,6 @@ impl AdminHandler {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         answer
-    }
-
-    fn livez(&self) -> Response<Body> {
-        match self.view.is_alive() {
-            true => response::text(StatusCode::OK, "ok\n"),
-            false => response::text(StatusCode::SERVICE_UNAVAILABLE, "what takes call events is stuck\n"),
-        }
-    }
-
-    /// With `verbose` and `exclude`, as the probes of Kubernetes's own parts have them.
-    fn readyz(&self, query: &str) -> Response<Body> {
-        let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        let excluded: Vec<&str> =
-            pairs.clone().filter(|(name, _)| *name == "exclude").map(|(_, part)| part).collect();
-        let closed = self.view.closed(&excluded);
-        let mut text = String::new();
-        if pairs.clone().any(|(name, _)| name == "verbose") {
-            for (name, latch) in self.view.latches() {
-                let state = if latch.is_open { "ok" } else { "not ready" };
-                let counts = latch.counts && !excluded.contains(&name);
-                text += &format!("{name}: {state}{}\n", if counts { "" } else { " (does not count)" });
-            }
-        }
-        match closed.is_empty() {
-            true => response::text(StatusCode::OK, text + "ok\n"),
-            false => {
-                text += &format!("not ready: {}\n", closed.join(", "));
-                response::text(StatusCode::SERVICE_UNAVAILABLE, text)
-            }
-        }
     }
 
     fn refused(&self) -> Response<Body> {

@@ -3,7 +3,6 @@
 
 pub mod admin;
 pub mod commands;
-mod heartbeat;
 pub mod logging;
 mod pages;
 pub mod signals;

@@ -1,12 +1,10 @@
 //! What there is to see of the exporter at one moment: its metrics, whether it is ready, what was refused.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use metrics::{counter, gauge};
 
-use super::heartbeat::Heartbeat;
 use crate::journal::Journal;
 use crate::metrics::catalog;
 use crate::metrics::family::{self, Family};
@@ -14,18 +12,17 @@ use crate::metrics::registry::OwnMetrics;
 use crate::metrics::text;
 use crate::sinks::metrics::SinkStatus;
 use crate::state::fold::Fold;
+use crate::state::health::Health;
 use crate::state::known::SharedKnown;
-use crate::state::readiness::{LatchStatus, Readiness};
 use crate::state::refused::RefusedRequests;
 use crate::state::{STORAGE, State};
 
 /// Everything that is looked at. Until the state is open, there are no totals to see.
 pub struct View {
     registry: OwnMetrics,
-    readiness: Readiness,
+    health: Arc<Health>,
     refused: Arc<RefusedRequests>,
     opened: OnceLock<Opened>,
-    heartbeat: Heartbeat,
 }
 
 /// What is looked at once the state is open.
@@ -38,8 +35,8 @@ struct Opened {
 
 impl View {
     /// A view of these, and of nothing else yet.
-    pub fn new(registry: OwnMetrics, readiness: Readiness, refused: Arc<RefusedRequests>) -> View {
-        View { registry, readiness, refused, opened: OnceLock::new(), heartbeat: Heartbeat::default() }
+    pub fn new(registry: OwnMetrics, health: Arc<Health>, refused: Arc<RefusedRequests>) -> View {
+        View { registry, health, refused, opened: OnceLock::new() }
     }
 
     /// Shows the state and the sinks from now on.
@@ -49,19 +46,9 @@ impl View {
         let _ = self.opened.set(Opened { fold, known, journal, sinks });
     }
 
-    /// What keeps the exporter from being ready, but for what is disregarded.
-    pub fn closed(&self, disregarded: &[&str]) -> Vec<&'static str> {
-        self.readiness.closed(disregarded)
-    }
-
-    /// How every latch of readiness stands, by name.
-    pub fn latches(&self) -> BTreeMap<&'static str, LatchStatus> {
-        self.readiness.latches()
-    }
-
-    /// Whether the parts that take call events get on.
-    pub fn is_alive(&self) -> bool {
-        self.heartbeat.is_regular(Instant::now())
+    /// Whether the exporter is alive and ready.
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Shows that they do, for whoever asks within the next minute. It is to be called by one of them every few seconds.
@@ -71,12 +58,12 @@ impl View {
             drop(opened.known.lock());
             opened.fold.position();
         }
-        self.heartbeat.beat(Instant::now());
+        self.health.beat();
     }
 
     /// Nobody shows it any more, since the process ends.
     pub fn rest(&self) {
-        self.heartbeat.rest();
+        self.health.rest();
     }
 
     /// The refused requests that are kept, as JSON lines.
@@ -122,7 +109,7 @@ impl View {
         };
         gauge!(catalog::EXPORTER_SEEN_SIDS.name).set(seen as f64);
         gauge!(catalog::EXPORTER_UNDURABLE_EVENTS.name).set(undurable as f64);
-        let is_failing = self.latches().get(STORAGE).is_some_and(|storage| !storage.is_open);
+        let is_failing = self.health.is_closed(STORAGE);
         gauge!(catalog::EXPORTER_STORAGE_FAILING.name).set(f64::from(u8::from(is_failing)));
         let damaged: u64 = opened.sinks.iter().map(|sink| sink.backlog().damaged).sum();
         let waiting_bytes: u64 = opened.sinks.iter().map(|sink| sink.backlog().waiting_bytes).sum();

@@ -5,7 +5,7 @@
 //! both must agree on: the [`window`] and what is on its way), the [`fold`] takes what was stored into the totals, and the
 //! [`keeper`] writes [`checkpoints`] and drops what the journal need not keep, which is [`bounded`] whatever comes. [`undurable`]
 //! is what becomes of events that the disk does not take; `fingerprints` learns what a repeat may contradict. [`readiness`] has a latch that is closed while the
-//! disk fails. [`refused`] keeps requests that were refused and [`quarantine`] records that this program fails on, for people,
+//! disk fails; [`health`] tells it to who asks. [`refused`] keeps requests that were refused and [`quarantine`] records that this program fails on, for people,
 //! in [`json_lines`].
 
 pub mod bounded;
@@ -14,6 +14,8 @@ pub mod committer;
 pub mod directory;
 mod fingerprints;
 pub mod fold;
+pub mod health;
+mod heartbeat;
 pub mod json_lines;
 pub mod keeper;
 pub mod known;

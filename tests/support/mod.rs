@@ -10,9 +10,12 @@ pub mod call;
 pub mod charts;
 pub mod exporter;
 pub mod http;
+pub mod load;
 pub mod otlp_receiver;
 pub mod process;
 pub mod prometheus;
+pub mod proxy;
+pub mod relay;
 pub mod rotel;
 pub mod scrape;
 pub mod service;
@@ -43,6 +46,21 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 /// An address that is free now and is asked for by name later, again and again.
 pub fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+}
+
+/// An address for a listener that goes and comes back. Its port is below those that the system gives to connections, which
+/// might take it meanwhile, and of a block that only this process takes from.
+pub fn listen_address() -> SocketAddr {
+    const BLOCK: usize = 20;
+    static TAKEN: AtomicUsize = AtomicUsize::new(0);
+    let block = 10_000 + std::process::id() as usize % 1_000 * BLOCK;
+    loop {
+        let port = block + TAKEN.fetch_add(1, Ordering::Relaxed);
+        assert!(port < block + BLOCK, "no free port from {block} on");
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port as u16)) {
+            return listener.local_addr().expect("an address");
+        }
+    }
 }
 
 /// An empty directory for what a program writes; it goes when it is dropped.

@@ -1,0 +1,70 @@
+//! What is answered to who asks whether the process is alive and ready: the same on the admin port and on that of call events.
+
+use std::time::Instant;
+
+use hyper::{Response, StatusCode};
+
+use super::heartbeat::Heartbeat;
+use super::readiness::Readiness;
+use crate::http::response::{self, Body};
+
+/// Whether the process is alive and ready.
+#[derive(Debug)]
+pub struct Health {
+    readiness: Readiness,
+    heartbeat: Heartbeat,
+}
+
+impl Health {
+    /// Ready when every latch of `readiness` is open, and alive.
+    pub fn new(readiness: Readiness) -> Health {
+        Health { readiness, heartbeat: Heartbeat::default() }
+    }
+
+    /// Shows that the parts that take call events get on, for whoever asks within the next minute.
+    pub fn beat(&self) {
+        self.heartbeat.beat(Instant::now());
+    }
+
+    /// Nobody shows it any more, since the process ends.
+    pub fn rest(&self) {
+        self.heartbeat.rest();
+    }
+
+    /// Whether there is a latch of this name, and it is closed.
+    pub fn is_closed(&self, latch: &str) -> bool {
+        self.readiness.latches().get(latch).is_some_and(|status| !status.is_open)
+    }
+
+    /// The answer to who asks whether the process is alive: 200, or 503 if the parts that take call events are stuck.
+    pub fn livez(&self) -> Response<Body> {
+        match self.heartbeat.is_regular(Instant::now()) {
+            true => response::text(StatusCode::OK, "ok\n"),
+            false => response::text(StatusCode::SERVICE_UNAVAILABLE, "what takes call events is stuck\n"),
+        }
+    }
+
+    /// The answer to who asks whether the process is ready: 200, or 503 and what is amiss. `query` is that of the request, which
+    /// may have `verbose` and `exclude`, as the probes of Kubernetes's own parts have them.
+    pub fn readyz(&self, query: &str) -> Response<Body> {
+        let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let excluded: Vec<&str> =
+            pairs.clone().filter(|(name, _)| *name == "exclude").map(|(_, part)| part).collect();
+        let closed = self.readiness.closed(&excluded);
+        let mut text = String::new();
+        if pairs.clone().any(|(name, _)| name == "verbose") {
+            for (name, latch) in self.readiness.latches() {
+                let state = if latch.is_open { "ok" } else { "not ready" };
+                let counts = latch.counts && !excluded.contains(&name);
+                text += &format!("{name}: {state}{}\n", if counts { "" } else { " (does not count)" });
+            }
+        }
+        match closed.is_empty() {
+            true => response::text(StatusCode::OK, text + "ok\n"),
+            false => {
+                text += &format!("not ready: {}\n", closed.join(", "));
+                response::text(StatusCode::SERVICE_UNAVAILABLE, text)
+            }
+        }
+    }
+}
