@@ -32,7 +32,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use metrics::{Counter, Histogram, counter, histogram};
 use tracing::{debug, error, warn};
 
-use super::acceptance::{Acceptance, Outcome};
+use super::acceptance::{Acceptance, Accepted, Outcome};
 use super::astray::Astray;
 use super::checks::{Checks, is_read};
 use super::proxy::Proxy;
@@ -161,11 +161,12 @@ impl CallbackHandler {
                 return self.of_service(|| response::empty(StatusCode::INTERNAL_SERVER_ERROR));
             }
         };
-        let outcome = match self.acceptance.accept(key, fingerprint, received_at, record).await {
-            Ok(outcome) => outcome,
+        let accepted = self.acceptance.accept(key, fingerprint, received_at, record).await;
+        let Accepted { outcome, contradicts } = match accepted {
+            Ok(accepted) => accepted,
             Err(reason) => return Answer::Own(not_stored(reason)),
         };
-        if let Outcome::Duplicate { contradicts: true } = outcome {
+        if contradicts {
             self.note_contradicting(query, received_at, peer);
         }
         match (outcome, &self.service) {

@@ -158,7 +158,7 @@ impl Ledger {
     /// Lets a row with these labels stand at 0 in the tables of these metrics, for every service.
     fn start_at_zero_where(&mut self, labels: &mut EventLabels, is_meant: impl Fn(&Specification) -> bool) {
         let services = self.limits.services.iter().map(|service| Label::shared(service));
-        let services = if self.limits.services.is_empty() { vec![Label::OTHER] } else { services.collect() };
+        let services: Vec<Label> = services.chain([Label::OTHER]).collect();
         for service in services {
             labels.set(LabelSource::Service, service);
             for (metric, table) in SPECIFICATIONS.iter().zip(&mut self.tables) {
@@ -203,7 +203,7 @@ impl Ledger {
     /// Adds an accepted call event to the totals.
     pub fn apply(&mut self, mut event: CallEvent<'_>) {
         event.cap(self.limits.longest_call);
-        self.look_for_departures(second(event.received_at));
+        self.look_for_departures(&event, second(event.received_at));
         // First everything that could go wrong, and then only additions: metrics never disagree with one another.
         let additions = self.additions(&event);
         self.add(additions);
@@ -247,15 +247,21 @@ impl Ledger {
     ) -> Option<Label> {
         match (value, source) {
             (LabelValue::Known(value), _) => Some(Label::Known(value)),
-            (LabelValue::Foreign(value), LabelSource::Idc) => self.idcs.get(value.as_ref()).cloned(),
-            (LabelValue::Foreign(value), LabelSource::Service) => {
-                let is_told_apart = self.limits.services.iter().any(|service| *service == value);
-                is_told_apart.then(|| Label::shared(&value))
-            }
             (LabelValue::Foreign(value), LabelSource::DisconnectReason) => {
                 self.reasons.admit(&value, second(received_at))
             }
-            (LabelValue::Foreign(value), _) => Some(Label::shared(&value)),
+            (LabelValue::Foreign(value), source) => {
+                self.is_told_apart(source, &value).then(|| Label::shared(&value))
+            }
+        }
+    }
+
+    /// Whether a value from outside has a label of its own, as far as configuration decides that.
+    fn is_told_apart(&self, source: LabelSource, value: &str) -> bool {
+        match source {
+            LabelSource::Idc => self.idcs.contains(value),
+            LabelSource::Service => self.limits.services.iter().any(|service| service == value),
+            _ => true,
         }
     }
 

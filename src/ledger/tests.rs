@@ -406,6 +406,34 @@ fn an_unknown_reason_leaves_after_a_day_without_use_and_gives_its_place_back() {
 }
 
 #[test]
+fn a_series_that_is_used_again_does_not_leave_in_that_moment() {
+    let mut ledger = ledger(TIGHT);
+    let mut call = |hour: u64| {
+        let query =
+            "sid=1&duration=5&rc_idc=KR&terminate=16&rel_code=7&disconnect_reason=1399&user_rel_code=A";
+        ledger.apply(read_at(query, hour));
+        let counts =
+            [&catalog::CALLS, &catalog::CALL_RELEASES, &catalog::CALL_USER_RELEASES, &catalog::CALL_DURATION];
+        (counts.map(|metric| total(&ledger, metric)), departed(&ledger, "planet_calls_total"))
+    };
+    // Or its counter would stand where it stood, and the call be seen by nobody.
+    for (number, hour) in [(1, 0), (2, 48), (3, 1_000)] {
+        assert_eq!(call(hour), ([number; 4], 0));
+    }
+}
+
+#[test]
+fn an_event_that_comes_late_makes_no_series_older() {
+    let mut ledger = ledger(TIGHT);
+    for hour in [0, 47, 0, 48, 70] {
+        ledger.apply(read_at("sid=1&duration=5&rc_idc=KR&disconnect_reason=1399", hour));
+        ledger.apply(read_at("sid=1&duration=5&rc_idc=KR&disconnect_reason=1001", 70));
+    }
+    assert_eq!(departed(&ledger, "planet_calls_total"), 0);
+    assert_eq!(by_label(&ledger, &catalog::CALLS, "disconnect_reason"), counts([("1399", 5), ("NORMAL", 5)]));
+}
+
+#[test]
 fn call_metrics_that_are_full_let_known_series_go_but_no_configured_idc() {
     let mut ledger = ledger(Limits { call_series: 14, ..TIGHT });
     ledger.expect_idc("KR");
@@ -464,7 +492,7 @@ fn services_are_told_apart_if_they_are_configured_and_a_checkpoint_is_read_eithe
         };
         points(&with, &catalog::CALLS).iter().filter(is_it).count()
     };
-    assert_eq!(["shop", "chat", "other"].map(stands), [2, 2, 0]);
+    assert_eq!(["shop", "chat", "other"].map(stands), [2, 2, 2]);
     let reread = |ledger: &Ledger, limits: &Limits| {
         let bytes = Checkpoint { position: 0, ledger: ledger.clone() }.encode().expect("encoded");
         Checkpoint::decode(&bytes, limits).expect("decoded").ledger

@@ -19,15 +19,18 @@ use tracing::{error, warn};
 
 use super::position::Position;
 use super::reader_state::ReaderState;
-use super::recovery::{self, Found, Segment, Stored, file_name, read_segments};
+use super::recovery::{Found, Segment, Stored, file_name, read_segments};
 use super::segment::{self, FRAME_HEAD, LONGEST_RECORD, Next};
-use super::storage::{Storage, StorageFile, is_full, read_all, replace};
+use super::storage::{Storage, StorageFile, is_full, replace};
 use super::{JournalError, ReaderStatus, head};
 use crate::release::Release;
 use limit::frames_size;
 
 /// How large a segment grows before the next one begins, at most.
 const LARGEST_SEGMENT: u64 = 16 * 1024 * 1024;
+
+/// How much is read at once where records are visited: at least one of the longest.
+const VISITED_AT_ONCE: usize = 2 * (FRAME_HEAD + LONGEST_RECORD);
 
 /// How much memory a batch may leave behind for the next.
 const LARGEST_KEPT_BUFFER: usize = 1024 * 1024;
@@ -243,22 +246,42 @@ impl<S: Storage> DiskJournal<S> {
         }
     }
 
-    /// Reads what the segments have now and hands every sound record to `visit`. A segment that is dropped meanwhile is passed over.
+    /// Reads what the segments have now, a block at a time, and hands every record to `visit`, up to the first damaged one of each
+    /// segment. A segment that is dropped meanwhile is passed over.
     ///
     /// # Errors
     /// The disk fails.
-    pub fn visit(&self, mut visit: impl FnMut(&[u8])) -> io::Result<()> {
+    pub fn visit(&self, mut visit: impl FnMut(u64, &[u8])) -> io::Result<()> {
+        let mut block = vec![0; VISITED_AT_ONCE];
         for (first, _) in self.segments() {
-            match read_all(&self.storage, &file_name(first)) {
-                Ok(bytes) => {
-                    // Where the head is damaged, there is nothing to go by.
-                    let _ = recovery::read_segment(&bytes, |_, record| visit(record));
-                }
+            match self.visit_segment(first, &mut block, &mut visit) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+                visited => visited?,
             }
         }
         Ok(())
+    }
+
+    fn visit_segment(
+        &self,
+        first: u64,
+        block: &mut [u8],
+        visit: &mut impl FnMut(u64, &[u8]),
+    ) -> io::Result<()> {
+        let mut offset = self.records_at(first);
+        loop {
+            let read = self.storage.read_at(&file_name(first), offset, block)?;
+            let mut bytes = &block[..read];
+            while let Next::Frame(frame) = segment::read_frame(bytes) {
+                visit(frame.sequence, frame.record);
+                bytes = &bytes[frame.size()..];
+            }
+            let visited = read - bytes.len();
+            if visited == 0 {
+                return Ok(());
+            }
+            offset += visited as u64;
+        }
     }
 
     /// The segments in order: the first sequence number of each, and where that of the next one begins.
