@@ -8,7 +8,7 @@ use hyper::header::{
     CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
-use hyper::{Request, Version, header};
+use hyper::{Request, Uri, Version, header};
 use thiserror::Error;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -87,6 +87,14 @@ pub fn settle_host<B>(request: &mut Request<B>) -> Result<(), WrongHost> {
         }
     }
     Ok(())
+}
+
+/// Says whom a request to this URI is for, if its fields do not.
+pub fn add_host(headers: &mut HeaderMap, uri: &Uri) {
+    let authority = uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    if let (false, Some(authority)) = (headers.contains_key(HOST), authority) {
+        headers.insert(HOST, authority);
+    }
 }
 
 /// Makes the fields of a request that came from `peer` those of the request to the service: without what belongs to one

@@ -11,49 +11,35 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, HOST, HeaderValue};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::Service;
 use hyper::{Request, Response, Uri, Version};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::headers::add_host;
 use super::raw_query::RawQuery;
-use super::service::{BUFFER, RequestBody};
-
-/// Why there is no answer.
-#[derive(Debug, Error)]
-pub enum RawExchangeError {
-    /// There is no connection.
-    #[error("cannot connect")]
-    Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It breaks.
-    #[error("the exchange failed")]
-    Http(#[from] hyper::Error),
-}
+use super::service::{BUFFER, RequestBody, SendError};
 
 /// Sends a request to its URI with this query, and answers the head of the answer as soon as it is there.
 pub(super) async fn send(
     connector: HttpsConnector<HttpConnector>,
     mut request: Request<RequestBody>,
     query: &RawQuery,
-) -> Result<Response<Incoming>, RawExchangeError> {
+) -> Result<Response<Incoming>, SendError> {
     let uri = std::mem::replace(request.uri_mut(), Uri::from_static("/"));
     *request.version_mut() = Version::HTTP_11;
     let headers = request.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    let authority = uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-    if let (false, Some(authority)) = (headers.contains_key(HOST), authority) {
-        headers.insert(HOST, authority);
-    }
+    add_host(headers, &uri);
     let method = request.method().as_str();
     let expected = Bytes::from(format!("{method} / HTTP/1.1\r\n"));
     let line = [method.as_bytes(), b" ", uri.path().as_bytes(), b"?", query.as_bytes(), b" HTTP/1.1\r\n"];
     let line = Bytes::from(line.concat());
-    let stream = TowerToHyperService::new(connector).call(uri).await.map_err(RawExchangeError::Connect)?;
+    let stream = TowerToHyperService::new(connector).call(uri).await.map_err(SendError::Connect)?;
     let stream = OtherLine { stream: TokioIo::new(stream), expected, line };
     let mut http = http1::Builder::new();
     let (mut sender, connection) = http.max_buf_size(BUFFER).handshake(TokioIo::new(stream)).await?;

@@ -12,17 +12,13 @@ use hyper::http::uri::{Authority, InvalidUri, PathAndQuery, Scheme};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{self, Client};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use thiserror::Error;
 
 use super::body::Watched;
-use super::raw_exchange::{self, RawExchangeError};
+use super::pool::Pool;
+use super::raw_exchange;
 use super::raw_query::RawQuery;
 use crate::http::tls::{self, TlsError};
-
-/// How long an unused connection is kept: less than most servers do, so that they seldom close one as it is used.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What a connection holds of an answer at most: its head, or what the client has not taken yet.
 pub(super) const BUFFER: usize = 64 * 1024;
@@ -122,12 +118,12 @@ pub enum NoRequest {
 /// Why the service has not answered.
 #[derive(Debug, Error)]
 pub enum SendError {
-    /// A request over a connection that is used again.
-    #[error(transparent)]
-    Pooled(#[from] legacy::Error),
-    /// A request on a connection of its own.
-    #[error(transparent)]
-    Raw(#[from] RawExchangeError),
+    /// There is no connection.
+    #[error("cannot connect")]
+    Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It breaks.
+    #[error("the exchange failed")]
+    Http(#[from] hyper::Error),
 }
 
 /// What is sent to the service: the body of a request on its way through, or none.
@@ -136,7 +132,7 @@ pub type RequestBody = Either<Watched<Incoming>, Empty<Bytes>>;
 /// The service behind, over connections that are used again.
 #[derive(Debug)]
 pub struct Service {
-    http: Client<HttpsConnector<HttpConnector>, RequestBody>,
+    pool: Pool,
     /// For a request that needs a connection of its own.
     connector: HttpsConnector<HttpConnector>,
     url: ServiceUrl,
@@ -156,13 +152,8 @@ impl Service {
             certificate: None,
             client_identity: None,
         })?;
-        let http = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .timer(TokioTimer::new())
-            .http1_max_buf_size(BUFFER)
-            .build(connector.clone());
-        Ok(Service { http, connector, url, timeout })
+        let pool = Pool::new(connector.clone());
+        Ok(Service { pool, connector, url, timeout })
     }
 
     /// Where it is.
@@ -181,8 +172,8 @@ impl Service {
     /// There is no answer.
     pub async fn send(&self, mut request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
         match request.extensions_mut().remove::<RawQuery>() {
-            None => Ok(self.http.request(request).await?),
-            Some(query) => Ok(raw_exchange::send(self.connector.clone(), request, &query).await?),
+            None => self.pool.send(request).await,
+            Some(query) => raw_exchange::send(self.connector.clone(), request, &query).await,
         }
     }
 }

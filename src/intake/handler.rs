@@ -105,6 +105,10 @@ impl CallbackHandler {
         let response = match answer {
             Answer::Own(response) => not_to_be_stored(response),
             Answer::OfService(proxy) => return proxy.pass_on(request, peer).await,
+            Answer::EventOfService(proxy, key) => {
+                name_event(&mut request, key);
+                return proxy.pass_on(request, peer).await;
+            }
             Answer::NotStored(proxy, held) => return self.pass_on(proxy, request, peer, held).await,
         };
         self.metrics.request_duration.record(started.elapsed());
@@ -170,7 +174,7 @@ impl CallbackHandler {
                 Answer::NotStored(proxy, Held::Nowhere(uncounted))
             }
             (Outcome::Answered(status), _) => Answer::Own(response::empty(status)),
-            (_, Some(proxy)) if route.mode == Mode::Inline => Answer::OfService(proxy),
+            (_, Some(proxy)) if route.mode == Mode::Inline => Answer::EventOfService(proxy, key),
             _ => Answer::Own(response::empty(StatusCode::OK)),
         }
     }
@@ -187,9 +191,7 @@ impl CallbackHandler {
             Held::InMemory(passage) => passage.key(),
             Held::Nowhere(uncounted) => uncounted.key(),
         };
-        if let Ok(key) = headers::idempotency_key(key) {
-            request.headers_mut().insert(headers::IDEMPOTENCY_KEY, key);
-        }
+        name_event(&mut request, key);
         match (proxy.ask(request, peer).await, held) {
             (Ok(response), Held::InMemory(passage)) => {
                 passage.end(response.status());
@@ -304,6 +306,8 @@ enum Answer<'a> {
     Own(Response<Body>),
     /// The service behind.
     OfService(&'a Proxy),
+    /// The service behind, which gets a call event with this key.
+    EventOfService(&'a Proxy, Key),
     /// The service behind, for an event that is not stored, or else this program.
     NotStored(&'a Proxy, Held),
 }
@@ -314,6 +318,13 @@ enum Held {
     InMemory(Passage),
     /// Nowhere.
     Nowhere(Uncounted),
+}
+
+/// Gives a request the key by which the service recognizes its event when it comes again.
+fn name_event(request: &mut Request<Incoming>, key: Key) {
+    if let Ok(key) = headers::idempotency_key(key) {
+        request.headers_mut().insert(headers::IDEMPOTENCY_KEY, key);
+    }
 }
 
 /// Whether a request tests the callback: it has nothing to say. Load balancers ask with HEAD.

@@ -1,11 +1,12 @@
 //! A service behind the exporter: answers as a test says, and keeps what came.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A request as it arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Request {
     pub body: Vec<u8>,
     /// The number of the connection that it came on.
     pub connection: usize,
+    /// How many came before it on its connection.
+    pub position: usize,
 }
 
 impl Request {
@@ -59,7 +62,17 @@ impl Answer {
     }
 }
 
+/// A connection on which a request begins to arrive.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// How many came before it.
+    pub position: usize,
+    /// How long the connection has been idle.
+    pub idle: Duration,
+}
+
 type Behaviour = Box<dyn Fn(&Request) -> Answer + Send + Sync>;
+type Closing = Box<dyn Fn(Arrival) -> bool + Send + Sync>;
 
 /// A running service.
 pub struct Service {
@@ -70,8 +83,12 @@ pub struct Service {
 
 struct State {
     behaviour: Mutex<Arc<Behaviour>>,
+    closing: Mutex<Arc<Closing>>,
+    closed: AtomicUsize,
+    open: AtomicUsize,
     requests: Mutex<Vec<Request>>,
-    connections: Mutex<Vec<TcpStream>>,
+    /// Handles on those that are open, by their numbers.
+    connections: Mutex<BTreeMap<usize, TcpStream>>,
     is_stopped: AtomicBool,
 }
 
@@ -86,8 +103,12 @@ impl Service {
         let listener = TcpListener::bind(address).expect("a port");
         let address = listener.local_addr().expect("an address");
         let behaviour: Behaviour = Box::new(|_| Answer::status(200));
+        let closing: Closing = Box::new(|_| false);
         let state = Arc::new(State {
             behaviour: Mutex::new(Arc::new(behaviour)),
+            closing: Mutex::new(Arc::new(closing)),
+            closed: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
             requests: Mutex::default(),
             connections: Mutex::default(),
             is_stopped: AtomicBool::new(false),
@@ -99,8 +120,16 @@ impl Service {
                     break;
                 }
                 let state = Arc::clone(&state);
-                state.connections.lock().expect("no panic").push(stream.try_clone().expect("a handle"));
-                thread::spawn(move || serve(stream, number, &state));
+                let handle = stream.try_clone().expect("a handle");
+                state.connections.lock().expect("no panic").insert(number, handle);
+                thread::spawn(move || {
+                    state.open.fetch_add(1, Ordering::SeqCst);
+                    // How a connection ends is up to the other end.
+                    let _ = serve(stream, number, &state);
+                    // The last handle, so that it closes.
+                    state.connections.lock().expect("no panic").remove(&number);
+                    state.open.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
         Service { address, state: shared, listener: Some(accept) }
@@ -113,6 +142,21 @@ impl Service {
     /// Changes how the service answers.
     pub fn answer(&self, behaviour: impl Fn(&Request) -> Answer + Send + Sync + 'static) {
         *self.state.behaviour.lock().expect("no panic") = Arc::new(Box::new(behaviour));
+    }
+
+    /// Closes a connection where this says so, as the first byte of a request arrives on it: the service has not seen the request.
+    pub fn close_where(&self, closing: impl Fn(Arrival) -> bool + Send + Sync + 'static) {
+        *self.state.closing.lock().expect("no panic") = Arc::new(Box::new(closing));
+    }
+
+    /// How many connections were closed like that.
+    pub fn closed(&self) -> usize {
+        self.state.closed.load(Ordering::SeqCst)
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        self.state.open.load(Ordering::SeqCst)
     }
 
     /// What came until now.
@@ -131,7 +175,7 @@ impl Drop for Service {
             // If it panicked, the test has failed by now.
             let _ = listener.join();
         }
-        for connection in self.state.connections.lock().expect("no panic").drain(..) {
+        for connection in self.state.connections.lock().expect("no panic").values() {
             // It may be gone already.
             let _ = connection.shutdown(Shutdown::Both);
         }
@@ -142,8 +186,18 @@ impl Drop for Service {
 fn serve(stream: TcpStream, number: usize, state: &State) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);
-    loop {
-        let request = read_request(&mut stream, number)?;
+    let mut idle_since = Instant::now();
+    for position in 0.. {
+        // Looked at without being read, so that closing says that it was not.
+        if stream.get_ref().peek(&mut [0])? == 0 {
+            return Ok(());
+        }
+        let closing = Arc::clone(&state.closing.lock().expect("no panic"));
+        if closing(Arrival { position, idle: idle_since.elapsed() }) {
+            state.closed.fetch_add(1, Ordering::SeqCst);
+            return Ok(());
+        }
+        let request = read_request(&mut stream, number, position)?;
         let behaviour = Arc::clone(&state.behaviour.lock().expect("no panic"));
         let is_head = request.method == "HEAD";
         let answer = behaviour(&request);
@@ -170,10 +224,12 @@ fn serve(stream: TcpStream, number: usize, state: &State) -> io::Result<()> {
         if !is_head {
             stream.get_mut().write_all(&body)?;
         }
+        idle_since = Instant::now();
     }
+    Ok(())
 }
 
-fn read_request(stream: &mut impl BufRead, connection: usize) -> io::Result<Request> {
+fn read_request(stream: &mut impl BufRead, connection: usize, position: usize) -> io::Result<Request> {
     let mut line = || {
         let mut line = Vec::new();
         match stream.read_until(b'\n', &mut line)? {
@@ -193,7 +249,7 @@ fn read_request(stream: &mut impl BufRead, connection: usize) -> io::Result<Requ
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     let target = text(&raw_target);
-    let mut request = Request { method, target, raw_target, headers, body: Vec::new(), connection };
+    let mut request = Request { method, target, raw_target, headers, body: Vec::new(), connection, position };
     if request.header("transfer-encoding") == Some("chunked") {
         loop {
             let mut size = String::new();
