@@ -123,7 +123,13 @@ impl<H: Handler> Connection<H> {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         if has_header {
-            self.peer = read_client(&mut stream, self.peer, self.limits.header_timeout).await?;
+            self.phase.ending();
+            let client = tokio::select! {
+                client = read_client(&mut stream, self.peer, self.limits.header_timeout) => client?,
+                () = self.told_to_go() => None,
+            };
+            let Some(client) = client else { return Ok(()) };
+            self.peer = client;
         }
         let exchange = Arc::new(Exchange::new(if H::TAKES_RAW_QUERIES { self.buffer() } else { 0 }));
         let stream = Deadlines::new(stream, Arc::clone(&self.phase), self.limits);
@@ -131,6 +137,7 @@ impl<H: Handler> Connection<H> {
         let had_body = AtomicBool::new(false);
         let service = service_fn(|request: Request<Incoming>| {
             exchange.note_request(&request);
+            self.phase.note_begun(exchange.has_rest());
             had_body.store(!request.body().is_end_stream(), Ordering::Relaxed);
             let (this, exchange) = (&self, &exchange);
             async move {
@@ -164,12 +171,24 @@ impl<H: Handler> Connection<H> {
             return Err(Ended::Http2);
         }
         if may_be_sending || served.as_ref().is_err_and(hyper::Error::is_parse) {
-            farewell(&mut stream.into_inner(), &self.ending.stop).await;
+            self.farewell(stream.into_inner()).await;
         }
         if is_proxied {
             return Err(Ended::ProxyProtocol);
         }
         Ok(served?)
+    }
+
+    /// Waits for the end of what the peer sends, unless the place is needed.
+    async fn farewell(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+        self.phase.ending();
+        if self.phase.is_evicted() {
+            return;
+        }
+        tokio::select! {
+            () = farewell(&mut stream, &self.ending.stop) => {}
+            () = self.phase.evicted() => {}
+        }
     }
 
     /// Completes when the connection has been told to go.
@@ -207,6 +226,8 @@ impl<H: Handler> Connection<H> {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        // hyper may have failed behind an answer, when the connection was idle as far as anybody knew.
+        self.phase.receiving();
         let Some(RawHead { head, query }) = unanswered.complete(self.buffer()).await else {
             return (unanswered.refuse().await, false);
         };

@@ -44,6 +44,11 @@ impl Exchange {
         (state.owed, state.given) = (true, false);
     }
 
+    /// Whether something has come behind the requests that were handed over.
+    pub(super) fn has_rest(&self) -> bool {
+        !self.state().copy.rest().is_empty()
+    }
+
     /// Notes that the handler has answered.
     pub(super) fn note_answer(&self) {
         self.state().given = true;
