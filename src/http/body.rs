@@ -136,8 +136,10 @@ where
     }
 }
 
-/// Bytes of an unwanted body that are read, and how long that may take.
+/// Bytes of an unwanted body that are read.
 const MOST_UNWANTED: usize = 1024 * 1024;
+
+/// How long that may take.
 const UNWANTED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Reads a body that nobody wants, so that its connection can be used again and a proxy that sends it is done with it before it

@@ -13,12 +13,16 @@ use ppp::{HeaderResult, PartialResult, v1, v2};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// The first bytes of a header of version 1, and of version 2 without the line ends that lead it.
+/// The first bytes of a header of version 1.
 const FIRST_OF_1: &[u8] = b"PROXY ";
+
+/// The first bytes of a header of version 2 behind the line ends that lead it.
 const FIRST_OF_2: &[u8] = b"\0\r\nQUIT\n";
 
-/// Bytes of a header of version 1 at most, and of a header of version 2 before what has the length that is in it.
+/// Bytes of a header of version 1 at most.
 const LONGEST_1: usize = 107;
+
+/// Bytes of a header of version 2 before those whose number is in it.
 const FIXED_2: usize = 16;
 
 /// Bytes of a header of version 2 that are read: addresses and the fields that load balancers add take a few hundred.

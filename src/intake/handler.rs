@@ -29,12 +29,12 @@ use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CACHE_CONTROL, EXPECT, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use metrics::{Counter, Histogram, counter, histogram};
 use tracing::{debug, error, warn};
 
 use super::acceptance::{Acceptance, Accepted, Outcome};
 use super::astray::Astray;
 use super::checks::{Checks, is_read};
+use super::metrics::IntakeMetrics;
 use super::proxy::Proxy;
 use super::unknown::UnknownParameters;
 use crate::callback::shield::{Panicked, fault_point, shielded};
@@ -45,7 +45,6 @@ use crate::http::headers::{self, WrongHost};
 use crate::http::pace::LogPace;
 use crate::http::response::{self, Body};
 use crate::http::{Handler, raw_query};
-use crate::metrics::catalog;
 use crate::state::known::NotStored;
 use crate::state::refused::RefusedRequests;
 use crate::state::undurable::{Passage, Uncounted};
@@ -372,55 +371,4 @@ impl Handler for CallbackHandler {
 fn now_in_milliseconds() -> SystemTime {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     SystemTime::UNIX_EPOCH + Duration::from_millis(since_epoch.as_millis() as u64)
-}
-
-/// The metrics of intake, looked up once.
-struct IntakeMetrics {
-    probe: Counter,
-    refused: Counter,
-    panicked: Counter,
-    contradicting: Counter,
-    requests: [(StatusCode, Counter); 8],
-    request_duration: Histogram,
-}
-
-impl IntakeMetrics {
-    fn new() -> IntakeMetrics {
-        let event = |result: &'static str| counter!(catalog::EXPORTER_EVENTS.name, "result" => result);
-        let answers = [
-            StatusCode::OK,
-            StatusCode::BAD_REQUEST,
-            StatusCode::NOT_FOUND,
-            StatusCode::METHOD_NOT_ALLOWED,
-            StatusCode::URI_TOO_LONG,
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            StatusCode::INTERNAL_SERVER_ERROR,
-            StatusCode::SERVICE_UNAVAILABLE,
-        ];
-        IntakeMetrics {
-            probe: event("probe"),
-            refused: event("refused"),
-            panicked: event("panicked"),
-            contradicting: counter!(catalog::EXPORTER_ANOMALIES.name, "kind" => "contradicting_repeat"),
-            requests: answers.map(|status| (status, request_counter(status))),
-            request_duration: histogram!(catalog::EXPORTER_REQUEST_DURATION.name),
-        }
-    }
-
-    fn count_request(&self, status: StatusCode) {
-        match self.requests.iter().find(|(known, _)| *known == status) {
-            Some((_, counter)) => counter.increment(1),
-            None => request_counter(status).increment(1),
-        }
-    }
-}
-
-impl std::fmt::Debug for IntakeMetrics {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("IntakeMetrics")
-    }
-}
-
-fn request_counter(status: StatusCode) -> Counter {
-    counter!(catalog::EXPORTER_REQUESTS.name, "code" => status.as_u16().to_string())
 }

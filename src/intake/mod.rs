@@ -9,5 +9,6 @@ pub mod acceptance;
 mod astray;
 pub mod checks;
 pub mod handler;
+mod metrics;
 pub mod proxy;
 mod unknown;

@@ -16,7 +16,7 @@ const LONGEST_NAME: usize = 64;
 pub(super) struct UnknownParameters(LogPace);
 
 impl UnknownParameters {
-    /// Notes a query in which there are some. Their values are nobody's business.
+    /// Notes a query in which there are some. Their values are never logged.
     pub(super) fn note(&self, kind: Kind, query: &[u8]) {
         if self.0.is_due() {
             let parameters = names(kind, query);

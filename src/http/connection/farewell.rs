@@ -12,9 +12,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// How long the peer may be silent, how long it may go on at most, and for how many bytes.
+/// How long the peer may be silent.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
+
+/// How long it may go on sending.
 const LONGEST: Duration = Duration::from_secs(30);
+
+/// Bytes that it may send.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 
 /// How long it may go on when there is no time.

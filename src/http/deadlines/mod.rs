@@ -21,11 +21,14 @@ use tokio::time::{Instant, Sleep};
 
 use super::Limits;
 
-/// How long a connection that is told to go may be idle: if its place is needed, if the exporter stops, and if it stops before
-/// the first request. That nothing can be read is known only when the runtime has looked, which it does before it wakes anybody up
-/// for a time that is over; and what is on its way may still arrive.
+/// How long a connection may be idle once its place is needed. That nothing can be read is known only when the runtime has looked,
+/// which it does before it wakes anybody up for a time that is over.
 const WHEN_EVICTED: Duration = Duration::from_millis(5);
+
+/// How long it may be idle once the exporter stops: what is on its way may still arrive.
 const WHEN_STOPPING: Duration = Duration::from_millis(100);
+
+/// The same before its first request.
 const BEFORE_FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// What a connection is doing, as the service above and the stream below tell each other.
