@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
-use super::connection::{Connection, Ended, Ending, farewell};
+use super::connection::{Connection, Ended, Ending, lingering_close};
 use super::pace::LogPace;
 use super::places::{Place, Places};
 use super::proxy_protocol::TrustedProxies;
@@ -258,7 +258,7 @@ fn reject(mut stream: TcpStream, rejections: &Arc<Semaphore>, ending: &Ending) {
     tokio::spawn(async move {
         let answer = async {
             stream.write_all(response::TOO_MANY_CONNECTIONS.as_bytes()).await?;
-            farewell(&mut stream, &stop).await;
+            lingering_close(&mut stream, &stop).await;
             io::Result::Ok(())
         };
         // The peer is turned away either way, so it does not matter how the attempt to tell it ends.

@@ -32,9 +32,9 @@ use hyper::{Method, Request, Response, StatusCode};
 use tracing::{debug, error, warn};
 
 use super::acceptance::{Acceptance, Accepted, Outcome};
-use super::astray::Astray;
 use super::checks::{Checks, is_read};
 use super::metrics::IntakeMetrics;
+use super::misdirected::Misdirected;
 use super::proxy::Proxy;
 use super::unknown::UnknownParameters;
 use crate::callback::shield::{Panicked, fault_point, shielded};
@@ -61,7 +61,7 @@ pub struct CallbackHandler {
     metrics: IntakeMetrics,
     refusals_logged: LogPace,
     contradictions_logged: LogPace,
-    astray: Astray,
+    misdirected: Misdirected,
     unknown_parameters: UnknownParameters,
 }
 
@@ -84,7 +84,7 @@ impl CallbackHandler {
             routes,
             longest_uri,
             acceptance,
-            astray: Astray::new(Arc::clone(&refused), longest_uri),
+            misdirected: Misdirected::new(Arc::clone(&refused), longest_uri),
             refused,
             service,
             checks,
@@ -244,7 +244,7 @@ impl CallbackHandler {
 
     /// Looks at a request that no route takes.
     fn look_at_stray(&self, request: &Request<Incoming>, query: &[u8], peer: SocketAddr) {
-        if let Err(panicked) = self.astray.look(&self.routes, request, peer) {
+        if let Err(panicked) = self.misdirected.look(&self.routes, request, peer) {
             self.note_panicked(&panicked, query, now_in_milliseconds(), peer);
         }
     }

@@ -31,8 +31,8 @@
 //! - *Memory and time.* The copy is bounded by the limit of heads, which hyper has as well; the deadlines are those of
 //!   any request ([`Deadlines`]); the place among the connections is kept until the end.
 
-mod farewell;
 mod head_copy;
+mod lingering_close;
 mod overheard;
 mod raw_head;
 #[cfg(test)]
@@ -58,7 +58,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::farewell::farewell;
+pub(super) use self::lingering_close::lingering_close;
 use self::overheard::{Exchange, Left, Overheard, Unanswered};
 use self::raw_head::{RawHead, Reading};
 use super::deadlines::{Deadlines, Phase};
@@ -171,7 +171,7 @@ impl<H: Handler> Connection<H> {
             return Err(Ended::Http2);
         }
         if may_be_sending || served.as_ref().is_err_and(hyper::Error::is_parse) {
-            self.farewell(stream.into_inner()).await;
+            self.lingering_close(stream.into_inner()).await;
         }
         if is_proxied {
             return Err(Ended::ProxyProtocol);
@@ -180,13 +180,13 @@ impl<H: Handler> Connection<H> {
     }
 
     /// Waits for the end of what the peer sends, unless the place is needed.
-    async fn farewell(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    async fn lingering_close(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         self.phase.ending();
         if self.phase.is_evicted() {
             return;
         }
         tokio::select! {
-            () = farewell(&mut stream, &self.ending.stop) => {}
+            () = lingering_close(&mut stream, &self.ending.stop) => {}
             () = self.phase.evicted() => {}
         }
     }
