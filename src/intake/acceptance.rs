@@ -43,7 +43,7 @@ pub enum Outcome {
 pub struct Accepted {
     /// What became of it.
     pub outcome: Outcome,
-    /// Whether it is a repeat that says something else.
+    /// Whether it is the first repeat that says something else.
     pub contradicts: bool,
 }
 
@@ -115,9 +115,8 @@ impl Acceptance {
         record: Bytes,
     ) -> Accepted {
         let mut known = self.known.lock();
-        if let Some(first) = known.window.get(key, received_at) {
+        if let Some(contradicts) = known.window.compare(key, fingerprint, received_at) {
             self.duplicate.increment(1);
-            let contradicts = fingerprint.contradicts(first);
             return Accepted { outcome: Outcome::Duplicate, contradicts };
         }
         let sequence = known.next;
@@ -173,9 +172,8 @@ impl Acceptance {
         record: Bytes,
     ) -> Result<Submitted<'a>, NotStored> {
         let mut known = self.known.lock();
-        if let Some(first) = known.window.get(key, received_at) {
+        if let Some(contradicts) = known.window.compare(key, fingerprint, received_at) {
             self.duplicate.increment(1);
-            let contradicts = fingerprint.contradicts(first);
             return Ok(Submitted::Done(Accepted { outcome: Outcome::Duplicate, contradicts }));
         }
         // It would be in vain to wait.

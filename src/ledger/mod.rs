@@ -231,6 +231,7 @@ impl Ledger {
             {
                 overflows.push(limit.name);
                 limit.fallback.iter().for_each(|source| labels.set(*source, Label::OTHER));
+                limit.fallback_of_foreign.iter().for_each(|source| labels.forget_foreign(*source));
                 row = labels.of(metric.labels(&self.limits));
             }
             rows.push((at, row, addend));

@@ -52,6 +52,14 @@ impl Window {
         self.keys[set_of(key)].get(&key).copied()
     }
 
+    /// Compares a repeat with the event that has its key, if that is in the window at `now`. Answers whether it is the first to
+    /// contradict it.
+    pub fn compare(&mut self, key: Key, fingerprint: Fingerprint, now: SystemTime) -> Option<bool> {
+        let first = self.get(key, now)?;
+        let known = self.keys[set_of(key)].get_mut(&key)?;
+        Some(fingerprint.contradicts(first) && known.note_contradiction())
+    }
+
     /// Whether the key is in the window at `now`.
     pub fn contains(&mut self, key: Key, now: SystemTime) -> bool {
         self.get(key, now).is_some()

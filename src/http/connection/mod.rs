@@ -52,7 +52,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -135,8 +135,10 @@ impl<H: Handler> Connection<H> {
         let stream = Deadlines::new(stream, Arc::clone(&self.phase), self.limits);
         let stream = Overheard::new(stream, Arc::clone(&exchange));
         let had_body = AtomicBool::new(false);
-        let service = service_fn(|request: Request<Incoming>| {
-            exchange.note_request(&request);
+        let service = service_fn(|mut request: Request<Incoming>| {
+            if let Some(query) = exchange.note_request(&request).filter(|_| request.method() == Method::GET) {
+                request.extensions_mut().insert(query);
+            }
             self.phase.note_begun(exchange.has_rest());
             had_body.store(!request.body().is_end_stream(), Ordering::Relaxed);
             let (this, exchange) = (&self, &exchange);

@@ -166,3 +166,16 @@ fn a_call_that_is_not_plausible_is_capped_and_noted() {
     assert_eq!(talked, 7_200.0);
     assert_eq!(by_label(&ledger, &catalog::EXPORTER_ANOMALIES, "kind")["impossible_duration"], 1);
 }
+
+#[test]
+fn forged_release_codes_take_no_cause_away() {
+    let mut ledger = ledger(TIGHT);
+    let mut call = |terminate: u32, code: u32| {
+        ledger.apply(read(&format!("sid=1&duration=0&terminate={terminate}&rel_code={code}&rel_code_str=X")));
+    };
+    (0..20).for_each(|code| call(1_000 + code, code));
+    call(77, 2);
+    call(17, 3);
+    let causes = by_label(&ledger, &catalog::CALL_RELEASES, "terminate");
+    assert_eq!((causes["77"], causes["17"], causes["other"]), (1, 1, 15));
+}
