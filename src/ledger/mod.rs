@@ -10,6 +10,7 @@ pub mod checkpoint;
 mod departures;
 mod histogram;
 mod label;
+mod settings;
 mod specification;
 mod table;
 
@@ -101,7 +102,7 @@ impl Ledger {
             limits,
             BucketSets { conversation: duration_buckets, setup: setup_buckets },
         );
-        ledger.expect_what_is_known();
+        ledger.start_at_zero_what_is_known();
         ledger
     }
 
@@ -123,7 +124,7 @@ impl Ledger {
 
     /// Lets what does not depend on the IDC stand at 0 where it does not stand yet: every known abnormal reason, accepted
     /// events, every anomaly and every limit.
-    fn expect_what_is_known(&mut self) {
+    fn start_at_zero_what_is_known(&mut self) {
         for reason in DisconnectReason::all() {
             for fault_domain in reason.fault_domains().filter(|domain| domain.is_abnormal()) {
                 self.expect_abnormal(reason.name, fault_domain);

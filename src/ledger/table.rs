@@ -129,6 +129,17 @@ impl Table {
         }
     }
 
+    /// Adds a row to that of the same labels, or makes it one.
+    pub(super) fn merge(&mut self, labels: Vec<Label>, row: Row) {
+        match self.rows.get_mut(&labels[..]) {
+            Some(known) => {
+                known.total.merge(&row.total);
+                known.used = known.used.max(row.used);
+            }
+            None => drop(self.rows.insert(labels.into(), row)),
+        }
+    }
+
     /// What all rows count.
     pub(super) fn sum(&self) -> u64 {
         self.rows.values().map(|row| row.total.count()).fold(0, u64::saturating_add)
