@@ -7,6 +7,7 @@
 //! goes as a whole, and what is in it is to leave in time.
 
 mod limit;
+mod visit;
 
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -28,9 +29,6 @@ use limit::frames_size;
 
 /// How large a segment grows before the next one begins, at most.
 const LARGEST_SEGMENT: u64 = 16 * 1024 * 1024;
-
-/// How much is read at once where records are visited: at least one of the longest.
-const VISITED_AT_ONCE: usize = 2 * (FRAME_HEAD + LONGEST_RECORD);
 
 /// How much memory a batch may leave behind for the next.
 const LARGEST_KEPT_BUFFER: usize = 1024 * 1024;
@@ -243,44 +241,6 @@ impl<S: Storage> DiskJournal<S> {
         match segment::read_frame(&frame) {
             Next::Frame(found) if found.sequence == sequence => Ok(frame.slice_ref(found.record)),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the record is damaged")),
-        }
-    }
-
-    /// Reads what the segments have now, a block at a time, and hands every record to `visit`, up to the first damaged one of each
-    /// segment. A segment that is dropped meanwhile is passed over.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub fn visit(&self, mut visit: impl FnMut(u64, &[u8])) -> io::Result<()> {
-        let mut block = vec![0; VISITED_AT_ONCE];
-        for (first, _) in self.segments() {
-            match self.visit_segment(first, &mut block, &mut visit) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                visited => visited?,
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_segment(
-        &self,
-        first: u64,
-        block: &mut [u8],
-        visit: &mut impl FnMut(u64, &[u8]),
-    ) -> io::Result<()> {
-        let mut offset = self.records_at(first);
-        loop {
-            let read = self.storage.read_at(&file_name(first), offset, block)?;
-            let mut bytes = &block[..read];
-            while let Next::Frame(frame) = segment::read_frame(bytes) {
-                visit(frame.sequence, frame.record);
-                bytes = &bytes[frame.size()..];
-            }
-            let visited = read - bytes.len();
-            if visited == 0 {
-                return Ok(());
-            }
-            offset += visited as u64;
         }
     }
 
