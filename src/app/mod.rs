@@ -38,6 +38,7 @@ use crate::journal::{Journal, JournalError};
 use crate::metrics::registry::{self, InstallError, OwnMetrics};
 use crate::ops::admin::{self, AdminHandler};
 use crate::ops::view::View;
+use crate::sinks::destination::{DestinationWatch, OTLP_METRICS};
 use crate::sinks::otlp::client::OtlpClient;
 use crate::sinks::otlp::metrics as otlp_metrics;
 use crate::sinks::waiting::OpenWaitingError;
@@ -142,16 +143,18 @@ pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = 
         name = parts.ended() => return Err(RunError::PartEnded(name)),
     };
     std::mem::take(&mut state.threads).into_iter().for_each(|thread| parts.watch(thread));
-    let start = |sink: OpenedSink| sink.start(&mut parts, &state.quarantine, &ends.sinks);
+    let start = |sink: OpenedSink| sink.start(&mut parts, &readiness, &state.quarantine, &ends.sinks);
     let statuses = sinks.into_iter().map(start).collect();
     view.show(&state, statuses);
     if let Some(destination) = &otlp.metrics {
         let client = OtlpClient::new(destination.clone())?;
         let (view, stop) = (Arc::clone(&view), ends.sinks.clone());
         let (resource, interval) = (otlp.resource.clone(), otlp.metric_interval);
+        let destination =
+            DestinationWatch::new(client.signal().as_str(), readiness.latch_for_show(OTLP_METRICS));
         parts.spawn_sink(
             "the push of metrics",
-            otlp_metrics::run(client, resource, interval, move || view.families(), stop),
+            otlp_metrics::run(client, resource, interval, destination, move || view.families(), stop),
         );
     }
     log_start(&config, &otlp, &call_events, admin);

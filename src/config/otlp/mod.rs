@@ -3,6 +3,8 @@
 //! Source: OpenTelemetry specification, "Environment Variable Specification" and "OpenTelemetry Protocol Exporter".
 //! OTLP is on for a signal when an endpoint is set for it. An empty variable is an unset one.
 
+mod proxy;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ use opentelemetry::{Key, KeyValue};
 use opentelemetry_sdk::Resource;
 use percent_encoding::percent_decode_str;
 use thiserror::Error;
+
+pub use proxy::OtlpProxy;
 
 /// A variable that cannot be followed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -91,6 +95,8 @@ pub struct Destination {
     pub certificate: Option<PathBuf>,
     /// PEM files of the client's certificate and its key.
     pub client_identity: Option<(PathBuf, PathBuf)>,
+    /// Through which proxy, if through one.
+    pub proxy: Option<OtlpProxy>,
 }
 
 /// Everything about OTLP.
@@ -201,6 +207,7 @@ impl Variables<'_> {
             let expected = "a URL such as http://collector:4318, or for grpc http://collector:4317";
             return Err(InvalidVariable { variable, given, expected });
         };
+        let proxy = proxy::of(&endpoint, |name| self.get(name));
         Ok(Some(Destination {
             signal,
             endpoint,
@@ -210,6 +217,7 @@ impl Variables<'_> {
             gzip: self.gzip(signal)?,
             certificate: self.file(signal, "CERTIFICATE")?,
             client_identity: self.client_identity(signal)?,
+            proxy,
         }))
     }
 
