@@ -51,6 +51,17 @@ fn dropped_spans(exporter: &Exporter) -> f64 {
 
 /// Waits until this many spans are there, each once, and the exporter knows it.
 fn assert_spans_arrive(exporter: &Exporter, collector: &OtelCollector, spans: usize) {
+    assert_spans_arrive_after(exporter, collector, spans, 0);
+}
+
+/// The same, after others went elsewhere.
+fn assert_spans_arrive_after(exporter: &Exporter, collector: &OtelCollector, spans: usize, others: usize) {
+    // What the collector wrote is read when it can be all, since it may be much.
+    eventually("a delivery of everything", || {
+        let delivered =
+            exporter.metrics().value("planet_exporter_delivered_events_total", &[("sink", "spans")]);
+        (delivered >= (spans + others) as f64).then_some(())
+    });
     let once = eventually("every span", || {
         let received = collector.spans();
         (received.len() >= spans).then_some(received)
@@ -155,7 +166,7 @@ fn a_collector_that_hangs_is_left_for_one_that_does_not() {
         switch.switch_to(address_of(protocol, second));
         let began = Instant::now();
         send(&exporter, 20..120);
-        assert_spans_arrive(&exporter, &healthy, 100);
+        assert_spans_arrive_after(&exporter, &healthy, 100, 20);
         let took = began.elapsed();
         assert!(took < Duration::from_secs(15), "{protocol} over {scheme}: {took:?}");
     }
@@ -256,16 +267,19 @@ fn a_port_of_tls_that_is_taken_for_a_plain_one_costs_no_span() {
 fn what_is_larger_than_the_collector_takes_arrives_in_parts() {
     let small_http = "        max_request_body_size: 100000\n".to_owned();
     let small_grpc = "        max_recv_msg_size_mib: 1\n".to_owned();
-    let long = "x".repeat(8_000);
-    for (protocol, options) in [
-        ("grpc", Options::default()),
-        ("grpc", Options { grpc: small_grpc, ..Options::default() }),
-        ("http/protobuf", Options { http: small_http, ..Options::default() }),
+    let long = "x".repeat(5_000);
+    for (protocol, options, is_small) in [
+        ("grpc", Options::default(), false),
+        ("grpc", Options { grpc: small_grpc, ..Options::default() }, true),
+        ("http/protobuf", Options { http: small_http, ..Options::default() }, true),
     ] {
         let addresses = Addresses::free();
         let collector = OtelCollector::start(addresses, &options);
         let mut command = pushing(protocol, &format!("http://{}", address_of(protocol, addresses)));
-        command.env("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1000").env("OTEL_BSP_SCHEDULE_DELAY", "60000");
+        command
+            .env("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1000")
+            .env("OTEL_BSP_SCHEDULE_DELAY", "300")
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "3000");
         let exporter = Exporter::launch(&mut command);
         for number in 0..1_000 {
             // Series of their own as well.
@@ -274,7 +288,11 @@ fn what_is_larger_than_the_collector_takes_arrives_in_parts() {
             assert_eq!(exporter.send(&call.encode()).status, 200);
         }
         assert_spans_arrive(&exporter, &collector, 1_000);
-        let series = exporter.metrics().beginning_with("planet_call_releases_total").len();
+        let page = exporter.metrics();
+        let split =
+            page.value("planet_exporter_deliveries_total", &[("signal", "traces"), ("result", "retry")]);
+        assert_eq!(split > 0.0, is_small, "{protocol}");
+        let series = page.beginning_with("planet_call_releases_total").len();
         eventually("all series of a metric", || {
             (collector.points().get("planet.call.releases").copied().unwrap_or(0) >= series).then_some(())
         });

@@ -9,17 +9,17 @@
 use std::io::{Read as _, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{HeaderMap, Method, Request, Response, Uri};
 
 use crate::config::otlp::{Destination, Protocol, Signal};
-use crate::http::peer::for_people;
+use crate::http::peer::causes;
 use crate::http::tls::TlsError;
 
 use super::answer::{self, Taken};
@@ -95,21 +95,19 @@ impl OtlpClient {
     async fn read(&self, response: Response<Incoming>, connection: Connection) -> Result<Taken, SendError> {
         let (head, body) = response.into_parts();
         let body = read_body(body).await;
-        if body.is_ok() {
+        if body.end.is_ok() {
             *self.unused.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection.rest());
         }
-        match self.destination.protocol {
-            Protocol::Grpc => grpc::read(head.status, &head.headers, body),
-            Protocol::HttpProtobuf if head.status.is_success() => {
-                let body = plain(&head.headers, CONTENT_ENCODING.as_str(), body?.0);
-                answer::taken_by_http(&head.headers, &body)
-            }
-            // The body of a failure matters less than its status, so it need not be readable.
-            Protocol::HttpProtobuf => {
-                let body = body.map(|(bytes, _)| plain(&head.headers, CONTENT_ENCODING.as_str(), bytes));
-                Err(answer::of_http(head.status, &head.headers, &body.unwrap_or_default()))
-            }
+        if self.destination.protocol == Protocol::Grpc {
+            return grpc::read(head.status, &head.headers, body);
         }
+        let plain = plain(&head.headers, body.bytes);
+        if !head.status.is_success() {
+            // The body of a failure matters less than its status, so it need not be whole.
+            return Err(answer::of_http(head.status, &head.headers, &plain));
+        }
+        body.end?;
+        answer::taken_by_http(&head.headers, &plain)
     }
 
     fn take_unused(&self) -> Option<Connection> {
@@ -155,9 +153,9 @@ fn gzip(message: &[u8]) -> Option<Bytes> {
     Some(encoder.finish().ok()?.into())
 }
 
-/// A body without the compression that a header names, if it has one that is known and can be read.
-pub(super) fn plain(headers: &HeaderMap, name: &str, body: Bytes) -> Bytes {
-    match headers.get(name) {
+/// A body without its compression, if it has one that is known and can be read.
+fn plain(headers: &HeaderMap, body: Bytes) -> Bytes {
+    match headers.get(CONTENT_ENCODING) {
         Some(encoding) if encoding == "gzip" => gunzip(&body).unwrap_or(body),
         _ => body,
     }
@@ -170,10 +168,30 @@ pub(super) fn gunzip(body: &[u8]) -> Option<Bytes> {
     (plain.len() <= LONGEST_ANSWER).then(|| plain.into())
 }
 
+/// What was read of a body.
+pub(super) struct Body {
+    pub(super) bytes: Bytes,
+    pub(super) trailers: HeaderMap,
+    /// Whether that is all.
+    pub(super) end: Result<(), SendError>,
+}
+
 /// Reads a body up to the limit, with its trailers.
-async fn read_body(body: Incoming) -> Result<(Bytes, HeaderMap), SendError> {
-    let collected = Limited::new(body, LONGEST_ANSWER).collect().await;
-    let collected = collected.map_err(|error| SendError::Interrupted(for_people(&error.to_string())))?;
-    let trailers = collected.trailers().cloned().unwrap_or_default();
-    Ok((collected.to_bytes(), trailers))
+async fn read_body(mut body: Incoming) -> Body {
+    let (mut bytes, mut trailers) = (BytesMut::new(), HeaderMap::new());
+    let end = loop {
+        let frame = match body.frame().await {
+            None => break Ok(()),
+            Some(Err(error)) => break Err(SendError::Interrupted(causes(&error))),
+            Some(Ok(frame)) => frame,
+        };
+        match frame.into_data() {
+            Ok(data) if bytes.len() + data.len() > LONGEST_ANSWER => {
+                break Err(SendError::Interrupted("it is longer than any answer".to_owned()));
+            }
+            Ok(data) => bytes.extend_from_slice(&data),
+            Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+        }
+    };
+    Body { bytes: bytes.freeze(), trailers, end }
 }

@@ -15,7 +15,7 @@ use tonic::Code;
 use tonic_types::{RpcStatusExt, pb};
 
 use super::answer::{self, Taken};
-use super::client::gunzip;
+use super::client::{Body, gunzip};
 use super::outcome::SendError;
 
 /// Where the status is.
@@ -44,31 +44,29 @@ pub(super) fn add_headers(headers: &mut HeaderMap, timeout: Duration) {
     }
 }
 
-/// Reads an answer: its status, and what was taken. `body` is what there is of the body, with the trailers.
+/// Reads an answer: its status, and what was taken.
 ///
 /// # Errors
 /// Why the message was not taken.
-pub(super) fn read(
-    http_status: StatusCode,
-    headers: &HeaderMap,
-    body: Result<(Bytes, HeaderMap), SendError>,
-) -> Result<Taken, SendError> {
+pub(super) fn read(http_status: StatusCode, headers: &HeaderMap, body: Body) -> Result<Taken, SendError> {
     // An answer without a message has its status in the headers.
     if headers.contains_key(STATUS) {
         return status(headers).map(|()| Taken::default());
     }
-    let bytes = || body.as_ref().map(|(bytes, _)| bytes.clone()).unwrap_or_default();
     if !http_status.is_success() {
-        return Err(answer::of_http(http_status, headers, &bytes()));
+        return Err(answer::of_http(http_status, headers, &body.bytes));
     }
     let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     if !content_type.starts_with(b"application/grpc") {
-        return Err(answer::no_otlp("success that is no answer of gRPC", &bytes()));
+        return Err(answer::no_otlp("success that is no answer of gRPC", &body.bytes));
     }
-    let (body, trailers) = body?;
-    status(&trailers)?;
+    // The trailers are the end; what breaks off after them does not matter.
+    if !body.trailers.contains_key(STATUS) {
+        body.end?;
+    }
+    status(&body.trailers)?;
     // Taken is taken, even if the answer cannot be read.
-    Ok(message(headers, body).and_then(|message| answer::from_protobuf(&message)).unwrap_or_default())
+    Ok(message(headers, body.bytes).and_then(|message| answer::from_protobuf(&message)).unwrap_or_default())
 }
 
 /// The message in a frame. Servers compress it as the request was.
@@ -134,6 +132,10 @@ mod tests {
         pairs.collect()
     }
 
+    fn whole(bytes: Bytes, trailers: HeaderMap) -> Body {
+        Body { bytes, trailers, end: Ok(()) }
+    }
+
     #[test]
     fn an_answer_in_the_encoding_of_the_request_is_read() {
         let response = ExportTraceServiceResponse {
@@ -144,7 +146,7 @@ mod tests {
         };
         let head = headers(&[("content-type", "application/grpc"), ("grpc-encoding", "gzip")]);
         let trailers = headers(&[("grpc-status", "0")]);
-        let answer = |body: Bytes| read(StatusCode::OK, &head, Ok((body, trailers.clone())));
+        let answer = |body: Bytes| read(StatusCode::OK, &head, whole(body, trailers.clone()));
         let taken = answer(frame(&gzip(&response.encode_to_vec()), true)).expect("success");
         assert_eq!(taken, Taken { rejected: 3, message: "too old".to_owned() });
         // A status of OK is success, whatever the body is: one that grows beyond bounds too.
@@ -158,9 +160,9 @@ mod tests {
     #[test]
     fn who_does_not_speak_grpc_is_no_receiver() {
         let html = headers(&[("content-type", "text/html")]);
-        let answered = read(StatusCode::OK, &html, Ok((Bytes::from_static(b"<html>"), HeaderMap::new())));
+        let answered = read(StatusCode::OK, &html, whole(Bytes::from_static(b"<html>"), HeaderMap::new()));
         assert_eq!(answered.expect_err("no gRPC").meaning(), Meaning::Misconfigured);
-        let answered = read(StatusCode::BAD_GATEWAY, &html, Err(SendError::Interrupted(String::new())));
+        let answered = read(StatusCode::BAD_GATEWAY, &html, whole(Bytes::new(), HeaderMap::new()));
         assert_eq!(answered.expect_err("no gRPC").meaning(), Meaning::Later);
     }
 
