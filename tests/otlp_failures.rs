@@ -5,12 +5,13 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use support::backend::labels;
 use support::call::{CallEventQuery, sid};
 use support::eventually;
 use support::exporter::{Exporter, command};
@@ -321,4 +322,29 @@ fn a_success_without_a_body_is_one() {
     let exporter = Exporter::launch(&mut command);
     send(&exporter, 0..4);
     assert_eq!(wait_until_done(&exporter, 4.0)["delivered"], 4.0);
+}
+
+#[test]
+fn two_exporters_on_one_host_are_two_instances() {
+    let receiver = OtlpReceiver::start([]);
+    let start = || {
+        let mut command = command();
+        command
+            .env("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", receiver.endpoint())
+            .env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "100");
+        Exporter::launch(&mut command)
+    };
+    let exporters = [start(), start()];
+    let instances = || -> BTreeSet<String> {
+        let requests = receiver.metrics();
+        let resources = requests.iter().flat_map(|request| &request.resource_metrics);
+        let resources = resources.filter_map(|metrics| metrics.resource.as_ref());
+        resources.filter_map(|resource| labels(&resource.attributes).remove("service.instance.id")).collect()
+    };
+    let instances = eventually("both", || Some(instances()).filter(|instances| instances.len() == 2));
+    for exporter in exporters {
+        let port = format!(":{}", exporter.call_events.port());
+        assert!(instances.iter().any(|instance| instance.ends_with(&port)), "{instances:?}");
+    }
 }

@@ -101,7 +101,11 @@ pub enum RunError {
 ///
 /// # Errors
 /// A part cannot be started, and nothing is served then; or a part ended unexpectedly.
-pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+pub async fn run(
+    config: Config,
+    mut otlp: OtlpSettings,
+    stop: impl Future<Output = ()>,
+) -> Result<(), RunError> {
     let routes = Routes::of(&config);
     if let Some(path) = &config.readiness_path
         && routes.find(path.as_bytes(), &[]).is_some()
@@ -128,6 +132,7 @@ pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = 
     let trusted = is_proxied.then(|| TrustedProxies::new(&config.trusted_proxies));
     let call_events = Server::bind("call_events", config.listen, limits(&config, head_bytes)).await?;
     let call_events = call_events.with_proxy_protocol(trusted);
+    otlp.name_instance(call_events.local_address().map_or(config.listen.port(), |address| address.port()));
     let service = service(&config, &call_events)?;
 
     let passages = service.is_some().then(|| Passages::new(config.forward_mode == ForwardMode::Stored));
@@ -295,6 +300,7 @@ fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &Server, admin: 
         "planet-call-exporter is listening"
     );
     let endpoint = |destination: &Option<Destination>| match destination {
+        Some(Destination { endpoint, proxy: Some(proxy), .. }) => format!("{endpoint} through {}", proxy.uri),
         Some(destination) => destination.endpoint.to_string(),
         None => "off".to_owned(),
     };

@@ -37,7 +37,12 @@ impl Authority {
     }
 
     pub fn server(&self) -> ServerTlsConfig {
-        let (certificate, key) = self.issue("localhost");
+        self.server_at("localhost")
+    }
+
+    /// A server of this name.
+    pub fn server_at(&self, name: &str) -> ServerTlsConfig {
+        let (certificate, key) = self.issue(name);
         ServerTlsConfig::new().identity(Identity::from_pem(certificate, key))
     }
 }

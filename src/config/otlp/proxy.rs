@@ -33,6 +33,17 @@ pub(super) fn of(endpoint: &Uri, variable: impl Fn(&str) -> Option<String>) -> O
     Some(OtlpProxy { uri: proxy.uri().clone(), authorization: proxy.basic_auth().cloned() })
 }
 
+/// What is said of proxies that cannot be used.
+pub(super) fn warnings(variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let names = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"].into_iter();
+    let is_of_another_kind = |name: &&str| {
+        let scheme = variable(name).and_then(|url| Some(url.split_once("://")?.0.to_ascii_lowercase()));
+        scheme.is_some_and(|scheme| scheme != "http")
+    };
+    let warning = |name| format!("{name} is not followed: the way to a proxy is http:// only");
+    names.filter(is_of_another_kind).map(warning).collect()
+}
+
 fn is_loopback(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']);
     host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
@@ -74,6 +85,16 @@ mod tests {
             assert_eq!(proxy_of(endpoint, &[proxy, no]).is_none(), is_direct, "{endpoint}");
         }
         assert_eq!(proxy_of("http://c", &[proxy, ("NO_PROXY", "*")]), None);
+    }
+
+    #[test]
+    fn a_proxy_of_another_kind_is_not_used_and_that_is_said() {
+        let variable = |name: &str| (name == "https_proxy").then(|| "socks5://user:secret@proxy".to_owned());
+        assert_eq!(of(&"https://c".parse().expect("a URI"), variable), None);
+        let warnings = warnings(variable);
+        assert!(
+            matches!(&warnings[..], [warning] if warning.contains("https_proxy") && !warning.contains("secret"))
+        );
     }
 
     #[test]
