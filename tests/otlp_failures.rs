@@ -348,3 +348,58 @@ fn two_exporters_on_one_host_are_two_instances() {
         assert!(instances.iter().any(|instance| instance.ends_with(&port)), "{instances:?}");
     }
 }
+
+/// The exporter with metrics pushed over HTTP, often.
+fn pushing_metrics_to(receiver: &Service) -> Exporter {
+    let mut command = command();
+    command
+        .env("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", format!("{}/api/v1/otlp/v1/metrics", receiver.url()))
+        .env("OTEL_METRIC_EXPORT_INTERVAL", "200");
+    Exporter::launch(&mut command)
+}
+
+fn metrics_pushes(exporter: &Exporter, result: &str) -> f64 {
+    let labels = [("signal", "metrics"), ("result", result)];
+    exporter.metrics().value("planet_exporter_deliveries_total", &labels)
+}
+
+#[test]
+fn a_push_of_metrics_that_is_refused_is_dropped_and_the_next_goes() {
+    let receiver = Service::start();
+    static PUSHES: Mutex<usize> = Mutex::new(0);
+    receiver.answer(|_| {
+        let mut pushes = PUSHES.lock().expect("no panic");
+        *pushes += 1;
+        match *pushes {
+            // As Prometheus answers to samples that are out of order.
+            2 => service::Answer::Send(400, "content-type: text/plain\r\n", b"out of order sample".to_vec()),
+            _ => service::Answer::status(200),
+        }
+    });
+    let exporter = pushing_metrics_to(&receiver);
+    eventually("pushes after it", || (metrics_pushes(&exporter, "success") >= 4.0).then_some(()));
+    assert_eq!((metrics_pushes(&exporter, "refused"), metrics_pushes(&exporter, "retry")), (1.0, 0.0));
+    let wrong = exporter.metrics().value("planet_exporter_misconfigured", &[("signal", "metrics")]);
+    assert_eq!(wrong, 0.0);
+    assert!(exporter.admin("/readyz?verbose").text().contains("otlp_metrics: ok"));
+}
+
+#[test]
+fn a_destination_of_metrics_that_is_configured_wrongly_is_shown_and_left_alone() {
+    for (status, body) in
+        [(404, "404 page not found"), (400, "Client sent an HTTP request to an HTTPS server.")]
+    {
+        let receiver = Service::start();
+        receiver.answer(move |_| service::Answer::Send(status, "content-type: text/plain\r\n", body.into()));
+        let exporter = pushing_metrics_to(&receiver);
+        let line = exporter.process.stderr.wait_for("seems to be configured wrongly");
+        assert!(line.contains(body) && line.contains(&receiver.url()), "{line}");
+        std::thread::sleep(Duration::from_secs(1));
+        assert_eq!(receiver.requests().len(), 1);
+        assert!(
+            exporter.admin("/readyz?verbose").text().contains("otlp_metrics: not ready (does not count)")
+        );
+        let wrong = exporter.metrics().value("planet_exporter_misconfigured", &[("signal", "metrics")]);
+        assert_eq!(wrong, 1.0);
+    }
+}

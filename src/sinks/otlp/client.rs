@@ -7,7 +7,8 @@
 //! itself, and hide the answers of whatever stands between and speaks no gRPC; all three matter here.
 
 use std::io::{Read as _, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use flate2::Compression;
@@ -23,20 +24,29 @@ use crate::http::peer::causes;
 use crate::http::tls::TlsError;
 
 use super::answer::{self, Taken};
-use super::connection::{Connection, Connector};
+use super::connection::{Connection, Connector, Task};
 use super::grpc;
 use super::outcome::SendError;
 
+/// How long an unused connection is kept: less than the minute after which many that stand between begin to close them.
+const LONGEST_IDLE: Duration = Duration::from_secs(50);
+
 /// The largest answer that is read, also after it has been decompressed.
 const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
+
+/// The connection that was used last, while nobody uses it, and what closes it in the end.
+#[derive(Debug)]
+struct Unused {
+    connection: Connection,
+    _closing: Task,
+}
 
 /// A client for one destination.
 #[derive(Debug, Clone)]
 pub struct OtlpClient {
     destination: Destination,
     connector: Arc<Connector>,
-    /// The connection that was used last, while nobody uses it.
-    unused: Arc<Mutex<Option<Connection>>>,
+    unused: Arc<Mutex<Option<Unused>>>,
 }
 
 impl OtlpClient {
@@ -96,7 +106,7 @@ impl OtlpClient {
         let (head, body) = response.into_parts();
         let body = read_body(body).await;
         if body.end.is_ok() {
-            *self.unused.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection.rest());
+            self.keep(connection);
         }
         if self.destination.protocol == Protocol::Grpc {
             return grpc::read(head.status, &head.headers, body);
@@ -110,9 +120,20 @@ impl OtlpClient {
         answer::taken_by_http(&head.headers, &plain)
     }
 
+    fn keep(&self, connection: Connection) {
+        let unused = Arc::downgrade(&self.unused);
+        let closing = Task::spawn(async move {
+            tokio::time::sleep(LONGEST_IDLE).await;
+            if let Some(unused) = unused.upgrade() {
+                drop(lock(&unused).take());
+            }
+        });
+        *lock(&self.unused) = Some(Unused { connection, _closing: closing });
+    }
+
     fn take_unused(&self) -> Option<Connection> {
-        let unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner).take();
-        unused.filter(Connection::is_usable)
+        let unused = lock(&self.unused).take();
+        unused.map(|unused| unused.connection).filter(Connection::is_open)
     }
 
     fn request(&self, message: Bytes) -> Request<Full<Bytes>> {
@@ -142,6 +163,10 @@ impl OtlpClient {
         }
         request
     }
+}
+
+fn lock(unused: &Mutex<Option<Unused>>) -> MutexGuard<'_, Option<Unused>> {
+    unused.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const USER_AGENT_VALUE: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));

@@ -25,14 +25,10 @@ use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use super::outcome::SendError;
 use crate::config::otlp::{Destination, OtlpProxy, Protocol};
 use crate::http::tls::{self, Files, Reloading, TlsError, Versions};
-
-/// How long an unused connection is kept: less than the minute after which many that stand between begin to close them.
-const LONGEST_IDLE: Duration = Duration::from_secs(50);
 
 /// The pause between the pings of HTTP/2, at least. Servers on grpc-go take two that they think needless, and then close the
 /// connection; so no more go in an exchange, nor while it is idle.
@@ -45,11 +41,10 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Connection {
     sender: Sender,
-    /// Requests are in absolute form, for a proxy that passes them on.
-    is_forwarded: Option<Forwarded>,
-    unused_since: Instant,
-    // What drives it; it is closed when this is dropped.
-    _driver: Driver,
+    /// If a proxy passes requests on.
+    forwarded: Option<Forwarded>,
+    // It is closed when this is dropped.
+    _driver: Task,
 }
 
 #[derive(Debug)]
@@ -64,23 +59,29 @@ struct Forwarded {
     authorization: Option<HeaderValue>,
 }
 
+/// A task that ends when it is dropped.
 #[derive(Debug)]
-struct Driver(JoinHandle<()>);
+pub(super) struct Task(JoinHandle<()>);
 
-impl Drop for Driver {
+impl Task {
+    pub(super) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Task {
+        Task(tokio::spawn(future))
+    }
+}
+
+impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
 impl Connection {
-    /// Whether it may be used again.
-    pub(super) fn is_usable(&self) -> bool {
-        let is_open = match &self.sender {
+    /// Whether it is open, as far as is known.
+    pub(super) fn is_open(&self) -> bool {
+        match &self.sender {
             Sender::Http1(sender) => !sender.is_closed(),
             Sender::Http2(sender) => !sender.is_closed(),
-        };
-        is_open && self.unused_since.elapsed() < LONGEST_IDLE
+        }
     }
 
     /// Sends a request in absolute form, and answers the head of the answer.
@@ -96,16 +97,10 @@ impl Connection {
             }
             Sender::Http1(sender) => {
                 sender.ready().await?;
-                as_http1(&mut request, self.is_forwarded.as_ref());
+                as_http1(&mut request, self.forwarded.as_ref());
                 sender.send_request(request).await
             }
         }
-    }
-
-    /// Notes that it is unused from now on.
-    pub(super) fn rest(mut self) -> Connection {
-        self.unused_since = Instant::now();
-        self
     }
 }
 
@@ -214,17 +209,12 @@ impl Connector {
                 .await
                 .map_err(unreachable)?;
             // How it ends is seen by who sends.
-            (Sender::Http2(sender), tokio::spawn(async move { drop(connection.await) }))
+            (Sender::Http2(sender), Task::spawn(async move { drop(connection.await) }))
         } else {
             let (sender, connection) = http1::handshake(stream).await.map_err(unreachable)?;
-            (Sender::Http1(sender), tokio::spawn(async move { drop(connection.await) }))
+            (Sender::Http1(sender), Task::spawn(async move { drop(connection.await) }))
         };
-        Ok(Connection {
-            sender,
-            is_forwarded: forwarded,
-            unused_since: Instant::now(),
-            _driver: Driver(driver),
-        })
+        Ok(Connection { sender, forwarded, _driver: driver })
     }
 }
 

@@ -52,6 +52,7 @@ pub async fn run(
         metrics: AttemptMetrics::new(signal),
         largest: LARGEST_MESSAGE,
         exhausted: 0,
+        has_taken: false,
     };
     let mut pause = interval;
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
@@ -77,6 +78,8 @@ struct Push {
     /// Bytes of a message, at most, as far as is known.
     largest: usize,
     exhausted: u32,
+    /// Whether the receiver has taken anything.
+    has_taken: bool,
 }
 
 impl Push {
@@ -92,7 +95,7 @@ impl Push {
             self.metrics.count(result_of(&outcome), started.elapsed());
             match outcome {
                 Ok(taken) => {
-                    self.exhausted = 0;
+                    (self.exhausted, self.has_taken) = (0, true);
                     self.note_answer();
                     note_rejected(&taken);
                 }
@@ -112,6 +115,8 @@ impl Push {
                 }
             }
         }
+        // What was exhausted for a while is not for ever.
+        self.largest = (self.largest + self.largest / 8).min(LARGEST_MESSAGE);
         None
     }
 
@@ -133,8 +138,8 @@ impl Push {
                 Some(self.peer.note_away(&reason, error.retry_after()))
             }
             Meaning::Later => Some(self.peer.note_away(&reason, error.retry_after())),
-            // Prometheus answers so to samples that are out of order, and takes those of the next push.
-            Meaning::Misconfigured if !error.is_plain_400() => {
+            // Prometheus answers 400 to samples that are out of order, and takes those of the next push.
+            Meaning::Misconfigured if !(error.is_plain_400() && self.has_taken) => {
                 self.destination.note_wrong(&reason);
                 Some(MISCONFIGURED_PAUSE)
             }
