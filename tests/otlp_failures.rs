@@ -5,13 +5,14 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use support::call::CallEventQuery;
+use support::backend::labels;
+use support::call::{CallEventQuery, sid};
 use support::eventually;
 use support::exporter::{Exporter, command};
 use support::http::Connection;
@@ -78,20 +79,53 @@ fn a_busy_receiver_is_not_asked_again_before_the_time_it_gave() {
 }
 
 #[test]
-fn a_batch_that_is_refused_for_good_does_not_block_those_behind_it() {
-    let receiver = OtlpReceiver::start([Answer::Status(Code::InvalidArgument)]);
+fn an_event_that_is_refused_again_and_again_is_given_up_and_no_other() {
+    let receiver = OtlpReceiver::start([]);
+    receiver.refuse(hexadecimal(&sid(2)));
     let exporter = Exporter::launch(&mut pushing_to(&receiver.endpoint()));
     send(&exporter, 0..12);
-    let outcome = wait_until_done(&exporter, 12.0);
-    assert!((1.0..=4.0).contains(&outcome["refused"]), "{outcome:?}");
-    assert_eq!(receiver.taken().len() as f64, outcome["delivered"]);
-    assert_eq!(outcome["retry"], 0.0);
+    eventually("the others", || (receiver.taken().len() == 11).then_some(()));
+    let refused = || {
+        let refused = [("sink", "spans"), ("cause", "refused")];
+        exporter.metrics().value("planet_exporter_dropped_events_total", &refused)
+    };
+    assert_eq!(refused(), 0.0, "not at once");
+    let mut calls = 12;
+    while refused() == 0.0 {
+        send(&exporter, calls..calls + 1);
+        calls += 1;
+        assert!(calls < 200, "it is given up while others pass");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let outcome = wait_until_done(&exporter, calls as f64);
+    assert_eq!((outcome["refused"], receiver.taken().len()), (1.0, calls - 1));
+    let alone =
+        receiver.traces().iter().filter(|request| !request.is_taken && request.spans.len() == 1).count();
+    assert_eq!(alone, 5);
+}
+
+/// The bytes of a sid.
+fn hexadecimal(sid: &str) -> Vec<u8> {
+    let digits = sid.replace('-', "");
+    let pairs = (0..digits.len()).step_by(2).map(|at| &digits[at..at + 2]);
+    pairs.map(|pair| u8::from_str_radix(pair, 16).expect("hexadecimal")).collect()
+}
+
+#[test]
+fn a_limit_of_rate_is_no_limit_of_size() {
+    let exhausted = Answer::Status(Code::ResourceExhausted);
+    let receiver = OtlpReceiver::start([exhausted.clone(), exhausted]);
+    let exporter = Exporter::launch(pushing_to(&receiver.endpoint()).env("OTEL_BSP_SCHEDULE_DELAY", "60000"));
+    send(&exporter, 0..4);
+    let outcome = wait_until_done(&exporter, 4.0);
+    assert_eq!((outcome["delivered"], outcome["retry"]), (4.0, 2.0));
+    let sizes: Vec<_> = receiver.traces().iter().map(|request| request.spans.len()).collect();
+    assert_eq!(sizes, [4, 4, 4]);
 }
 
 #[test]
 fn a_batch_that_is_too_large_is_split() {
-    // Without a time to come again, an exhausted resource is a message that is too large.
-    let too_large = Answer::Status(Code::ResourceExhausted);
+    let too_large = Answer::TooLarge;
     let receiver = OtlpReceiver::start([too_large.clone(), too_large]);
     let exporter = Exporter::launch(pushing_to(&receiver.endpoint()).env("OTEL_BSP_SCHEDULE_DELAY", "60000"));
     send(&exporter, 0..4);
@@ -224,12 +258,12 @@ fn over_http_answers_of_every_kind_are_heeded_and_block_nothing() {
         arrived.push(Instant::now());
         match arrived.len() {
             1 => service::Answer::Send(429, "retry-after: 2\r\n", Vec::new()),
-            // A success that cannot be decoded is one all the same.
-            2 => service::Answer::Send(200, "", b"\xff\xff no message".to_vec()),
-            3 => service::Answer::HangUp,
+            // The connection was used before, so the request goes on a new one at once, which breaks as well.
+            2 | 3 => service::Answer::HangUp,
             // An answer without end is cut off, and the batch is tried again.
             4 => service::Answer::Send(200, "", vec![0; 5 * 1024 * 1024]),
-            5 => service::Answer::Send(400, "", b"not like this".to_vec()),
+            // Something is wrong with the batch: it goes in parts.
+            5 => service::Answer::Send(400, "content-type: application/json\r\n", br#"{"code":3}"#.to_vec()),
             _ => service::Answer::status(200),
         }
     });
@@ -240,13 +274,132 @@ fn over_http_answers_of_every_kind_are_heeded_and_block_nothing() {
         .env("OTEL_BSP_SCHEDULE_DELAY", "60000");
     let exporter = Exporter::launch(&mut command);
     send(&exporter, 0..4);
-    wait_until_done(&exporter, 4.0);
-    send(&exporter, 4..8);
-    let outcome = wait_until_done(&exporter, 8.0);
-    assert_eq!((outcome["delivered"], outcome["refused"], outcome["retry"]), (4.0, 4.0, 3.0));
-    send(&exporter, 8..12);
-    assert_eq!(wait_until_done(&exporter, 12.0)["delivered"], 8.0);
+    let outcome = wait_until_done(&exporter, 4.0);
+    assert_eq!((outcome["delivered"], outcome["refused"], outcome["retry"]), (4.0, 0.0, 4.0));
     let arrived = ARRIVED.lock().expect("no panic").clone();
     assert!(arrived[1] - arrived[0] >= Duration::from_secs(2), "it came again too early");
     assert!(receiver.requests().iter().all(|request| request.target == "/v1/traces"));
+}
+
+#[test]
+fn an_answer_that_does_not_come_from_a_receiver_gives_nothing_up() {
+    for (status, headers, body) in [
+        (200, "content-type: text/html\r\n", "<html>Welcome</html>"),
+        (308, "location: https://collector/v1/traces\r\n", ""),
+        (401, "", "token expired"),
+        (403, "content-type: text/html\r\n", "<html>Blocked</html>"),
+        (404, "", "404 page not found"),
+        (500, "content-type: text/html\r\n", "<html>Internal Server Error</html>"),
+    ] {
+        let receiver = Service::start();
+        receiver.answer(move |_| service::Answer::Send(status, headers, body.into()));
+        let mut command = pushing_to(&format!("{}/v1/traces", receiver.url()));
+        command.env("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf");
+        let exporter = Exporter::launch(&mut command);
+        send(&exporter, 0..8);
+        let line = exporter.process.stderr.wait_for("seems to be configured wrongly");
+        assert!(line.contains(&receiver.url()), "{line}");
+        // The others do not make it try again.
+        send(&exporter, 8..16);
+        std::thread::sleep(Duration::from_secs(1));
+        let page = exporter.metrics();
+        assert_eq!(page.value("planet_exporter_backlog", &[("sink", "spans")]), 16.0, "{status}");
+        assert_eq!(page.value("planet_exporter_misconfigured", &[("signal", "traces")]), 1.0);
+        assert_eq!(page.sum("planet_exporter_dropped_events_total"), 0.0);
+        assert_eq!(receiver.requests().len(), 1, "{status}");
+        let ready = exporter.admin("/readyz?verbose");
+        assert_eq!(ready.status, 200);
+        assert!(ready.text().contains("otlp_traces: not ready (does not count)"), "{}", ready.text());
+    }
+}
+
+#[test]
+fn a_success_without_a_body_is_one() {
+    let receiver = Service::start();
+    receiver.answer(|_| service::Answer::status(200));
+    let mut command = pushing_to(&format!("{}/v1/traces", receiver.url()));
+    command.env("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf");
+    let exporter = Exporter::launch(&mut command);
+    send(&exporter, 0..4);
+    assert_eq!(wait_until_done(&exporter, 4.0)["delivered"], 4.0);
+}
+
+#[test]
+fn two_exporters_on_one_host_are_two_instances() {
+    let receiver = OtlpReceiver::start([]);
+    let start = || {
+        let mut command = command();
+        command
+            .env("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", receiver.endpoint())
+            .env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "100");
+        Exporter::launch(&mut command)
+    };
+    let exporters = [start(), start()];
+    let instances = || -> BTreeSet<String> {
+        let requests = receiver.metrics();
+        let resources = requests.iter().flat_map(|request| &request.resource_metrics);
+        let resources = resources.filter_map(|metrics| metrics.resource.as_ref());
+        resources.filter_map(|resource| labels(&resource.attributes).remove("service.instance.id")).collect()
+    };
+    let instances = eventually("both", || Some(instances()).filter(|instances| instances.len() == 2));
+    for exporter in exporters {
+        let port = format!(":{}", exporter.call_events.port());
+        assert!(instances.iter().any(|instance| instance.ends_with(&port)), "{instances:?}");
+    }
+}
+
+/// The exporter with metrics pushed over HTTP, often.
+fn pushing_metrics_to(receiver: &Service) -> Exporter {
+    let mut command = command();
+    command
+        .env("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", format!("{}/api/v1/otlp/v1/metrics", receiver.url()))
+        .env("OTEL_METRIC_EXPORT_INTERVAL", "200");
+    Exporter::launch(&mut command)
+}
+
+fn metrics_pushes(exporter: &Exporter, result: &str) -> f64 {
+    let labels = [("signal", "metrics"), ("result", result)];
+    exporter.metrics().value("planet_exporter_deliveries_total", &labels)
+}
+
+#[test]
+fn a_push_of_metrics_that_is_refused_is_dropped_and_the_next_goes() {
+    let receiver = Service::start();
+    static PUSHES: Mutex<usize> = Mutex::new(0);
+    receiver.answer(|_| {
+        let mut pushes = PUSHES.lock().expect("no panic");
+        *pushes += 1;
+        match *pushes {
+            // As Prometheus answers to samples that are out of order.
+            2 => service::Answer::Send(400, "content-type: text/plain\r\n", b"out of order sample".to_vec()),
+            _ => service::Answer::status(200),
+        }
+    });
+    let exporter = pushing_metrics_to(&receiver);
+    eventually("pushes after it", || (metrics_pushes(&exporter, "success") >= 4.0).then_some(()));
+    assert_eq!((metrics_pushes(&exporter, "refused"), metrics_pushes(&exporter, "retry")), (1.0, 0.0));
+    let wrong = exporter.metrics().value("planet_exporter_misconfigured", &[("signal", "metrics")]);
+    assert_eq!(wrong, 0.0);
+    assert!(exporter.admin("/readyz?verbose").text().contains("otlp_metrics: ok"));
+}
+
+#[test]
+fn a_destination_of_metrics_that_is_configured_wrongly_is_shown_and_left_alone() {
+    for (status, body) in
+        [(404, "404 page not found"), (400, "Client sent an HTTP request to an HTTPS server.")]
+    {
+        let receiver = Service::start();
+        receiver.answer(move |_| service::Answer::Send(status, "content-type: text/plain\r\n", body.into()));
+        let exporter = pushing_metrics_to(&receiver);
+        let line = exporter.process.stderr.wait_for("seems to be configured wrongly");
+        assert!(line.contains(body) && line.contains(&receiver.url()), "{line}");
+        std::thread::sleep(Duration::from_secs(1));
+        assert_eq!(receiver.requests().len(), 1);
+        assert!(
+            exporter.admin("/readyz?verbose").text().contains("otlp_metrics: not ready (does not count)")
+        );
+        let wrong = exporter.metrics().value("planet_exporter_misconfigured", &[("signal", "metrics")]);
+        assert_eq!(wrong, 1.0);
+    }
 }

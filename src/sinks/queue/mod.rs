@@ -25,8 +25,28 @@ pub struct Event {
     pub received_at: SystemTime,
     /// How often it failed in a row.
     pub failures: u32,
+    /// How often it was refused.
+    pub refusals: Refusals,
     /// Where its record is.
     pub place: Place,
+}
+
+/// How often an event was refused alone, counted only if others passed since the time before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Refusals {
+    count: u32,
+    passed: u32,
+}
+
+impl Refusals {
+    /// Takes in a refusal, when this many batches have passed so far; answers how many refusals count.
+    pub fn note(&mut self, passed: u32) -> u32 {
+        if self.count == 0 || passed != self.passed {
+            self.count = self.count.saturating_add(1);
+        }
+        self.passed = passed;
+        self.count
+    }
 }
 
 /// Where the record of an event is.
