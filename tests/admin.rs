@@ -170,12 +170,12 @@ fn readers_that_take_a_byte_a_second_hold_up_nobody_and_lose_their_connection() 
         .collect();
     let open =
         |page: &support::scrape::Page| page.value("planet_exporter_connections", &[("listener", "admin")]);
+    assert!(open(&exporter.metrics()) > 1.0, "they read");
     for _ in 0..10 {
         let begin = Instant::now();
         let page = exporter.metrics();
         assert!(begin.elapsed() < Duration::from_secs(10), "a scrape takes {:?}", begin.elapsed());
         assert_eq!(page.sum("planet_calls_total"), CALLS as f64);
-        assert_eq!(open(&page), 9.0, "they still read");
     }
     // They are kept, so that it is not they who close.
     let readers = readers.into_iter().map(|reader| reader.join().expect("there was something to read"));

@@ -127,6 +127,44 @@ fn an_idle_connection_makes_place_for_a_new_one() {
 }
 
 #[test]
+fn connections_that_do_not_end_take_no_place_from_others() {
+    let exporter = Exporter::with(&["--max-connections", "3"]);
+    let beginnings = [
+        // Answered, and never closed by the peer.
+        "POST /elsewhere HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: 1\r\n\r\nx"
+            .to_owned(),
+        "GARBAGE\r\n\r\n".to_owned(),
+        // Idle, after a body.
+        "POST /elsewhere HTTP/1.1\r\nhost: test\r\ncontent-length: 1\r\n\r\nx".to_owned(),
+    ];
+    for (number, beginning) in beginnings.iter().enumerate() {
+        let mut open = Vec::new();
+        for _ in 0..3 {
+            let mut connection = Connection::open(exporter.call_events);
+            connection.send(beginning);
+            assert!([400, 404].contains(&connection.receive().status));
+            open.push(connection);
+        }
+        for newcomer in 0..5 {
+            assert_eq!(exporter.get(&call_event(10 * number + newcomer)).status, 200, "{beginning}");
+        }
+    }
+    assert_eq!(of_call_events(&exporter, "planet_exporter_rejected_connections_total"), 0.0);
+}
+
+#[test]
+fn the_beginning_of_a_head_behind_a_request_has_the_time_of_a_head() {
+    let exporter = Exporter::with(&["--header-timeout", "200ms", "--idle-timeout", "1h"]);
+    for begun in ["GET /call", "GET /call_event?a=b c"] {
+        let mut connection = Connection::open(exporter.call_events);
+        connection.send(format!("{}{begun}", request(1)));
+        assert_eq!(connection.receive().status, 200);
+        let last = connection.receive_until_closed();
+        assert!(last.is_empty() || last.starts_with(b"HTTP/1.1 400"), "{begun}");
+    }
+}
+
+#[test]
 fn what_has_arrived_whole_is_stored_and_answered_though_the_client_has_stopped_sending_or_gone() {
     let scratch = Scratch::new("half-closed");
     let state = scratch.0.join("state");
@@ -166,7 +204,7 @@ fn an_idle_client_that_stops_sending_is_let_go_at_once() {
 
 #[test]
 fn a_drain_is_announced_and_serves_everybody_meanwhile() {
-    let mut exporter = Exporter::with(&["--drain-time", "2s"]);
+    let exporter = Exporter::with(&["--drain-time", "1h"]);
     let mut idle = Connection::open(exporter.call_events);
     assert_eq!(idle.get(&call_event(0)).status, 200);
     exporter.process.signal("TERM");
@@ -183,6 +221,12 @@ fn a_drain_is_announced_and_serves_everybody_meanwhile() {
     let answer = idle.get(&call_event(4));
     assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
     assert_eq!(exporter.accepted(), 5.0);
+}
+
+#[test]
+fn a_drain_ends_in_an_orderly_shutdown() {
+    let mut exporter = Exporter::with(&["--drain-time", "100ms"]);
+    exporter.process.signal("TERM");
     assert!(exporter.process.wait().success());
 }
 

@@ -82,7 +82,9 @@ fn published_abnormal_releases() -> BTreeMap<Series, f64> {
         let labels = [("disconnect_reason", reason), ("fault_domain", domain)];
         (series("planet_call_abnormal_releases_total", &labels), 0.0)
     };
-    let mut releases = BTreeMap::from([at_zero("UNKNOWN", "unknown")]);
+    // The deprecated code without a newer kin is in the header of PlanetKit only.
+    let deprecated = at_zero("WRONG_ROOM_ATTR", "application");
+    let mut releases = BTreeMap::from([at_zero("UNKNOWN", "unknown"), deprecated]);
     for line in include_str!("data/disconnect-reasons.tsv").lines().skip(1) {
         let columns: Vec<_> = line.split('\t').collect();
         match columns[5] {

@@ -8,6 +8,7 @@ mod support;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use support::call::CallEventQuery;
+use support::eventually;
 use support::exporter::Exporter;
 use support::http::Connection;
 use support::service::Service;
@@ -70,7 +71,16 @@ fn a_trusted_peer_says_whose_connection_it_is() {
     for none in [&b""[..], b"PROXY TCP4 nonsense\r\n", b"PROXY", b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\0"] {
         assert_eq!(known_as(address, &service, none, 1_000), None, "{none:?}");
     }
+    // Who only looks whether somebody listens says nothing wrong.
     let invalid = [("listener", "call_events")];
+    let before = exporter.metrics().value("planet_exporter_invalid_requests_total", &invalid);
+    let look = Connection::open(address);
+    look.finish_sending();
+    drop(look);
+    eventually("it is gone", || {
+        (exporter.metrics().value("planet_exporter_connections", &invalid) == 0.0).then_some(())
+    });
+    assert_eq!(exporter.metrics().value("planet_exporter_invalid_requests_total", &invalid), before);
     assert!(exporter.metrics().value("planet_exporter_invalid_requests_total", &invalid) >= 3.0);
     exporter.process.stderr.wait_for("PROXY protocol");
 }

@@ -308,3 +308,51 @@ fn replay_sends_it_again() {
     assert!(!replay(&refused).status.success());
     assert!(exporter.admin("/refused").text().contains("type=%22V%22%20%FF"));
 }
+
+#[test]
+fn what_stands_behind_a_number_sign_is_a_part_of_the_query() {
+    let service = Service::start();
+    let exporter = Exporter::with(&["--forward-to", &service.url()]);
+    let mut connection = Connection::open(exporter.call_events);
+    let with_sign = |number| {
+        let event = CallEventQuery::new(number).without("app_svr_data").encode();
+        format!("app_svr_data=a#b&{event}").into_bytes()
+    };
+    for number in 0..3 {
+        connection.send(request(&with_sign(number)));
+        assert_eq!(connection.receive().status, 200, "the connection goes on");
+    }
+    let page = exporter.metrics();
+    assert_eq!((result(&page, "accepted"), page.sum("planet_exporter_anomalies_total")), (3.0, 0.0));
+    eventually("the service has them byte for byte", || {
+        let mut targets = targets(&service);
+        targets.sort();
+        (targets == (0..3).map(|number| target(&with_sign(number))).collect::<Vec<_>>()).then_some(())
+    });
+    // At the place of the question mark it is one.
+    let event = CallEventQuery::new(9).encode();
+    for target in [format!("/call_event#{event}"), format!("/call_event#?{event}")] {
+        connection.send(format!("GET {target} HTTP/1.1\r\nhost: test\r\n\r\n"));
+        assert_eq!(connection.receive().status, 200);
+    }
+    let page = exporter.metrics();
+    assert_eq!(
+        (result(&page, "accepted"), result(&page, "duplicate"), result(&page, "probe")),
+        (4.0, 1.0, 0.0)
+    );
+}
+
+#[test]
+fn a_chunked_body_in_front_takes_no_raw_call_away() {
+    let exporter = Exporter::start();
+    let mut connection = Connection::open(exporter.call_events);
+    connection.send(
+        "POST /elsewhere HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    );
+    assert_eq!(connection.receive().status, 404);
+    connection.send(request(CallEventQuery::new(1).encode().as_bytes()));
+    assert_eq!(connection.receive().status, 200);
+    connection.send(request(&query(2, b"\"quoted\"")));
+    assert_eq!(connection.receive().status, 200);
+    assert_eq!(result(&exporter.metrics(), "accepted"), 2.0);
+}

@@ -85,14 +85,15 @@ fn the_log_says_which_unknown_parameters_came() {
     exporter.process.stderr.wait_for("new_one");
     let lines = logged(&exporter, "new_one");
     assert!(lines.len() <= 2, "at most one a minute: {lines:?}");
-    assert!(lines[0].contains("new") && lines[0].contains("two"), "{lines:?}");
+    // What does not look like a name may be a piece of a value.
+    assert!(!lines[0].contains("two"), "{lines:?}");
     assert!(!lines[0].contains("secret") && !lines[0].contains("rc_idc"), "names only: {lines:?}");
 }
 
 #[test]
 fn names_in_the_log_are_few_and_short() {
     let exporter = Exporter::start();
-    let unknown: String = (0..100).map(|number| format!("n{number}{}=1&", "x".repeat(200))).collect();
+    let unknown: String = (0..100).map(|number| format!("n{number}{}=1&", "x".repeat(60))).collect();
     assert_eq!(exporter.send(&format!("{unknown}{}", query(1))).status, 200);
     let line = exporter.process.stderr.wait_for("n0xxx");
     assert!(line.len() < 1_000, "{line}");

@@ -2,9 +2,13 @@
 
 use std::num::NonZeroU32;
 
-/// A checksum of what is counted of an event, or nothing where that is not known (yet).
+/// A checksum of what is counted of an event, or nothing where that is not known (yet); and whether a repeat was noticed that
+/// contradicts it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Fingerprint(Option<NonZeroU32>);
+
+/// The bit that says that a repeat contradicts it.
+const CONTRADICTED: u32 = 1 << 31;
 
 impl Fingerprint {
     /// Of an event of which nothing is known but its key.
@@ -18,12 +22,20 @@ impl Fingerprint {
             hasher.update(&number.unwrap_or_default().to_be_bytes());
         }
         // The one value that stands for none is given to another.
-        Fingerprint(NonZeroU32::new(hasher.finalize().max(1)))
+        Fingerprint(NonZeroU32::new((hasher.finalize() & !CONTRADICTED).max(1)))
     }
 
     /// Whether an event with this fingerprint says something else than one with the other.
     pub fn contradicts(self, other: Fingerprint) -> bool {
-        self.0.zip(other.0).is_some_and(|(one, other)| one != other)
+        let differ = |(one, other): (NonZeroU32, NonZeroU32)| (one.get() ^ other.get()) & !CONTRADICTED != 0;
+        self.0.zip(other.0).is_some_and(differ)
+    }
+
+    /// Notes that a repeat contradicts it. Answers whether that is the first.
+    pub fn note_contradiction(&mut self) -> bool {
+        let is_first = self.0.is_some_and(|known| known.get() & CONTRADICTED == 0);
+        self.0 = self.0.map(|known| known | CONTRADICTED);
+        is_first
     }
 
     /// Takes over another fingerprint if this one is not known.
@@ -44,6 +56,9 @@ mod tests {
         }
         assert!(!one.contradicts(Fingerprint::of([Some(16), None, Some(30)])));
         assert!(!one.contradicts(Fingerprint::UNKNOWN) && !Fingerprint::UNKNOWN.contradicts(one));
+        let mut contradicted = one;
+        assert_eq!([contradicted.note_contradiction(), contradicted.note_contradiction()], [true, false]);
+        assert!(!contradicted.contradicts(one) && contradicted.contradicts(Fingerprint::of([None])));
         let mut learned = Fingerprint::UNKNOWN;
         learned.learn(one);
         learned.learn(Fingerprint::of([None]));

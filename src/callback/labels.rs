@@ -8,8 +8,8 @@ use std::borrow::Cow;
 
 use super::call_event::{CallEvent, Parameter, Reason};
 use super::idc::assigned_code;
-use super::reason::DisconnectReason;
 use super::reason::older::CALL_END_REASONS;
+use super::reason::{DisconnectReason, ReleaseCause};
 
 /// The value of a label for everything that has no value of its own.
 pub const OTHER: &str = "other";
@@ -49,7 +49,7 @@ pub enum LabelSource {
     Terminate,
     /// The detailed release code as it was sent.
     RelCode,
-    /// Its text as it was sent, without control characters.
+    /// Its text as it was sent.
     RelCodeStr,
     /// The release code of the application as it was sent, without control characters.
     UserRelCode,
@@ -83,10 +83,12 @@ impl LabelSource {
         (LabelSource::FaultDomain, "fault_domain", |event| LabelValue::Known(event.fault_domain.as_str())),
         (LabelSource::Releaser, "releaser", |event| LabelValue::Known(event.releaser.as_str())),
         (LabelSource::Answered, "answered", |event| LabelValue::Known(answered(event.answered))),
-        (LabelSource::Terminate, "terminate", |event| number(event, Parameter::Terminate)),
+        (LabelSource::Terminate, "terminate", terminate),
         (LabelSource::RelCode, "rel_code", |event| number(event, Parameter::RelCode)),
-        (LabelSource::RelCodeStr, "rel_code_str", |event| release_text(event, Parameter::RelCodeStr)),
-        (LabelSource::UserRelCode, "user_rel_code", |event| release_text(event, Parameter::UserRelCode)),
+        (LabelSource::RelCodeStr, "rel_code_str", |event| {
+            foreign(event.text(Parameter::RelCodeStr).filter(|text| text.len() <= LONGEST_RELEASE_TEXT))
+        }),
+        (LabelSource::UserRelCode, "user_rel_code", user_rel_code),
         (LabelSource::Service, "service", |event| foreign(event.text(Parameter::FromServiceId))),
         (LabelSource::Result, "result", |_| LabelValue::Known(ACCEPTED)),
     ];
@@ -110,8 +112,8 @@ impl LabelSource {
                     DisconnectReason::all().any(|reason| reason.name == value)
                         || CALL_END_REASONS.iter().any(|reason| reason.label == value)
                 }
-                LabelSource::Terminate
-                | LabelSource::RelCode
+                LabelSource::Terminate => ReleaseCause::TABLE.iter().any(|cause| cause.text == value),
+                LabelSource::RelCode
                 | LabelSource::RelCodeStr
                 | LabelSource::UserRelCode
                 | LabelSource::Service => false,
@@ -166,6 +168,14 @@ fn idc<'e>(event: &'e CallEvent<'_>) -> LabelValue<'e> {
     sent.and_then(assigned_code).map_or_else(|| foreign(sent), LabelValue::Known)
 }
 
+fn terminate<'e>(event: &'e CallEvent<'_>) -> LabelValue<'e> {
+    let sent = event.number(Parameter::Terminate);
+    match sent.and_then(ReleaseCause::from_code) {
+        Some(cause) => LabelValue::Known(cause.text),
+        None => number(event, Parameter::Terminate),
+    }
+}
+
 fn number<'e>(event: &'e CallEvent<'_>, parameter: Parameter) -> LabelValue<'e> {
     match event.number(parameter) {
         Some(number) => LabelValue::Foreign(Cow::Owned(number.to_string())),
@@ -173,9 +183,9 @@ fn number<'e>(event: &'e CallEvent<'_>, parameter: Parameter) -> LabelValue<'e> 
     }
 }
 
-/// A text that people wrote, without the control characters that could be in it, as long as it is short.
-fn release_text<'e>(event: &'e CallEvent<'_>, parameter: Parameter) -> LabelValue<'e> {
-    let text = event.text(parameter).unwrap_or_default();
+/// A text of the application's, without the control characters that could be in it, as long as it is short.
+fn user_rel_code<'e>(event: &'e CallEvent<'_>) -> LabelValue<'e> {
+    let text = event.text(Parameter::UserRelCode).unwrap_or_default();
     let cleaned = match text.contains(char::is_control) {
         true => Cow::Owned(text.replace(char::is_control, "")),
         false => Cow::Borrowed(text),
@@ -227,7 +237,7 @@ mod tests {
             "fault_domain=network",
             "releaser=cloud_server",
             "answered=true",
-            "terminate=16 from outside",
+            "terminate=16",
             "rel_code=1 from outside",
             "rel_code_str=x y from outside",
             "user_rel_code=APP-7 from outside",

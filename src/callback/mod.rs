@@ -26,12 +26,12 @@ pub use fingerprint::Fingerprint;
 pub use key::Key;
 pub use record::Record;
 
-/// What intake has to know of an event. That there is such a thing is a promise that the event can be read.
+/// What intake has to know of an event. Holding one guarantees that the query can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identified {
     /// What makes it the same event when it comes again.
     pub key: Key,
-    /// By what it is noticed that it says something else then.
+    /// Detects a repeat that says something else.
     pub fingerprint: Fingerprint,
     /// What is odd about the query by its parameters alone.
     pub oddities: Anomalies,

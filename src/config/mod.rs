@@ -6,19 +6,21 @@
 pub mod otlp;
 pub mod path;
 pub mod routes;
+mod values;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
-use tracing::level_filters::LevelFilter;
 
 use self::routes::{ProbeStatus, plain_path, registered_path};
-use crate::callback::call_event::LONGEST;
-use crate::callback::idc::is_usual_name;
+use self::values::{
+    address, bytes, duration, idc, log_level, longest_call, network, number, positive, service, state_bytes,
+    uri_bytes,
+};
 use crate::http::service::ServiceUrl;
 use crate::ledger::Buckets;
 
@@ -202,7 +204,7 @@ pub struct Config {
     #[arg(long, env = "PLANET_MAX_URI_BYTES", value_name = "BYTES", default_value = "32KiB", value_parser = uri_bytes)]
     pub max_uri_bytes: usize,
 
-    /// Networks of the proxies in front that are believed, such as 10.0.0.0/8,192.0.2.7.
+    /// Networks of the proxies in front, such as 10.0.0.0/8,192.0.2.7, for --proxy-protocol.
     #[arg(long, env = "PLANET_TRUSTED_PROXIES", value_name = "CIDR,...", value_delimiter = ',', value_parser = network,
           required_if_eq("proxy_protocol", "required"))]
     pub trusted_proxies: Vec<IpNet>,
@@ -217,7 +219,7 @@ pub struct Config {
     pub header_timeout: Duration,
 
     /// Time for which a connection may stay idle before its first request and between requests. It is to be longer than that of the
-    /// proxy in front, which else sends requests on connections that are just being closed.
+    /// proxy in front; otherwise the proxy may reuse a connection that is being closed.
     #[arg(long, env = "PLANET_IDLE_TIMEOUT", value_name = "DURATION", default_value = "61m", value_parser = duration)]
     pub idle_timeout: Duration,
 
@@ -296,100 +298,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| "expected an IP address and a port, such as 0.0.0.0:20200 or [::]:20200".to_owned())
-}
-
-fn number(text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| "expected a number in decimal digits".to_owned())
-}
-
-fn positive(text: &str) -> Result<usize, String> {
-    match number(text)? {
-        0 => Err("expected a number above zero".to_owned()),
-        number => Ok(number),
-    }
-}
-
-fn bytes(text: &str) -> Result<ByteSize, String> {
-    text.parse().map_err(|_| "expected a size such as 64MiB".to_owned())
-}
-
-/// The least that a journal with its segments can do with.
-const LEAST_STATE: ByteSize = ByteSize::mib(1);
-
-fn state_bytes(text: &str) -> Result<ByteSize, String> {
-    match text.parse() {
-        Ok(size) if size >= LEAST_STATE => Ok(size),
-        _ => Err("expected a size of at least 1MiB, such as 512MiB or 2GiB".to_owned()),
-    }
-}
-
-fn idc(text: &str) -> Result<String, String> {
-    match is_usual_name(text) {
-        true => Ok(text.to_owned()),
-        false => {
-            Err("expected IDCs such as KR,JP: each up to 16 letters, digits, dashes and underscores"
-                .to_owned())
-        }
-    }
-}
-
-fn network(text: &str) -> Result<IpNet, String> {
-    let address = || text.parse::<IpAddr>().map(IpNet::from);
-    text.parse()
-        .or_else(|_| address())
-        .map_err(|_| "expected networks or addresses, such as 10.0.0.0/8,::1".to_owned())
-}
-
-fn service(text: &str) -> Result<String, String> {
-    match (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        true => Ok(text.to_owned()),
-        false => {
-            Err("expected service IDs such as planet,planet-test: each up to 64 printable ASCII characters"
-                .to_owned())
-        }
-    }
-}
-
-fn longest_call(text: &str) -> Result<Duration, String> {
-    match duration(text) {
-        Ok(duration) if (Duration::from_secs(1)..=LONGEST).contains(&duration) => Ok(duration),
-        _ => Err("expected a duration from 1s to 7d, such as 24h".to_owned()),
-    }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("expected a duration above zero, such as 500ms, 10s, 5m or 24h".to_owned()),
-    }
-}
-
-/// The longest URI that hyper reads.
-const LONGEST_URI: u64 = 65_534;
-
-fn uri_bytes(text: &str) -> Result<usize, String> {
-    match text.parse::<ByteSize>() {
-        Ok(ByteSize(bytes @ 1..=LONGEST_URI)) => Ok(bytes as usize),
-        _ => Err(format!("expected a size of up to {LONGEST_URI} bytes, such as 32KiB")),
-    }
-}
-
-fn log_level(text: &str) -> Result<String, String> {
-    const EXPECTED: &str =
-        "expected error, warn, info, debug, trace, off or filter directives such as info,hyper=debug";
-    // A word alone could be a target too, but is a mistyped level.
-    let is_level =
-        |word: &str| word.contains(['=', '[']) || !word.is_empty() && word.parse::<LevelFilter>().is_ok();
-    match tracing_subscriber::EnvFilter::try_new(text) {
-        Ok(_) if text.split(',').all(is_level) => Ok(text.to_owned()),
-        Ok(_) => Err(EXPECTED.to_owned()),
-        Err(error) => Err(format!("{error}; {EXPECTED}")),
-    }
 }
 
 #[cfg(test)]

@@ -19,23 +19,29 @@ pub struct Progress(Arc<Mutex<Step>>);
 struct Step {
     at: Instant,
     is_sent: bool,
+    is_broken: bool,
 }
 
 impl Progress {
     /// Of a request whose head has just come.
     pub fn begin() -> Progress {
-        Progress(Arc::new(Mutex::new(Step { at: Instant::now(), is_sent: false })))
+        Progress(Arc::new(Mutex::new(Step { at: Instant::now(), is_sent: false, is_broken: false })))
     }
 
     /// Completes when nothing has moved for this long, and answers whether the request had been sent whole by then.
     pub async fn stalled(&self, timeout: Duration) -> bool {
         loop {
-            let Step { at, is_sent } = *self.step();
+            let Step { at, is_sent, .. } = *self.step();
             if at.elapsed() >= timeout {
                 return is_sent;
             }
             tokio::time::sleep_until(at + timeout).await;
         }
+    }
+
+    /// Whether the request broke off.
+    pub fn is_broken(&self) -> bool {
+        self.step().is_broken
     }
 
     fn step(&self) -> std::sync::MutexGuard<'_, Step> {
@@ -70,7 +76,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
         if let Poll::Ready(frame) = &frame {
             let is_sent = frame.is_none() || self.body.is_end_stream();
-            *self.progress.step() = Step { at: Instant::now(), is_sent };
+            let is_broken = matches!(frame, Some(Err(_)));
+            *self.progress.step() = Step { at: Instant::now(), is_sent, is_broken };
         }
         frame
     }
@@ -136,8 +143,10 @@ where
     }
 }
 
-/// Bytes of an unwanted body that are read, and how long that may take.
+/// Bytes of an unwanted body that are read.
 const MOST_UNWANTED: usize = 1024 * 1024;
+
+/// How long that may take.
 const UNWANTED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Reads a body that nobody wants, so that its connection can be used again and a proxy that sends it is done with it before it

@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
-use super::connection::{Connection, Ended, Ending, farewell};
+use super::connection::{Connection, Ended, Ending, lingering_close};
 use super::pace::LogPace;
 use super::places::{Place, Places};
 use super::proxy_protocol::TrustedProxies;
@@ -109,12 +109,13 @@ impl Server {
         let Server { name, listener, limits, proxy_protocol } = self;
         let metrics = ListenerMetrics::new(name);
         let mut failures = AcceptFailures::new(name);
+        let evicted = counter!(catalog::EXPORTER_EVICTED_CONNECTIONS.name, "listener" => name);
         let serving = Serving {
             name,
             handler,
             limits,
             proxy_protocol,
-            places: Places::new(limits.connections),
+            places: Places::new(limits.connections, evicted),
             rejections: Arc::new(Semaphore::new(CONCURRENT_REJECTIONS)),
             metrics,
             no_place_logged: LogPace::default(),
@@ -170,6 +171,7 @@ impl<H: Handler> Serving<H> {
             loop {
                 let (stream, peer) = match listener.accept() {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                    Err(error) if is_of_one_connection(&error) => continue,
                     accepted => accepted?,
                 };
                 stream.set_nonblocking(true)?;
@@ -178,7 +180,8 @@ impl<H: Handler> Serving<H> {
         };
         let taken: io::Result<()> = taken.await;
         if let Err(error) = taken {
-            debug!(listener = self.name, %error, "what stood in the backlog was not taken");
+            self.metrics.accept_failures.increment(1);
+            warn!(listener = self.name, %error, "what stood in the backlog was not taken to its end");
         }
     }
 
@@ -202,7 +205,6 @@ impl<H: Handler> Serving<H> {
                     self.metrics.rejected.increment(1);
                     return reject(stream, &self.rejections, &self.ending);
                 };
-                self.metrics.evicted.increment(1);
                 place
             }
         };
@@ -256,7 +258,7 @@ fn reject(mut stream: TcpStream, rejections: &Arc<Semaphore>, ending: &Ending) {
     tokio::spawn(async move {
         let answer = async {
             stream.write_all(response::TOO_MANY_CONNECTIONS.as_bytes()).await?;
-            farewell(&mut stream, &stop).await;
+            lingering_close(&mut stream, &stop).await;
             io::Result::Ok(())
         };
         // The peer is turned away either way, so it does not matter how the attempt to tell it ends.
@@ -268,7 +270,6 @@ fn reject(mut stream: TcpStream, rejections: &Arc<Semaphore>, ending: &Ending) {
 /// The metrics of a listener.
 struct ListenerMetrics {
     connections: Gauge,
-    evicted: Counter,
     rejected: Counter,
     invalid: Counter,
     accept_failures: Counter,
@@ -278,7 +279,6 @@ impl ListenerMetrics {
     fn new(listener: &'static str) -> ListenerMetrics {
         ListenerMetrics {
             connections: gauge!(catalog::EXPORTER_CONNECTIONS.name, "listener" => listener),
-            evicted: counter!(catalog::EXPORTER_EVICTED_CONNECTIONS.name, "listener" => listener),
             rejected: counter!(catalog::EXPORTER_REJECTED_CONNECTIONS.name, "listener" => listener),
             invalid: counter!(catalog::EXPORTER_INVALID_REQUESTS.name, "listener" => listener),
             accept_failures: counter!(catalog::EXPORTER_ACCEPT_FAILURES.name, "listener" => listener),
@@ -322,8 +322,7 @@ impl AcceptFailures {
     /// Waits before the next try, longer each time. Without it a process that has run out of file descriptors
     /// would spin. Failures of the one connection that was to be accepted need no wait.
     async fn back_off(&mut self, error: &io::Error) {
-        use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-        if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+        if is_of_one_connection(error) {
             return;
         }
         if self.pause == AcceptFailures::FIRST_PAUSE {
@@ -336,4 +335,10 @@ impl AcceptFailures {
     fn over(&mut self) {
         self.pause = AcceptFailures::FIRST_PAUSE;
     }
+}
+
+/// Whether only the connection failed that was to be accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }

@@ -10,14 +10,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use metrics::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::deadlines::Phase;
 
-/// How many connections are told to go at most for a new one, and how long it waits for each.
+/// How many connections are told to go at most for a new one.
 const TRIES: usize = 3;
-const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How long it waits for each.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// The part of the places, one in so many, that is made free ahead, so that who comes next need not wait.
+const AHEAD: usize = 64;
 
 /// The places.
 pub(super) struct Places {
@@ -25,6 +31,7 @@ pub(super) struct Places {
     number: usize,
     taken: Arc<Mutex<HashMap<u64, Arc<Phase>>>>,
     next: AtomicU64,
+    evicted: Counter,
 }
 
 /// A place that a connection has until this is dropped.
@@ -37,21 +44,27 @@ pub(super) struct Place {
 }
 
 impl Places {
-    /// So many places.
-    pub(super) fn new(number: usize) -> Places {
+    /// So many places. `evicted` counts the connections that are told to go.
+    pub(super) fn new(number: usize, evicted: Counter) -> Places {
         let permits = Arc::new(Semaphore::new(number));
-        Places { permits, number, taken: Arc::default(), next: AtomicU64::new(0) }
+        Places { permits, number, taken: Arc::default(), next: AtomicU64::new(0), evicted }
     }
 
     /// A place, if one is free.
     pub(super) fn take(&self) -> Option<Place> {
-        Arc::clone(&self.permits).try_acquire_owned().ok().map(|permit| self.place(permit))
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        if self.permits.available_permits() < self.number / AHEAD {
+            self.evict();
+        }
+        Some(self.place(permit))
     }
 
     /// A place that an idle connection leaves, if there is one.
     pub(super) async fn make(&self) -> Option<Place> {
         for _ in 0..TRIES {
-            self.idle_longest()?.evict();
+            if !self.evict() {
+                return None;
+            }
             if let Ok(Ok(permit)) = timeout(PATIENCE, Arc::clone(&self.permits).acquire_owned()).await {
                 return Some(self.place(permit));
             }
@@ -63,6 +76,16 @@ impl Places {
     pub(super) async fn all_given_back(&self) {
         let all = u32::try_from(self.number).unwrap_or(u32::MAX);
         let _all = self.permits.acquire_many(all).await;
+    }
+
+    /// Tells the connection to go that has been idle longest. Answers whether there is one.
+    fn evict(&self) -> bool {
+        let idle_longest = self.idle_longest();
+        if let Some(phase) = &idle_longest {
+            phase.evict();
+            self.evicted.increment(1);
+        }
+        idle_longest.is_some()
     }
 
     fn idle_longest(&self) -> Option<Arc<Phase>> {
@@ -113,7 +136,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_connection_goes_that_has_been_idle_longest_and_no_busy_one() {
-        let places = Places::new(3);
+        let places = Places::new(3, Counter::noop());
         let mut taken = Vec::new();
         for _ in 0..3 {
             let place = places.take().expect("a place");
@@ -149,7 +172,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_arrives_meanwhile_is_read_first() {
-        let places = Places::new(1);
+        let places = Places::new(1, Counter::noop());
         let place = places.take().expect("a place");
         let (mut stream, mut far) = connection(&place);
         place.phase.evict();

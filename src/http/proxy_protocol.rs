@@ -13,12 +13,16 @@ use ppp::{HeaderResult, PartialResult, v1, v2};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// The first bytes of a header of version 1, and of version 2 without the line ends that lead it.
+/// The first bytes of a header of version 1.
 const FIRST_OF_1: &[u8] = b"PROXY ";
+
+/// The first bytes of a header of version 2 behind the line ends that lead it.
 const FIRST_OF_2: &[u8] = b"\0\r\nQUIT\n";
 
-/// Bytes of a header of version 1 at most, and of a header of version 2 before what has the length that is in it.
+/// Bytes of a header of version 1 at most.
 const LONGEST_1: usize = 107;
+
+/// Bytes of a header of version 2 before those whose number is in it.
 const FIXED_2: usize = 16;
 
 /// Bytes of a header of version 2 that are read: addresses and the fields that load balancers add take a few hundred.
@@ -60,7 +64,8 @@ pub(super) fn is_header(bytes: &[u8]) -> bool {
     bytes.starts_with(FIRST_OF_1) || behind_line_ends.starts_with(FIRST_OF_2)
 }
 
-/// Reads the header from a trusted peer, and answers the client's address, or the peer's own where the header says no other.
+/// Reads the header from a trusted peer, and answers the client's address, or the peer's own where the header says no other; `None`
+/// if the peer closes the connection without a byte, as one that looks whether somebody listens.
 ///
 /// # Errors
 /// There is no header, or it does not come in time.
@@ -68,23 +73,36 @@ pub(super) async fn read_client(
     stream: &mut (impl AsyncRead + Unpin),
     peer: SocketAddr,
     timeout: Duration,
-) -> Result<SocketAddr, NoHeader> {
+) -> Result<Option<SocketAddr>, NoHeader> {
     let read = tokio::time::timeout(timeout, read_header(stream)).await;
-    let header = read.map_err(|_| NoHeader::Timeout(timeout))?.ok_or(NoHeader::Missing)?;
-    client(&header).ok_or(NoHeader::Missing).map(|client| client.unwrap_or(peer))
+    let header = match read.map_err(|_| NoHeader::Timeout(timeout))? {
+        Ok(header) => header,
+        Err(Incomplete::Nothing) => return Ok(None),
+        Err(Incomplete::Something) => return Err(NoHeader::Missing),
+    };
+    client(&header).ok_or(NoHeader::Missing).map(|client| Some(client.unwrap_or(peer)))
+}
+
+/// What came in place of a header.
+enum Incomplete {
+    /// The end.
+    Nothing,
+    /// Something else, or the beginning of one.
+    Something,
 }
 
 /// The bytes of a header, and not one more, since what comes behind is the client's.
-async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
+async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, Incomplete> {
     let mut header = Vec::with_capacity(LONGEST_1);
     loop {
-        let missing = missing(&header)?;
+        let missing = missing(&header).ok_or(Incomplete::Something)?;
         if missing == 0 {
-            return Some(header);
+            return Ok(header);
         }
         let before = header.len();
         header.resize(before + missing, 0);
-        stream.read_exact(&mut header[before..]).await.ok()?;
+        let read = stream.read_exact(&mut header[before..]).await;
+        read.map_err(|_| if before == 0 { Incomplete::Nothing } else { Incomplete::Something })?;
     }
 }
 
@@ -144,7 +162,7 @@ mod tests {
         let mut rest = bytes;
         let peer = SocketAddr::from(([10, 0, 0, 1], 1));
         let client = runtime.block_on(read_client(&mut rest, peer, Duration::from_secs(60)));
-        (client.ok(), rest.len())
+        (client.ok().flatten(), rest.len())
     }
 
     #[test]

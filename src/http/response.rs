@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Frame, SizeHint};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde_json::json;
 
@@ -85,14 +85,15 @@ pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     content(status, "text/plain; charset=utf-8", body)
 }
 
-/// A problem document (RFC 9457). `parameter` is a member of ours: the query parameter that is to blame.
+/// A problem document (RFC 9457), which no cache is to keep. `parameter` is a member of ours: the query parameter that is to blame.
 pub fn problem(status: StatusCode, title: &str, detail: &str, parameter: Option<&str>) -> Response<Body> {
     let mut problem =
         json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
     if let Some(parameter) = parameter {
         problem["parameter"] = parameter.into();
     }
-    content(status, "application/problem+json", format!("{problem}\n"))
+    let response = content(status, "application/problem+json", format!("{problem}\n"));
+    with_header(response, CACHE_CONTROL, "no-store")
 }
 
 /// The answer to a method that the path does not have.

@@ -29,16 +29,28 @@ pub enum Outcome {
     /// It is stored, and in the totals for whoever looks.
     Accepted,
     /// Its key was seen before; nothing was stored or counted.
-    Duplicate {
-        /// Whether it says something else than the event that was.
-        contradicts: bool,
-    },
+    Duplicate,
     /// It is held until it can be stored, and is to be passed on now.
     Undurable(Passage),
     /// It is a repeat of one that is held, which the service answered so.
     Answered(StatusCode),
     /// There is no room to hold it; it is to be passed on now.
     Uncounted(Uncounted),
+}
+
+/// What became of an event, and what it says beside the one that was first.
+#[derive(Debug)]
+pub struct Accepted {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Whether it is the first repeat that says something else.
+    pub contradicts: bool,
+}
+
+impl From<Outcome> for Accepted {
+    fn from(outcome: Outcome) -> Accepted {
+        Accepted { outcome, contradicts: false }
+    }
 }
 
 /// Where accepted events go.
@@ -81,7 +93,7 @@ impl Acceptance {
         fingerprint: Fingerprint,
         received_at: SystemTime,
         record: Bytes,
-    ) -> Result<Outcome, NotStored> {
+    ) -> Result<Accepted, NotStored> {
         let accepted = match &self.store {
             Store::Memory(journal, fold) => {
                 Ok(self.accept_in_memory(journal, fold, key, fingerprint, received_at, record))
@@ -101,11 +113,11 @@ impl Acceptance {
         fingerprint: Fingerprint,
         received_at: SystemTime,
         record: Bytes,
-    ) -> Outcome {
+    ) -> Accepted {
         let mut known = self.known.lock();
-        if let Some(first) = known.window.get(key, received_at) {
+        if let Some(contradicts) = known.window.compare(key, fingerprint, received_at) {
             self.duplicate.increment(1);
-            return Outcome::Duplicate { contradicts: fingerprint.contradicts(first) };
+            return Accepted { outcome: Outcome::Duplicate, contradicts };
         }
         let sequence = known.next;
         known.next += 1;
@@ -115,7 +127,7 @@ impl Acceptance {
         // Not before the lock on what is known is gone, which everybody needs.
         drop(known);
         fold.keep_up();
-        Outcome::Accepted
+        Outcome::Accepted.into()
     }
 
     async fn accept_on_disk(
@@ -125,9 +137,9 @@ impl Acceptance {
         fingerprint: Fingerprint,
         received_at: SystemTime,
         record: Bytes,
-    ) -> Result<Outcome, NotStored> {
+    ) -> Result<Accepted, NotStored> {
         let (arrival, stored) = match self.submit(committer, key, fingerprint, received_at, record)? {
-            Submitted::Done(outcome) => return Ok(outcome),
+            Submitted::Done(accepted) => return Ok(accepted),
             Submitted::OnItsWay(arrival, stored) => (arrival, stored),
             Submitted::NotInTime(arrival, passages) => {
                 return self.pass_on(passages, key, received_at, arrival).await;
@@ -139,7 +151,7 @@ impl Acceptance {
             Err(_) => Err(NotStored::Slow),
         };
         match (outcome, committer.passages()) {
-            (Ok(()), _) => Ok(arrival.outcome()),
+            (Ok(()), _) => Ok(arrival.stored()),
             (Err(reason), None) => Err(reason),
             (Err(reason), Some(passages)) => {
                 if reason == NotStored::Slow {
@@ -160,10 +172,9 @@ impl Acceptance {
         record: Bytes,
     ) -> Result<Submitted<'a>, NotStored> {
         let mut known = self.known.lock();
-        if let Some(first) = known.window.get(key, received_at) {
+        if let Some(contradicts) = known.window.compare(key, fingerprint, received_at) {
             self.duplicate.increment(1);
-            let contradicts = fingerprint.contradicts(first);
-            return Ok(Submitted::Done(Outcome::Duplicate { contradicts }));
+            return Ok(Submitted::Done(Accepted { outcome: Outcome::Duplicate, contradicts }));
         }
         // It would be in vain to wait.
         let in_vain = committer.passages().filter(|_| committer.is_failing());
@@ -182,7 +193,8 @@ impl Acceptance {
         match committer.submit(Submission { key, fingerprint, received_at, record, answer }) {
             Ok(()) => drop(known.pending.insert(key, Pending { fingerprint, ..Pending::default() })),
             Err(_) if committer.passages().is_some() => {
-                return Ok(Submitted::Done(Outcome::Uncounted(Uncounted::new(key, &self.undurable))));
+                let uncounted = Uncounted::new(key, &self.undurable);
+                return Ok(Submitted::Done(Outcome::Uncounted(uncounted).into()));
             }
             Err(reason) => return Err(reason),
         }
@@ -199,22 +211,23 @@ impl Acceptance {
         key: Key,
         received_at: SystemTime,
         arrival: Arrival,
-    ) -> Result<Outcome, NotStored> {
+    ) -> Result<Accepted, NotStored> {
         let begun = {
             let mut known = self.known.lock();
             let Some(pending) = known.pending.get_mut(&key) else {
                 let is_stored = known.window.contains(key, received_at);
-                return is_stored.then(|| arrival.outcome()).ok_or(NotStored::Storage);
+                return is_stored.then(|| arrival.stored()).ok_or(NotStored::Storage);
             };
             pending.note_undurable(&self.undurable);
             // This one may be among them.
             self.duplicate.increment(pending.forget_gone());
             passages.begin(key)
         };
-        match begun {
-            Ok(passage) => Ok(Outcome::Undurable(passage)),
-            Err(other) => other.status().await.map(Outcome::Answered).ok_or(NotStored::Storage),
-        }
+        let outcome = match begun {
+            Ok(passage) => Outcome::Undurable(passage),
+            Err(other) => Outcome::Answered(other.status().await.ok_or(NotStored::Storage)?),
+        };
+        Ok(Accepted { outcome, contradicts: arrival.contradicts() })
     }
 
     /// Counts an event that could not be passed on either, and is answered 503.
@@ -226,7 +239,7 @@ impl Acceptance {
 /// What became of an event so far.
 enum Submitted<'a> {
     /// That is decided.
-    Done(Outcome),
+    Done(Accepted),
     /// That is decided once the event is stored.
     OnItsWay(Arrival, oneshot::Receiver<Result<(), NotStored>>),
     /// It is on its way, and would not be stored in time.
@@ -247,10 +260,15 @@ enum Arrival {
 
 impl Arrival {
     /// What becomes of it once the event is stored.
-    fn outcome(self) -> Outcome {
-        match self {
+    fn stored(self) -> Accepted {
+        let outcome = match self {
             Arrival::First => Outcome::Accepted,
-            Arrival::Repeat { contradicts } => Outcome::Duplicate { contradicts },
-        }
+            Arrival::Repeat { .. } => Outcome::Duplicate,
+        };
+        Accepted { outcome, contradicts: self.contradicts() }
+    }
+
+    fn contradicts(self) -> bool {
+        matches!(self, Arrival::Repeat { contradicts: true })
     }
 }

@@ -29,12 +29,12 @@ use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CACHE_CONTROL, EXPECT, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use metrics::{Counter, Histogram, counter, histogram};
 use tracing::{debug, error, warn};
 
-use super::acceptance::{Acceptance, Outcome};
-use super::astray::Astray;
+use super::acceptance::{Acceptance, Accepted, Outcome};
 use super::checks::{Checks, is_read};
+use super::metrics::IntakeMetrics;
+use super::misdirected::Misdirected;
 use super::proxy::Proxy;
 use super::unknown::UnknownParameters;
 use crate::callback::shield::{Panicked, fault_point, shielded};
@@ -45,7 +45,6 @@ use crate::http::headers::{self, WrongHost};
 use crate::http::pace::LogPace;
 use crate::http::response::{self, Body};
 use crate::http::{Handler, raw_query};
-use crate::metrics::catalog;
 use crate::state::known::NotStored;
 use crate::state::refused::RefusedRequests;
 use crate::state::undurable::{Passage, Uncounted};
@@ -62,7 +61,7 @@ pub struct CallbackHandler {
     metrics: IntakeMetrics,
     refusals_logged: LogPace,
     contradictions_logged: LogPace,
-    astray: Astray,
+    misdirected: Misdirected,
     unknown_parameters: UnknownParameters,
 }
 
@@ -85,7 +84,7 @@ impl CallbackHandler {
             routes,
             longest_uri,
             acceptance,
-            astray: Astray::new(Arc::clone(&refused), longest_uri),
+            misdirected: Misdirected::new(Arc::clone(&refused), longest_uri),
             refused,
             service,
             checks,
@@ -161,11 +160,12 @@ impl CallbackHandler {
                 return self.of_service(|| response::empty(StatusCode::INTERNAL_SERVER_ERROR));
             }
         };
-        let outcome = match self.acceptance.accept(key, fingerprint, received_at, record).await {
-            Ok(outcome) => outcome,
+        let accepted = self.acceptance.accept(key, fingerprint, received_at, record).await;
+        let Accepted { outcome, contradicts } = match accepted {
+            Ok(accepted) => accepted,
             Err(reason) => return Answer::Own(not_stored(reason)),
         };
-        if let Outcome::Duplicate { contradicts: true } = outcome {
+        if contradicts {
             self.note_contradicting(query, received_at, peer);
         }
         match (outcome, &self.service) {
@@ -244,7 +244,7 @@ impl CallbackHandler {
 
     /// Looks at a request that no route takes.
     fn look_at_stray(&self, request: &Request<Incoming>, query: &[u8], peer: SocketAddr) {
-        if let Err(panicked) = self.astray.look(&self.routes, request, peer) {
+        if let Err(panicked) = self.misdirected.look(&self.routes, request, peer) {
             self.note_panicked(&panicked, query, now_in_milliseconds(), peer);
         }
     }
@@ -371,55 +371,4 @@ impl Handler for CallbackHandler {
 fn now_in_milliseconds() -> SystemTime {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     SystemTime::UNIX_EPOCH + Duration::from_millis(since_epoch.as_millis() as u64)
-}
-
-/// The metrics of intake, looked up once.
-struct IntakeMetrics {
-    probe: Counter,
-    refused: Counter,
-    panicked: Counter,
-    contradicting: Counter,
-    requests: [(StatusCode, Counter); 8],
-    request_duration: Histogram,
-}
-
-impl IntakeMetrics {
-    fn new() -> IntakeMetrics {
-        let event = |result: &'static str| counter!(catalog::EXPORTER_EVENTS.name, "result" => result);
-        let answers = [
-            StatusCode::OK,
-            StatusCode::BAD_REQUEST,
-            StatusCode::NOT_FOUND,
-            StatusCode::METHOD_NOT_ALLOWED,
-            StatusCode::URI_TOO_LONG,
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            StatusCode::INTERNAL_SERVER_ERROR,
-            StatusCode::SERVICE_UNAVAILABLE,
-        ];
-        IntakeMetrics {
-            probe: event("probe"),
-            refused: event("refused"),
-            panicked: event("panicked"),
-            contradicting: counter!(catalog::EXPORTER_ANOMALIES.name, "kind" => "contradicting_repeat"),
-            requests: answers.map(|status| (status, request_counter(status))),
-            request_duration: histogram!(catalog::EXPORTER_REQUEST_DURATION.name),
-        }
-    }
-
-    fn count_request(&self, status: StatusCode) {
-        match self.requests.iter().find(|(known, _)| *known == status) {
-            Some((_, counter)) => counter.increment(1),
-            None => request_counter(status).increment(1),
-        }
-    }
-}
-
-impl std::fmt::Debug for IntakeMetrics {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("IntakeMetrics")
-    }
-}
-
-fn request_counter(status: StatusCode) -> Counter {
-    counter!(catalog::EXPORTER_REQUESTS.name, "code" => status.as_u16().to_string())
 }

@@ -6,8 +6,9 @@
 //! [`checks`] of load balancers are answered on the way.
 
 pub mod acceptance;
-mod astray;
 pub mod checks;
 pub mod handler;
+mod metrics;
+mod misdirected;
 pub mod proxy;
 mod unknown;

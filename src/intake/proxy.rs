@@ -84,7 +84,10 @@ impl Proxy {
         let timeout = self.service.timeout();
         let response = tokio::select! {
             response = self.service.send(request) => {
-                response.map_err(|error| NotPassedOn::Unreachable(causes(&error)))?
+                response.map_err(|error| match progress.is_broken() {
+                    true => NotPassedOn::BadBody,
+                    false => NotPassedOn::Unreachable(causes(&error)),
+                })?
             }
             is_sent = progress.stalled(timeout) => return Err(match is_sent {
                 true => NotPassedOn::Timeout(timeout),
@@ -92,6 +95,9 @@ impl Proxy {
             }),
         };
         self.peer().note_back();
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(NotPassedOn::Switching);
+        }
         let (mut head, body) = response.into_parts();
         headers::remove_those_of_one_connection(&mut head.headers);
         head.version = hyper::Version::HTTP_11;
@@ -116,6 +122,12 @@ pub enum NotPassedOn {
     /// The client is too slow with its body.
     #[error("nothing more of the request came for {0:?}")]
     RequestTimeout(Duration),
+    /// The client's body breaks off, or is none.
+    #[error("the request's body could not be read to its end")]
+    BadBody,
+    /// The service changes to a protocol that nobody asked for.
+    #[error("the service behind switched to another protocol, which was not passed on to it")]
+    Switching,
     /// CONNECT.
     #[error("only a request for a path can be passed on")]
     NoPath,
@@ -124,7 +136,8 @@ pub enum NotPassedOn {
 impl NotPassedOn {
     fn status(&self) -> StatusCode {
         match self {
-            NotPassedOn::Unreachable(_) => StatusCode::BAD_GATEWAY,
+            NotPassedOn::Unreachable(_) | NotPassedOn::Switching => StatusCode::BAD_GATEWAY,
+            NotPassedOn::BadBody => StatusCode::BAD_REQUEST,
             NotPassedOn::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
             NotPassedOn::RequestTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             NotPassedOn::NoPath => StatusCode::NOT_IMPLEMENTED,
@@ -135,6 +148,8 @@ impl NotPassedOn {
     fn as_str(&self) -> &'static str {
         match self {
             NotPassedOn::Unreachable(_) => UNREACHABLE,
+            NotPassedOn::BadBody => BAD_BODY,
+            NotPassedOn::Switching => SWITCHING,
             NotPassedOn::Timeout(_) => TIMEOUT,
             NotPassedOn::RequestTimeout(_) => REQUEST_TIMEOUT,
             NotPassedOn::NoPath => NO_PATH,
@@ -146,6 +161,8 @@ const UNREACHABLE: &str = "unreachable";
 const TIMEOUT: &str = "timeout";
 const REQUEST_TIMEOUT: &str = "request_timeout";
 const NO_PATH: &str = "no_path";
+const BAD_BODY: &str = "bad_body";
+const SWITCHING: &str = "switching_protocols";
 const ABORTED: &str = "aborted";
 
 fn failures(error: &'static str) -> Counter {
@@ -161,7 +178,7 @@ struct ProxyMetrics {
 impl ProxyMetrics {
     fn new() -> ProxyMetrics {
         // All stand at 0 from the start, so that the first failure is an increase.
-        [UNREACHABLE, TIMEOUT, REQUEST_TIMEOUT, NO_PATH]
+        [UNREACHABLE, TIMEOUT, REQUEST_TIMEOUT, BAD_BODY, SWITCHING, NO_PATH]
             .iter()
             .for_each(|error| failures(error).increment(0));
         ProxyMetrics {

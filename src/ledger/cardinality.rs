@@ -21,9 +21,8 @@ impl CardinalityLimit {
 
     /// The label of a value that is used in this second, or `None` if it is new and the limit is reached.
     pub(super) fn admit(&mut self, value: &str, second: u64) -> Option<Label> {
-        if let Some(used) = self.values.get_mut(value) {
-            *used = second;
-            return self.values.get_key_value(value).map(|(label, _)| label.clone());
+        if let Some(known) = self.touch(value, second) {
+            return Some(known);
         }
         if self.values.len() >= self.limit {
             return None;
@@ -31,6 +30,13 @@ impl CardinalityLimit {
         let label = Label::shared(value);
         self.values.insert(label.clone(), second);
         Some(label)
+    }
+
+    /// The label of a value that was admitted, and is used in this second.
+    pub(super) fn touch(&mut self, value: &str, second: u64) -> Option<Label> {
+        let used = self.values.get_mut(value)?;
+        *used = second.max(*used);
+        self.values.get_key_value(value).map(|(label, _)| label.clone())
     }
 
     /// Forgets the values of which this is true of the second in which they were used last.

@@ -7,19 +7,22 @@
 //! its own any more, those that were unused for a day and are not of a configured IDC leave as well.
 //!
 //! What a row counted moves to [`Departed`] in the same step, so that the page and the gauge of departed calls together are the
-//! fold. A label that comes back starts at 0.
+//! fold. A label that comes back later starts at 0.
 //!
 //! The clock is the time at which events were received. Once an hour of it, the event that comes looks at all rows before it
-//! is counted itself. So departures are part of the fold: the same events make the same ledger, whatever dies in between, as
-//! long as a checkpoint keeps when each row was used and when the rows were looked at. Without events nothing leaves. A clock
-//! that is set back lets rows stay longer.
+//! is counted itself; the rows that it adds to are used, however long ago they were before, since a row that left and came back at
+//! once would hide what it counts. So departures are part of the fold: the same events make the same ledger, whatever dies in
+//! between, as long as a checkpoint keeps when each row was used and when the rows were looked at. Without events nothing leaves.
+//! Events that were held while the disk failed come late and make no row older. A clock that is set back lets rows stay longer.
 //!
 //! It costs eight bytes a row, and a look at every row an hour.
 
-use super::label::Label;
+use super::label::{EventLabels, Label};
 use super::specification::{Adds, SPECIFICATIONS, Specification};
-use super::table::{Row, Table, Total};
+use super::table::{Row, Table};
 use super::{LabelSource, Ledger};
+use crate::callback::CallEvent;
+use crate::callback::labels::LabelValue;
 use crate::metrics::catalog;
 use crate::metrics::family::{Family, Point, Value};
 
@@ -36,12 +39,14 @@ const METRIC: &str = "metric";
 pub(super) type Departed = [u64; SPECIFICATIONS.len()];
 
 impl Ledger {
-    /// Lets go what has to go by this second, if it is time to look.
-    pub(super) fn look_for_departures(&mut self, second: u64) {
-        if second.abs_diff(self.looked_at) < LOOK_INTERVAL {
+    /// Removes the rows that are unused for a day, if a look is due, before `event` is added in this second.
+    pub(super) fn look_for_departures(&mut self, event: &CallEvent<'_>, second: u64) {
+        let is_set_back = second.saturating_add(DAY) < self.looked_at;
+        if second < self.looked_at.saturating_add(LOOK_INTERVAL) && !is_set_back {
             return;
         }
         self.looked_at = second;
+        self.touch(event, second);
         let is_unused = |used: u64| second.saturating_sub(used) >= DAY;
         let is_full = self.are_calls_full();
         let (limits, idcs) = (&self.limits, &self.idcs);
@@ -62,11 +67,35 @@ impl Ledger {
                     && (labels
                         .clone()
                         .any(|(source, label)| *label != Label::OTHER && is_foreign(*source, label))
-                        || is_full && !row.total.is_zero() && labels.any(is_of_no_configured_idc))
+                        || is_full && row.total.count() > 0 && labels.any(is_of_no_configured_idc))
             };
             *departed = departed.saturating_add(take_out(table, leaves));
         }
         self.reasons.forget(is_unused);
+    }
+
+    /// Notes that the rows that an event adds to are used in this second.
+    fn touch(&mut self, event: &CallEvent<'_>, second: u64) {
+        let mut labels = EventLabels::new();
+        for source in LabelSource::all() {
+            let label = match source.value(event) {
+                LabelValue::Known(value) => Label::Known(value),
+                LabelValue::Foreign(value) if source == LabelSource::DisconnectReason => {
+                    match self.reasons.touch(&value, second) {
+                        Some(label) => label,
+                        None => continue,
+                    }
+                }
+                LabelValue::Foreign(value) => match self.is_told_apart(source, &value) {
+                    true => Label::shared(&value),
+                    false => continue,
+                },
+            };
+            labels.set(source, label);
+        }
+        for (metric, table) in SPECIFICATIONS.iter().zip(&mut self.tables) {
+            table.touch(&labels.of(metric.labels(&self.limits)), second);
+        }
     }
 
     /// What rows that have left counted, of each metric that counts calls.
@@ -87,10 +116,7 @@ fn take_out(table: &mut Table, leaves: impl Fn(&[Label], &Row) -> bool) -> u64 {
     table.rows.retain(|labels, row| {
         let leaves = leaves(labels, row);
         if leaves {
-            counted = counted.saturating_add(match &row.total {
-                Total::Number(number) => *number,
-                Total::Histogram(histogram) => histogram.counts().iter().sum(),
-            });
+            counted = counted.saturating_add(row.total.count());
         }
         !leaves
     });

@@ -94,6 +94,13 @@ impl EventLabels {
         self.0[source as usize] = label;
     }
 
+    /// Makes a label `other` unless this program knows its value.
+    pub(super) fn forget_foreign(&mut self, source: LabelSource) {
+        if !source.knows(self.0[source as usize].as_str()) {
+            self.set(source, Label::OTHER);
+        }
+    }
+
     /// The values of these labels.
     pub(super) fn of(&self, sources: impl Iterator<Item = LabelSource>) -> Vec<Label> {
         sources.map(|source| self.0[source as usize].clone()).collect()

@@ -10,8 +10,10 @@ pub mod checkpoint;
 mod departures;
 mod histogram;
 mod label;
+mod settings;
 mod specification;
 mod table;
+mod usual;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -29,6 +31,7 @@ pub use histogram::{Buckets, Histogram, InvalidBuckets};
 use label::{EventLabels, Label};
 use specification::{Adds, BucketKind, SPECIFICATIONS, Specification};
 use table::{Addend, Table};
+use usual::usual_calls;
 
 /// What the ledger distinguishes, and what it believes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +104,7 @@ impl Ledger {
             limits,
             BucketSets { conversation: duration_buckets, setup: setup_buckets },
         );
-        ledger.expect_what_is_known();
+        ledger.start_at_zero_what_is_known();
         ledger
     }
 
@@ -123,7 +126,7 @@ impl Ledger {
 
     /// Lets what does not depend on the IDC stand at 0 where it does not stand yet: every known abnormal reason, accepted
     /// events, every anomaly and every limit.
-    fn expect_what_is_known(&mut self) {
+    fn start_at_zero_what_is_known(&mut self) {
         for reason in DisconnectReason::all() {
             for fault_domain in reason.fault_domains().filter(|domain| domain.is_abnormal()) {
                 self.expect_abnormal(reason.name, fault_domain);
@@ -158,7 +161,7 @@ impl Ledger {
     /// Lets a row with these labels stand at 0 in the tables of these metrics, for every service.
     fn start_at_zero_where(&mut self, labels: &mut EventLabels, is_meant: impl Fn(&Specification) -> bool) {
         let services = self.limits.services.iter().map(|service| Label::shared(service));
-        let services = if self.limits.services.is_empty() { vec![Label::OTHER] } else { services.collect() };
+        let services: Vec<Label> = services.chain([Label::OTHER]).collect();
         for service in services {
             labels.set(LabelSource::Service, service);
             for (metric, table) in SPECIFICATIONS.iter().zip(&mut self.tables) {
@@ -203,7 +206,7 @@ impl Ledger {
     /// Adds an accepted call event to the totals.
     pub fn apply(&mut self, mut event: CallEvent<'_>) {
         event.cap(self.limits.longest_call);
-        self.look_for_departures(second(event.received_at));
+        self.look_for_departures(&event, second(event.received_at));
         // First everything that could go wrong, and then only additions: metrics never disagree with one another.
         let additions = self.additions(&event);
         self.add(additions);
@@ -231,6 +234,7 @@ impl Ledger {
             {
                 overflows.push(limit.name);
                 limit.fallback.iter().for_each(|source| labels.set(*source, Label::OTHER));
+                limit.fallback_of_foreign.iter().for_each(|source| labels.forget_foreign(*source));
                 row = labels.of(metric.labels(&self.limits));
             }
             rows.push((at, row, addend));
@@ -247,15 +251,21 @@ impl Ledger {
     ) -> Option<Label> {
         match (value, source) {
             (LabelValue::Known(value), _) => Some(Label::Known(value)),
-            (LabelValue::Foreign(value), LabelSource::Idc) => self.idcs.get(value.as_ref()).cloned(),
-            (LabelValue::Foreign(value), LabelSource::Service) => {
-                let is_told_apart = self.limits.services.iter().any(|service| *service == value);
-                is_told_apart.then(|| Label::shared(&value))
-            }
             (LabelValue::Foreign(value), LabelSource::DisconnectReason) => {
                 self.reasons.admit(&value, second(received_at))
             }
-            (LabelValue::Foreign(value), _) => Some(Label::shared(&value)),
+            (LabelValue::Foreign(value), source) => {
+                self.is_told_apart(source, &value).then(|| Label::shared(&value))
+            }
+        }
+    }
+
+    /// Whether a value from outside has a label of its own, as far as configuration decides that.
+    fn is_told_apart(&self, source: LabelSource, value: &str) -> bool {
+        match source {
+            LabelSource::Idc => self.idcs.contains(value),
+            LabelSource::Service => self.limits.services.iter().any(|service| service == value),
+            _ => true,
         }
     }
 
@@ -372,22 +382,6 @@ impl BucketSets {
             Adds::Duration(BucketKind::Setup, _) => Some(&self.setup),
         }
     }
-}
-
-/// The releases that every IDC has on a normal day: disconnect reason, releaser, seconds of conversation.
-const USUAL_RELEASES: [(u16, u8, u8); 6] =
-    [(1001, 2, 1), (1001, 1, 1), (1002, 1, 0), (1201, 2, 0), (1202, 1, 0), (1203, 2, 0)];
-
-/// A call for each of them, audio and video.
-fn usual_calls() -> impl Iterator<Item = String> {
-    ["A", "V"].into_iter().flat_map(|media_type| {
-        USUAL_RELEASES.into_iter().map(move |(reason, releaser, duration)| {
-            format!(
-                "sid=usual&type={media_type}&setup_time=1600000000&start_time=1600000001&end_time=1600000002\
-                 &duration={duration}&disconnect_reason={reason}&releaser_type={releaser}"
-            )
-        })
-    })
 }
 
 /// The whole second of a time, since the Unix epoch.

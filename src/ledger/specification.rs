@@ -56,6 +56,8 @@ pub(super) struct SeriesLimit {
     /// The labels that become `other` past it, in this metric and in those that come after it in the list: they are
     /// bounded by its series.
     pub(super) fallback: &'static [LabelSource],
+    /// The labels that become `other` past it unless this program knows their value, of which there are few.
+    pub(super) fallback_of_foreign: &'static [LabelSource],
 }
 
 impl Specification {
@@ -85,6 +87,7 @@ pub(super) static SPECIFICATIONS: [Specification; 8] = [
             name: "calls",
             most: |limits| limits.call_series,
             fallback: &[Idc, DisconnectReason],
+            fallback_of_foreign: &[],
         }),
     },
     Specification {
@@ -112,7 +115,8 @@ pub(super) static SPECIFICATIONS: [Specification; 8] = [
         limit: Some(SeriesLimit {
             name: "releases",
             most: |limits| limits.release_series,
-            fallback: &[Terminate, RelCode, RelCodeStr],
+            fallback: &[RelCode, RelCodeStr],
+            fallback_of_foreign: &[Terminate],
         }),
     },
     Specification {
@@ -123,6 +127,7 @@ pub(super) static SPECIFICATIONS: [Specification; 8] = [
             name: "user_releases",
             most: |limits| limits.user_release_series,
             fallback: &[UserRelCode],
+            fallback_of_foreign: &[],
         }),
     },
     Specification {

@@ -38,11 +38,11 @@ impl Total {
         buckets.map_or(Total::Number(0), |buckets| Total::Histogram(Histogram::new(buckets)))
     }
 
-    /// Whether nothing was added yet.
-    pub(super) fn is_zero(&self) -> bool {
+    /// The number, or how many durations there were.
+    pub(super) fn count(&self) -> u64 {
         match self {
-            Total::Number(number) => *number == 0,
-            Total::Histogram(histogram) => histogram.counts().iter().all(|count| *count == 0),
+            Total::Number(number) => *number,
+            Total::Histogram(histogram) => histogram.counts().iter().sum(),
         }
     }
 
@@ -118,17 +118,31 @@ impl Table {
         }
         if let Some(row) = self.rows.get_mut(labels) {
             row.total.add(addend);
-            row.used = second;
+            row.used = second.max(row.used);
+        }
+    }
+
+    /// Notes that the row of these labels, if there is one, is used in this second.
+    pub(super) fn touch(&mut self, labels: &[Label], second: u64) {
+        if let Some(row) = self.rows.get_mut(labels) {
+            row.used = second.max(row.used);
+        }
+    }
+
+    /// Adds a row to that of the same labels, or makes it one.
+    pub(super) fn merge(&mut self, labels: Vec<Label>, row: Row) {
+        match self.rows.get_mut(&labels[..]) {
+            Some(known) => {
+                known.total.merge(&row.total);
+                known.used = known.used.max(row.used);
+            }
+            None => drop(self.rows.insert(labels.into(), row)),
         }
     }
 
     /// What all rows count.
     pub(super) fn sum(&self) -> u64 {
-        let number = |row: &Row| match &row.total {
-            Total::Number(number) => *number,
-            Total::Histogram(histogram) => histogram.counts().iter().sum(),
-        };
-        self.rows.values().map(number).fold(0, u64::saturating_add)
+        self.rows.values().map(|row| row.total.count()).fold(0, u64::saturating_add)
     }
 
     /// A point for each row, under these names of labels.

@@ -105,8 +105,8 @@ catalog! {
          path than the registered one, or with another method, and is kept like a refused one), probe (a request to \
          the callback without any parameter).");
     EXPORTER_ANOMALIES = sum("planet.exporter.anomalies", "{anomaly}",
-        "Oddities of accepted call events by kind; each counts once an event. contradicting_repeat is a repeat that says \
-         something else than what was counted.");
+        "Oddities of accepted call events by kind; each counts once an event. contradicting_repeat is a call of \
+         which a repeat says something else than what was counted.");
     EXPORTER_REQUESTS = sum("planet.exporter.requests", "{request}",
         "Requests to the call event listener by HTTP status code.");
     EXPORTER_REQUEST_DURATION = histogram("planet.exporter.request.duration", "s",
@@ -165,7 +165,7 @@ catalog! {
         "Time that an attempt to deliver took, by signal.");
     EXPORTER_PROXY_FAILURES = sum("planet.exporter.proxy.failures", "{failure}",
         "Requests that were not passed on to the service behind, or not to their end, by error: unreachable \
-         (502), timeout (504), request_timeout (408, the client was too slow), no_path (501), aborted (the \
+         (502), timeout (504), request_timeout (408, the client was too slow), bad_body (400, the client's body broke off), switching_protocols (502), no_path (501), aborted (the \
          service broke off its answer).");
     EXPORTER_PROXY_DURATION = histogram("planet.exporter.proxy.duration", "s",
         "Time from passing a request on to the head of the answer of the service behind, or to the failure.");

@@ -47,7 +47,7 @@ impl<S: Storage> Checkpoints<S> {
         Checkpoints { storage, path: path.to_owned(), kept: Kept::default() }
     }
 
-    /// The latest checkpoint that can be used, with these limits; `None` if there is none.
+    /// The latest checkpoint that can be used, with these limits where it keeps none; `None` if there is none.
     ///
     /// # Errors
     /// It is whole and this version of the program cannot read it, or the disk refuses and nothing can stand in. One that

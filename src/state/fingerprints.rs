@@ -20,8 +20,10 @@ use crate::journal::storage::Storage;
 use super::known::SharedKnown;
 use super::thread::Thread;
 
-/// How many records are looked at before a pause, and how long that is.
+/// How many records are looked at before a pause.
 const RECORDS_AT_ONCE: usize = 256;
+
+/// How long it is.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Starts to work out what is known of the events whose records are in `journal` now.
@@ -37,9 +39,9 @@ pub(super) fn learn<S: Storage>(journal: &Arc<DiskJournal<S>>, known: &SharedKno
 fn learn_all<S: Storage>(journal: &DiskJournal<S>, known: &SharedKnown) {
     let mut learned = Vec::with_capacity(RECORDS_AT_ONCE);
     let mut records = 0u64;
-    let read = journal.visit(|record| {
+    let read = journal.visit(|sequence, record| {
         records += 1;
-        learned.extend(fingerprint(record));
+        learned.extend(fingerprint(record).map(|(key, fingerprint)| (sequence, key, fingerprint)));
         if learned.len() == RECORDS_AT_ONCE {
             note(known, &mut learned);
             std::thread::sleep(PAUSE);
@@ -66,9 +68,9 @@ fn fingerprint(record: &[u8]) -> Option<(Key, Fingerprint)> {
     read.ok().flatten()
 }
 
-fn note(known: &SharedKnown, learned: &mut Vec<(Key, Fingerprint)>) {
+fn note(known: &SharedKnown, learned: &mut Vec<(u64, Key, Fingerprint)>) {
     let mut known = known.lock();
-    for (key, fingerprint) in learned.drain(..) {
-        known.window.learn(key, fingerprint);
+    for (sequence, key, fingerprint) in learned.drain(..) {
+        known.window.learn(sequence, key, fingerprint);
     }
 }

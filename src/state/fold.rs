@@ -128,6 +128,12 @@ impl Fold {
         self.totals().position = position;
     }
 
+    /// Changes the ledger, when nothing waits.
+    pub fn change(&self, change: impl FnOnce(Ledger) -> Ledger) {
+        let mut totals = self.totals();
+        totals.ledger = change(totals.ledger.clone());
+    }
+
     /// Folds everything that waits.
     fn catch_up(&self) -> MutexGuard<'_, Checkpoint> {
         let mut totals = self.totals();

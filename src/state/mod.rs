@@ -166,9 +166,8 @@ fn open_directory(
     let mut checkpoints = directory.checkpoints();
     let checkpoint = checkpoints.read(&ledger_limits(config))?;
     let has_checkpoint = checkpoint.is_some();
-    let mut totals = checkpoint.unwrap_or_else(|| Checkpoint { position: 0, ledger: new_ledger(config) });
+    let totals = checkpoint.unwrap_or_else(|| Checkpoint { position: 0, ledger: new_ledger(config) });
     warn_of_other_buckets(config, &totals.ledger);
-    config.idcs.iter().for_each(|idc| totals.ledger.expect_idc(idc));
     let position = totals.position;
     let fold = Arc::new(Fold::new(totals, quarantine.clone()));
     let mut reading = Reading {
@@ -189,6 +188,8 @@ fn open_directory(
         return Err(newer);
     }
     fold.skip_to(journal.end());
+    // Not before all events are folded that were counted by the settings of then.
+    fold.change(|ledger| ledger.reconfigured(ledger_limits(config), &config.idcs));
     // Before a checkpoint is past what was set aside: nobody sets it aside again then.
     quarantine_file.write_waiting();
     // So that the totals keep their start time, a process that dies again and again does not fold the same records each time,

@@ -52,14 +52,26 @@ impl Window {
         self.keys[set_of(key)].get(&key).copied()
     }
 
+    /// Compares a repeat with the event that has its key, if that is in the window at `now`. Answers whether it is the first to
+    /// contradict it.
+    pub fn compare(&mut self, key: Key, fingerprint: Fingerprint, now: SystemTime) -> Option<bool> {
+        let first = self.get(key, now)?;
+        let known = self.keys[set_of(key)].get_mut(&key)?;
+        Some(fingerprint.contradicts(first) && known.note_contradiction())
+    }
+
     /// Whether the key is in the window at `now`.
     pub fn contains(&mut self, key: Key, now: SystemTime) -> bool {
         self.get(key, now).is_some()
     }
 
-    /// Notes what is known of an event, if its key is in the window and nothing was known of it.
-    pub fn learn(&mut self, key: Key, fingerprint: Fingerprint) {
-        if let Some(known) = self.keys[set_of(key)].get_mut(&key) {
+    /// Notes what is known of the event whose record has this sequence number, if its key is in the window for this record and
+    /// nothing was known of it.
+    pub fn learn(&mut self, sequence: u64, key: Key, fingerprint: Fingerprint) {
+        let at = self.order.binary_search_by_key(&sequence, |seen| seen.sequence);
+        // The key may have come again since, after its time.
+        let is_of_this_record = at.is_ok_and(|at| self.order[at].key == key);
+        if is_of_this_record && let Some(known) = self.keys[set_of(key)].get_mut(&key) {
             known.learn(fingerprint);
         }
     }
@@ -179,7 +191,9 @@ mod tests {
         let (one, other) = (Fingerprint::of([Some(1)]), Fingerprint::of([Some(2)]));
         seen.insert(sid(1), FINGERPRINT, 0, at(0));
         seen.insert(sid(2), other, 1, at(0));
-        (1..4).for_each(|number| seen.learn(sid(number), one));
+        (1..4).for_each(|number| seen.learn(number.into(), sid(number), one));
+        assert_eq!(seen.get(sid(1), at(1)), Some(FINGERPRINT), "that is of another record");
+        (1..4).for_each(|number| seen.learn(u64::from(number) - 1, sid(number), one));
         assert_eq!([1, 2, 3].map(|number| seen.get(sid(number), at(1))), [Some(one), Some(other), None]);
     }
 

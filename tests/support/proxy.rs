@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::process::Process;
 use super::{Scratch, http, listen_address};
@@ -86,12 +88,29 @@ pub const APACHE: Kind = Kind {
 /// A running proxy.
 #[derive(Debug)]
 pub struct Proxy {
-    // It ends before what it has behind it, and before its directory goes.
-    _process: Process,
+    process: Process,
     /// Where it takes calls.
     pub address: SocketAddr,
+    // It goes when the process has ended.
     _scratch: Scratch,
 }
+
+impl Drop for Proxy {
+    /// Ends it with the processes that it has started, which would outlive it if it were killed.
+    fn drop(&mut self) {
+        if self.process.ended().is_some() {
+            return;
+        }
+        let deadline = Instant::now() + END;
+        self.process.signal("TERM");
+        while self.process.ended().is_none() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Time to end. What has not ended by then is killed.
+const END: Duration = Duration::from_secs(10);
 
 impl Kind {
     /// Starts it in front of these exporters and waits until calls can pass.
@@ -108,10 +127,8 @@ impl Kind {
         let text = std::fs::read_to_string(example).expect("an example");
         let text = with_addresses(&change(&text), address, exporters);
         std::fs::write(&configuration, text).expect("a configuration");
-        let mut process =
-            Process::start(self.name, &mut (self.start)(&configuration, &scratch.0, address.port()));
-        wait_for_a_way(&mut process, address);
-        Proxy { _process: process, address, _scratch: scratch }
+        let mut command = (self.start)(&configuration, &scratch.0, address.port());
+        Proxy::start(self.name, &mut command, address, scratch)
     }
 }
 
@@ -122,18 +139,18 @@ impl Proxy {
         let address = listen_address();
         let mut command = Command::new("varnishd");
         command.args(["-F", "-a", &address.to_string(), "-b", &exporter.to_string(), "-n"]).arg(&scratch.0);
-        let mut process = Process::start("varnish", &mut command);
-        wait_for_a_way(&mut process, address);
-        Proxy { _process: process, address, _scratch: scratch }
+        Proxy::start("varnish", &mut command, address, scratch)
     }
-}
 
-/// Waits for the answer to a check of `/`, which passes as soon as the proxy has found an exporter.
-fn wait_for_a_way(process: &mut Process, address: SocketAddr) {
-    process.eventually("a way to the exporters", |_| {
-        let answer = http::try_request(address, "GET", "/", &[]).ok()?;
-        (answer.status == 200).then_some(())
-    });
+    fn start(name: &str, command: &mut Command, address: SocketAddr, scratch: Scratch) -> Proxy {
+        let mut proxy = Proxy { process: Process::start(name, command), address, _scratch: scratch };
+        // A check of `/` passes as soon as the proxy has found an exporter.
+        proxy.process.eventually("a way to the exporters", |_| {
+            let answer = http::try_request(address, "GET", "/", &[]).ok()?;
+            (answer.status == 200).then_some(())
+        });
+        proxy
+    }
 }
 
 /// An example with these addresses for its own, each of which must be there.

@@ -118,6 +118,8 @@ impl Releaser {
 pub struct ReleaseCause {
     /// The Q.850 cause value.
     pub code: i64,
+    /// The same as text, which is the value of the label `terminate`.
+    pub text: &'static str,
     /// LINE Planet's name of it; Q.850's own for 127, which LINE Planet leaves nameless.
     pub name: &'static str,
     /// What a release with this cause says of the fault where no disconnect reason was sent.
@@ -130,12 +132,17 @@ impl ReleaseCause {
 
     /// Every cause that LINE Planet documents.
     pub const TABLE: &[ReleaseCause] = &[
-        ReleaseCause { code: 16, name: "NORMAL_RELEASED", fault_domain: FaultDomain::None },
-        ReleaseCause { code: 17, name: "BUSY", fault_domain: FaultDomain::User },
-        ReleaseCause { code: 18, name: "NO_ANSWER", fault_domain: FaultDomain::User },
-        ReleaseCause { code: 21, name: "REJECTED", fault_domain: FaultDomain::User },
-        ReleaseCause { code: 77, name: "CANCELED", fault_domain: FaultDomain::User },
-        ReleaseCause { code: 127, name: "INTERWORKING_UNSPECIFIED", fault_domain: FaultDomain::Unknown },
+        ReleaseCause { code: 16, text: "16", name: "NORMAL_RELEASED", fault_domain: FaultDomain::None },
+        ReleaseCause { code: 17, text: "17", name: "BUSY", fault_domain: FaultDomain::User },
+        ReleaseCause { code: 18, text: "18", name: "NO_ANSWER", fault_domain: FaultDomain::User },
+        ReleaseCause { code: 21, text: "21", name: "REJECTED", fault_domain: FaultDomain::User },
+        ReleaseCause { code: 77, text: "77", name: "CANCELED", fault_domain: FaultDomain::User },
+        ReleaseCause {
+            code: 127,
+            text: "127",
+            name: "INTERWORKING_UNSPECIFIED",
+            fault_domain: FaultDomain::Unknown,
+        },
     ];
 
     /// The cause with this code, or `None` for one that LINE Planet does not document.

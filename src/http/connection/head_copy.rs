@@ -4,8 +4,9 @@
 //! hyper does not show where it failed, and may have thrown the head away by then. The copy knows where each head begins
 //! because it is told of every request as it is handed over: the head of that request is then the first in the copy and is
 //! dropped, up to its empty line, as hyper finds it; its body is skipped by its length. A body whose length nobody knows
-//! beforehand (chunked) makes the copy lost for the rest of the connection, and so does more than hyper itself would hold. A
-//! copy that is lost is empty, and hyper's own answer stands.
+//! beforehand (chunked) makes the copy lost, and so does more than hyper itself would hold. A copy that is lost is empty, and
+//! hyper's own answer stands. It begins anew with what hyper is given when it has answered and wants to read on: then it has all
+//! of the body, and at most the beginning of a head, which is missed by whoever compares the copy with what hyper has not read.
 
 use memchr::memchr;
 
@@ -28,6 +29,24 @@ impl HeadCopy {
     /// A copy of up to `limit` bytes; with a limit of 0 there is never one.
     pub(super) fn new(limit: usize) -> HeadCopy {
         HeadCopy { bytes: Vec::new(), body: 0, limit, is_lost: limit == 0 }
+    }
+
+    /// Notes that hyper reads on with nothing to answer.
+    pub(super) fn begin_anew_if_lost(&mut self) {
+        if self.is_lost && self.limit > 0 {
+            *self = HeadCopy::new(self.limit);
+        }
+    }
+
+    /// The request target of the first head, if it has a `#` in it, from which on hyper throws it away.
+    pub(super) fn target_with_fragment(&self) -> Option<&[u8]> {
+        let head = without_line_ends(&self.bytes);
+        let line = &head[..memchr(b'\n', head)?];
+        memchr(b'#', line)?;
+        let mut words = line.splitn(2, |byte| *byte == b' ');
+        let behind_method = words.nth(1)?;
+        let end = behind_method.iter().rposition(|byte| *byte == b' ')?;
+        Some(&behind_method[..end])
     }
 
     /// Notes what hyper was given.

@@ -31,8 +31,8 @@
 //! - *Memory and time.* The copy is bounded by the limit of heads, which hyper has as well; the deadlines are those of
 //!   any request ([`Deadlines`]); the place among the connections is kept until the end.
 
-mod farewell;
 mod head_copy;
+mod lingering_close;
 mod overheard;
 mod raw_head;
 #[cfg(test)]
@@ -52,13 +52,13 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::farewell::farewell;
+pub(super) use self::lingering_close::lingering_close;
 use self::overheard::{Exchange, Left, Overheard, Unanswered};
 use self::raw_head::{RawHead, Reading};
 use super::deadlines::{Deadlines, Phase};
@@ -123,14 +123,23 @@ impl<H: Handler> Connection<H> {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         if has_header {
-            self.peer = read_client(&mut stream, self.peer, self.limits.header_timeout).await?;
+            self.phase.ending();
+            let client = tokio::select! {
+                client = read_client(&mut stream, self.peer, self.limits.header_timeout) => client?,
+                () = self.told_to_go() => None,
+            };
+            let Some(client) = client else { return Ok(()) };
+            self.peer = client;
         }
         let exchange = Arc::new(Exchange::new(if H::TAKES_RAW_QUERIES { self.buffer() } else { 0 }));
         let stream = Deadlines::new(stream, Arc::clone(&self.phase), self.limits);
         let stream = Overheard::new(stream, Arc::clone(&exchange));
         let had_body = AtomicBool::new(false);
-        let service = service_fn(|request: Request<Incoming>| {
-            exchange.note_request(&request);
+        let service = service_fn(|mut request: Request<Incoming>| {
+            if let Some(query) = exchange.note_request(&request).filter(|_| request.method() == Method::GET) {
+                request.extensions_mut().insert(query);
+            }
+            self.phase.note_begun(exchange.has_rest());
             had_body.store(!request.body().is_end_stream(), Ordering::Relaxed);
             let (this, exchange) = (&self, &exchange);
             async move {
@@ -164,12 +173,24 @@ impl<H: Handler> Connection<H> {
             return Err(Ended::Http2);
         }
         if may_be_sending || served.as_ref().is_err_and(hyper::Error::is_parse) {
-            farewell(&mut stream.into_inner(), &self.ending.stop).await;
+            self.lingering_close(stream.into_inner()).await;
         }
         if is_proxied {
             return Err(Ended::ProxyProtocol);
         }
         Ok(served?)
+    }
+
+    /// Waits for the end of what the peer sends, unless the place is needed.
+    async fn lingering_close(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+        self.phase.ending();
+        if self.phase.is_evicted() {
+            return;
+        }
+        tokio::select! {
+            () = lingering_close(&mut stream, &self.ending.stop) => {}
+            () = self.phase.evicted() => {}
+        }
     }
 
     /// Completes when the connection has been told to go.
@@ -207,6 +228,8 @@ impl<H: Handler> Connection<H> {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        // hyper may have failed behind an answer, when the connection was idle as far as anybody knew.
+        self.phase.receiving();
         let Some(RawHead { head, query }) = unanswered.complete(self.buffer()).await else {
             return (unanswered.refuse().await, false);
         };

@@ -11,12 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use hyper::Request;
 use hyper::body::Body;
+use hyper::{Request, Uri};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::head_copy::{HeadCopy, without_line_ends};
 use super::raw_head::{self, Reading};
+use crate::http::raw_query::RawQuery;
 
 /// What the service above hyper and the stream below it tell each other.
 #[derive(Debug)]
@@ -37,11 +38,18 @@ impl Exchange {
         Exchange(Mutex::new(State { copy: HeadCopy::new(limit), owed: false, given: false }))
     }
 
-    /// Notes a request as it is handed over.
-    pub(super) fn note_request<B: Body>(&self, request: &Request<B>) {
+    /// Notes a request as it is handed over. Answers its query if hyper has thrown a part of it away.
+    pub(super) fn note_request<B: Body>(&self, request: &Request<B>) -> Option<RawQuery> {
         let mut state = self.state();
+        let query = state.copy.target_with_fragment().and_then(|target| whole_query(target, request.uri()));
         state.copy.note_request(request.body().size_hint().exact());
         (state.owed, state.given) = (true, false);
+        query
+    }
+
+    /// Whether something has come behind the requests that were handed over.
+    pub(super) fn has_rest(&self) -> bool {
+        !self.state().copy.rest().is_empty()
     }
 
     /// Notes that the handler has answered.
@@ -65,6 +73,21 @@ impl State {
     fn note_written(&mut self) {
         self.owed &= !self.given;
     }
+}
+
+/// The query of a target with a `#` in it, which no URI has, but senders leave in values. `uri` is what hyper made of the target.
+fn whole_query(target: &[u8], uri: &Uri) -> Option<RawQuery> {
+    let fragment = target.iter().position(|byte| *byte == b'#')?;
+    // Else it is not the target of this request.
+    let known = uri.path_and_query()?.as_str();
+    if !target[..fragment].ends_with(known.as_bytes()) {
+        return None;
+    }
+    let query = match target[..fragment].iter().position(|byte| *byte == b'?') {
+        Some(begin) => &target[begin + 1..],
+        None => target[fragment + 1..].strip_prefix(b"?").unwrap_or(&target[fragment + 1..]),
+    };
+    RawQuery::new(query)
 }
 
 /// Whether this is a whole answer 400 without a body.
@@ -161,6 +184,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Overheard<S> {
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_release(context))?;
         let before = buffer.filled().len();
+        {
+            let mut state = self.exchange.state();
+            if !state.owed {
+                state.copy.begin_anew_if_lost();
+            }
+        }
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if let Poll::Ready(Ok(())) = read {
             self.exchange.state().copy.note_given(&buffer.filled()[before..]);

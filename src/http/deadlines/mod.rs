@@ -10,7 +10,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -21,11 +21,14 @@ use tokio::time::{Instant, Sleep};
 
 use super::Limits;
 
-/// How long a connection that is told to go may be idle: if its place is needed, if the exporter stops, and if it stops before
-/// the first request. That nothing can be read is known only when the runtime has looked, which it does before it wakes anybody up
-/// for a time that is over; and what is on its way may still arrive.
+/// How long a connection may be idle once its place is needed. That nothing can be read is known only when the runtime has looked,
+/// which it does before it wakes anybody up for a time that is over.
 const WHEN_EVICTED: Duration = Duration::from_millis(5);
+
+/// How long it may be idle once the exporter stops: what is on its way may still arrive.
 const WHEN_STOPPING: Duration = Duration::from_millis(100);
+
+/// The same before its first request.
 const BEFORE_FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// What a connection is doing, as the service above and the stream below tell each other.
@@ -34,6 +37,8 @@ pub(super) struct Phase {
     state: AtomicU8,
     /// Since when it has been idle, in nanoseconds since [`EPOCH`]; 0 while it is not.
     idle_since: AtomicU64,
+    /// Whether the head of the next request has begun behind the one that is being served.
+    has_begun: AtomicBool,
     /// Whether it is told to go, and why.
     leaving: AtomicU8,
     /// Tells the connection that its place is needed.
@@ -57,6 +62,22 @@ impl Phase {
         self.state.store(SERVING, Ordering::Relaxed);
         self.set_idle(false);
         Serving(Arc::clone(self))
+    }
+
+    /// Notes whether the head of the next request has begun behind the one that is being served.
+    pub(super) fn note_begun(&self, has_begun: bool) {
+        self.has_begun.store(has_begun, Ordering::Relaxed);
+    }
+
+    /// Notes that a head is still to come to its end, though hyper does not read it.
+    pub(super) fn receiving(&self) {
+        self.state.store(RECEIVING, Ordering::Relaxed);
+        self.set_idle(false);
+    }
+
+    /// Notes that nothing is to come but the end, so that the connection can go when its place is needed.
+    pub(super) fn ending(&self) {
+        self.set_idle(true);
     }
 
     /// Since when the connection has been idle, as a number that grows with time; `None` if it is not idle or is told to go.
@@ -91,6 +112,11 @@ impl Phase {
         self.leaving.store(STOPPING, Ordering::Relaxed);
     }
 
+    /// Whether the connection is told to go because its place is needed.
+    pub(super) fn is_evicted(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed) == EVICTED
+    }
+
     /// Whether the connection is told to go.
     pub(super) fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::Relaxed) != STAYING
@@ -112,7 +138,8 @@ pub(super) struct Serving(Arc<Phase>);
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.0.state.store(WAITING, Ordering::Relaxed);
+        let state = if self.0.has_begun.swap(false, Ordering::Relaxed) { RECEIVING } else { WAITING };
+        self.0.state.store(state, Ordering::Relaxed);
     }
 }
 
@@ -168,11 +195,14 @@ impl<S> Deadlines<S> {
         }
     }
 
-    /// The phase. When a request has been served, the deadline of its head is over.
+    /// The phase. When a request has been served, the deadline of its head is over, and that of the next begins if this has.
     fn look(&mut self) -> u8 {
         let phase = self.phase.get();
         if phase == WAITING && self.seen != WAITING {
             self.read_by = None;
+        }
+        if phase == RECEIVING && self.seen != RECEIVING {
+            self.read_by = Some(Instant::now() + self.header_timeout);
         }
         self.seen = phase;
         phase

@@ -9,7 +9,11 @@ const MOST: usize = 64;
 
 /// Idle connections, the one that has been idle longest first.
 #[derive(Debug)]
-pub(super) struct Idle<C>(Vec<Entry<C>>);
+pub(super) struct Idle<C> {
+    entries: Vec<Entry<C>>,
+    /// Whether somebody lets those go whose time is over.
+    is_watched: bool,
+}
 
 #[derive(Debug)]
 struct Entry<C> {
@@ -20,19 +24,19 @@ struct Entry<C> {
 
 impl<C> Default for Idle<C> {
     fn default() -> Idle<C> {
-        Idle(Vec::new())
+        Idle { entries: Vec::new(), is_watched: false }
     }
 }
 
 impl<C> Idle<C> {
     /// Keeps a connection for this long, in the place of the one that has been idle longest if there are too many. Answers whether
-    /// it is the only one.
+    /// somebody has to begin to [let them go](Idle::expire) in time.
     pub(super) fn put(&mut self, connection: C, idle_time: Duration, now: Instant) -> bool {
-        if self.0.len() >= MOST {
-            self.0.remove(0);
+        if self.entries.len() >= MOST {
+            self.entries.remove(0);
         }
-        self.0.push(Entry { connection, since: now, until: now + idle_time });
-        self.0.len() == 1
+        self.entries.push(Entry { connection, since: now, until: now + idle_time });
+        !std::mem::replace(&mut self.is_watched, true)
     }
 
     /// The connection that was used last, if it has been idle for less than `longest` and than what it was kept for. Those that
@@ -43,13 +47,13 @@ impl<C> Idle<C> {
         now: Instant,
         is_usable: impl Fn(&C) -> bool,
     ) -> Option<C> {
-        while let Some(entry) = self.0.pop() {
+        while let Some(entry) = self.entries.pop() {
             if now >= entry.until || !is_usable(&entry.connection) {
                 continue;
             }
             if now - entry.since >= longest {
                 // So have all others.
-                self.0.push(entry);
+                self.entries.push(entry);
                 return None;
             }
             return Some(entry.connection);
@@ -57,13 +61,14 @@ impl<C> Idle<C> {
         None
     }
 
-    /// Lets those go whose time is over or that cannot be used any more. Answers whether none is left.
+    /// Lets those go whose time is over or that cannot be used any more. Answers whether none is left, and nobody has to come again.
     pub(super) fn expire(&mut self, now: Instant, is_usable: impl Fn(&C) -> bool) -> bool {
-        self.0.retain(|entry| now < entry.until && is_usable(&entry.connection));
-        if self.0.is_empty() {
-            self.0.shrink_to_fit();
+        self.entries.retain(|entry| now < entry.until && is_usable(&entry.connection));
+        self.is_watched = !self.entries.is_empty();
+        if !self.is_watched {
+            self.entries.shrink_to_fit();
         }
-        self.0.is_empty()
+        !self.is_watched
     }
 }
 
@@ -102,6 +107,19 @@ mod tests {
         assert!(idle.put(5, SECOND, now));
         assert!(!idle.expire(now + SECOND / 2, |_| true));
         assert!(idle.expire(now + SECOND, |_| true));
+    }
+
+    #[test]
+    fn one_lets_them_go_however_often_they_are_used() {
+        let (mut idle, now) = (Idle::default(), Instant::now());
+        let mut begun = 0;
+        for number in 0..1_000 {
+            begun += usize::from(idle.put(number, SECOND, now));
+            assert_eq!(take(&mut idle, SECOND, now), Some(number));
+        }
+        assert_eq!(begun, 1);
+        assert!(idle.expire(now, |_| true));
+        assert!(idle.put(1, SECOND, now), "the next one has to be begun");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! goes as a whole, and what is in it is to leave in time.
 
 mod limit;
+mod visit;
 
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -19,9 +20,9 @@ use tracing::{error, warn};
 
 use super::position::Position;
 use super::reader_state::ReaderState;
-use super::recovery::{self, Found, Segment, Stored, file_name, read_segments};
+use super::recovery::{Found, Segment, Stored, file_name, read_segments};
 use super::segment::{self, FRAME_HEAD, LONGEST_RECORD, Next};
-use super::storage::{Storage, StorageFile, is_full, read_all, replace};
+use super::storage::{Storage, StorageFile, is_full, replace};
 use super::{JournalError, ReaderStatus, head};
 use crate::release::Release;
 use limit::frames_size;
@@ -241,24 +242,6 @@ impl<S: Storage> DiskJournal<S> {
             Next::Frame(found) if found.sequence == sequence => Ok(frame.slice_ref(found.record)),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the record is damaged")),
         }
-    }
-
-    /// Reads what the segments have now and hands every sound record to `visit`. A segment that is dropped meanwhile is passed over.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub fn visit(&self, mut visit: impl FnMut(&[u8])) -> io::Result<()> {
-        for (first, _) in self.segments() {
-            match read_all(&self.storage, &file_name(first)) {
-                Ok(bytes) => {
-                    // Where the head is damaged, there is nothing to go by.
-                    let _ = recovery::read_segment(&bytes, |_, record| visit(record));
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 
     /// The segments in order: the first sequence number of each, and where that of the next one begins.

@@ -15,6 +15,7 @@ use super::{Checkpoint, OLDEST_READER, UnreadableContents};
 use crate::callback::labels::LabelSource;
 use crate::ledger::histogram::Buckets;
 use crate::ledger::label::Label;
+use crate::ledger::settings::Settings;
 use crate::ledger::table::{LabelSet, Row, Table, Total};
 use crate::ledger::{BucketSets, KIND, LIMIT, Ledger, Limits, SPECIFICATIONS, second};
 use crate::metrics::catalog;
@@ -35,6 +36,7 @@ struct WrittenLedger<'a> {
     last_event: Option<SystemTime>,
     duration_buckets: &'a Buckets,
     setup_buckets: &'a Buckets,
+    settings: Settings,
     unknown_reasons: &'a BTreeMap<Label, u64>,
     departed: BTreeMap<&'static str, u64>,
     looked_at: u64,
@@ -82,6 +84,7 @@ pub(super) fn write(checkpoint: &Checkpoint) -> Result<Vec<u8>, serde_json::Erro
             last_event: ledger.last_event,
             duration_buckets: &ledger.buckets.conversation,
             setup_buckets: &ledger.buckets.setup,
+            settings: Settings::of(ledger),
             unknown_reasons: &ledger.reasons.values,
             departed: SPECIFICATIONS.iter().map(|metric| metric.metric.name).zip(ledger.departed).collect(),
             looked_at: ledger.looked_at,
@@ -104,6 +107,8 @@ pub(super) struct LedgerContents {
     pub(super) last_event: Option<SystemTime>,
     pub(super) duration_buckets: Buckets,
     pub(super) setup_buckets: Buckets,
+    #[serde(default)]
+    pub(super) settings: Option<Settings>,
     /// With the second in which each was used last.
     #[serde(default)]
     pub(super) unknown_reasons: BTreeMap<String, u64>,
@@ -171,7 +176,10 @@ pub(super) fn read(json: &[u8], limits: &Limits) -> Result<Checkpoint, Unreadabl
 pub(super) fn restore(contents: Contents, limits: &Limits) -> Result<Checkpoint, UnreadableContents> {
     let Contents { position, ledger: contents } = contents;
     let buckets = BucketSets { conversation: contents.duration_buckets, setup: contents.setup_buckets };
-    let mut ledger = Ledger::without_rows(contents.started_at, limits.clone(), buckets);
+    let settings = contents.settings;
+    let limits = settings.as_ref().map_or_else(|| limits.clone(), |settings| settings.limits(limits));
+    let mut ledger = Ledger::without_rows(contents.started_at, limits, buckets);
+    ledger.idcs = settings.iter().flat_map(Settings::idcs).collect();
     ledger.last_event = contents.last_event;
     // What was written before the second of use was, counts as used by the last event.
     let last_event = contents.last_event.map_or(0, second);
@@ -193,7 +201,7 @@ pub(super) fn restore(contents: Contents, limits: &Limits) -> Result<Checkpoint,
         place.fill(&metric, rows, last_event, &mut texts)?;
     }
     // What is newer than the checkpoint.
-    ledger.expect_what_is_known();
+    ledger.start_at_zero_what_is_known();
     Ok(Checkpoint { position, ledger })
 }
 
@@ -239,44 +247,28 @@ impl Place<'_> {
             if !fits {
                 return Err(UnreadableContents::Total(metric.to_owned()));
             }
-            let (labels, is_of_service) = label_set(metric, &self.names, labels, texts)?;
-            let row = Row { total, used: used.unwrap_or(last_event) };
-            match filled.get_mut(&labels) {
-                None => drop(filled.insert(labels, row)),
-                // Services are not told apart any more.
-                Some(filled) if is_of_service => {
-                    filled.total.merge(&row.total);
-                    filled.used = filled.used.max(row.used);
-                }
-                Some(_) => {
-                    let (metric, labels) = (metric.to_owned(), format!("{labels:?}"));
-                    return Err(UnreadableContents::RepeatedRow { metric, labels });
-                }
+            let labels = label_set(metric, &self.names, labels, texts)?;
+            if filled.contains_key(&labels) {
+                let (metric, labels) = (metric.to_owned(), format!("{labels:?}"));
+                return Err(UnreadableContents::RepeatedRow { metric, labels });
             }
+            filled.insert(labels, Row { total, used: used.unwrap_or(last_event) });
         }
         self.table.rows = filled;
         Ok(())
     }
 }
 
-/// The label set of a row. A label that it lacks, because it was added later, is `other`. Also answers whether the row is one of
-/// several, because it has the label of the service and the table does not.
+/// The label set of a row. A label that it lacks, because it was added later, is `other`.
 fn label_set(
     metric: &str,
     names: &[&'static str],
     written: Entries<String>,
     texts: &mut BTreeSet<Label>,
-) -> Result<(LabelSet, bool), UnreadableContents> {
+) -> Result<LabelSet, UnreadableContents> {
     let mut labels: Vec<Option<Label>> = vec![None; names.len()];
-    let mut is_of_service = false;
     for (name, value) in written.0 {
         let place = names.iter().position(|known| *known == name).and_then(|at| labels.get_mut(at));
-        if place.is_none()
-            && name == LabelSource::Service.name()
-            && !std::mem::replace(&mut is_of_service, true)
-        {
-            continue;
-        }
         let Some(place @ None) = place else {
             return Err(UnreadableContents::Label { metric: metric.to_owned(), label: name });
         };
@@ -287,5 +279,5 @@ fn label_set(
             text
         }));
     }
-    Ok((labels.into_iter().map(|label| label.unwrap_or(Label::OTHER)).collect(), is_of_service))
+    Ok(labels.into_iter().map(|label| label.unwrap_or(Label::OTHER)).collect())
 }

@@ -152,7 +152,7 @@ impl Checkpoint {
         Ok(with_first_line(VERSION, &contents::write(self)?))
     }
 
-    /// The checkpoint that was encoded, with these limits.
+    /// The checkpoint that was encoded, with the settings that it keeps, and these limits where it keeps none.
     ///
     /// # Errors
     /// The bytes are not a checkpoint, are damaged, or were written by a release that this one cannot follow.

@@ -95,6 +95,7 @@ impl OlderLedger {
             last_event: self.last_event,
             duration_buckets: self.duration_buckets,
             setup_buckets: self.setup_buckets,
+            settings: None,
             unknown_reasons: BTreeMap::new(),
             reasons,
             departed: BTreeMap::new(),

@@ -36,7 +36,7 @@ impl From<acceptance::Outcome> for Outcome {
     fn from(outcome: acceptance::Outcome) -> Outcome {
         match outcome {
             acceptance::Outcome::Accepted => Outcome::Accepted,
-            acceptance::Outcome::Duplicate { .. } => Outcome::Duplicate,
+            acceptance::Outcome::Duplicate => Outcome::Duplicate,
             acceptance::Outcome::Undurable(_) => Outcome::Undurable,
             acceptance::Outcome::Answered(status) => Outcome::Answered(status.as_u16()),
             acceptance::Outcome::Uncounted(_) => Outcome::Uncounted,
@@ -106,7 +106,8 @@ async fn accept_with(
     let (received_at, query) = (SystemTime::UNIX_EPOCH, query.as_bytes());
     let Identified { key, fingerprint, .. } = Kind::CallEvent.identify(query).expect("a call");
     let record = Record { kind: Kind::CallEvent, received_at, key, envelope, query };
-    acceptance.accept(key, fingerprint, received_at, record.encode()).await
+    let accepted = acceptance.accept(key, fingerprint, received_at, record.encode()).await;
+    accepted.map(|accepted| accepted.outcome)
 }
 
 /// What comes of two requests with the same sid, the second of which arrives before the first is stored.

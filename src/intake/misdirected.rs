@@ -23,18 +23,18 @@ use crate::state::refused::RefusedRequests;
 const SID: &[u8] = b"sid=";
 
 /// Keeps, says and counts call events that come to a wrong place.
-pub(super) struct Astray {
+pub(super) struct Misdirected {
     refused: Arc<RefusedRequests>,
     longest_uri: usize,
     wrong_path: Counter,
     logged: LogPace,
 }
 
-impl Astray {
+impl Misdirected {
     /// Keeps among `refused` what has a URI of up to `longest_uri` bytes.
-    pub(super) fn new(refused: Arc<RefusedRequests>, longest_uri: usize) -> Astray {
+    pub(super) fn new(refused: Arc<RefusedRequests>, longest_uri: usize) -> Misdirected {
         let wrong_path = counter!(catalog::EXPORTER_EVENTS.name, "result" => "wrong_path");
-        Astray { refused, longest_uri, wrong_path, logged: LogPace::default() }
+        Misdirected { refused, longest_uri, wrong_path, logged: LogPace::default() }
     }
 
     /// Looks at a request that none of `routes` takes. The service behind may take session IDs elsewhere, so only what is a call
@@ -76,9 +76,9 @@ impl Astray {
     }
 }
 
-impl fmt::Debug for Astray {
+impl fmt::Debug for Misdirected {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Astray")
+        formatter.write_str("Misdirected")
     }
 }
 

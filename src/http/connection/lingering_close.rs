@@ -12,16 +12,20 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// How long the peer may be silent, how long it may go on at most, and for how many bytes.
+/// How long the peer may be silent.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
+
+/// How long it may go on sending.
 const LONGEST: Duration = Duration::from_secs(30);
+
+/// Bytes that it may send.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 
 /// How long it may go on when there is no time.
 const SHORTEST: Duration = Duration::from_millis(500);
 
 /// Ends what is sent to the peer, and reads until it closes or has had its time, of which there is little after `stop`.
-pub(in crate::http) async fn farewell(
+pub(in crate::http) async fn lingering_close(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     stop: &CancellationToken,
 ) {
@@ -56,7 +60,7 @@ mod tests {
 
     use super::*;
 
-    /// How long a farewell takes to a peer that sends so many bytes, a thousand each time, after pauses of this length.
+    /// How long a lingering close takes to a peer that sends so many bytes, a thousand each time, after pauses of this length.
     async fn duration(bytes: usize, pause: Duration) -> (Duration, usize) {
         let (mut near, mut far) = duplex(64 * 1024);
         let from = Instant::now();
@@ -70,7 +74,7 @@ mod tests {
         };
         let stop = CancellationToken::new();
         let ending = async {
-            farewell(&mut near, &stop).await;
+            lingering_close(&mut near, &stop).await;
             drop(near);
             from.elapsed()
         };

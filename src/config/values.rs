@@ -1,0 +1,117 @@
+//! How the values of flags are read: each parser says what it expects.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use ipnet::IpNet;
+use tracing::level_filters::LevelFilter;
+
+use crate::callback::call_event::LONGEST;
+use crate::callback::idc::is_usual_name;
+
+/// An address to listen on.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "expected an IP address and a port, such as 0.0.0.0:20200 or [::]:20200".to_owned())
+}
+
+/// A number.
+pub(super) fn number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "expected a number in decimal digits".to_owned())
+}
+
+/// A number above zero.
+pub(super) fn positive(text: &str) -> Result<usize, String> {
+    match number(text)? {
+        0 => Err("expected a number above zero".to_owned()),
+        number => Ok(number),
+    }
+}
+
+/// A size.
+pub(super) fn bytes(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|_| "expected a size such as 64MiB".to_owned())
+}
+
+/// The least that a journal with its segments can do with.
+const LEAST_STATE: ByteSize = ByteSize::mib(1);
+
+/// A size that is enough for a state directory.
+pub(super) fn state_bytes(text: &str) -> Result<ByteSize, String> {
+    match text.parse() {
+        Ok(size) if size >= LEAST_STATE => Ok(size),
+        _ => Err("expected a size of at least 1MiB, such as 512MiB or 2GiB".to_owned()),
+    }
+}
+
+/// The name of an IDC.
+pub(super) fn idc(text: &str) -> Result<String, String> {
+    match is_usual_name(text) {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("expected IDCs such as KR,JP: each up to 16 letters, digits, dashes and underscores"
+                .to_owned())
+        }
+    }
+}
+
+/// A network, or a single address.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse()
+        .or_else(|_| address())
+        .map_err(|_| "expected networks or addresses, such as 10.0.0.0/8,::1".to_owned())
+}
+
+/// The ID of a service.
+pub(super) fn service(text: &str) -> Result<String, String> {
+    match (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("expected service IDs such as planet,planet-test: each up to 64 printable ASCII characters"
+                .to_owned())
+        }
+    }
+}
+
+/// A duration that a call can have.
+pub(super) fn longest_call(text: &str) -> Result<Duration, String> {
+    match duration(text) {
+        Ok(duration) if (Duration::from_secs(1)..=LONGEST).contains(&duration) => Ok(duration),
+        _ => Err("expected a duration from 1s to 7d, such as 24h".to_owned()),
+    }
+}
+
+/// A duration above zero.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("expected a duration above zero, such as 500ms, 10s, 5m or 24h".to_owned()),
+    }
+}
+
+/// The longest URI that hyper reads.
+const LONGEST_URI: u64 = 65_534;
+
+/// A size that a URI can have.
+pub(super) fn uri_bytes(text: &str) -> Result<usize, String> {
+    match text.parse::<ByteSize>() {
+        Ok(ByteSize(bytes @ 1..=LONGEST_URI)) => Ok(bytes as usize),
+        _ => Err(format!("expected a size of up to {LONGEST_URI} bytes, such as 32KiB")),
+    }
+}
+
+/// A level, or filter directives.
+pub(super) fn log_level(text: &str) -> Result<String, String> {
+    const EXPECTED: &str =
+        "expected error, warn, info, debug, trace, off or filter directives such as info,hyper=debug";
+    // A word alone could be a target too, but is a mistyped level.
+    let is_level =
+        |word: &str| word.contains(['=', '[']) || !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) if text.split(',').all(is_level) => Ok(text.to_owned()),
+        Ok(_) => Err(EXPECTED.to_owned()),
+        Err(error) => Err(format!("{error}; {EXPECTED}")),
+    }
+}
