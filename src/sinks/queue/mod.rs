@@ -5,6 +5,7 @@
 //! of its own.
 
 mod old;
+mod refusals;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::SystemTime;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::waiting::Ticket;
+pub use refusals::Refusals;
 
 /// An event that is not finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,24 +31,6 @@ pub struct Event {
     pub refusals: Refusals,
     /// Where its record is.
     pub place: Place,
-}
-
-/// How often an event was refused alone, counted only if others passed since the time before.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Refusals {
-    count: u32,
-    passed: u32,
-}
-
-impl Refusals {
-    /// Takes in a refusal, when this many batches have passed so far; answers how many refusals count.
-    pub fn note(&mut self, passed: u32) -> u32 {
-        if self.count == 0 || passed != self.passed {
-            self.count = self.count.saturating_add(1);
-        }
-        self.passed = passed;
-        self.count
-    }
 }
 
 /// Where the record of an event is.
