@@ -72,14 +72,14 @@ const OTLP_HTTP: &str = "OTLP specification, OTLP/HTTP Response";
 const OTLP_GRPC: &str = "OTLP specification, OTLP/gRPC Response";
 const COLLECTOR: &str = "observed: OpenTelemetry Collector 0.161";
 const GRPC_GO: &str = "observed: grpc-go, received message larger than max";
-const TONIC: &str = "observed: tonic, decoded message length too large";
+const TONIC: &str = "source of tonic 0.14: decoded message length too large";
 const GRPC_LIMITS: &str = "gRPC status codes: RESOURCE_EXHAUSTED is also a quota";
 const RFC_9110: &str = "RFC 9110, 15: a redirect is for who configures";
 const GRPC_CODES: &str = "gRPC status codes";
 
 static TABLE: &[Row] = &[
     // Size.
-    (Sign::Http(413..=413), Meaning::TooLarge, "RFC 9110, 15.5.14; observed: nginx, Envoy, Caddy"),
+    (Sign::Http(413..=413), Meaning::TooLarge, "RFC 9110, 15.5.14"),
     (
         Sign::HttpOfSize(400..=400),
         Meaning::TooLarge,
@@ -87,11 +87,6 @@ static TABLE: &[Row] = &[
     ),
     (
         Sign::HttpOfSize(429..=429),
-        Meaning::TooLarge,
-        "observed: OpenTelemetry Collector 0.161 before another over gRPC",
-    ),
-    (
-        Sign::HttpOfSize(500..=500),
         Meaning::TooLarge,
         "observed: OpenTelemetry Collector 0.161 before another over gRPC",
     ),

@@ -63,7 +63,6 @@ fn every_known_answer_is_read_as_it_is_meant() {
         (400, PROTOBUF, &too_large, TooLarge),
         (400, TEXT, b"http: request body too large", TooLarge),
         (429, PROTOBUF, &over_grpc, TooLarge),
-        (500, PROTOBUF, &over_grpc, TooLarge),
         // Another time, whatever the body is.
         (408, HTML, b"<html>", Later),
         (429, TEXT, b"slow down", Exhausted),
