@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use support::call::CallEventQuery;
+use support::call::{CallEventQuery, sid};
 use support::eventually;
 use support::exporter::{Exporter, command};
 use support::http::Connection;
@@ -78,20 +78,53 @@ fn a_busy_receiver_is_not_asked_again_before_the_time_it_gave() {
 }
 
 #[test]
-fn a_batch_that_is_refused_for_good_does_not_block_those_behind_it() {
-    let receiver = OtlpReceiver::start([Answer::Status(Code::InvalidArgument)]);
+fn an_event_that_is_refused_again_and_again_is_given_up_and_no_other() {
+    let receiver = OtlpReceiver::start([]);
+    receiver.refuse(hexadecimal(&sid(2)));
     let exporter = Exporter::launch(&mut pushing_to(&receiver.endpoint()));
     send(&exporter, 0..12);
-    let outcome = wait_until_done(&exporter, 12.0);
-    assert!((1.0..=4.0).contains(&outcome["refused"]), "{outcome:?}");
-    assert_eq!(receiver.taken().len() as f64, outcome["delivered"]);
-    assert_eq!(outcome["retry"], 0.0);
+    eventually("the others", || (receiver.taken().len() == 11).then_some(()));
+    let refused = || {
+        let refused = [("sink", "spans"), ("cause", "refused")];
+        exporter.metrics().value("planet_exporter_dropped_events_total", &refused)
+    };
+    assert_eq!(refused(), 0.0, "not at once");
+    let mut calls = 12;
+    while refused() == 0.0 {
+        send(&exporter, calls..calls + 1);
+        calls += 1;
+        assert!(calls < 200, "it is given up while others pass");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let outcome = wait_until_done(&exporter, calls as f64);
+    assert_eq!((outcome["refused"], receiver.taken().len()), (1.0, calls - 1));
+    let alone =
+        receiver.traces().iter().filter(|request| !request.is_taken && request.spans.len() == 1).count();
+    assert_eq!(alone, 5);
+}
+
+/// The bytes of a sid.
+fn hexadecimal(sid: &str) -> Vec<u8> {
+    let digits = sid.replace('-', "");
+    let pairs = (0..digits.len()).step_by(2).map(|at| &digits[at..at + 2]);
+    pairs.map(|pair| u8::from_str_radix(pair, 16).expect("hexadecimal")).collect()
+}
+
+#[test]
+fn a_limit_of_rate_is_no_limit_of_size() {
+    let exhausted = Answer::Status(Code::ResourceExhausted);
+    let receiver = OtlpReceiver::start([exhausted.clone(), exhausted]);
+    let exporter = Exporter::launch(pushing_to(&receiver.endpoint()).env("OTEL_BSP_SCHEDULE_DELAY", "60000"));
+    send(&exporter, 0..4);
+    let outcome = wait_until_done(&exporter, 4.0);
+    assert_eq!((outcome["delivered"], outcome["retry"]), (4.0, 2.0));
+    let sizes: Vec<_> = receiver.traces().iter().map(|request| request.spans.len()).collect();
+    assert_eq!(sizes, [4, 4, 4]);
 }
 
 #[test]
 fn a_batch_that_is_too_large_is_split() {
-    // Without a time to come again, an exhausted resource is a message that is too large.
-    let too_large = Answer::Status(Code::ResourceExhausted);
+    let too_large = Answer::TooLarge;
     let receiver = OtlpReceiver::start([too_large.clone(), too_large]);
     let exporter = Exporter::launch(pushing_to(&receiver.endpoint()).env("OTEL_BSP_SCHEDULE_DELAY", "60000"));
     send(&exporter, 0..4);
@@ -224,12 +257,12 @@ fn over_http_answers_of_every_kind_are_heeded_and_block_nothing() {
         arrived.push(Instant::now());
         match arrived.len() {
             1 => service::Answer::Send(429, "retry-after: 2\r\n", Vec::new()),
-            // A success that cannot be decoded is one all the same.
-            2 => service::Answer::Send(200, "", b"\xff\xff no message".to_vec()),
-            3 => service::Answer::HangUp,
+            // The connection was used before, so the request goes on a new one at once, which breaks as well.
+            2 | 3 => service::Answer::HangUp,
             // An answer without end is cut off, and the batch is tried again.
             4 => service::Answer::Send(200, "", vec![0; 5 * 1024 * 1024]),
-            5 => service::Answer::Send(400, "", b"not like this".to_vec()),
+            // Something is wrong with the batch: it goes in parts.
+            5 => service::Answer::Send(400, "content-type: application/json\r\n", br#"{"code":3}"#.to_vec()),
             _ => service::Answer::status(200),
         }
     });
@@ -240,13 +273,20 @@ fn over_http_answers_of_every_kind_are_heeded_and_block_nothing() {
         .env("OTEL_BSP_SCHEDULE_DELAY", "60000");
     let exporter = Exporter::launch(&mut command);
     send(&exporter, 0..4);
-    wait_until_done(&exporter, 4.0);
-    send(&exporter, 4..8);
-    let outcome = wait_until_done(&exporter, 8.0);
-    assert_eq!((outcome["delivered"], outcome["refused"], outcome["retry"]), (4.0, 4.0, 3.0));
-    send(&exporter, 8..12);
-    assert_eq!(wait_until_done(&exporter, 12.0)["delivered"], 8.0);
+    let outcome = wait_until_done(&exporter, 4.0);
+    assert_eq!((outcome["delivered"], outcome["refused"], outcome["retry"]), (4.0, 0.0, 4.0));
     let arrived = ARRIVED.lock().expect("no panic").clone();
     assert!(arrived[1] - arrived[0] >= Duration::from_secs(2), "it came again too early");
     assert!(receiver.requests().iter().all(|request| request.target == "/v1/traces"));
+}
+
+#[test]
+fn a_success_without_a_body_is_one() {
+    let receiver = Service::start();
+    receiver.answer(|_| service::Answer::status(200));
+    let mut command = pushing_to(&format!("{}/v1/traces", receiver.url()));
+    command.env("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf");
+    let exporter = Exporter::launch(&mut command);
+    send(&exporter, 0..4);
+    assert_eq!(wait_until_done(&exporter, 4.0)["delivered"], 4.0);
 }

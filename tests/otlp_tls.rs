@@ -5,49 +5,14 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use support::authority::Authority;
 use support::call::CallEventQuery;
+use support::eventually;
 use support::exporter::{Exporter, command};
 use support::otlp_receiver::OtlpReceiver;
-use support::{Scratch, eventually};
-use tonic::transport::{Certificate, Identity, ServerTlsConfig};
-
-/// An authority, and files with certificates of its.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    scratch: Scratch,
-}
-
-impl Authority {
-    fn new(name: &str) -> Authority {
-        let mut params = CertificateParams::new(Vec::new()).expect("names");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        let issuer = CertifiedIssuer::self_signed(params, key).expect("a certificate");
-        Authority { issuer, scratch: Scratch::new(name) }
-    }
-
-    /// A certificate for a name and its key, in PEM.
-    fn issue(&self, name: &str) -> (String, String) {
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
-        (params.signed_by(&key, &self.issuer).expect("a certificate").pem(), key.serialize_pem())
-    }
-
-    fn file(&self, name: &str, pem: &str) -> PathBuf {
-        let path = self.scratch.0.join(name);
-        fs::write(&path, pem).expect("a file");
-        path
-    }
-
-    fn server(&self) -> ServerTlsConfig {
-        let (certificate, key) = self.issue("localhost");
-        ServerTlsConfig::new().identity(Identity::from_pem(certificate, key))
-    }
-}
+use tonic::transport::Certificate;
 
 fn pushing_to(receiver: &OtlpReceiver) -> Command {
     let mut command = command();
@@ -107,4 +72,36 @@ fn a_client_certificate_is_shown_to_who_asks_for_one() {
     );
     send_a_call(&with);
     eventually("the span", || (receiver.taken().len() == 1).then_some(()));
+}
+
+#[test]
+fn certificates_that_change_are_read_again_and_unusable_ones_are_named_and_not_taken() {
+    let (first, second) = (Authority::new("tls-first"), Authority::new("tls-second"));
+    let receiver = OtlpReceiver::start_with_tls(second.server());
+    let trusted = first.file("ca.pem", &first.issuer.pem());
+    let exporter = Exporter::launch(pushing_to(&receiver).env("OTEL_EXPORTER_OTLP_CERTIFICATE", &trusted));
+    send_a_call(&exporter);
+    exporter.process.stderr.wait_for("the OTLP receiver is away");
+    // Half of a file, as whoever writes it may leave it for a moment.
+    fs::write(&trusted, &second.issuer.pem()[..100]).expect("written");
+    let line = exporter.process.stderr.wait_for("cannot be used; the old ones are kept");
+    assert!(line.contains(trusted.to_str().expect("text")), "{line}");
+    assert!(receiver.taken().is_empty());
+    fs::write(&trusted, second.issuer.pem()).expect("written");
+    eventually("the span", || (receiver.taken().len() == 1).then_some(()));
+}
+
+#[test]
+fn a_file_that_cannot_be_used_at_the_start_is_named() {
+    let authority = Authority::new("tls-start");
+    let receiver = OtlpReceiver::start_with_tls(authority.server());
+    let trusted = authority.file("ca.pem", "no certificate");
+    let mut exporter = support::process::Process::start(
+        "planet-call-exporter",
+        pushing_to(&receiver)
+            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .env("OTEL_EXPORTER_OTLP_CERTIFICATE", &trusted),
+    );
+    assert!(!exporter.wait().success());
+    exporter.stderr.wait_for(trusted.to_str().expect("text"));
 }

@@ -38,6 +38,7 @@ use crate::journal::{Journal, JournalError};
 use crate::metrics::registry::{self, InstallError, OwnMetrics};
 use crate::ops::admin::{self, AdminHandler};
 use crate::ops::view::View;
+use crate::sinks::destination::{DestinationWatch, OTLP_METRICS};
 use crate::sinks::otlp::client::OtlpClient;
 use crate::sinks::otlp::metrics as otlp_metrics;
 use crate::sinks::waiting::OpenWaitingError;
@@ -100,7 +101,11 @@ pub enum RunError {
 ///
 /// # Errors
 /// A part cannot be started, and nothing is served then; or a part ended unexpectedly.
-pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+pub async fn run(
+    config: Config,
+    mut otlp: OtlpSettings,
+    stop: impl Future<Output = ()>,
+) -> Result<(), RunError> {
     let routes = Routes::of(&config);
     if let Some(path) = &config.readiness_path
         && routes.find(path.as_bytes(), &[]).is_some()
@@ -127,6 +132,7 @@ pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = 
     let trusted = is_proxied.then(|| TrustedProxies::new(&config.trusted_proxies));
     let call_events = Server::bind("call_events", config.listen, limits(&config, head_bytes)).await?;
     let call_events = call_events.with_proxy_protocol(trusted);
+    otlp.name_instance(call_events.local_address().map_or(config.listen.port(), |address| address.port()));
     let service = service(&config, &call_events)?;
 
     let passages = service.is_some().then(|| Passages::new(config.forward_mode == ForwardMode::Stored));
@@ -142,16 +148,18 @@ pub async fn run(config: Config, otlp: OtlpSettings, stop: impl Future<Output = 
         name = parts.ended() => return Err(RunError::PartEnded(name)),
     };
     std::mem::take(&mut state.threads).into_iter().for_each(|thread| parts.watch(thread));
-    let start = |sink: OpenedSink| sink.start(&mut parts, &state.quarantine, &ends.sinks);
+    let start = |sink: OpenedSink| sink.start(&mut parts, &readiness, &state.quarantine, &ends.sinks);
     let statuses = sinks.into_iter().map(start).collect();
     view.show(&state, statuses);
     if let Some(destination) = &otlp.metrics {
         let client = OtlpClient::new(destination.clone())?;
         let (view, stop) = (Arc::clone(&view), ends.sinks.clone());
         let (resource, interval) = (otlp.resource.clone(), otlp.metric_interval);
+        let destination =
+            DestinationWatch::new(client.signal().as_str(), readiness.latch_for_show(OTLP_METRICS));
         parts.spawn_sink(
             "the push of metrics",
-            otlp_metrics::run(client, resource, interval, move || view.families(), stop),
+            otlp_metrics::run(client, resource, interval, destination, move || view.families(), stop),
         );
     }
     log_start(&config, &otlp, &call_events, admin);
@@ -292,6 +300,7 @@ fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &Server, admin: 
         "planet-call-exporter is listening"
     );
     let endpoint = |destination: &Option<Destination>| match destination {
+        Some(Destination { endpoint, proxy: Some(proxy), .. }) => format!("{endpoint} through {}", proxy.uri),
         Some(destination) => destination.endpoint.to_string(),
         None => "off".to_owned(),
     };

@@ -13,6 +13,7 @@ use crate::config::{CallLog, Config, ForwardMode, IdentityMode};
 use crate::http::service::Service;
 use crate::journal::{Journal, Reader};
 use crate::sinks::call_log::{self, CallLogSink};
+use crate::sinks::destination::{DestinationWatch, OTLP_TRACES};
 use crate::sinks::drain::{Drain, MOST_WAITING};
 use crate::sinks::identity::Identity;
 use crate::sinks::metrics::SinkStatus;
@@ -22,6 +23,7 @@ use crate::sinks::spans::{self, SpanSink};
 use crate::sinks::waiting::Waiting;
 use crate::sinks::{Ages, Settings, Sink};
 use crate::state::quarantine::Quarantine;
+use crate::state::readiness::Readiness;
 use crate::state::refused::RefusedRequests;
 use crate::state::undurable::Passages;
 
@@ -89,15 +91,20 @@ impl ConfiguredSink {
 }
 
 impl OpenedSink {
-    /// Starts to drain. What the sink fails on goes to `quarantine`.
+    /// Starts to drain. What the sink fails on goes to `quarantine`; whether a destination of OTLP is configured rightly, to
+    /// `readiness`.
     pub(super) fn start(
         self,
         parts: &mut Parts,
+        readiness: &Readiness,
         quarantine: &Quarantine,
         stop: &CancellationToken,
     ) -> Arc<SinkStatus> {
         let OpenedSink { sink: ConfiguredSink { kind, settings }, reader, waiting } = self;
-        let drained = Drained { settings, reader, waiting, quarantine: quarantine.clone(), stop };
+        let destination = matches!(kind, Kind::Spans(_))
+            .then(|| DestinationWatch::new(settings.signal, readiness.latch_for_show(OTLP_TRACES)));
+        let quarantine = quarantine.clone();
+        let drained = Drained { settings, reader, waiting, destination, quarantine, stop };
         match kind {
             Kind::Spans(sink) => drained.into(sink, parts),
             Kind::CallLog(sink) => drained.into(sink, parts),
@@ -111,16 +118,17 @@ struct Drained<'a> {
     settings: Settings,
     reader: Reader,
     waiting: Waiting,
+    destination: Option<DestinationWatch>,
     quarantine: Quarantine,
     stop: &'a CancellationToken,
 }
 
 impl Drained<'_> {
     fn into<S: Sink>(self, sink: Arc<S>, parts: &mut Parts) -> Arc<SinkStatus> {
-        let Drained { settings, reader, waiting, quarantine, stop } = self;
+        let Drained { settings, reader, waiting, destination, quarantine, stop } = self;
         let name = settings.name;
         quarantine.start_at_zero(name);
-        let drain = Drain::new(sink, settings, reader, waiting, quarantine);
+        let drain = Drain::new(sink, settings, reader, waiting, quarantine).with_destination(destination);
         let status = drain.status();
         parts.spawn_sink(name, drain.run(stop.clone()));
         status

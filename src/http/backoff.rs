@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use hyper::HeaderMap;
 use hyper::header::RETRY_AFTER;
 
@@ -20,7 +19,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Pauses that grow from `shortest` to `longest`, twofold each time.
+    /// Pauses of up to `shortest` at first, twofold each time, and never more than `longest`.
     pub fn new(shortest: Duration, longest: Duration) -> Backoff {
         Backoff { shortest: shortest.min(longest), longest }
     }
@@ -32,9 +31,8 @@ impl Backoff {
         }
         let doublings = failures.saturating_sub(1).min(31);
         let pause = self.shortest.saturating_mul(1 << doublings).min(self.longest);
-        let jittered =
-            ExponentialBuilder::new().with_min_delay(pause).with_max_delay(self.longest).with_jitter();
-        jittered.build().next().unwrap_or(pause)
+        // Between half of it and the whole, so that those who fail together do not come again together.
+        pause.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 }
 
@@ -56,11 +54,26 @@ mod tests {
     fn pauses_grow_to_their_limit() {
         let longest = Duration::from_secs(8);
         let backoff = Backoff::new(Duration::from_secs(1), longest);
-        assert!(backoff.after(1, None) < Duration::from_secs(3));
+        let within = |failures: u32, whole: Duration| {
+            let pause = backoff.after(failures, None);
+            assert!(pause >= whole / 2 && pause <= whole, "{pause:?} after {failures}");
+        };
+        within(1, Duration::from_secs(1));
+        within(2, Duration::from_secs(2));
         for failures in [4, 10, 1_000, u32::MAX] {
-            assert!(backoff.after(failures, None) >= longest, "{failures}");
-            assert!(backoff.after(failures, None) <= 2 * longest, "{failures}");
+            within(failures, longest);
         }
+    }
+
+    #[test]
+    fn no_two_processes_pause_alike() {
+        // Each thread has a seed of its own, as each process has.
+        let pauses = || -> Vec<Duration> {
+            let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+            (1..10).map(|failures| backoff.after(failures, None)).collect()
+        };
+        let other = std::thread::spawn(pauses).join().expect("no panic");
+        assert_ne!(pauses(), other);
     }
 
     #[test]

@@ -68,10 +68,10 @@ mod tests {
         for _ in 0..10 {
             peer.note_away(&"gone", None);
         }
-        assert!(peer.note_away(&"gone", None) >= longest);
+        assert!(peer.note_away(&"gone", None) >= longest / 2);
         assert_eq!(peer.note_away(&"gone", Some(Duration::from_secs(17))), Duration::from_secs(17));
         peer.note_back();
-        assert!(peer.note_away(&"gone", None) < Duration::from_secs(3));
+        assert!(peer.note_away(&"gone", None) <= Duration::from_secs(1));
     }
 
     #[test]

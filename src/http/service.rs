@@ -145,13 +145,8 @@ impl Service {
     /// # Errors
     /// For https: no authority to trust.
     pub fn new(url: ServiceUrl, timeout: Duration) -> Result<Service, TlsError> {
-        let connector = tls::connector(&tls::Target {
-            uri: &url.join("/").unwrap_or_default(),
-            connect_timeout: timeout,
-            versions: tls::Versions::Http1,
-            certificate: None,
-            client_identity: None,
-        })?;
+        let uri = url.join("/").unwrap_or_default();
+        let connector = tls::connector(&uri, timeout, tls::Versions::Http1)?;
         let pool = Pool::new(connector.clone());
         Ok(Service { pool, connector, url, timeout })
     }

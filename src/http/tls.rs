@@ -1,7 +1,10 @@
 //! Connections of a client, with TLS or without: rustls on ring, with the system's authorities or those of a file.
+//!
+//! Certificates are renewed while a process runs. [`Reloading`] reads their files again for each new connection, and goes on with
+//! what it has where they cannot be used.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::Uri;
@@ -11,10 +14,21 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
+use tracing::{info, warn};
+
+use super::peer::causes;
 
 /// Why TLS cannot be set up.
 #[derive(Debug, Error)]
 pub enum TlsError {
+    /// A file cannot be read.
+    #[error("cannot read {path} for TLS: {source}")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// A file has no usable PEM in it.
     #[error("cannot use {path} for TLS: {source}")]
     Pem {
@@ -23,7 +37,15 @@ pub enum TlsError {
         /// Why not.
         source: pem::Error,
     },
-    /// Certificates and key do not fit.
+    /// What a file says is no authority, or no certificate of the key.
+    #[error("cannot use {path} for TLS: {source}")]
+    Certificate {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: rustls::Error,
+    },
+    /// TLS does not work at all.
     #[error("cannot set up TLS: {0}")]
     Rustls(#[from] rustls::Error),
     /// No authority to trust.
@@ -31,21 +53,6 @@ pub enum TlsError {
         "no certificate authority to trust: the system has none, and no file of them (OTEL_EXPORTER_OTLP_CERTIFICATE) is configured"
     )]
     NoAuthorities,
-}
-
-/// What is connected to, and how.
-#[derive(Debug, Clone, Copy)]
-pub struct Target<'a> {
-    /// Any URI there; its scheme says whether TLS is used.
-    pub uri: &'a Uri,
-    /// Time for a connection to come about.
-    pub connect_timeout: Duration,
-    /// What may be spoken.
-    pub versions: Versions,
-    /// PEM file of the authorities to trust instead of the system's.
-    pub certificate: Option<&'a Path>,
-    /// PEM files of the client's certificate and its key.
-    pub client_identity: Option<(&'a Path, &'a Path)>,
 }
 
 /// Versions of HTTP.
@@ -59,57 +66,182 @@ pub enum Versions {
     Http1OrHttp2,
 }
 
-/// A connector for http and https. Authorities and client certificate are read for https only.
+/// The PEM files of a client.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Files {
+    /// The authorities to trust instead of the system's.
+    pub certificate: Option<PathBuf>,
+    /// The client's certificate and its key.
+    pub client_identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// A connector for http and https that trusts the system's authorities. They are read for https only.
 ///
 /// # Errors
-/// A certificate or key cannot be used.
-pub fn connector(target: &Target<'_>) -> Result<HttpsConnector<HttpConnector>, TlsError> {
+/// The system has none.
+pub fn connector(
+    uri: &Uri,
+    connect_timeout: Duration,
+    versions: Versions,
+) -> Result<HttpsConnector<HttpConnector>, TlsError> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(target.connect_timeout));
-    let is_secure = target.uri.scheme_str() == Some("https");
-    let roots = if is_secure { authorities(target.certificate)? } else { RootCertStore::empty() };
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots);
-    let config = match target.client_identity.filter(|_| is_secure) {
-        Some((certificate, key)) => {
-            config.with_client_auth_cert(certificates(certificate)?, private_key(key)?)?
-        }
-        None => config.with_no_client_auth(),
+    tcp.set_connect_timeout(Some(connect_timeout));
+    let config = match uri.scheme_str() {
+        Some("https") => Files::default().load()?.config()?,
+        _ => plain_config()?,
     };
-    let builder = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
-    Ok(match target.versions {
-        Versions::Http1 => builder.enable_http1().wrap_connector(tcp),
-        Versions::Http2 => builder.enable_http2().wrap_connector(tcp),
-        Versions::Http1OrHttp2 => builder.enable_http1().enable_http2().wrap_connector(tcp),
-    })
+    Ok(wrap(tcp, config, versions))
 }
 
-fn authorities(file: Option<&Path>) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    match file {
-        Some(path) => {
-            for certificate in certificates(path)? {
-                roots.add(certificate)?;
+/// Connections of `inner`, with TLS where the URI says so.
+pub fn wrap<C>(inner: C, config: ClientConfig, versions: Versions) -> HttpsConnector<C> {
+    let builder = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
+    match versions {
+        Versions::Http1 => builder.enable_http1().wrap_connector(inner),
+        Versions::Http2 => builder.enable_http2().wrap_connector(inner),
+        Versions::Http1OrHttp2 => builder.enable_http1().enable_http2().wrap_connector(inner),
+    }
+}
+
+/// The configuration of who never speaks TLS.
+fn plain_config() -> Result<ClientConfig, TlsError> {
+    Ok(builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
+fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
+}
+
+/// A file as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct FileContent {
+    path: PathBuf,
+    pem: Vec<u8>,
+}
+
+/// What files say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Loaded {
+    certificate: Option<FileContent>,
+    client_identity: Option<(FileContent, FileContent)>,
+}
+
+impl Files {
+    fn load(&self) -> Result<Loaded, TlsError> {
+        let load = |path: &PathBuf| match std::fs::read(path) {
+            Ok(pem) => Ok(FileContent { path: path.clone(), pem }),
+            Err(source) => Err(TlsError::Unreadable { path: path.clone(), source }),
+        };
+        let client_identity = match &self.client_identity {
+            Some((certificate, key)) => Some((load(certificate)?, load(key)?)),
+            None => None,
+        };
+        Ok(Loaded { certificate: self.certificate.as_ref().map(load).transpose()?, client_identity })
+    }
+}
+
+impl Loaded {
+    fn config(&self) -> Result<ClientConfig, TlsError> {
+        let config = builder()?.with_root_certificates(self.authorities()?);
+        let Some((certificate, key)) = &self.client_identity else {
+            return Ok(config.with_no_client_auth());
+        };
+        let private_key = PrivateKeyDer::from_pem_slice(&key.pem).map_err(|source| key.unusable(source))?;
+        let config = config.with_client_auth_cert(certificate.certificates()?, private_key);
+        config.map_err(|source| TlsError::Certificate { path: certificate.path.clone(), source })
+    }
+
+    fn authorities(&self) -> Result<RootCertStore, TlsError> {
+        let mut roots = RootCertStore::empty();
+        match &self.certificate {
+            Some(file) => {
+                for certificate in file.certificates()? {
+                    let added = roots.add(certificate);
+                    added.map_err(|source| TlsError::Certificate { path: file.path.clone(), source })?;
+                }
+            }
+            None => {
+                // A system's store often has some certificate that cannot be used; the others still can.
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             }
         }
-        None => {
-            // A system's store often has some certificate that cannot be used; the others still can.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() { Err(TlsError::NoAuthorities) } else { Ok(roots) }
+    }
+}
+
+impl FileContent {
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.pem).collect();
+        let certificates = certificates.map_err(|source| self.unusable(source))?;
+        if certificates.is_empty() { Err(self.unusable(pem::Error::NoItemsFound)) } else { Ok(certificates) }
+    }
+
+    fn unusable(&self, source: pem::Error) -> TlsError {
+        TlsError::Pem { path: self.path.clone(), source }
+    }
+}
+
+/// TLS with files that may change.
+#[derive(Debug)]
+pub struct Reloading {
+    files: Files,
+    current: Mutex<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    loaded: Loaded,
+    config: ClientConfig,
+    /// What was said last of files that cannot be used.
+    complaint: Option<String>,
+}
+
+impl Reloading {
+    /// What these files say now, for connections to `uri`; they are not looked at if it has no TLS.
+    ///
+    /// # Errors
+    /// One of them cannot be used, or the system has no authorities.
+    pub fn new(uri: &Uri, files: Files) -> Result<Reloading, TlsError> {
+        let files = if uri.scheme_str() == Some("https") { files } else { Files::default() };
+        let loaded = files.load()?;
+        let config = if uri.scheme_str() == Some("https") { loaded.config()? } else { plain_config()? };
+        Ok(Reloading { files, current: Mutex::new(Current { loaded, config, complaint: None }) })
+    }
+
+    /// The configuration of a new connection. It reads the files, if there are any, so it may block for a moment. Files that
+    /// cannot be used are said once, and leave everything as it was.
+    pub fn config(&self) -> ClientConfig {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.files != Files::default() {
+            let changed = match self.files.load() {
+                Ok(loaded) if loaded == current.loaded => Ok(None),
+                Ok(loaded) => loaded.config().map(|config| Some((loaded, config))),
+                Err(error) => Err(error),
+            };
+            current.take_in(changed);
+        }
+        current.config.clone()
+    }
+}
+
+impl Current {
+    fn take_in(&mut self, changed: Result<Option<(Loaded, ClientConfig)>, TlsError>) {
+        match changed {
+            Ok(None) => self.complaint = None,
+            Ok(Some((loaded, config))) => {
+                info!("certificates have changed; new connections use them");
+                *self = Current { loaded, config, complaint: None };
+            }
+            Err(error) => {
+                let complaint = causes(&error);
+                if self.complaint.as_ref() != Some(&complaint) {
+                    warn!(error = %complaint, "certificates have changed and cannot be used; the old ones are kept");
+                }
+                self.complaint = Some(complaint);
+            }
         }
     }
-    if roots.is_empty() { Err(TlsError::NoAuthorities) } else { Ok(roots) }
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let in_file = |source| TlsError::Pem { path: path.to_owned(), source };
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(in_file)?.collect();
-    let certificates = certificates.map_err(in_file)?;
-    if certificates.is_empty() { Err(in_file(pem::Error::NoItemsFound)) } else { Ok(certificates) }
-}
-
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|source| TlsError::Pem { path: path.to_owned(), source })
 }

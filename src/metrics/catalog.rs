@@ -158,6 +158,9 @@ catalog! {
     EXPORTER_DELIVERIES = sum("planet.exporter.deliveries", "{delivery}",
         "Attempts to deliver, by signal (metrics, traces, call_log, or call_events for the service behind) and result: \
          success, partial (some of it was refused), retry (to be tried again), refused (never to be tried again).");
+    EXPORTER_MISCONFIGURED = gauge("planet.exporter.misconfigured", "{state}",
+        "1 while a destination of OTLP answers as if it were configured wrongly (credentials, path, protocol), by \
+         signal, else 0. What goes there waits.");
     EXPORTER_DELIVERY_DURATION = histogram("planet.exporter.delivery.duration", "s",
         "Time that an attempt to deliver took, by signal.");
     EXPORTER_PROXY_FAILURES = sum("planet.exporter.proxy.failures", "{failure}",

@@ -26,6 +26,14 @@
 //! - Whose turn it is goes round among orders, so an order that fails or has much waits behind itself only. Events that have
 //!   failed get half of what may be on its way, and a budget.
 //!
+//! A batch that is too large, or in which the peer refuses something, goes again in halves, down to single events. A single event
+//! that was refused [five times](drain::MOST_REFUSALS), while others passed between, is given up. If nothing passes at all,
+//! it is not these events: then single ones go from time to time, until one passes.
+//!
+//! If the destination is configured wrongly, the position stands likewise, and one attempt goes out a
+//! [minute](drain::MISCONFIGURED_PAUSE). What the peer calls exhausted again and again may be too large: batches become smaller, and
+//! grow again with each success.
+//!
 //! If the peer is away, nothing more is set aside: the position stands, and from time to time one attempt goes out, of another
 //! order each time, until one succeeds. An event that fails as if the peer were away, while others after it succeed, is one
 //! that the peer cannot take now.
@@ -61,6 +69,7 @@
 //! dropped and counted. Past an age ([`Ages::given_up`]) any event is.
 
 pub mod call_log;
+pub mod destination;
 pub mod drain;
 pub mod identity;
 pub mod metrics;
@@ -98,8 +107,12 @@ pub trait Sink: Send + Sync + 'static {
 pub enum Failure {
     /// The peer will never take it.
     Refused(String),
+    /// It makes more than one message, so nothing was sent yet.
+    MoreThanOne,
     /// It is larger than the peer takes.
     TooLarge(String),
+    /// Something in it is not to the peer's liking.
+    Batch(String),
     /// The peer cannot take this one now.
     Later {
         /// What it said.
@@ -114,6 +127,16 @@ pub enum Failure {
         /// When to come again, if it said so.
         retry_after: Option<Duration>,
     },
+    /// The same, and it may be for the size of the batch, if the peer says so again and again.
+    Exhausted {
+        /// What it said.
+        reason: String,
+        /// When to come again, if it said so.
+        retry_after: Option<Duration>,
+    },
+    /// The way to the peer is configured wrongly, so it says nothing about what was sent, and will take nothing until somebody
+    /// does something about it.
+    Misconfigured(String),
     /// There is no peer any more, and will be none before the next start.
     Gone(String),
 }

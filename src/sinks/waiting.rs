@@ -11,7 +11,7 @@ use tokio::task::block_in_place;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use super::queue::{Aside, Event, Place, Queue};
+use super::queue::{Aside, Event, Place, Queue, Refusals};
 use crate::callback::Record;
 use crate::journal::disk::DiskJournal;
 use crate::journal::storage::Directory;
@@ -422,7 +422,14 @@ fn event(sink: &'static str, WaitingCopy { ticket, copy }: WaitingCopy) -> Resul
         Ok(Record { received_at, .. }) => {
             let Copy { origin, order, .. } = copy;
             // It failed before, or it is behind one that did.
-            Ok(Event { origin, order, received_at, failures: 1, place: Place::Waiting(ticket) })
+            Ok(Event {
+                origin,
+                order,
+                received_at,
+                failures: 1,
+                refusals: Refusals::default(),
+                place: Place::Waiting(ticket),
+            })
         }
         Err(error) => {
             error!(sink, origin = copy.origin, %error, "an event that waits cannot be read; it is dropped");

@@ -5,12 +5,14 @@
 #![allow(dead_code, unreachable_pub, reason = "each file of tests takes the part that it needs")]
 #![allow(clippy::expect_used, reason = "a helper that cannot do its work fails the test")]
 
+pub mod authority;
 pub mod backend;
 pub mod call;
 pub mod charts;
 pub mod exporter;
 pub mod http;
 pub mod load;
+pub mod otel_collector;
 pub mod otlp_receiver;
 pub mod process;
 pub mod prometheus;

@@ -35,6 +35,8 @@ pub enum Answer {
     Partial(i64),
     /// A status in place of an answer.
     Status(Code),
+    /// The message is too large, in the words of grpc-go.
+    TooLarge,
     /// Not now: come again after this time.
     ComeAgain(Duration),
     /// The answer takes this long.
@@ -54,6 +56,8 @@ pub struct Received {
 #[derive(Debug, Default)]
 struct State {
     script: VecDeque<Answer>,
+    /// Traces that are never taken, nor is whatever comes with them.
+    refused: Vec<Vec<u8>>,
     traces: Vec<Received>,
     metrics: Vec<ExportMetricsServiceRequest>,
 }
@@ -121,6 +125,11 @@ impl OtlpReceiver {
         format!("http://{}", self.address)
     }
 
+    /// Takes no request from now on in which there is a span of this trace.
+    pub fn refuse(&self, trace_id: Vec<u8>) {
+        lock(&self.state).refused.push(trace_id);
+    }
+
     /// Every request for spans so far.
     pub fn traces(&self) -> Vec<Received> {
         lock(&self.state).traces.clone()
@@ -161,9 +170,17 @@ impl TraceService for Service {
         let metadata = request.metadata().clone();
         let scopes =
             request.into_inner().resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
-        let spans = scopes.flat_map(|scope| scope.spans).collect();
+        let spans: Vec<Span> = scopes.flat_map(|scope| scope.spans).collect();
+        let is_refused = spans.iter().any(|span| lock(&self.0).refused.contains(&span.trace_id));
         let (is_taken, outcome) = match answer {
+            None | Some(Answer::Slow(_)) if is_refused => {
+                (false, Err(Status::invalid_argument("not this one")))
+            }
             None | Some(Answer::Slow(_)) => (true, Ok(None)),
+            Some(Answer::TooLarge) => {
+                let message = "grpc: received message larger than max (5449104 vs. 4194304)";
+                (false, Err(Status::resource_exhausted(message)))
+            }
             Some(Answer::Partial(rejected_spans)) => {
                 let error_message = "some are too old".to_owned();
                 (true, Ok(Some(ExportTracePartialSuccess { rejected_spans, error_message })))

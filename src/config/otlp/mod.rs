@@ -3,6 +3,8 @@
 //! Source: OpenTelemetry specification, "Environment Variable Specification" and "OpenTelemetry Protocol Exporter".
 //! OTLP is on for a signal when an endpoint is set for it. An empty variable is an unset one.
 
+mod proxy;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ use opentelemetry::{Key, KeyValue};
 use opentelemetry_sdk::Resource;
 use percent_encoding::percent_decode_str;
 use thiserror::Error;
+
+pub use proxy::OtlpProxy;
 
 /// A variable that cannot be followed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -91,6 +95,8 @@ pub struct Destination {
     pub certificate: Option<PathBuf>,
     /// PEM files of the client's certificate and its key.
     pub client_identity: Option<(PathBuf, PathBuf)>,
+    /// Through which proxy, if through one.
+    pub proxy: Option<OtlpProxy>,
 }
 
 /// Everything about OTLP.
@@ -102,6 +108,7 @@ pub struct OtlpSettings {
     pub traces: Option<Destination>,
     /// What the pushes say of their source.
     pub resource: Resource,
+    is_in_kubernetes: bool,
     /// How often metrics are pushed.
     pub metric_interval: Duration,
     /// How long spans wait for company.
@@ -126,25 +133,36 @@ impl OtlpSettings {
             metrics: destination(Signal::Metrics)?,
             traces: destination(Signal::Traces)?,
             resource: resource(),
+            is_in_kubernetes: variables.get("KUBERNETES_SERVICE_HOST").is_some(),
             metric_interval: variables.milliseconds("OTEL_METRIC_EXPORT_INTERVAL", 60_000)?,
             span_delay: variables.milliseconds("OTEL_BSP_SCHEDULE_DELAY", 5_000)?,
             span_batch: variables.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512)?.min(10_000) as usize,
             warnings: variables.warnings(),
         })
     }
+
+    /// Names the instance after the host and the port of call events, unless the environment names it. In Kubernetes it is the
+    /// host's name alone, which is the pod's. Either is the same after a restart, so that series go on.
+    pub fn name_instance(&mut self, port: u16) {
+        if self.resource.get(&INSTANCE).is_some() {
+            return;
+        }
+        let host = gethostname::gethostname().to_string_lossy().into_owned();
+        let instance = if self.is_in_kubernetes { host } else { format!("{host}:{port}") };
+        let known = self.resource.iter().map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
+        let attributes = known.chain([KeyValue::new(INSTANCE, instance)]).collect::<Vec<_>>();
+        self.resource = Resource::builder_empty().with_attributes(attributes).build();
+    }
 }
 
-/// Who the telemetry comes from: what the environment says, and a default where it says nothing. The instance is the
-/// host's name, which in Kubernetes is the pod's: stable over restarts of the container, so that series go on.
+/// Who the telemetry comes from: what the environment says, and a default where it says nothing. Which instance it is, is known
+/// later.
 fn resource() -> Resource {
     let detected = Resource::builder().build();
     let service_name = Key::from_static_str("service.name");
     let is_named =
         detected.get(&service_name).is_some_and(|name| !name.as_str().starts_with("unknown_service"));
-    let mut defaults = vec![
-        ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("service.instance.id", gethostname::gethostname().to_string_lossy().into_owned()),
-    ];
+    let mut defaults = vec![("service.version", env!("CARGO_PKG_VERSION").to_owned())];
     defaults.retain(|(name, _)| detected.get(&Key::from_static_str(name)).is_none());
     if !is_named {
         defaults.push(("service.name", env!("CARGO_PKG_NAME").to_owned()));
@@ -152,6 +170,8 @@ fn resource() -> Resource {
     let defaults = defaults.into_iter().map(|(name, value)| KeyValue::new(name, value));
     Resource::builder().with_attributes(defaults).build()
 }
+
+const INSTANCE: Key = Key::from_static_str("service.instance.id");
 
 /// The variables that are set.
 struct Variables<'a>(&'a dyn Fn(&str) -> Option<String>);
@@ -201,6 +221,7 @@ impl Variables<'_> {
             let expected = "a URL such as http://collector:4318, or for grpc http://collector:4317";
             return Err(InvalidVariable { variable, given, expected });
         };
+        let proxy = proxy::of(&endpoint, |name| self.get(name));
         Ok(Some(Destination {
             signal,
             endpoint,
@@ -210,6 +231,7 @@ impl Variables<'_> {
             gzip: self.gzip(signal)?,
             certificate: self.file(signal, "CERTIFICATE")?,
             client_identity: self.client_identity(signal)?,
+            proxy,
         }))
     }
 
@@ -319,7 +341,7 @@ impl Variables<'_> {
             self.get(variable).filter(|preference| !preference.eq_ignore_ascii_case("cumulative"));
         let warning =
             |preference| format!("{variable}={preference} is not followed: metrics are always cumulative");
-        preference.map(warning).into_iter().collect()
+        preference.map(warning).into_iter().chain(proxy::warnings(|name| self.get(name))).collect()
     }
 }
 

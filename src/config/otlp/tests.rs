@@ -111,3 +111,16 @@ fn delta_is_warned_of() {
     let preference = ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta");
     assert_eq!(read(&[preference]).expect("valid").warnings.len(), 1);
 }
+
+#[test]
+fn an_instance_is_named_after_the_pod_or_host_and_port() {
+    let host = gethostname::gethostname().to_string_lossy().into_owned();
+    let instance = |variables: &[(&str, &str)], port| {
+        let mut settings = read(variables).expect("valid");
+        settings.name_instance(port);
+        settings.resource.get(&INSTANCE).map(|instance| instance.to_string())
+    };
+    assert_eq!(instance(&[], 9464), Some(format!("{host}:9464")));
+    assert_ne!(instance(&[], 9464), instance(&[], 9465));
+    assert_eq!(instance(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1")], 9464), Some(host));
+}

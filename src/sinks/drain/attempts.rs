@@ -115,7 +115,11 @@ impl<S: Sink> Drain<S> {
     /// Takes out what goes next. Events that have failed and others take turns. Those that have failed get half of what may be
     /// on its way, and no more than their budget, unless the peer is away, since few attempts go out then.
     fn next_batch(&mut self, now: Instant) -> Vec<Event> {
-        if let Some(part) = self.parts.pop_front() {
+        let most = self.refusals.batch();
+        if let Some(mut part) = self.parts.pop_front() {
+            if part.len() > most {
+                self.parts.push_front(part.split_off(most));
+            }
             return part;
         }
         let is_probe = self.next_probe.is_some();
@@ -124,7 +128,7 @@ impl<S: Sink> Drain<S> {
         }
         let is_turn_of_retry = self.is_turn_of_retry || self.queue.ready() == 0;
         if is_turn_of_retry && (is_probe || self.may_retry() && self.retry_budget.allows(now)) {
-            let events = self.queue.pop_again(self.settings.batch);
+            let events = self.queue.pop_again(most);
             if !events.is_empty() {
                 self.is_turn_of_retry = false;
                 self.retry_budget.spend();
@@ -132,7 +136,7 @@ impl<S: Sink> Drain<S> {
             }
         }
         self.is_turn_of_retry = true;
-        self.queue.pop(self.settings.batch)
+        self.queue.pop(most)
     }
 
     /// Whether an event that has failed may go again, as far as permits are concerned.

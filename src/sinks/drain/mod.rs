@@ -1,12 +1,14 @@
 //! The loop that drains the journal into a sink; see [`sinks`](super) for its states and its bounds.
 //!
 //! Here: what it takes from the journal, and when it wakes up. `attempts` begins attempts, `outcomes` takes in how they end,
-//! `given_up` gives up what is old, `saving` makes progress durable and says how the sink stands.
+//! `refusals` knows what the peer has
+//! refused, `given_up` gives up what is old, `saving` makes progress durable and says how the sink stands.
 
 mod attempts;
 mod given_up;
 mod outcomes;
 mod progress;
+mod refusals;
 mod saving;
 #[cfg(test)]
 mod tests;
@@ -27,13 +29,16 @@ use crate::http::peer::Peer;
 use crate::journal::Reader;
 use crate::state::quarantine::Quarantine;
 
+use super::destination::DestinationWatch;
 use super::metrics::{AttemptMetrics, EventMetrics, SinkStatus};
-use super::queue::{Event, Place, Queue};
+use super::queue::{Event, Place, Queue, Refusals};
 use super::retry_budget::RetryBudget;
 use super::waiting::Waiting;
 use super::{Settings, Sink};
 use attempts::Attempt;
 use progress::Progress;
+use refusals::BatchRefusals;
+pub use refusals::MOST_REFUSALS;
 
 /// Events in hand, at most, and the bytes beyond which no more are taken.
 pub const MOST_IN_HAND: usize = 1024;
@@ -51,6 +56,9 @@ const TAKES: usize = 16;
 
 /// Waiting events that have an entry in memory, at most.
 pub const MOST_WAITING: usize = 100_000;
+
+/// The pause before another attempt, if the destination is configured wrongly.
+pub const MISCONFIGURED_PAUSE: Duration = Duration::from_secs(60);
 
 /// How often the status is noted while there is a backlog, and the oldest event looked for.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -79,6 +87,9 @@ pub struct Drain<S: Sink> {
     /// Since when events gather in the journal for a batch.
     gathers_since: Option<Instant>,
     peer: Peer,
+    /// Whether the destination is configured wrongly, for who can say so.
+    destination: Option<DestinationWatch>,
+    refusals: BatchRefusals,
     /// While the peer is away: when the next attempt goes out.
     next_probe: Option<Instant>,
     /// When it was last noted to be away. What had begun before says nothing new.
@@ -134,6 +145,8 @@ impl<S: Sink> Drain<S> {
             is_turn_of_retry: false,
             gathers_since: None,
             peer: Peer::new(settings.peer, settings.signal, settings.backoff),
+            destination: None,
+            refusals: BatchRefusals::new(settings.batch),
             next_probe: None,
             away_noted_at: None,
             probes: 0,
@@ -156,6 +169,12 @@ impl<S: Sink> Drain<S> {
         };
         drain.note_status();
         drain
+    }
+
+    /// Shows by `destination` whether it is configured rightly.
+    pub fn with_destination(mut self, destination: Option<DestinationWatch>) -> Drain<S> {
+        self.destination = destination;
+        self
     }
 
     /// How the sink stands, for whoever looks.
@@ -267,7 +286,7 @@ impl<S: Sink> Drain<S> {
             read.map_err(|panicked| panicked.to_string())?.map_err(|error| error.to_string())?;
         // A copy, so that it does not keep the whole chunk of the journal that was read.
         let place = Place::Hand(Bytes::copy_from_slice(record));
-        Ok(Event { origin, order, received_at, failures: 0, place })
+        Ok(Event { origin, order, received_at, failures: 0, refusals: Refusals::default(), place })
     }
 
     /// When something is due without anything else happening.

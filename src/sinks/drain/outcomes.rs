@@ -6,8 +6,8 @@ use tokio::task::{Id, JoinError};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::Drain;
 use super::attempts::{Attempt, is_retry};
+use super::{Drain, MISCONFIGURED_PAUSE};
 use crate::callback::Record;
 use crate::callback::shield::Panicked;
 use crate::sinks::metrics::AttemptResult;
@@ -21,7 +21,7 @@ impl<S: Sink> Drain<S> {
             Ok((id, attempt)) => (id, Ok(attempt)),
             Err(error) => (error.id(), Err(panic_of(error))),
         };
-        let events = self.on_their_way.remove(&id).unwrap_or_default();
+        let mut events = self.on_their_way.remove(&id).unwrap_or_default();
         self.started.remove(&id);
         self.retries -= usize::from(is_retry(&events));
         debug_assert!(!events.is_empty(), "what ended was on its way");
@@ -32,14 +32,19 @@ impl<S: Sink> Drain<S> {
         let result = match &outcome {
             Ok(0) => AttemptResult::Success,
             Ok(_) => AttemptResult::Partial,
-            Err(Failure::Refused(_) | Failure::TooLarge(_) | Failure::Gone(_)) => AttemptResult::Refused,
-            Err(Failure::Later { .. } | Failure::Away { .. }) => AttemptResult::Retry,
+            Err(Failure::MoreThanOne) => return self.split(events),
+            Err(Failure::Refused(_) | Failure::Gone(_)) => AttemptResult::Refused,
+            Err(Failure::TooLarge(_) | Failure::Batch(_)) if self.is_last_refusal(&mut events) => {
+                AttemptResult::Refused
+            }
+            Err(_) => AttemptResult::Retry,
         };
         self.attempt_metrics.count(result, started.elapsed());
         match outcome {
             Ok(refused) => {
                 let refused = refused.min(events.len() as u64);
                 self.last_success = Some(Instant::now());
+                self.refusals.note_passed();
                 self.retry_budget.note_success();
                 self.note_back();
                 self.note_finished();
@@ -47,11 +52,10 @@ impl<S: Sink> Drain<S> {
                 self.metrics.refused.increment(refused);
                 self.remove(&events);
             }
-            Err(Failure::TooLarge(_)) if events.len() > 1 => {
-                self.note_back();
-                self.split(events);
+            Err(Failure::TooLarge(reason) | Failure::Batch(reason)) if result == AttemptResult::Retry => {
+                self.note_refused(events, started, &reason);
             }
-            Err(Failure::Refused(reason) | Failure::TooLarge(reason)) => {
+            Err(Failure::Refused(reason) | Failure::TooLarge(reason) | Failure::Batch(reason)) => {
                 self.note_back();
                 self.note_finished();
                 self.refuse(&events, &reason);
@@ -69,13 +73,27 @@ impl<S: Sink> Drain<S> {
                     self.note_away(events, started, &reason, retry_after);
                 }
             }
+            Err(Failure::Exhausted { reason, retry_after }) => {
+                self.refusals.note_exhausted(events.len());
+                self.note_away(events, started, &reason, retry_after);
+            }
+            Err(Failure::Misconfigured(reason)) => {
+                if let Some(destination) = &mut self.destination {
+                    destination.note_wrong(&reason);
+                }
+                self.stand_still(events, started, &reason, |_| MISCONFIGURED_PAUSE);
+            }
+            Err(Failure::MoreThanOne) => {}
             Err(Failure::Gone(reason)) => self.note_gone(events, &reason),
         }
     }
 
-    fn note_back(&mut self) {
+    pub(super) fn note_back(&mut self) {
         (self.next_probe, self.away_noted_at) = (None, None);
         self.peer.note_back();
+        if let Some(destination) = &mut self.destination {
+            destination.note_right();
+        }
     }
 
     fn note_finished(&mut self) {
@@ -85,7 +103,7 @@ impl<S: Sink> Drain<S> {
         }
     }
 
-    fn note_nothing_finished(&mut self, reason: &str) {
+    pub(super) fn note_nothing_finished(&mut self, reason: &str) {
         if let Some(failed) = self.progress.note_failure(Instant::now()) {
             let failed_seconds = failed.as_secs();
             warn!(sink = self.settings.name, failed_seconds, %reason, "{} takes no event", self.settings.peer);
@@ -99,11 +117,21 @@ impl<S: Sink> Drain<S> {
         reason: &str,
         retry_after: Option<Duration>,
     ) {
+        self.stand_still(events, started, reason, |drain| drain.peer.note_away(&reason, retry_after));
+    }
+
+    /// Stands still, except for an attempt from time to time: the first after the time that `pause` answers.
+    pub(super) fn stand_still(
+        &mut self,
+        events: Vec<Event>,
+        started: Instant,
+        reason: &str,
+        pause: impl FnOnce(&mut Drain<S>) -> Duration,
+    ) {
         // Of attempts that fail together the first says when the peer is asked again.
         if self.away_noted_at.is_none_or(|at| at <= started) {
-            let now = Instant::now();
-            self.away_noted_at = Some(now);
-            self.next_probe = Some(now + self.peer.note_away(&reason, retry_after));
+            self.away_noted_at = Some(Instant::now());
+            self.next_probe = Some(Instant::now() + pause(self));
         }
         // Of the next attempts not all are to be with those that may be the cause.
         self.is_turn_of_retry = false;
@@ -113,7 +141,7 @@ impl<S: Sink> Drain<S> {
     }
 
     /// Has events tried again later, while others go on.
-    fn try_later(&mut self, events: Vec<Event>, reason: &str, retry_after: Option<Duration>) {
+    pub(super) fn try_later(&mut self, events: Vec<Event>, reason: &str, retry_after: Option<Duration>) {
         let mut events = self.without_too_old(events, reason);
         let failures = events.iter().map(|event| event.failures).max().unwrap_or(0).saturating_add(1);
         events.iter_mut().for_each(|event| event.failures = failures);
@@ -179,7 +207,7 @@ impl<S: Sink> Drain<S> {
         self.remove(&events);
     }
 
-    fn split(&mut self, mut events: Vec<Event>) {
+    pub(super) fn split(&mut self, mut events: Vec<Event>) {
         let second = events.split_off(events.len() / 2);
         self.parts.push_front(second);
         self.parts.push_front(events);

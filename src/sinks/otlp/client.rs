@@ -1,41 +1,52 @@
-//! The way to a collector: one HTTP client for both signals and both protocols.
+//! The way to a collector: one client for both signals and both protocols.
 //!
 //! A message goes out encoded as it is; what comes back is typed, so that a delivery can tell what is worth another
 //! try, when, and what never is. Source: OpenTelemetry Protocol Specification, "OTLP/gRPC" and "OTLP/HTTP".
+//!
+//! gRPC is a few lines on HTTP/2 here. A generated client would want messages that are not encoded yet, keep its connections to
+//! itself, and hide the answers of whatever stands between and speaks no gRPC; all three matter here.
 
-use std::io::Write;
+use std::io::{Read as _, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use flate2::Compression;
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
-use hyper::{Method, Request, Response, Uri, Version};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::{HeaderMap, Method, Request, Response, Uri};
 
 use crate::config::otlp::{Destination, Protocol, Signal};
-use crate::http::peer::for_people;
-use crate::http::tls::{self, TlsError};
+use crate::http::peer::causes;
+use crate::http::tls::TlsError;
 
+use super::answer::{self, Taken};
+use super::connection::{Connection, Connector, Task};
 use super::grpc;
 use super::outcome::SendError;
 
-/// The largest answer that is read.
+/// How long an unused connection is kept: less than the minute after which many that stand between begin to close them.
+const LONGEST_IDLE: Duration = Duration::from_secs(50);
+
+/// The largest answer that is read, also after it has been decompressed.
 const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
 
-/// How long an unused connection is kept.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// The connection that was used last, while nobody uses it, and what closes it in the end.
+#[derive(Debug)]
+struct Unused {
+    connection: Connection,
+    _closing: Task,
+}
 
 /// A client for one destination.
 #[derive(Debug, Clone)]
 pub struct OtlpClient {
-    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     destination: Destination,
+    connector: Arc<Connector>,
+    unused: Arc<Mutex<Option<Unused>>>,
 }
 
 impl OtlpClient {
@@ -44,26 +55,8 @@ impl OtlpClient {
     /// # Errors
     /// A certificate or key cannot be used.
     pub fn new(destination: Destination) -> Result<OtlpClient, TlsError> {
-        let connector = tls::connector(&tls::Target {
-            uri: &destination.endpoint,
-            connect_timeout: destination.timeout,
-            versions: match destination.protocol {
-                Protocol::Grpc => tls::Versions::Http2,
-                Protocol::HttpProtobuf => tls::Versions::Http1OrHttp2,
-            },
-            certificate: destination.certificate.as_deref(),
-            client_identity: destination
-                .client_identity
-                .as_ref()
-                .map(|(certificate, key)| (certificate.as_path(), key.as_path())),
-        })?;
-        let http = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .timer(TokioTimer::new())
-            .http2_only(destination.protocol == Protocol::Grpc)
-            .build(connector);
-        Ok(OtlpClient { http, destination })
+        let connector = Arc::new(Connector::new(&destination)?);
+        Ok(OtlpClient { destination, connector, unused: Arc::default() })
     }
 
     /// The signal that this client carries.
@@ -76,24 +69,71 @@ impl OtlpClient {
         &self.destination.endpoint
     }
 
-    /// Sends an encoded message, compressed if so configured, and answers the encoded response message.
+    /// Sends an encoded message, compressed if so configured, and answers what was taken of it.
     ///
     /// # Errors
-    /// Why it was not taken, and whether and when another try makes sense.
-    pub async fn send(&self, message: Bytes) -> Result<Bytes, SendError> {
+    /// Why it was not taken, and what follows from that.
+    pub async fn send(&self, message: Bytes) -> Result<Taken, SendError> {
         match tokio::time::timeout(self.destination.timeout, self.exchange(message)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(SendError::Timeout(self.destination.timeout)),
         }
     }
 
-    async fn exchange(&self, message: Bytes) -> Result<Bytes, SendError> {
-        let request = self.request(message);
-        let response = self.http.request(request).await.map_err(|error| SendError::unreachable(&error))?;
-        match self.destination.protocol {
-            Protocol::Grpc => grpc::read(response).await,
-            Protocol::HttpProtobuf => read(response).await,
+    /// What an error says to people who can do something about it.
+    pub fn explain(&self, error: &SendError) -> String {
+        match error.cure(self.destination.signal) {
+            Some(cure) => format!("{}: {error}; {cure}", self.destination.endpoint),
+            None => error.to_string(),
         }
+    }
+
+    /// One exchange. A connection that was used before may have been closed meanwhile, so a request on it gets a second chance.
+    async fn exchange(&self, message: Bytes) -> Result<Taken, SendError> {
+        let request = self.request(message);
+        if let Some(mut connection) = self.take_unused()
+            && let Ok(response) = connection.send(request.clone()).await
+        {
+            return self.read(response, connection).await;
+        }
+        let mut connection = self.connector.connect().await?;
+        let response = connection.send(request).await.map_err(|error| SendError::unreachable(&error))?;
+        self.read(response, connection).await
+    }
+
+    /// Reads an answer to its end. Then its connection may be used again.
+    async fn read(&self, response: Response<Incoming>, connection: Connection) -> Result<Taken, SendError> {
+        let (head, body) = response.into_parts();
+        let body = read_body(body).await;
+        if body.end.is_ok() {
+            self.keep(connection);
+        }
+        if self.destination.protocol == Protocol::Grpc {
+            return grpc::read(head.status, &head.headers, body);
+        }
+        let plain = plain(&head.headers, body.bytes);
+        if !head.status.is_success() {
+            // The body of a failure matters less than its status, so it need not be whole.
+            return Err(answer::of_http(head.status, &head.headers, &plain));
+        }
+        body.end?;
+        answer::taken_by_http(&head.headers, &plain)
+    }
+
+    fn keep(&self, connection: Connection) {
+        let unused = Arc::downgrade(&self.unused);
+        let closing = Task::spawn(async move {
+            tokio::time::sleep(LONGEST_IDLE).await;
+            if let Some(unused) = unused.upgrade() {
+                drop(lock(&unused).take());
+            }
+        });
+        *lock(&self.unused) = Some(Unused { connection, _closing: closing });
+    }
+
+    fn take_unused(&self) -> Option<Connection> {
+        let unused = lock(&self.unused).take();
+        unused.map(|unused| unused.connection).filter(Connection::is_open)
     }
 
     fn request(&self, message: Bytes) -> Request<Full<Bytes>> {
@@ -119,11 +159,14 @@ impl OtlpClient {
         }
         headers.extend(self.destination.headers.iter().cloned());
         if protocol == Protocol::Grpc {
-            *request.version_mut() = Version::HTTP_2;
             grpc::add_headers(request.headers_mut(), self.destination.timeout);
         }
         request
     }
+}
+
+fn lock(unused: &Mutex<Option<Unused>>) -> MutexGuard<'_, Option<Unused>> {
+    unused.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const USER_AGENT_VALUE: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
@@ -135,21 +178,45 @@ fn gzip(message: &[u8]) -> Option<Bytes> {
     Some(encoder.finish().ok()?.into())
 }
 
-/// Reads an answer of OTLP/HTTP.
-async fn read(response: Response<Incoming>) -> Result<Bytes, SendError> {
-    let (head, body) = response.into_parts();
-    let body = read_body(body).await.map(|(bytes, _)| bytes);
-    match head.status.is_success() {
-        true => body,
-        // The body of a failure is only for people, so it does not matter whether it could be read.
-        false => Err(SendError::of_http(head.status, &head.headers, &body.unwrap_or_default())),
+/// A body without its compression, if it has one that is known and can be read.
+fn plain(headers: &HeaderMap, body: Bytes) -> Bytes {
+    match headers.get(CONTENT_ENCODING) {
+        Some(encoding) if encoding == "gzip" => gunzip(&body).unwrap_or(body),
+        _ => body,
     }
 }
 
+/// The content of a gzip stream, unless it is none or is longer than any answer should be.
+pub(super) fn gunzip(body: &[u8]) -> Option<Bytes> {
+    let mut plain = Vec::new();
+    GzDecoder::new(body).take(LONGEST_ANSWER as u64 + 1).read_to_end(&mut plain).ok()?;
+    (plain.len() <= LONGEST_ANSWER).then(|| plain.into())
+}
+
+/// What was read of a body.
+pub(super) struct Body {
+    pub(super) bytes: Bytes,
+    pub(super) trailers: HeaderMap,
+    /// Whether that is all.
+    pub(super) end: Result<(), SendError>,
+}
+
 /// Reads a body up to the limit, with its trailers.
-pub(super) async fn read_body(body: Incoming) -> Result<(Bytes, hyper::HeaderMap), SendError> {
-    let collected = Limited::new(body, LONGEST_ANSWER).collect().await;
-    let collected = collected.map_err(|error| SendError::Interrupted(for_people(&error.to_string())))?;
-    let trailers = collected.trailers().cloned().unwrap_or_default();
-    Ok((collected.to_bytes(), trailers))
+async fn read_body(mut body: Incoming) -> Body {
+    let (mut bytes, mut trailers) = (BytesMut::new(), HeaderMap::new());
+    let end = loop {
+        let frame = match body.frame().await {
+            None => break Ok(()),
+            Some(Err(error)) => break Err(SendError::Interrupted(causes(&error))),
+            Some(Ok(frame)) => frame,
+        };
+        match frame.into_data() {
+            Ok(data) if bytes.len() + data.len() > LONGEST_ANSWER => {
+                break Err(SendError::Interrupted("it is longer than any answer".to_owned()));
+            }
+            Ok(data) => bytes.extend_from_slice(&data),
+            Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+        }
+    };
+    Body { bytes: bytes.freeze(), trailers, end }
 }

@@ -3,12 +3,11 @@
 //! The messages are OTLP's own, because the SDK cannot be given totals with a start time of their own. A push that
 //! fails needs no queue: the next one carries the same totals and what has come since.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use opentelemetry_proto::tonic::collector::metrics::v1::{
-    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
-};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
@@ -21,19 +20,26 @@ use prost::Message;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::answer::{Meaning, Taken};
 use super::client::OtlpClient;
+use super::outcome::SendError;
+use super::{LARGEST_MESSAGE, parts};
 use crate::config::otlp::Signal;
 use crate::http::backoff::Backoff;
-use crate::http::peer::Peer;
+use crate::http::peer::{Peer, for_people};
 use crate::metrics::catalog::Kind;
 use crate::metrics::family::{Family, Point, Value};
+use crate::sinks::destination::DestinationWatch;
+use crate::sinks::drain::MISCONFIGURED_PAUSE;
 use crate::sinks::metrics::{AttemptMetrics, AttemptResult};
 
-/// Pushes what `source` answers at each `interval`, from one interval after the start on, and once more when stopped.
+/// Pushes what `source` answers at each `interval`, from one interval after the start on, and once more when stopped. Shows by
+/// `destination` whether it is configured rightly.
 pub async fn run(
     client: OtlpClient,
     resource: Resource,
     interval: Duration,
+    destination: DestinationWatch,
     source: impl Fn() -> Vec<Family>,
     stop: CancellationToken,
 ) {
@@ -42,7 +48,11 @@ pub async fn run(
         client,
         resource,
         peer: Peer::new("the OTLP receiver", signal, Backoff::new(SHORTEST_PAUSE, interval)),
+        destination,
         metrics: AttemptMetrics::new(signal),
+        largest: LARGEST_MESSAGE,
+        exhausted: 0,
+        has_taken: false,
     };
     let mut pause = interval;
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
@@ -55,50 +65,111 @@ pub async fn run(
 /// The first pause after a failure.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// How often in a row the receiver is exhausted until it may be for the size of messages.
+const EXHAUSTED_IN_A_ROW: u32 = 3;
+
 /// The push to one receiver.
 struct Push {
     client: OtlpClient,
     resource: Resource,
     peer: Peer,
+    destination: DestinationWatch,
     metrics: AttemptMetrics,
+    /// Bytes of a message, at most, as far as is known.
+    largest: usize,
+    exhausted: u32,
+    /// Whether the receiver has taken anything.
+    has_taken: bool,
 }
 
 impl Push {
-    /// Sends families, and answers when to try again if another try makes sense.
+    /// Sends families, in as many messages as it takes, and answers when to try again if another try makes sense.
     async fn send(&mut self, families: &[Family]) -> Option<Duration> {
-        let request = request(families, &self.resource, SystemTime::now());
-        let started = Instant::now();
-        let outcome = self.client.send(Bytes::from(request.encode_to_vec())).await;
-        let result = match &outcome {
-            Ok(answer) if rejected(answer) > 0 => AttemptResult::Partial,
-            Ok(_) => AttemptResult::Success,
-            Err(error) if error.is_retryable() => AttemptResult::Retry,
-            Err(_) => AttemptResult::Refused,
-        };
-        self.metrics.count(result, started.elapsed());
-        match outcome {
-            Err(error) if error.is_retryable() => Some(self.peer.note_away(&error, error.retry_after())),
-            outcome => {
-                self.peer.note_back();
-                if let Err(error) = outcome {
-                    warn!(%error, "the OTLP receiver refused the metrics");
+        let whole = request(families, &self.resource, SystemTime::now());
+        let mut messages = VecDeque::from(parts::of(whole, self.largest));
+        while let Some(message) = messages.pop_front() {
+            let bytes = Bytes::from(message.encode_to_vec());
+            let size = bytes.len();
+            let started = Instant::now();
+            let outcome = self.client.send(bytes).await;
+            self.metrics.count(result_of(&outcome), started.elapsed());
+            match outcome {
+                Ok(taken) => {
+                    (self.exhausted, self.has_taken) = (0, true);
+                    self.note_answer();
+                    note_rejected(&taken);
                 }
+                Err(error) if error.meaning() == Meaning::TooLarge && size > SMALLEST_MESSAGE => {
+                    self.note_answer();
+                    self.largest = (size / 2).max(SMALLEST_MESSAGE);
+                    parts::of(message, self.largest)
+                        .into_iter()
+                        .rev()
+                        .for_each(|part| messages.push_front(part));
+                }
+                Err(error) => {
+                    if let Some(pause) = self.note_failure(&error, size) {
+                        // What is left would fail likewise, and the next push has it too.
+                        return Some(pause);
+                    }
+                }
+            }
+        }
+        // What was exhausted for a while is not for ever.
+        self.largest = (self.largest + self.largest / 8).min(LARGEST_MESSAGE);
+        None
+    }
+
+    fn note_answer(&mut self) {
+        self.peer.note_back();
+        self.destination.note_right();
+    }
+
+    /// Takes in a failure, and answers when to try again if nothing more goes now.
+    fn note_failure(&mut self, error: &SendError, size: usize) -> Option<Duration> {
+        let reason = self.client.explain(error);
+        match error.meaning() {
+            Meaning::Exhausted => {
+                self.exhausted += 1;
+                if self.exhausted >= EXHAUSTED_IN_A_ROW {
+                    self.exhausted = 0;
+                    self.largest = (size / 2).max(SMALLEST_MESSAGE);
+                }
+                Some(self.peer.note_away(&reason, error.retry_after()))
+            }
+            Meaning::Later => Some(self.peer.note_away(&reason, error.retry_after())),
+            // Prometheus answers 400 to samples that are out of order, and takes those of the next push.
+            Meaning::Misconfigured if !(error.is_plain_400() && self.has_taken) => {
+                self.destination.note_wrong(&reason);
+                Some(MISCONFIGURED_PAUSE)
+            }
+            Meaning::Misconfigured | Meaning::TooLarge | Meaning::Batch => {
+                self.note_answer();
+                warn!(error = %reason, "the OTLP receiver refused the metrics");
                 None
             }
         }
     }
 }
 
-/// How many points the receiver did not take although it took the message.
-fn rejected(answer: &Bytes) -> u64 {
-    // An answer that cannot be decoded still says that the metrics were taken.
-    let answer = ExportMetricsServiceResponse::decode(answer.clone()).unwrap_or_default();
-    let Some(partial) = answer.partial_success else { return 0 };
-    if partial.rejected_data_points > 0 {
-        let (points, reason) = (partial.rejected_data_points, partial.error_message);
+/// A message that is so small is not made smaller.
+const SMALLEST_MESSAGE: usize = 16 * 1024;
+
+fn result_of(outcome: &Result<Taken, SendError>) -> AttemptResult {
+    match outcome {
+        Ok(taken) if taken.rejected > 0 => AttemptResult::Partial,
+        Ok(_) => AttemptResult::Success,
+        Err(error) if error.meaning() == Meaning::Batch || error.is_plain_400() => AttemptResult::Refused,
+        Err(_) => AttemptResult::Retry,
+    }
+}
+
+/// Says how many points the receiver did not take although it took the message.
+fn note_rejected(taken: &Taken) {
+    if taken.rejected > 0 {
+        let (points, reason) = (taken.rejected, for_people(&taken.message));
         warn!(points, ?reason, "the OTLP receiver refused some of the metrics");
     }
-    partial.rejected_data_points.unsigned_abs()
 }
 
 /// The families as a message.

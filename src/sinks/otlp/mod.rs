@@ -1,7 +1,14 @@
-//! OTLP: the [`client`] that carries messages of both signals to a receiver over either protocol (`grpc` is one of them), the
-//! [`outcome`] of each, and the push of [`metrics`].
+//! OTLP: the [`client`] that carries messages of both signals to a receiver over either protocol (`grpc` is one of them) by a
+//! `connection`, what an [`answer`] says, the [`outcome`] of each, and the push of [`metrics`].
 
+pub mod answer;
 pub mod client;
+mod connection;
 mod grpc;
 pub mod metrics;
 pub mod outcome;
+mod parts;
+
+/// Bytes of an encoded message, at most, before it is compressed: half of the 4 MiB that receivers over gRPC take unless they
+/// are told otherwise.
+pub const LARGEST_MESSAGE: usize = 2 * 1024 * 1024;

@@ -5,6 +5,7 @@
 //! of its own.
 
 mod old;
+mod refusals;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::SystemTime;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::waiting::Ticket;
+pub use refusals::Refusals;
 
 /// An event that is not finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub struct Event {
     pub received_at: SystemTime,
     /// How often it failed in a row.
     pub failures: u32,
+    /// How often it was refused.
+    pub refusals: Refusals,
     /// Where its record is.
     pub place: Place,
 }

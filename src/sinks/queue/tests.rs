@@ -9,7 +9,14 @@ use super::*;
 
 fn event(origin: u64, order: Option<u64>) -> Event {
     let place = Place::Hand(Bytes::from_static(b"record"));
-    Event { origin, order, received_at: SystemTime::UNIX_EPOCH, failures: 0, place }
+    Event {
+        origin,
+        order,
+        received_at: SystemTime::UNIX_EPOCH,
+        failures: 0,
+        refusals: Refusals::default(),
+        place,
+    }
 }
 
 fn origins(events: &[Event]) -> Vec<u64> {

@@ -5,6 +5,7 @@
 
 pub mod span;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,18 +13,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{ExporterBuildError, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
-use prost::Message;
 use tracing::{error, warn};
 
 use super::identity::Identity;
+use super::otlp::LARGEST_MESSAGE;
+use super::otlp::answer::Taken;
 use super::otlp::client::OtlpClient;
 use super::otlp::outcome::SendError;
 use super::{Ages, Failure, Settings, Sink};
 use crate::callback::Record;
 use crate::http::backoff::Backoff;
+use crate::http::peer::for_people;
 
 /// The pauses before another attempt.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
@@ -88,6 +90,7 @@ impl Sink for SpanSink {
 /// Sends batches through opentelemetry-otlp's span exporter.
 struct SpanSender {
     exporter: SpanExporter,
+    client: OtlpClient,
     outcome: Arc<Outcome>,
 }
 
@@ -99,43 +102,49 @@ impl SpanSender {
             .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
             .with_endpoint(client.endpoint().to_string())
             .with_retry_policy(RetryPolicy::disabled())
-            .with_http_client(Adapter { client, outcome: Arc::clone(&outcome) })
+            .with_http_client(Adapter { client: client.clone(), outcome: Arc::clone(&outcome) })
             .build()?;
         exporter.set_resource(resource);
-        Ok(SpanSender { exporter, outcome })
+        Ok(SpanSender { exporter, client, outcome })
     }
 
     /// Sends spans and answers how many of them the receiver refused.
-    async fn send(&self, spans: Vec<SpanData>) -> Result<u64, SendError> {
+    async fn send(&self, spans: Vec<SpanData>) -> Result<u64, Failure> {
+        self.outcome.is_one_span.store(spans.len() == 1, Ordering::Relaxed);
         let exported = self.exporter.export(spans).await;
-        let answer = match (self.outcome.take(), exported) {
-            (Some(outcome), _) => outcome?,
+        let taken = match (self.outcome.take(), exported) {
+            (Some(Ok(taken)), _) => taken,
+            (Some(Err(error)), _) => {
+                let reason = self.client.explain(&error);
+                return Err(error.into_failure(reason));
+            }
             // Without an outcome nothing was sent: the exporter found the message too large.
-            (None, Err(error)) => return Err(SendError::TooLarge(error.to_string())),
-            (None, Ok(())) => Bytes::new(),
+            (None, Err(error)) => return Err(Failure::TooLarge(error.to_string())),
+            (None, Ok(())) => Taken::default(),
         };
-        // An answer that cannot be decoded still says that the spans were taken.
-        let answer = ExportTraceServiceResponse::decode(answer).unwrap_or_default();
-        let Some(partial) = answer.partial_success.filter(|partial| partial.rejected_spans > 0) else {
-            return Ok(0);
-        };
-        let (spans, reason) = (partial.rejected_spans, partial.error_message);
-        warn!(spans, ?reason, "the OTLP receiver refused some of the spans; they are dropped");
-        Ok(spans.unsigned_abs())
+        if taken.rejected > 0 {
+            let (spans, reason) = (taken.rejected, for_people(&taken.message));
+            warn!(spans, ?reason, "the OTLP receiver refused some of the spans; they are dropped");
+        }
+        Ok(taken.rejected)
     }
 }
 
 /// The typed outcome of the latest request.
 #[derive(Debug, Default)]
-struct Outcome(Mutex<Option<Result<Bytes, SendError>>>);
+struct Outcome {
+    /// Whether the request is of one span, which makes one message however large it is.
+    is_one_span: AtomicBool,
+    latest: Mutex<Option<Result<Taken, SendError>>>,
+}
 
 impl Outcome {
-    fn put(&self, outcome: Result<Bytes, SendError>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+    fn put(&self, outcome: Result<Taken, SendError>) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
     }
 
-    fn take(&self) -> Option<Result<Bytes, SendError>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn take(&self) -> Option<Result<Taken, SendError>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -147,11 +156,21 @@ struct Adapter {
     outcome: Arc<Outcome>,
 }
 
+impl Adapter {
+    async fn send(&self, message: Bytes) -> Result<Taken, SendError> {
+        if message.len() > LARGEST_MESSAGE && !self.outcome.is_one_span.load(Ordering::Relaxed) {
+            return Err(SendError::MoreThanOne(message.len()));
+        }
+        self.client.send(message).await
+    }
+}
+
 #[async_trait]
 impl HttpClient for Adapter {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let outcome = self.client.send(request.into_body()).await;
+        let outcome = self.send(request.into_body()).await;
         self.outcome.put(outcome.clone());
-        Ok(Response::new(outcome?))
+        // The exporter need not know more than that it went well.
+        outcome.map(|_| Response::new(Bytes::new())).map_err(Into::into)
     }
 }

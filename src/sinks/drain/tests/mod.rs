@@ -2,6 +2,7 @@
 
 mod on_disk;
 mod peer;
+mod refusals;
 mod with_a_memory;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ use crate::journal::memory::MemoryJournal;
 use crate::journal::storage::Directory;
 use crate::sinks::Ages;
 use peer::{Act, Call, ScriptedPeer, record, record_at};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// How the tests deliver, one by one: 16 at once.
 fn one_by_one() -> Settings {
@@ -88,12 +91,34 @@ impl World {
     }
 
     fn new(journal: Journal, settings: Settings, peer: ScriptedPeer, most: usize) -> World {
+        World::watched(journal, settings, peer, most, |_| None)
+    }
+
+    /// Over a journal in memory, with a destination that may be configured wrongly.
+    fn to_destination(
+        settings: Settings,
+        peer: ScriptedPeer,
+        watch: impl FnOnce(&'static str) -> DestinationWatch,
+    ) -> World {
+        let journal = Journal::Memory(Arc::new(MemoryJournal::new(1 << 30)));
+        World::watched(journal, settings, peer, MOST_WAITING, |signal| Some(watch(signal)))
+    }
+
+    fn watched(
+        journal: Journal,
+        settings: Settings,
+        peer: ScriptedPeer,
+        most: usize,
+        watch: impl FnOnce(&'static str) -> Option<DestinationWatch>,
+    ) -> World {
         let (peer, quarantine, stop) = (Arc::new(peer), Quarantine::in_memory(), CancellationToken::new());
         let reader = journal.reader(settings.name).expect("a reader");
         let waiting = Waiting::open(&journal, &reader, settings.name, most).expect("a waiting journal");
         let recorder = PrometheusBuilder::new().build_recorder();
         let drain = metrics::with_local_recorder(&recorder, || {
-            Drain::new(Arc::clone(&peer), settings, reader, waiting, quarantine.clone())
+            let signal = settings.signal;
+            let drain = Drain::new(Arc::clone(&peer), settings, reader, waiting, quarantine.clone());
+            drain.with_destination(watch(signal))
         });
         let (status, polls) = (drain.status(), Arc::new(AtomicU64::new(0)));
         let taken_over = journal.readers()[0].backlog + status.backlog().waiting;

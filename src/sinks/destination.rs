@@ -1,0 +1,58 @@
+//! Whether a destination of OTLP is configured rightly, as its answers say: a latch for show, a metric, and a line in the log
+//! when it changes.
+
+use metrics::{Gauge, gauge};
+use tracing::{error, info};
+
+use crate::metrics::catalog;
+use crate::state::readiness::Latch;
+
+/// The names of the latches.
+pub const OTLP_METRICS: &str = "otlp_metrics";
+/// See [`OTLP_METRICS`].
+pub const OTLP_TRACES: &str = "otlp_traces";
+
+/// Whether the destination of a signal is configured rightly.
+#[derive(Debug)]
+pub struct DestinationWatch {
+    signal: &'static str,
+    latch: Latch,
+    misconfigured: Gauge,
+    is_wrong: bool,
+}
+
+impl DestinationWatch {
+    /// A destination of which nothing bad is known yet, for this signal.
+    pub fn new(signal: &'static str, latch: Latch) -> DestinationWatch {
+        let misconfigured = gauge!(catalog::EXPORTER_MISCONFIGURED.name, "signal" => signal);
+        misconfigured.set(0.0);
+        latch.open();
+        DestinationWatch { signal, latch, misconfigured, is_wrong: false }
+    }
+
+    /// Notes an answer that says that it is configured wrongly. It is said once.
+    pub fn note_wrong(&mut self, reason: &str) {
+        if !self.is_wrong {
+            error!(
+                signal = self.signal,
+                %reason,
+                "the OTLP destination seems to be configured wrongly; nothing is given up for it, and it is tried once a minute"
+            );
+        }
+        self.set(true);
+    }
+
+    /// Notes an answer that says that it is not.
+    pub fn note_right(&mut self) {
+        if self.is_wrong {
+            info!(signal = self.signal, "the OTLP destination is configured rightly");
+        }
+        self.set(false);
+    }
+
+    fn set(&mut self, is_wrong: bool) {
+        self.is_wrong = is_wrong;
+        self.misconfigured.set(f64::from(u8::from(is_wrong)));
+        if is_wrong { self.latch.close() } else { self.latch.open() }
+    }
+}
