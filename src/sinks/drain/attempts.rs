@@ -123,7 +123,8 @@ impl<S: Sink> Drain<S> {
             return part;
         }
         let is_probe = self.next_probe.is_some();
-        if is_probe {
+        // Where single events go, each has its turn, since it may be the one that passes.
+        if is_probe && !self.refusals.is_everything_refused() {
             self.let_others_go_first();
         }
         let is_turn_of_retry = self.is_turn_of_retry || self.queue.ready() == 0;

@@ -38,7 +38,8 @@ impl BatchRefusals {
         if self.is_everything_refused() { 1 } else { self.batch }
     }
 
-    fn is_everything_refused(&self) -> bool {
+    /// Whether it is not single events that are refused.
+    pub(super) fn is_everything_refused(&self) -> bool {
         self.in_a_row >= MOST_IN_A_ROW
     }
 
