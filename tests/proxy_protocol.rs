@@ -42,17 +42,22 @@ fn known_as(exporter: SocketAddr, service: &Service, header: &[u8], piece: usize
     (answer.status == 200).then(|| requests[before].header("x-forwarded-for").expect("an address").to_owned())
 }
 
-#[test]
-fn a_trusted_peer_says_whose_connection_it_is() {
-    let service = Service::start();
-    let exporter = Exporter::with(&[
+/// An exporter whose load balancer has one of these addresses and says whose connections it passes on.
+fn behind_a_load_balancer(service: &Service, addresses: &str) -> Exporter {
+    Exporter::with(&[
         "--forward-to",
         &service.url(),
         "--proxy-protocol",
         "required",
         "--trusted-proxies",
-        "10.0.0.0/8,127.0.0.1,::1/128",
-    ]);
+        addresses,
+    ])
+}
+
+#[test]
+fn a_trusted_peer_says_whose_connection_it_is() {
+    let service = Service::start();
+    let exporter = behind_a_load_balancer(&service, "10.0.0.0/8,127.0.0.1,::1/128");
     let address = exporter.call_events;
     for header in [V1, &v2()] {
         for piece in [1, 7, 1_000] {
@@ -88,14 +93,7 @@ fn a_trusted_peer_says_whose_connection_it_is() {
 #[test]
 fn nobody_else_can_claim_an_address() {
     let service = Service::start();
-    let exporter = Exporter::with(&[
-        "--forward-to",
-        &service.url(),
-        "--proxy-protocol",
-        "required",
-        "--trusted-proxies",
-        "192.0.2.0/24",
-    ]);
+    let exporter = behind_a_load_balancer(&service, "192.0.2.0/24");
     assert_eq!(known_as(exporter.call_events, &service, V1, 1_000), None);
     assert_eq!(known_as(exporter.call_events, &service, b"", 1_000).as_deref(), Some("127.0.0.1"));
 }

@@ -113,17 +113,27 @@ impl LabelSource {
                         || CALL_END_REASONS.iter().any(|reason| reason.label == value)
                 }
                 LabelSource::Terminate => ReleaseCause::TABLE.iter().any(|cause| cause.text == value),
-                LabelSource::RelCode
-                | LabelSource::RelCodeStr
-                | LabelSource::UserRelCode
-                | LabelSource::Service => false,
-                LabelSource::MediaType
-                | LabelSource::AbnormalReason
-                | LabelSource::FaultDomain
-                | LabelSource::Releaser
-                | LabelSource::Answered
-                | LabelSource::Result => true,
+                source => !source.is_open(),
             }
+    }
+
+    /// Whether it can have values that came from outside, or that an older release admitted.
+    pub fn is_open(self) -> bool {
+        match self {
+            LabelSource::Idc
+            | LabelSource::DisconnectReason
+            | LabelSource::Terminate
+            | LabelSource::RelCode
+            | LabelSource::RelCodeStr
+            | LabelSource::UserRelCode
+            | LabelSource::Service => true,
+            LabelSource::MediaType
+            | LabelSource::AbnormalReason
+            | LabelSource::FaultDomain
+            | LabelSource::Releaser
+            | LabelSource::Answered
+            | LabelSource::Result => false,
+        }
     }
 
     /// The value of the label for an event.

@@ -27,7 +27,7 @@ use crate::metrics::catalog;
 use crate::metrics::family::{Family, Point, Value};
 
 /// How long a row of values from outside stays without an event, in seconds.
-pub(super) const DAY: u64 = 24 * 60 * 60;
+const DAY: u64 = 24 * 60 * 60;
 
 /// How often it is looked for rows that leave, in seconds.
 const LOOK_INTERVAL: u64 = 60 * 60;
@@ -50,6 +50,8 @@ impl Ledger {
         let is_unused = |used: u64| second.saturating_sub(used) >= DAY;
         let is_full = self.are_calls_full();
         let (limits, idcs) = (&self.limits, &self.idcs);
+        // What has no label of its own is counted as `other`; rows with it stay, since the event that comes may add to one.
+        let has_label = |label: &Label| *label != Label::OTHER;
         let is_foreign = |source: LabelSource, label: &Label| match source {
             LabelSource::Idc if idcs.contains(label.as_str()) => false,
             LabelSource::Service => !limits.services.iter().any(|service| service == label.as_str()),
@@ -59,14 +61,12 @@ impl Ledger {
         {
             let sources: Vec<LabelSource> = metric.labels(limits).collect();
             let leaves = |labels: &[Label], row: &Row| {
-                let mut labels = sources.iter().zip(labels);
+                let mut labels = sources.iter().zip(labels).filter(|(_, label)| has_label(label));
                 let is_of_no_configured_idc = |(source, label): (&LabelSource, &Label)| {
                     *source == LabelSource::Idc && !idcs.contains(label.as_str())
                 };
                 is_unused(row.used)
-                    && (labels
-                        .clone()
-                        .any(|(source, label)| *label != Label::OTHER && is_foreign(*source, label))
+                    && (labels.clone().any(|(source, label)| is_foreign(*source, label))
                         || is_full && row.total.count() > 0 && labels.any(is_of_no_configured_idc))
             };
             *departed = departed.saturating_add(take_out(table, leaves));
@@ -129,6 +129,5 @@ fn can_lose_calls(metric: &Specification) -> bool {
         Adds::Number(_) => metric.metric.unit != "s",
         Adds::Duration(..) => true,
     };
-    let is_open = |source: &LabelSource| *source == LabelSource::Idc || !source.knows("");
-    counts_calls && metric.labels.iter().any(is_open)
+    counts_calls && metric.labels.iter().any(|source| source.is_open())
 }

@@ -20,7 +20,7 @@ pub(super) struct Settings {
     services: Vec<String>,
     idcs: Vec<String>,
     call_series: usize,
-    longest_call_seconds: u64,
+    longest_call: Duration,
 }
 
 impl Settings {
@@ -30,7 +30,7 @@ impl Settings {
             services: ledger.limits.services.clone(),
             idcs: ledger.idcs.iter().map(|idc| idc.as_str().to_owned()).collect(),
             call_series: ledger.limits.call_series,
-            longest_call_seconds: ledger.limits.longest_call.as_secs(),
+            longest_call: ledger.limits.longest_call,
         }
     }
 
@@ -39,7 +39,7 @@ impl Settings {
         Limits {
             services: self.services.clone(),
             call_series: self.call_series,
-            longest_call: Duration::from_secs(self.longest_call_seconds),
+            longest_call: self.longest_call,
             ..limits.clone()
         }
     }

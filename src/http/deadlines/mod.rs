@@ -168,14 +168,9 @@ pub(super) struct Deadlines<S> {
 }
 
 impl<S> Deadlines<S> {
-    /// The stream without time limits.
-    pub(super) fn into_inner(self) -> S {
-        self.stream
-    }
-
+    /// A stream of a connection that is idle, as its peer may have opened it ahead.
     pub(super) fn new(stream: S, phase: Arc<Phase>, limits: Limits) -> Deadlines<S> {
         let Limits { header_timeout, idle_timeout, stall_timeout, answer_timeout, .. } = limits;
-        // Proxies open connections ahead.
         phase.set_idle(true);
         let first = Instant::now() + idle_timeout;
         let alarm = Box::pin(tokio::time::sleep_until(first));
@@ -193,6 +188,11 @@ impl<S> Deadlines<S> {
             answered_by: None,
             alarm,
         }
+    }
+
+    /// The stream without time limits.
+    pub(super) fn into_inner(self) -> S {
+        self.stream
     }
 
     /// The phase. When a request has been served, the deadline of its head is over, and that of the next begins if this has.

@@ -24,7 +24,8 @@ const LIMITS: Limits = Limits {
 fn checkpoint() -> Checkpoint {
     let buckets = |text: &str| text.parse().expect("buckets");
     let started_at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
-    let mut ledger = Ledger::new(started_at, Limits::default(), buckets("0.1,60"), buckets("1.5,7"));
+    let limits = Limits { longest_call: Duration::from_millis(40_500), ..Limits::default() };
+    let mut ledger = Ledger::new(started_at, limits, buckets("0.1,60"), buckets("1.5,7"));
     ledger.expect_idc("KR");
     for (number, reason) in [1001, 1109, 1301, 1399, 5].into_iter().enumerate() {
         let query = format!(

@@ -99,6 +99,23 @@ fn call_metrics_that_are_full_let_known_series_go_but_no_configured_idc() {
 }
 
 #[test]
+fn call_metrics_that_stay_full_never_hide_a_call_in_the_series_of_what_has_none() {
+    let mut ledger = ledger(Limits { call_series: 14, ..TIGHT });
+    ledger.expect_idc("KR");
+    let mut call = |idc: &str, hour: u64| {
+        ledger.apply(read_at(
+            &format!("sid=1&type=A&duration=5&rc_idc={idc}&disconnect_reason=1001&releaser_type=1"),
+            hour,
+        ));
+        (by_label(&ledger, &catalog::CALLS, "idc"), departed(&ledger, "planet_calls_total"))
+    };
+    for (idc, hour) in [("KR", 0), ("JP", 0), ("TW", 0), ("ID", 0), ("JP", 20), ("TW", 20)] {
+        call(idc, hour);
+    }
+    assert_eq!(call("ID", 30), (counts([("KR", 1), ("JP", 2), ("TW", 2), ("other", 2)]), 0));
+}
+
+#[test]
 fn application_codes_have_a_metric_without_control_characters() {
     let mut ledger = ledger(TIGHT);
     for code in ["", "A-7", "%1b%5BA-7%0A", "%0A", "B", "C", "D"] {
