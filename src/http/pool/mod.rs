@@ -112,7 +112,7 @@ impl Pool {
                 (true, None) => BodyState::Taken,
             };
             let (has_sent, has_received) = traffic.seen();
-            let broken = Broken { is_reused: true, is_idempotent, body, has_sent, has_received };
+            let broken = Broken { is_idempotent, body, has_sent, has_received };
             let error = error.into_error();
             request = untouched.or(copy).filter(|_| broken.may_repeat()).ok_or(SendError::Http(error))?;
             debug!(method = %request.method(), "a connection to the service ended as a request went out; it is sent on a new one");

@@ -49,11 +49,9 @@ pub(super) enum BodyState {
     Taken,
 }
 
-/// A request whose connection has broken.
+/// A request whose connection, which had been used before, has broken.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Broken {
-    /// Whether the connection had been used before.
-    pub(super) is_reused: bool,
     /// Whether the request may arrive twice (RFC 9110, 9.2.2).
     pub(super) is_idempotent: bool,
     pub(super) body: BodyState,
@@ -66,10 +64,7 @@ pub(super) struct Broken {
 impl Broken {
     /// Whether the request may be sent once more.
     pub(super) fn may_repeat(self) -> bool {
-        self.is_reused
-            && !self.has_received
-            && self.body != BodyState::Taken
-            && (self.is_idempotent || !self.has_sent)
+        !self.has_received && self.body != BodyState::Taken && (self.is_idempotent || !self.has_sent)
     }
 }
 
@@ -124,7 +119,7 @@ mod tests {
     #[test]
     fn the_table_of_what_is_sent_again() {
         use BodyState::{None, Taken, Whole};
-        // Of a connection that is used again, before a byte of the answer.
+        // Before a byte of the answer.
         for (is_idempotent, has_sent, body, may_repeat) in [
             (true, false, None, true),
             (true, false, Whole, true),
@@ -139,9 +134,8 @@ mod tests {
             (false, true, Whole, false),
             (false, true, Taken, false),
         ] {
-            let broken = Broken { is_reused: true, is_idempotent, body, has_sent, has_received: false };
+            let broken = Broken { is_idempotent, body, has_sent, has_received: false };
             assert_eq!(broken.may_repeat(), may_repeat, "{broken:?}");
-            assert!(!Broken { is_reused: false, ..broken }.may_repeat(), "on a new connection: {broken:?}");
             assert!(!Broken { has_received: true, ..broken }.may_repeat(), "after a byte: {broken:?}");
         }
     }
