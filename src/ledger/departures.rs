@@ -23,6 +23,7 @@ use super::table::{Row, Table};
 use super::{LabelSource, Ledger};
 use crate::callback::CallEvent;
 use crate::callback::labels::LabelValue;
+use crate::metrics::birth::Birth;
 use crate::metrics::catalog;
 use crate::metrics::family::{Family, Point, Value};
 
@@ -104,6 +105,7 @@ impl Ledger {
         let point = |(metric, departed): (&Specification, u64)| Point {
             labels: vec![(METRIC.to_owned(), metric.metric.prometheus_name())],
             started_at: self.started_at,
+            born: Birth::NONE,
             value: Value::Gauge(departed as f64),
         };
         Family { metric: &catalog::EXPORTER_DEPARTED_CALLS, points: counted.map(point).collect() }

@@ -94,6 +94,11 @@ impl EventLabels {
         self.0[source as usize] = label;
     }
 
+    /// The value of a label.
+    pub(super) fn get(&self, source: LabelSource) -> &Label {
+        &self.0[source as usize]
+    }
+
     /// Makes a label `other` unless this program knows its value.
     pub(super) fn forget_foreign(&mut self, source: LabelSource) {
         if !source.knows(self.0[source as usize].as_str()) {

@@ -10,6 +10,7 @@ pub mod checkpoint;
 mod departures;
 mod histogram;
 mod label;
+mod recent;
 mod settings;
 mod specification;
 mod table;
@@ -18,10 +19,12 @@ mod usual;
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
+use crate::callback::call_event::MediaType;
 use crate::callback::labels::{self, LabelSource, LabelValue};
 use crate::callback::reason::{DisconnectReason, FaultDomain};
 use crate::callback::record::UnreadableRecord;
 use crate::callback::{Anomalies, Anomaly, CallEvent, Kind, Record};
+use crate::metrics::birth::Birth;
 use crate::metrics::catalog::{self, Metric};
 use crate::metrics::family::{Family, Point, Value};
 
@@ -29,8 +32,9 @@ use cardinality::CardinalityLimit;
 use departures::Departed;
 pub use histogram::{Buckets, Histogram, InvalidBuckets};
 use label::{EventLabels, Label};
+use recent::RecentCalls;
 use specification::{Adds, BucketKind, SPECIFICATIONS, Specification};
-use table::{Addend, Table};
+use table::{Addend, Moment, Table};
 use usual::usual_calls;
 
 /// What the ledger distinguishes, and what it believes.
@@ -83,6 +87,10 @@ pub struct Ledger {
     departed: Departed,
     /// The second of the event before which it was looked for series that leave.
     looked_at: u64,
+    /// The last of the births.
+    births: Birth,
+    /// The last calls.
+    recent: RecentCalls,
     /// Oddities of events by kind.
     anomalies: Table,
     /// Events for which a limit made a label `other`, by limit.
@@ -91,8 +99,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// An empty ledger whose totals count from `started_at`. Every known abnormal reason stands at 0 in
-    /// `planet.call.abnormal_releases`, so that the first release of its kind is an increase.
+    /// An empty ledger whose totals count from `started_at`.
     pub fn new(
         started_at: SystemTime,
         limits: Limits,
@@ -104,7 +111,7 @@ impl Ledger {
             limits,
             BucketSets { conversation: duration_buckets, setup: setup_buckets },
         );
-        ledger.start_at_zero_what_is_known();
+        ledger.start_at_zero_what_is_known(ledger.births.next_at(started_at));
         ledger
     }
 
@@ -118,64 +125,89 @@ impl Ledger {
             tables: std::array::from_fn(|_| Table::default()),
             departed: Departed::default(),
             looked_at: 0,
+            births: Birth::NONE,
+            recent: RecentCalls::default(),
             anomalies: Table::default(),
             overflows: Table::default(),
             last_event: None,
         }
     }
 
-    /// Lets what does not depend on the IDC stand at 0 where it does not stand yet: every known abnormal reason, accepted
-    /// events, every anomaly and every limit.
-    fn start_at_zero_what_is_known(&mut self) {
-        for reason in DisconnectReason::all() {
-            for fault_domain in reason.fault_domains().filter(|domain| domain.is_abnormal()) {
-                self.expect_abnormal(reason.name, fault_domain);
-            }
-        }
-        self.expect_abnormal(labels::UNKNOWN_REASON, FaultDomain::Unknown);
-        self.start_at_zero(&[(LabelSource::Result, labels::ACCEPTED)]);
+    /// Lets what does not depend on the IDC stand at 0 where it does not stand yet: accepted events, every anomaly and every
+    /// limit.
+    fn start_at_zero_what_is_known(&mut self, birth: Birth) {
+        let mut labels = EventLabels::new();
+        labels.set(LabelSource::Result, Label::Known(labels::ACCEPTED));
+        self.start_at_zero_where(&mut labels, birth, |metric| metric.metric == &catalog::EXPORTER_EVENTS);
+        let mut is_born = false;
         for anomaly in Anomaly::ALL {
-            self.anomalies.start_at_zero(&[Label::Known(anomaly.as_str())], None);
+            is_born |= self.anomalies.start_at_zero(&[Label::Known(anomaly.as_str())], birth, None);
         }
         let of_series = SPECIFICATIONS.iter().filter_map(|metric| Some(metric.limit.as_ref()?.name));
         for limit in [LabelSource::DisconnectReason.name()].into_iter().chain(of_series) {
-            self.overflows.start_at_zero(&[Label::Known(limit)], None);
+            is_born |= self.overflows.start_at_zero(&[Label::Known(limit)], birth, None);
+        }
+        self.note_birth(is_born, birth);
+    }
+
+    /// Lets audio and video calls of an IDC stand at 0 with every result, and every known abnormal reason: what ratios and alerts
+    /// read begins with what there was before the first call.
+    fn start_at_zero_results_of(&mut self, idc: &Label, birth: Birth) {
+        let mut labels = EventLabels::new();
+        labels.set(LabelSource::Idc, idc.clone());
+        for (media_type, fault_domain, answered) in results() {
+            labels.set(LabelSource::MediaType, Label::Known(media_type.as_str()));
+            labels.set(LabelSource::FaultDomain, Label::Known(fault_domain.as_str()));
+            labels.set(LabelSource::Answered, Label::Known(labels::answered(answered)));
+            self.start_at_zero_where(&mut labels, birth, |metric| metric.metric == &catalog::CALL_RESULTS);
+        }
+        for (reason, fault_domain) in abnormal_reasons() {
+            labels.set(LabelSource::AbnormalReason, Label::Known(reason));
+            labels.set(LabelSource::FaultDomain, Label::Known(fault_domain.as_str()));
+            let is_meant = |metric: &Specification| metric.metric == &catalog::CALL_ABNORMAL_RELEASES;
+            self.start_at_zero_where(&mut labels, birth, is_meant);
         }
     }
 
-    fn expect_abnormal(&mut self, reason: &'static str, fault_domain: FaultDomain) {
-        let fault_domain = (LabelSource::FaultDomain, fault_domain.as_str());
-        self.start_at_zero(&[(LabelSource::AbnormalReason, reason), fault_domain]);
-    }
-
-    /// Lets a row with these labels stand at 0 in every table that has exactly these, for every service.
-    fn start_at_zero(&mut self, given: &[(LabelSource, &'static str)]) {
-        let mut labels = EventLabels::new();
-        given.iter().for_each(|(source, value)| labels.set(*source, Label::Known(value)));
-        let is_given = |source| given.iter().any(|(given, _)| given == source);
-        self.start_at_zero_where(&mut labels, |metric| {
-            metric.labels.len() == given.len() && metric.labels.iter().all(is_given)
-        });
-    }
-
     /// Lets a row with these labels stand at 0 in the tables of these metrics, for every service.
-    fn start_at_zero_where(&mut self, labels: &mut EventLabels, is_meant: impl Fn(&Specification) -> bool) {
+    fn start_at_zero_where(
+        &mut self,
+        labels: &mut EventLabels,
+        birth: Birth,
+        is_meant: impl Fn(&Specification) -> bool,
+    ) {
         let services = self.limits.services.iter().map(|service| Label::shared(service));
         let services: Vec<Label> = services.chain([Label::OTHER]).collect();
+        let mut is_born = false;
         for service in services {
             labels.set(LabelSource::Service, service);
             for (metric, table) in SPECIFICATIONS.iter().zip(&mut self.tables) {
                 if is_meant(metric) {
-                    table.start_at_zero(&labels.of(metric.labels(&self.limits)), self.buckets.of(metric));
+                    let labels = labels.of(metric.labels(&self.limits));
+                    is_born |= table.start_at_zero(&labels, birth, self.buckets.of(metric));
                 }
             }
         }
+        self.note_birth(is_born, birth);
     }
 
-    /// Tells an IDC apart, whatever its name, and lets its usual series stand at 0 before its first call: audio and video calls
-    /// that are answered and end normally, and those that people decline, cancel, do not answer or are too busy for.
+    fn note_birth(&mut self, is_born: bool, birth: Birth) {
+        if is_born {
+            self.births = self.births.max(birth);
+        }
+    }
+
+    /// Tells an IDC apart, whatever its name, and lets its usual series stand at 0 before its first call: every result, and
+    /// audio and video calls that are answered and end normally, and those that people decline, cancel, do not answer or are
+    /// too busy for.
     pub fn expect_idc(&mut self, idc: &str) {
-        self.idcs.insert(Label::shared(idc));
+        self.expect_idc_from(idc, self.births.next_at(self.started_at));
+    }
+
+    fn expect_idc_from(&mut self, idc: &str, birth: Birth) {
+        let idc = Label::shared(idc);
+        self.idcs.insert(idc.clone());
+        self.start_at_zero_results_of(&idc, birth);
         for query in usual_calls() {
             let Ok(event) = CallEvent::read(query.as_bytes(), self.started_at) else { continue };
             let mut labels = EventLabels::new();
@@ -185,8 +217,8 @@ impl Ledger {
                     labels.set(source, Label::Known(value));
                 }
             }
-            labels.set(LabelSource::Idc, Label::shared(idc));
-            self.start_at_zero_where(&mut labels, |metric| {
+            labels.set(LabelSource::Idc, idc.clone());
+            self.start_at_zero_where(&mut labels, birth, |metric| {
                 metric.labels.contains(&LabelSource::Idc) && metric.addend(&event).is_some()
             });
         }
@@ -239,7 +271,10 @@ impl Ledger {
             }
             rows.push((at, row, addend));
         }
-        Additions { rows, anomalies, overflows, received_at: event.received_at }
+        let recent = recent::label_set(&labels, &self.limits);
+        let idc = labels.get(LabelSource::Idc).clone();
+        let is_abnormal = event.fault_domain.is_abnormal();
+        Additions { rows, idc, recent, is_abnormal, anomalies, overflows, received_at: event.received_at }
     }
 
     /// The label of a value, or `None` if it is none of those that are told apart.
@@ -278,17 +313,28 @@ impl Ledger {
     }
 
     fn add(&mut self, additions: Additions) {
-        let second = second(additions.received_at);
+        let birth = self.births.next_at(additions.received_at);
+        let moment = Moment { second: second(additions.received_at), birth };
+        let (mut is_born, mut is_new_result) = (false, false);
         for (at, row, addend) in additions.rows {
             let (metric, table) = (&SPECIFICATIONS[at], &mut self.tables[at]);
-            table.add(&row, addend, second, self.buckets.of(metric));
+            let is_new = table.add(&row, addend, moment, self.buckets.of(metric));
+            is_born |= is_new;
+            is_new_result |= is_new && metric.metric == &catalog::CALL_RESULTS;
         }
         for anomaly in additions.anomalies.iter() {
-            self.anomalies.add(&[Label::Known(anomaly.as_str())], Addend::Number(1), second, None);
+            let labels = [Label::Known(anomaly.as_str())];
+            is_born |= self.anomalies.add(&labels, Addend::Number(1), moment, None);
         }
         for limit in additions.overflows {
-            self.overflows.add(&[Label::Known(limit)], Addend::Number(1), second, None);
+            is_born |= self.overflows.add(&[Label::Known(limit)], Addend::Number(1), moment, None);
         }
+        self.note_birth(is_born, birth);
+        if is_new_result {
+            // It may be the first call of the IDC.
+            self.start_at_zero_results_of(&additions.idc, birth);
+        }
+        self.recent.add(&additions.recent, additions.is_abnormal);
         self.last_event = self.last_event.max(Some(additions.received_at));
     }
 
@@ -301,11 +347,13 @@ impl Ledger {
         let last_event = self.last_event.map(|time| Point {
             labels: Vec::new(),
             started_at: self.started_at,
+            born: Birth::NONE,
             value: Value::Gauge(unix_seconds(time)),
         });
         let last_event =
             Family { metric: &catalog::CALL_LAST_EVENT_TIME, points: last_event.into_iter().collect() };
-        self.tables().map(family).chain([last_event, self.departed_calls()]).collect()
+        let recent = self.recent.families(&self.limits, self.started_at);
+        self.tables().map(family).chain(recent).chain([last_event, self.departed_calls()]).collect()
     }
 
     /// Every table with its metric and the names of its labels.
@@ -319,6 +367,11 @@ impl Ledger {
             (&catalog::EXPORTER_ANOMALIES, vec![KIND], &self.anomalies),
             (&catalog::EXPORTER_LABEL_OVERFLOWS, vec![LIMIT], &self.overflows),
         ])
+    }
+
+    /// The latest birth of a series: whatever is born later is not there yet.
+    pub fn births(&self) -> Birth {
+        self.births
     }
 
     /// From when on the totals count.
@@ -356,10 +409,31 @@ impl Ledger {
     }
 }
 
+/// The results that stand at 0 for an IDC from its first call.
+fn results() -> impl Iterator<Item = (MediaType, FaultDomain, bool)> {
+    [MediaType::Audio, MediaType::Video].into_iter().flat_map(|media_type| {
+        FaultDomain::ALL
+            .into_iter()
+            .flat_map(move |fault_domain| [false, true].map(|answered| (media_type, fault_domain, answered)))
+    })
+}
+
+/// The known abnormal reasons, each with whose fault it can be, and what stands for those that are not known.
+fn abnormal_reasons() -> impl Iterator<Item = (&'static str, FaultDomain)> {
+    let known = DisconnectReason::all().flat_map(|reason| {
+        reason.fault_domains().filter(|domain| domain.is_abnormal()).map(|domain| (reason.name, domain))
+    });
+    known.chain([(labels::UNKNOWN_REASON, FaultDomain::Unknown)])
+}
+
 /// What an event adds to the ledger.
 struct Additions {
     /// The place of the table, the labels of the row, and what is added to it.
     rows: Vec<(usize, Vec<Label>, Addend)>,
+    idc: Label,
+    /// The labels among the last calls.
+    recent: Vec<Label>,
+    is_abnormal: bool,
     anomalies: Anomalies,
     /// Each limit that made a label `other`.
     overflows: Vec<&'static str>,

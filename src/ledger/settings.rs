@@ -5,14 +5,19 @@
 //! they are folded by the same, whatever the flags say by now, or counters would fall and Prometheus would take that for a
 //! reset. Then the ledger takes the new settings over ([`Ledger::reconfigured`]), and the next checkpoint has them.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use super::label::Label;
+use super::recent::RecentCalls;
 use super::specification::SPECIFICATIONS;
-use super::table::Table;
+use super::table::{Row, Table};
 use super::{Ledger, Limits};
+use crate::callback::labels::LabelSource;
+use crate::metrics::birth::Birth;
+use crate::metrics::catalog;
 
 /// The settings as a checkpoint keeps them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,8 +57,8 @@ impl Settings {
 
 impl Ledger {
     /// The same totals with other settings. Where services are not told apart any more, their rows are added up; where they are
-    /// from now on, what was counted before is of the service `other`.
-    pub fn reconfigured(mut self, limits: Limits, idcs: &[String]) -> Ledger {
+    /// from now on, what was counted before is of the service `other`. What is new stands at 0 and is born at `now`.
+    pub fn reconfigured(mut self, limits: Limits, idcs: &[String], now: SystemTime) -> Ledger {
         let (had_services, has_services) = (!self.limits.services.is_empty(), !limits.services.is_empty());
         if had_services != has_services {
             for (metric, table) in SPECIFICATIONS.iter().zip(&mut self.tables) {
@@ -63,16 +68,34 @@ impl Ledger {
                     *table = relabelled(std::mem::take(table), has_services);
                 }
             }
+            // Those of one service cannot be told from those of another any more.
+            self.recent = RecentCalls::default();
         }
         self.limits = limits;
         self.idcs.clear();
-        self.start_at_zero_what_is_known();
-        idcs.iter().for_each(|idc| self.expect_idc(idc));
+        let birth = self.births.next_at(now);
+        self.start_at_zero_what_is_known(birth);
+        for idc in self.idcs_with_calls() {
+            self.start_at_zero_results_of(&idc, birth);
+        }
+        idcs.iter().for_each(|idc| self.expect_idc_from(idc, birth));
         self
+    }
+
+    /// The IDCs of which there are results.
+    fn idcs_with_calls(&self) -> BTreeSet<Label> {
+        let results = SPECIFICATIONS.iter().zip(&self.tables);
+        let mut idcs = BTreeSet::new();
+        for (metric, table) in results.filter(|(metric, _)| metric.metric == &catalog::CALL_RESULTS) {
+            let at = metric.labels.iter().position(|source| *source == LabelSource::Idc);
+            idcs.extend(at.iter().flat_map(|at| table.rows.keys().map(|labels| labels[*at].clone())));
+        }
+        idcs
     }
 }
 
-/// A table with the label of the service at the end of each row, or without.
+/// A table with the label of the service at the end of each row, or without. These are other series, whose calls were counted
+/// already, so none of them is born now.
 fn relabelled(table: Table, has_services: bool) -> Table {
     let mut relabelled = Table::default();
     for (labels, row) in table.rows {
@@ -80,7 +103,7 @@ fn relabelled(table: Table, has_services: bool) -> Table {
             true => [&labels[..], &[Label::OTHER]].concat(),
             false => labels[..labels.len() - 1].to_vec(),
         };
-        relabelled.merge(labels, row);
+        relabelled.merge(labels, Row { born: Birth::NONE, ..row });
     }
     relabelled
 }

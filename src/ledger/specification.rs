@@ -78,7 +78,7 @@ impl Specification {
 }
 
 /// Every metric that is counted by labels of the event.
-pub(super) static SPECIFICATIONS: [Specification; 8] = [
+pub(super) static SPECIFICATIONS: [Specification; 9] = [
     Specification {
         metric: &catalog::CALLS,
         labels: &[MediaType, Idc, DisconnectReason, FaultDomain, Releaser, Answered],
@@ -89,6 +89,12 @@ pub(super) static SPECIFICATIONS: [Specification; 8] = [
             fallback: &[Idc, DisconnectReason],
             fallback_of_foreign: &[],
         }),
+    },
+    Specification {
+        metric: &catalog::CALL_RESULTS,
+        labels: &[MediaType, Idc, FaultDomain, Answered],
+        adds: Adds::Number(|_| Some(1)),
+        limit: None,
     },
     Specification {
         metric: &catalog::CALL_DURATION,
@@ -132,7 +138,7 @@ pub(super) static SPECIFICATIONS: [Specification; 8] = [
     },
     Specification {
         metric: &catalog::CALL_ABNORMAL_RELEASES,
-        labels: &[AbnormalReason, FaultDomain],
+        labels: &[Idc, AbnormalReason, FaultDomain],
         adds: Adds::Number(|event| event.fault_domain.is_abnormal().then_some(1)),
         limit: None,
     },

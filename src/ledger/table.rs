@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::histogram::{Buckets, Histogram};
 use super::label::Label;
+use crate::metrics::birth::Birth;
 use crate::metrics::family::{Point, Value};
 
 /// The values of a table's labels, in the order of its labels.
@@ -65,12 +66,22 @@ impl Total {
     }
 }
 
-/// A row: what its events add up to, and when the last of them came.
+/// A row: what its events add up to, when the last of them came, and when it was born.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Row {
     pub(super) total: Total,
     /// In seconds since the Unix epoch; 0 before the first event.
     pub(super) used: u64,
+    pub(super) born: Birth,
+}
+
+/// When an event is added.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    /// In seconds since the Unix epoch.
+    pub(super) second: u64,
+    /// The birth of the rows that begin with it.
+    pub(super) birth: Birth,
 }
 
 impl From<&Histogram> for Value {
@@ -104,22 +115,29 @@ impl Table {
         self.rows.len() >= limit && !self.rows.contains_key(labels)
     }
 
-    /// Lets a row for these labels stand at 0 unless there is one.
-    pub(super) fn start_at_zero(&mut self, labels: &[Label], buckets: Option<&Buckets>) {
-        if !self.rows.contains_key(labels) {
-            self.rows.insert(labels.into(), Row { total: Total::zero(buckets), used: 0 });
+    /// Lets a row for these labels stand at 0 unless there is one. Answers whether there was none.
+    pub(super) fn start_at_zero(&mut self, labels: &[Label], born: Birth, buckets: Option<&Buckets>) -> bool {
+        let is_new = !self.rows.contains_key(labels);
+        if is_new {
+            self.rows.insert(labels.into(), Row { total: Total::zero(buckets), used: 0, born });
         }
+        is_new
     }
 
-    /// Adds to the row of these labels what an event of this second adds.
-    pub(super) fn add(&mut self, labels: &[Label], addend: Addend, second: u64, buckets: Option<&Buckets>) {
-        if !self.rows.contains_key(labels) {
-            self.start_at_zero(labels, buckets);
-        }
+    /// Adds to the row of these labels what an event adds. Answers whether there was no such row.
+    pub(super) fn add(
+        &mut self,
+        labels: &[Label],
+        addend: Addend,
+        moment: Moment,
+        buckets: Option<&Buckets>,
+    ) -> bool {
+        let is_new = self.start_at_zero(labels, moment.birth, buckets);
         if let Some(row) = self.rows.get_mut(labels) {
             row.total.add(addend);
-            row.used = second.max(row.used);
+            row.used = moment.second.max(row.used);
         }
+        is_new
     }
 
     /// Notes that the row of these labels, if there is one, is used in this second.
@@ -135,6 +153,7 @@ impl Table {
             Some(known) => {
                 known.total.merge(&row.total);
                 known.used = known.used.max(row.used);
+                known.born = known.born.min(row.born);
             }
             None => drop(self.rows.insert(labels.into(), row)),
         }
@@ -154,7 +173,7 @@ impl Table {
         let point = |(labels, row): (&LabelSet, &Row)| {
             let labels = names.clone().zip(labels.iter());
             let labels = labels.map(|(name, label)| (name.to_owned(), label.as_str().to_owned())).collect();
-            Point { labels, started_at, value: Value::from(&row.total) }
+            Point { labels, started_at, born: row.born, value: Value::from(&row.total) }
         };
         self.rows.iter().map(point).collect()
     }

@@ -76,6 +76,8 @@ macro_rules! catalog {
 catalog! {
     CALLS = sum("planet.calls", "{call}",
         "Ended 1-to-1 calls.");
+    CALL_RESULTS = sum("planet.call.results", "{call}",
+        "Ended 1-to-1 calls by whose fault their release was. Audio and video stand at 0 for an IDC from its first call.");
     CALL_DURATION = histogram("planet.call.duration", "s",
         "Conversation time of answered calls, from answer to end.");
     CALL_SETUP_DURATION = histogram("planet.call.setup.duration", "s",
@@ -88,7 +90,11 @@ catalog! {
         "Releases of calls with a release code that the application defines, by that code (user_rel_code).");
     CALL_ABNORMAL_RELEASES = sum("planet.call.abnormal_releases", "{release}",
         "Releases whose fault domain is client, network, platform, application or unknown. Every known reason \
-         stands at 0 from the start; UNKNOWN is every reason that is not in the published table.");
+         stands at 0 for an IDC from its first call; UNKNOWN is every reason that is not in the published table.");
+    CALL_RECENT_ABNORMAL = gauge("planet.call.recent.abnormal", "{call}",
+        "How many of the last 32 calls were released abnormally.");
+    CALL_RECENT_CALLS = gauge("planet.call.recent.calls", "{call}",
+        "How many calls planet_call_recent_abnormal is about: 32, or all if there were fewer.");
     CALL_LAST_EVENT_TIME = gauge("planet.call.last_event.time", "s",
         "When the last call event was accepted, in seconds since the Unix epoch.");
     EXPORTER_LABEL_OVERFLOWS = sum("planet.exporter.label_overflows", "{event}",

@@ -3,6 +3,7 @@
 
 use std::time::SystemTime;
 
+use super::birth::Birth;
 use super::catalog::{METRICS, Metric};
 
 /// A metric with its points at one moment.
@@ -21,6 +22,8 @@ pub struct Point {
     pub labels: Vec<(String, String)>,
     /// From when on a sum or a histogram counts.
     pub started_at: SystemTime,
+    /// When the series was born.
+    pub born: Birth,
     /// The value.
     pub value: Value,
 }
@@ -41,6 +44,20 @@ pub enum Value {
         /// The sum of what was observed, in the metric's unit.
         sum: f64,
     },
+}
+
+impl Value {
+    /// The same before anything was counted. A gauge counts nothing and stays.
+    #[must_use]
+    pub fn zeroed(self) -> Value {
+        match self {
+            Value::Sum(_) => Value::Sum(0),
+            Value::Histogram { bounds, counts, .. } => {
+                Value::Histogram { bounds, counts: vec![0; counts.len()], sum: 0.0 }
+            }
+            gauge @ Value::Gauge(_) => gauge,
+        }
+    }
 }
 
 /// Families of several sources as one family a metric, in the order of the catalog. The points of a metric keep the order
@@ -69,6 +86,7 @@ mod tests {
         let point = |(result, value): &(&str, u64)| Point {
             labels: vec![("result".to_owned(), (*result).to_owned())],
             started_at: SystemTime::UNIX_EPOCH + Duration::from_secs(start),
+            born: Birth::NONE,
             value: Value::Sum(*value),
         };
         Family { metric, points: points.iter().map(point).collect() }

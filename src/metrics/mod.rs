@@ -1,6 +1,7 @@
 //! The ground floor: the catalog of every metric, their values at one moment, the registry of the exporter's own, and the
 //! text that Prometheus reads. It knows no other part.
 
+pub mod birth;
 pub mod catalog;
 pub mod family;
 pub mod registry;

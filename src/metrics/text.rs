@@ -90,11 +90,15 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+    use crate::metrics::birth::Birth;
     use crate::metrics::catalog;
 
     fn family(metric: &'static catalog::Metric, label: &str, value: Value) -> Family {
         let labels = vec![("idc".to_owned(), label.to_owned())];
-        Family { metric, points: vec![Point { labels, started_at: SystemTime::UNIX_EPOCH, value }] }
+        Family {
+            metric,
+            points: vec![Point { labels, started_at: SystemTime::UNIX_EPOCH, born: Birth::NONE, value }],
+        }
     }
 
     #[test]

@@ -189,7 +189,7 @@ fn open_directory(
     }
     fold.skip_to(journal.end());
     // Not before all events are folded that were counted by the settings of then.
-    fold.change(|ledger| ledger.reconfigured(ledger_limits(config), &config.idcs));
+    fold.change(|ledger| ledger.reconfigured(ledger_limits(config), &config.idcs, SystemTime::now()));
     // Before a checkpoint is past what was set aside: nobody sets it aside again then.
     quarantine_file.write_waiting();
     // So that the totals keep their start time, a process that dies again and again does not fold the same records each time,

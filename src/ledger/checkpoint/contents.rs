@@ -1,7 +1,7 @@
 //! The JSON of a checkpoint.
 //!
-//! Each table stands under its metric's name, as rows of a label set, a total, and the second in which an event was added last:
-//! JSON's keys are texts.
+//! Each table stands under its metric's name, as rows of a label set, a total, the second in which an event was added last, and the
+//! birth of its series: JSON's keys are texts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,9 +15,11 @@ use super::{Checkpoint, OLDEST_READER, UnreadableContents};
 use crate::callback::labels::LabelSource;
 use crate::ledger::histogram::Buckets;
 use crate::ledger::label::Label;
+use crate::ledger::recent::{Recent, RecentCalls};
 use crate::ledger::settings::Settings;
 use crate::ledger::table::{LabelSet, Row, Table, Total};
 use crate::ledger::{BucketSets, KIND, LIMIT, Ledger, Limits, SPECIFICATIONS, second};
+use crate::metrics::birth::Birth;
 use crate::metrics::catalog;
 use crate::release::Release;
 
@@ -40,6 +42,8 @@ struct WrittenLedger<'a> {
     unknown_reasons: &'a BTreeMap<Label, u64>,
     departed: BTreeMap<&'static str, u64>,
     looked_at: u64,
+    births: Birth,
+    recent: WrittenRecent<'a>,
     tables: WrittenTables<'a>,
 }
 
@@ -60,7 +64,22 @@ impl Serialize for WrittenRows<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let WrittenRows(names, table) = self;
         let rows = table.rows.iter();
-        serializer.collect_seq(rows.map(|(labels, row)| (WrittenLabels(names, labels), &row.total, row.used)))
+        serializer.collect_seq(
+            rows.map(|(labels, row)| (WrittenLabels(names, labels), &row.total, row.used, row.born)),
+        )
+    }
+}
+
+/// The last calls: label sets, how many calls there are, and the bits of those that were abnormal.
+struct WrittenRecent<'a>(&'a Ledger);
+
+impl Serialize for WrittenRecent<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let names: Vec<_> = RecentCalls::labels(&self.0.limits).map(LabelSource::name).collect();
+        let recent = self.0.recent.0.iter();
+        serializer.collect_seq(
+            recent.map(|(labels, recent)| (WrittenLabels(&names, labels), recent.calls, recent.abnormal)),
+        )
     }
 }
 
@@ -88,6 +107,8 @@ pub(super) fn write(checkpoint: &Checkpoint) -> Result<Vec<u8>, serde_json::Erro
             unknown_reasons: &ledger.reasons.values,
             departed: SPECIFICATIONS.iter().map(|metric| metric.metric.name).zip(ledger.departed).collect(),
             looked_at: ledger.looked_at,
+            births: ledger.births,
+            recent: WrittenRecent(ledger),
             tables: WrittenTables(ledger),
         },
     })
@@ -119,6 +140,10 @@ pub(super) struct LedgerContents {
     pub(super) departed: BTreeMap<String, u64>,
     #[serde(default)]
     pub(super) looked_at: u64,
+    #[serde(default)]
+    pub(super) births: Birth,
+    #[serde(default)]
+    pub(super) recent: Vec<(Entries<String>, u32, u32)>,
     pub(super) tables: Entries<Rows<String>>,
 }
 
@@ -131,12 +156,13 @@ pub(super) struct AdmittedReasons {
 /// The rows of a table, with label values of this type.
 pub(super) type Rows<V> = Vec<WrittenRow<V>>;
 
-/// A row: its labels, its total, and the second in which an event was added last, if that was written.
+/// A row: its labels, its total, the second in which an event was added last, and its birth, if these were written.
 #[derive(Deserialize)]
 pub(super) struct WrittenRow<V>(
     pub(super) Entries<V>,
     pub(super) Total,
     #[serde(default)] pub(super) Option<u64>,
+    #[serde(default)] pub(super) Option<Birth>,
 );
 
 /// The entries of a JSON object, in their order and with those that repeat a key: which of them counts is not for a map to
@@ -200,9 +226,31 @@ pub(super) fn restore(contents: Contents, limits: &Limits) -> Result<Checkpoint,
         let Some(place) = place(&mut ledger, &metric) else { continue };
         place.fill(&metric, rows, last_event, &mut texts)?;
     }
-    // What is newer than the checkpoint.
-    ledger.start_at_zero_what_is_known();
+    if !seen.contains(catalog::CALL_RESULTS.name) {
+        derive_results(&mut ledger);
+    }
+    ledger.births = contents.births;
+    let names: Vec<_> = RecentCalls::labels(&ledger.limits).map(LabelSource::name).collect();
+    for (labels, calls, abnormal) in contents.recent {
+        let labels = label_set(catalog::CALL_RECENT_CALLS.name, &names, labels, &mut texts)?;
+        ledger.recent.0.insert(labels, Recent::new(calls, abnormal));
+    }
     Ok(Checkpoint { position, ledger })
+}
+
+/// Adds the results up from the calls, which have all of their labels: whoever wrote the checkpoint did not count results yet.
+fn derive_results(ledger: &mut Ledger) {
+    let at = |wanted: &catalog::Metric| SPECIFICATIONS.iter().position(|metric| metric.metric == wanted);
+    let (Some(calls), Some(results)) = (at(&catalog::CALLS), at(&catalog::CALL_RESULTS)) else { return };
+    let sources: Vec<LabelSource> = SPECIFICATIONS[calls].labels(&ledger.limits).collect();
+    let mut derived = Table::default();
+    for (labels, row) in &ledger.tables[calls].rows {
+        let label = |source| sources.iter().position(|known| *known == source).map(|at| labels[at].clone());
+        let labels = SPECIFICATIONS[results].labels(&ledger.limits).filter_map(label).collect();
+        derived.merge(labels, row.clone());
+    }
+    ledger.tables[results] = derived;
+    ledger.departed[results] = ledger.departed[calls];
 }
 
 /// A table that is to be filled.
@@ -238,7 +286,7 @@ impl Place<'_> {
         texts: &mut BTreeSet<Label>,
     ) -> Result<(), UnreadableContents> {
         let mut filled: BTreeMap<LabelSet, Row> = BTreeMap::new();
-        for WrittenRow(labels, mut total, used) in rows {
+        for WrittenRow(labels, mut total, used, born) in rows {
             let fits = match (&mut total, &self.buckets) {
                 (Total::Number(_), None) => true,
                 (Total::Histogram(histogram), Some(buckets)) => histogram.set_buckets(buckets),
@@ -252,7 +300,10 @@ impl Place<'_> {
                 let (metric, labels) = (metric.to_owned(), format!("{labels:?}"));
                 return Err(UnreadableContents::RepeatedRow { metric, labels });
             }
-            filled.insert(labels, Row { total, used: used.unwrap_or(last_event) });
+            filled.insert(
+                labels,
+                Row { total, used: used.unwrap_or(last_event), born: born.unwrap_or_default() },
+            );
         }
         self.table.rows = filled;
         Ok(())

@@ -13,6 +13,7 @@ use crate::callback::reason::DISCONNECT_REASONS;
 use crate::ledger::histogram::Buckets;
 use crate::ledger::table::Total;
 use crate::ledger::{LIMIT, Limits};
+use crate::metrics::birth::Birth;
 use crate::metrics::catalog::{self, Metric};
 
 #[derive(Deserialize)]
@@ -61,7 +62,7 @@ pub(super) fn read(json: &[u8], limits: &Limits) -> Result<Checkpoint, Unreadabl
 
 impl OlderLedger {
     fn into_contents(self) -> LedgerContents {
-        let accepted = self.calls.iter().map(|WrittenRow(_, total, _)| match total {
+        let accepted = self.calls.iter().map(|WrittenRow(_, total, ..)| match total {
             Total::Number(calls) => *calls,
             Total::Histogram(_) => 0,
         });
@@ -100,6 +101,8 @@ impl OlderLedger {
             reasons,
             departed: BTreeMap::new(),
             looked_at: 0,
+            births: Birth::NONE,
+            recent: Vec::new(),
             tables: Entries(tables),
         }
     }
@@ -111,13 +114,13 @@ fn texts(rows: Rows<OlderValue>) -> Rows<String> {
         OlderValue::Text(text) => (name, text),
         OlderValue::Flag(flag) => (name, labels::answered(flag).to_owned()),
     };
-    let row = |WrittenRow(labels, total, used): WrittenRow<OlderValue>| {
-        WrittenRow(Entries(labels.0.into_iter().map(text).collect()), total, used)
+    let row = |WrittenRow(labels, total, used, born): WrittenRow<OlderValue>| {
+        WrittenRow(Entries(labels.0.into_iter().map(text).collect()), total, used, born)
     };
     rows.into_iter().map(row).collect()
 }
 
 /// A row of one label.
 fn row(name: &str, value: &str, number: u64) -> WrittenRow<String> {
-    WrittenRow(Entries(vec![(name.to_owned(), value.to_owned())]), Total::Number(number), None)
+    WrittenRow(Entries(vec![(name.to_owned(), value.to_owned())]), Total::Number(number), None, None)
 }

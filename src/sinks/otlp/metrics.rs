@@ -270,11 +270,12 @@ fn unix_nanoseconds(time: SystemTime) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::birth::Birth;
     use crate::metrics::catalog;
 
     fn point(start: u64, value: Value) -> Point {
         let started_at = SystemTime::UNIX_EPOCH + Duration::from_secs(start);
-        Point { labels: vec![("idc".into(), "KR".into())], started_at, value }
+        Point { labels: vec![("idc".into(), "KR".into())], started_at, born: Birth::NONE, value }
     }
 
     #[test]
