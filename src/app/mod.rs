@@ -155,11 +155,12 @@ pub async fn run(
         let client = OtlpClient::new(destination.clone())?;
         let (view, stop) = (Arc::clone(&view), ends.sinks.clone());
         let (resource, interval) = (otlp.resource.clone(), otlp.metric_interval);
+        state.readers.push_as(otlp_metrics::identity(destination, &resource), state.fold.births());
         let destination =
             DestinationWatch::new(client.signal().as_str(), readiness.latch_for_show(OTLP_METRICS));
         parts.spawn_sink(
             "the push of metrics",
-            otlp_metrics::run(client, resource, interval, destination, move || view.families(), stop),
+            otlp_metrics::run(client, resource, interval, destination, view, stop),
         );
     }
     log_start(&config, &otlp, &call_events, admin);
@@ -175,7 +176,8 @@ pub async fn run(
         Storage::Memory(journal) => Store::Memory(journal, fold),
         Storage::Directory(committer, keeper) => {
             let committer = Arc::new(committer);
-            parts.spawn_sink("the keeper of the state directory", keeper.run(ends.sinks.clone()));
+            // After the sinks: it keeps what receivers were shown at the end.
+            parts.spawn_file("the keeper of the state directory", keeper.run(ends.admin.clone()));
             parts.spawn_sink(
                 "the watch of the disk",
                 watch_storage(Arc::clone(&committer), known.clone(), ends.sinks.clone()),

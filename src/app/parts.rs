@@ -70,7 +70,7 @@ impl Parts {
         self.sinks.spawn(name, part);
     }
 
-    /// What takes lines for a file from all the others.
+    /// What writes to files what all the others have for it.
     pub(super) fn spawn_file(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
         self.files.spawn(name, part);
     }

@@ -155,6 +155,12 @@ pub struct Config {
     #[arg(long, env = "PLANET_MAX_SERIES", value_name = "NUMBER", default_value = "10000", value_parser = positive)]
     pub max_series: usize,
 
+    /// Age up to which a series is shown at 0 to a Prometheus or an OTLP receiver that is not known yet; what is older is shown at its
+    /// value, since old totals after a 0 would count as new calls.
+    #[arg(long, env = "PLANET_SERIES_ZERO_FOR", value_name = "DURATION", default_value = "5m",
+          value_parser = humantime::parse_duration)]
+    pub series_zero_for: Duration,
+
     /// Session IDs that are remembered, to recognize a repeated call event. Each takes 60 to 150 bytes of memory.
     #[arg(long, env = "PLANET_SEEN_MAX", value_name = "NUMBER", default_value = "500000", value_parser = positive)]
     pub seen_max: usize,

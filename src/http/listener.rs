@@ -61,6 +61,9 @@ pub trait Handler: Send + Sync + 'static {
     /// request is answered 400 before anybody sees it.
     const TAKES_RAW_QUERIES: bool = false;
 
+    /// Whether it finds an [`OpenConnection`] among each request's extensions.
+    const TELLS_CONNECTIONS_APART: bool = false;
+
     /// Answers one request from `peer`.
     fn handle(
         &self,

@@ -23,6 +23,6 @@ pub mod response;
 pub mod service;
 pub mod tls;
 
-pub use connection::Ending;
+pub use connection::{Ending, OpenConnection};
 pub use listener::{BindError, Handler, Limits, Server};
 pub use proxy_protocol::TrustedProxies;

@@ -104,7 +104,7 @@ impl Ledger {
         let counted = SPECIFICATIONS.iter().zip(self.departed).filter(|(metric, _)| can_lose_calls(metric));
         let point = |(metric, departed): (&Specification, u64)| Point {
             labels: vec![(METRIC.to_owned(), metric.metric.prometheus_name())],
-            started_at: self.started_at,
+            started_at: Some(self.started_at),
             born: Birth::NONE,
             value: Value::Gauge(departed as f64),
         };

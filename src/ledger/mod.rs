@@ -338,7 +338,7 @@ impl Ledger {
         self.last_event = self.last_event.max(Some(additions.received_at));
     }
 
-    /// Every metric of the ledger with its points, all of which count from its start on.
+    /// Every metric of the ledger with its points. Each counts from its birth on, or from the start of the ledger if that is not known.
     pub fn families(&self) -> Vec<Family> {
         let family = |(metric, names, table): (_, Vec<&'static str>, &Table)| Family {
             metric,
@@ -346,7 +346,7 @@ impl Ledger {
         };
         let last_event = self.last_event.map(|time| Point {
             labels: Vec::new(),
-            started_at: self.started_at,
+            started_at: Some(self.started_at),
             born: Birth::NONE,
             value: Value::Gauge(unix_seconds(time)),
         });

@@ -64,7 +64,12 @@ impl RecentCalls {
                 let labels = labels
                     .map(|(source, label)| (source.name().to_owned(), label.as_str().to_owned()))
                     .collect();
-                Point { labels, started_at, born: Birth::NONE, value: Value::Gauge(f64::from(value(recent))) }
+                Point {
+                    labels,
+                    started_at: Some(started_at),
+                    born: Birth::NONE,
+                    value: Value::Gauge(f64::from(value(recent))),
+                }
             };
             Family { metric, points: self.0.iter().map(point).collect() }
         };

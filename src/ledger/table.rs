@@ -164,7 +164,7 @@ impl Table {
         self.rows.values().map(|row| row.total.count()).fold(0, u64::saturating_add)
     }
 
-    /// A point for each row, under these names of labels.
+    /// A point for each row, under these names of labels. One whose birth is not known counts from `started_at` on.
     pub(super) fn points<'n>(
         &self,
         names: impl Iterator<Item = &'n str> + Clone,
@@ -173,6 +173,7 @@ impl Table {
         let point = |(labels, row): (&LabelSet, &Row)| {
             let labels = names.clone().zip(labels.iter());
             let labels = labels.map(|(name, label)| (name.to_owned(), label.as_str().to_owned())).collect();
+            let started_at = Some(if row.born == Birth::NONE { started_at } else { row.born.time() });
             Point { labels, started_at, born: row.born, value: Value::from(&row.total) }
         };
         self.rows.iter().map(point).collect()

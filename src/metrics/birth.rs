@@ -27,6 +27,16 @@ impl Birth {
         Birth::at(time).max(Birth(self.0.saturating_add(1).min(u64::MAX - 1)))
     }
 
+    /// The birth with this number of microseconds.
+    pub const fn from_micros(micros: u64) -> Birth {
+        Birth(micros)
+    }
+
+    /// Its number of microseconds.
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
     /// Its time.
     pub fn time(self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_micros(self.0)

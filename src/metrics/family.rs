@@ -20,8 +20,8 @@ pub struct Family {
 pub struct Point {
     /// Names and values of the labels.
     pub labels: Vec<(String, String)>,
-    /// From when on a sum or a histogram counts.
-    pub started_at: SystemTime,
+    /// From when on a sum or a histogram counts, if that is to be told.
+    pub started_at: Option<SystemTime>,
     /// When the series was born.
     pub born: Birth,
     /// The value.
@@ -49,13 +49,13 @@ pub enum Value {
 impl Value {
     /// The same before anything was counted. A gauge counts nothing and stays.
     #[must_use]
-    pub fn zeroed(self) -> Value {
+    pub fn zeroed(&self) -> Value {
         match self {
             Value::Sum(_) => Value::Sum(0),
             Value::Histogram { bounds, counts, .. } => {
-                Value::Histogram { bounds, counts: vec![0; counts.len()], sum: 0.0 }
+                Value::Histogram { bounds: bounds.clone(), counts: vec![0; counts.len()], sum: 0.0 }
             }
-            gauge @ Value::Gauge(_) => gauge,
+            Value::Gauge(value) => Value::Gauge(*value),
         }
     }
 }
@@ -85,7 +85,7 @@ mod tests {
     fn family(metric: &'static Metric, start: u64, points: &[(&str, u64)]) -> Family {
         let point = |(result, value): &(&str, u64)| Point {
             labels: vec![("result".to_owned(), (*result).to_owned())],
-            started_at: SystemTime::UNIX_EPOCH + Duration::from_secs(start),
+            started_at: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(start)),
             born: Birth::NONE,
             value: Value::Sum(*value),
         };
@@ -106,7 +106,8 @@ mod tests {
         let starts: Vec<_> = merged[1]
             .points
             .iter()
-            .map(|point| point.started_at.duration_since(SystemTime::UNIX_EPOCH).expect("after it").as_secs())
+            .filter_map(|point| point.started_at?.duration_since(SystemTime::UNIX_EPOCH).ok())
+            .map(|since_epoch| since_epoch.as_secs())
             .collect();
         assert_eq!(starts, [1, 2, 2]);
         let page = text::render(&merged);

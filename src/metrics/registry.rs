@@ -168,7 +168,12 @@ impl<'a> Sample<'a> {
             Kind::Sum => Value::Sum(self.value.parse().ok()?),
             _ => Value::Gauge(self.value.parse().ok()?),
         };
-        Some(Point { labels: self.labels_without_le(), started_at, born: Birth::NONE, value })
+        Some(Point {
+            labels: self.labels_without_le(),
+            started_at: Some(started_at),
+            born: Birth::NONE,
+            value,
+        })
     }
 }
 
@@ -193,7 +198,12 @@ fn histogram_points(name: &str, samples: &[Sample<'_>], started_at: SystemTime) 
     let point = |(labels, (bounds, cumulative, sum)): (_, Parts)| {
         let below = std::iter::once(&0).chain(&cumulative);
         let counts = cumulative.iter().zip(below).map(|(upper, lower)| upper - lower).collect();
-        Point { labels, started_at, born: Birth::NONE, value: Value::Histogram { bounds, counts, sum } }
+        Point {
+            labels,
+            started_at: Some(started_at),
+            born: Birth::NONE,
+            value: Value::Histogram { bounds, counts, sum },
+        }
     };
     parts.into_iter().map(point).collect()
 }

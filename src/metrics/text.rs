@@ -87,18 +87,13 @@ impl Labels<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use super::*;
     use crate::metrics::birth::Birth;
     use crate::metrics::catalog;
 
     fn family(metric: &'static catalog::Metric, label: &str, value: Value) -> Family {
         let labels = vec![("idc".to_owned(), label.to_owned())];
-        Family {
-            metric,
-            points: vec![Point { labels, started_at: SystemTime::UNIX_EPOCH, born: Birth::NONE, value }],
-        }
+        Family { metric, points: vec![Point { labels, started_at: None, born: Birth::NONE, value }] }
     }
 
     #[test]

@@ -13,12 +13,12 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -27,8 +27,10 @@ use tracing::error;
 use super::pages::Pages;
 use super::view::View;
 use crate::http::response::{self, Body};
-use crate::http::{BindError, Ending, Handler, Limits, Server};
+use crate::http::{BindError, Ending, Handler, Limits, OpenConnection, Server};
+use crate::metrics::birth::Birth;
 use crate::metrics::text;
+use crate::state::readers::{Births, Who};
 use crate::state::thread::{STACK, Thread};
 
 /// Answers the admin port.
@@ -87,13 +89,21 @@ impl AdminHandler {
     pub fn new(view: Arc<View>, call_event_path: String) -> AdminHandler {
         let kept = Arc::default();
         let (of_plain, of_compressed) = (Arc::clone(&view), Arc::clone(&view));
-        let plain = Pages::new(&kept, move || of_plain.page().into_bytes());
-        let compressed = Pages::new(&kept, move || gzip(of_compressed.page().as_bytes()));
+        let plain = Pages::new(&kept, move |shown| {
+            let (page, births) = of_plain.page(shown);
+            (page.into_bytes(), births)
+        });
+        let compressed = Pages::new(&kept, move |shown| {
+            let (page, births) = of_compressed.page(shown);
+            (gzip(page.as_bytes()), births)
+        });
         AdminHandler { view, call_event_path, plain, compressed }
     }
 }
 
 impl Handler for AdminHandler {
+    const TELLS_CONNECTIONS_APART: bool = true;
+
     async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let path = request.uri().path();
         if !["/", "/metrics", "/livez", "/readyz", "/refused"].contains(&path) {
@@ -103,7 +113,7 @@ impl Handler for AdminHandler {
             return response::method_not_allowed("GET, HEAD");
         }
         match path {
-            "/metrics" => self.metrics(&request).await,
+            "/metrics" => self.metrics(&request, peer).await,
             "/livez" => self.view.health().livez(),
             "/readyz" => self.view.health().readyz(request.uri().query().unwrap_or_default()),
             "/refused" if peer.ip().to_canonical().is_loopback() => self.refused(),
@@ -114,11 +124,20 @@ impl Handler for AdminHandler {
 }
 
 impl AdminHandler {
-    async fn metrics(&self, request: &Request<Incoming>) -> Response<Body> {
+    async fn metrics(&self, request: &Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let asked_at = Instant::now();
+        let scraper = Scraper::of(request, peer);
+        let (asked, shown) = match &scraper {
+            Some(scraper) => {
+                let asked = self.view.shown_to(&scraper.who, scraper.timeout / 4).await;
+                (asked, asked.map_or(BEFORE_TOTALS, |asked| asked.shown))
+            }
+            None => (None, Births::ANY),
+        };
         let is_gzip = accepts_gzip(request);
         let page = match is_gzip {
-            true => self.compressed.page().await,
-            false => self.plain.page().await,
+            true => self.compressed.page(shown).await,
+            false => self.plain.page(shown).await,
         };
         let page = match page {
             Ok(page) => page,
@@ -126,6 +145,18 @@ impl AdminHandler {
                 error!(%error, "the metrics page cannot be made");
                 return response::empty(StatusCode::INTERNAL_SERVER_ERROR);
             }
+        };
+        let page = match (asked, scraper) {
+            (Some(asked), Some(scraper)) => {
+                let view = Arc::clone(&self.view);
+                page.at_end(move |births| {
+                    // Later nobody waits for it any more.
+                    if asked_at.elapsed() < scraper.timeout {
+                        view.note_taken(asked, births);
+                    }
+                })
+            }
+            _ => page,
         };
         let mut answer = Response::new(response::streamed(page));
         let headers = answer.headers_mut();
@@ -155,6 +186,34 @@ impl AdminHandler {
             path = escape_html(&self.call_event_path),
         );
         response::content(StatusCode::OK, "text/html; charset=utf-8", page)
+    }
+}
+
+/// What a scraper is shown before there are totals: of the exporter's own metrics nothing, which it will see at 0 then.
+const BEFORE_TOTALS: Births = Births { totals: Birth::ANY, own: Birth::NONE };
+
+/// The header that tells a Prometheus, or what scrapes like one, from people.
+const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
+
+/// What proxies add.
+const ADDED_BY_PROXIES: [&str; 3] = ["x-forwarded-for", "forwarded", "via"];
+
+/// Who scrapes, and how long it waits for the page.
+struct Scraper {
+    who: Who,
+    timeout: Duration,
+}
+
+impl Scraper {
+    /// Who scrapes; `None` if it is somebody else who looks.
+    fn of(request: &Request<Incoming>, peer: SocketAddr) -> Option<Scraper> {
+        let text = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
+        let seconds = text(SCRAPE_TIMEOUT).filter(|_| request.method() == Method::GET)?;
+        let timeout = seconds.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let proxied = ADDED_BY_PROXIES.into_iter().find_map(text);
+        let connection = request.extensions().get::<OpenConnection>().map(OpenConnection::downgrade);
+        let who = Who::scrapes(peer.ip(), text(USER_AGENT.as_str()).unwrap_or_default(), proxied, connection);
+        Some(Scraper { who, timeout: timeout.unwrap_or(ANSWER_TIMEOUT) })
     }
 }
 

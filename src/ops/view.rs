@@ -1,19 +1,23 @@
 //! What there is to see of the exporter at one moment: its metrics, whether it is ready, what was refused.
 
-use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use metrics::{counter, gauge};
 
 use crate::journal::Journal;
+use crate::metrics::birth::Birth;
 use crate::metrics::catalog;
 use crate::metrics::family::{self, Family};
 use crate::metrics::registry::OwnMetrics;
 use crate::metrics::text;
 use crate::sinks::metrics::SinkStatus;
+use crate::sinks::otlp::metrics::Source;
 use crate::state::fold::Fold;
 use crate::state::health::Health;
 use crate::state::known::SharedKnown;
+use crate::state::readers::{Asked, Births, Readers, Who};
 use crate::state::refused::RefusedRequests;
 use crate::state::{STORAGE, State};
 
@@ -22,12 +26,14 @@ pub struct View {
     registry: OwnMetrics,
     health: Arc<Health>,
     refused: Arc<RefusedRequests>,
+    own_births: Mutex<OwnBirths>,
     opened: OnceLock<Opened>,
 }
 
 /// What is looked at once the state is open.
 struct Opened {
     fold: Arc<Fold>,
+    readers: Arc<Readers>,
     known: SharedKnown,
     journal: Journal,
     sinks: Vec<Arc<SinkStatus>>,
@@ -36,14 +42,15 @@ struct Opened {
 impl View {
     /// A view of these, and of nothing else yet.
     pub fn new(registry: OwnMetrics, health: Arc<Health>, refused: Arc<RefusedRequests>) -> View {
-        View { registry, health, refused, opened: OnceLock::new() }
+        View { registry, health, refused, own_births: Mutex::default(), opened: OnceLock::new() }
     }
 
     /// Shows the state and the sinks from now on.
     pub fn show(&self, state: &State, sinks: Vec<Arc<SinkStatus>>) {
-        let (fold, known, journal) = (Arc::clone(&state.fold), state.known.clone(), state.journal.clone());
+        let (fold, readers) = (Arc::clone(&state.fold), Arc::clone(&state.readers));
+        let (known, journal) = (state.known.clone(), state.journal.clone());
         // It is shown once; a second time would be the same.
-        let _ = self.opened.set(Opened { fold, known, journal, sinks });
+        let _ = self.opened.set(Opened { fold, readers, known, journal, sinks });
     }
 
     /// Whether the exporter is alive and ready.
@@ -71,24 +78,56 @@ impl View {
         self.refused.to_json_lines(SystemTime::now())
     }
 
-    /// The page of /metrics.
-    pub fn page(&self) -> String {
-        let totals = self.totals();
-        let (own, process) = self.registry.families_and_process();
-        text::render(&family::merge(totals.into_iter().chain(own))) + &process
+    /// What a reader of metrics is to be shown that can wait so long; `None` before the state is open, when there are no totals.
+    pub async fn shown_to(&self, who: &Who, patience: Duration) -> Option<Asked> {
+        let opened = self.opened.get()?;
+        let births = Births { totals: opened.fold.births(), own: self.own_births().latest };
+        Some(opened.readers.ask(who, births, SystemTime::now(), patience).await)
     }
 
-    /// Every metric of the catalog.
-    pub fn families(&self) -> Vec<Family> {
-        let totals = self.totals();
-        family::merge(totals.into_iter().chain(self.registry.families()))
+    /// Notes that a reader has taken an answer with everything born up to `births` to its end.
+    pub fn note_taken(&self, asked: Asked, births: Births) {
+        if let Some(opened) = self.opened.get() {
+            opened.readers.answered(asked, births);
+        }
+    }
+
+    /// The page of /metrics for who was shown these births, and what there is on it.
+    pub fn page(&self, shown: Births) -> (String, Births) {
+        let (totals, births) = self.totals(shown);
+        let (own, own_births, process) = self.own(shown, OwnMetrics::families_and_process);
+        let page = text::render(&family::merge(totals.into_iter().chain(own))) + &process;
+        (page, Births { totals: births, own: own_births })
     }
 
     /// The totals, once they are there. They come before the exporter's own metrics: the fold catches up with the journal when
     /// its ledger is read, and counts what it quarantines on the way.
-    fn totals(&self) -> Vec<Family> {
+    fn totals(&self, shown: Births) -> (Vec<Family>, Birth) {
         self.observe();
-        self.opened.get().map(|opened| opened.fold.ledger().families()).unwrap_or_default()
+        let Some(opened) = self.opened.get() else { return (Vec::new(), Birth::NONE) };
+        let ledger = opened.fold.ledger();
+        let mut families = ledger.families();
+        show_at_zero(&mut families, shown.totals);
+        (families, ledger.births())
+    }
+
+    /// The exporter's own metrics as they are to be shown, and what `read` has beside them.
+    fn own<T>(
+        &self,
+        shown: Births,
+        read: impl FnOnce(&OwnMetrics) -> (Vec<Family>, T),
+    ) -> (Vec<Family>, Birth, T) {
+        // Before they are read, so that nobody else notes a series meanwhile that is not among them.
+        let mut births = self.own_births();
+        let (mut families, beside) = read(&self.registry);
+        births.note(&mut families, SystemTime::now());
+        show_at_zero(&mut families, shown.own);
+        (families, births.latest, beside)
+    }
+
+    fn own_births(&self) -> MutexGuard<'_, OwnBirths> {
+        // Nothing in here panics between two changes that belong together.
+        self.own_births.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes in the samples of histograms and forgets refused requests that are old, which would otherwise stay in memory until
@@ -126,6 +165,59 @@ impl View {
             gauge!(catalog::EXPORTER_BACKLOG_AGE.name, "sink" => reader.name).set(age.as_secs_f64());
             gauge!(catalog::EXPORTER_SINK_GONE.name, "sink" => reader.name)
                 .set(f64::from(u8::from(backlog.is_gone)));
+        }
+    }
+}
+
+impl Source for Arc<View> {
+    async fn ask(&self, who: &Who) -> Option<Asked> {
+        self.shown_to(who, Duration::MAX).await
+    }
+
+    fn families(&self, shown: Births) -> (Vec<Family>, Births) {
+        let (mut totals, births) = self.totals(shown);
+        let without_start = self.opened.get().map(|opened| opened.readers.without_start());
+        for point in totals.iter_mut().flat_map(|family| &mut family.points) {
+            point.started_at = point.started_at.filter(|_| Some(point.born) > without_start);
+        }
+        let (own, own_births, ()) = self.own(shown, |registry| (registry.families(), ()));
+        (family::merge(totals.into_iter().chain(own)), Births { totals: births, own: own_births })
+    }
+
+    fn answered(&self, asked: Asked, births: Births) {
+        self.note_taken(asked, births);
+    }
+}
+
+/// Lets every series that was born later stand at 0.
+fn show_at_zero(families: &mut [Family], shown: Birth) {
+    for point in families.iter_mut().flat_map(|family| &mut family.points) {
+        if point.born > shown {
+            point.value = point.value.zeroed();
+        }
+    }
+}
+
+/// When the series of the exporter's own metrics were seen for the first time. They are as many as the program has words for.
+#[derive(Default)]
+struct OwnBirths {
+    births: HashMap<(&'static str, Vec<(String, String)>), Birth>,
+    latest: Birth,
+}
+
+impl OwnBirths {
+    /// Says of each point when it was born; those that are new, at `now`.
+    fn note(&mut self, families: &mut [Family], now: SystemTime) {
+        let birth = self.latest.next_at(now);
+        for family in families {
+            for point in &mut family.points {
+                let series = (family.metric.name, point.labels.clone());
+                point.born = *self.births.entry(series).or_insert_with(|| {
+                    self.latest = birth;
+                    birth
+                });
+                point.started_at = Some(point.born.time());
+            }
         }
     }
 }

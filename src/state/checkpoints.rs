@@ -60,7 +60,11 @@ impl<S: Storage> Checkpoints<S> {
         let is_to_be_set_aside = latest.is_err();
         let (checkpoint, before) = match (latest, self.read_file(PREVIOUS_CHECKPOINT, limits)) {
             (Ok(Some(latest)), previous) => (Some(latest), previous.unwrap_or_else(report)),
-            (latest, Ok(Some(previous))) => (latest.unwrap_or_else(report).or(Some(previous)), None),
+            (latest, Ok(Some(previous))) => {
+                // Readers may have been shown more than it knows of.
+                let previous = Checkpoint { marks: None, ..previous };
+                (latest.unwrap_or_else(report).or(Some(previous)), None)
+            }
             (latest, previous) => {
                 // The journal is all that there is, unless a person can help.
                 for error in [latest.err(), previous.err()].into_iter().flatten() {

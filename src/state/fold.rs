@@ -10,6 +10,7 @@
 //! totals.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use crate::callback::record::UnreadableRecord;
 use crate::callback::shield::{fault_point, shielded};
 use crate::ledger::Ledger;
 use crate::ledger::checkpoint::Checkpoint;
+use crate::metrics::birth::Birth;
 
 use super::quarantine::Quarantine;
 use super::thread::Thread;
@@ -40,6 +42,8 @@ pub struct Fold {
     waiting: Mutex<Waiting>,
     gathered: Condvar,
     totals: Mutex<Checkpoint>,
+    /// The latest birth, in microseconds, for who must not wait for the totals.
+    births: AtomicU64,
     quarantine: Quarantine,
 }
 
@@ -61,7 +65,9 @@ impl Fold {
     /// A fold that goes on from `totals`. What it cannot read goes to `quarantine`.
     pub fn new(totals: Checkpoint, quarantine: Quarantine) -> Fold {
         quarantine.start_at_zero(NAME);
-        Fold { waiting: Mutex::default(), gathered: Condvar::new(), totals: Mutex::new(totals), quarantine }
+        let births = AtomicU64::new(totals.ledger.births().as_micros());
+        let totals = Mutex::new(totals);
+        Fold { waiting: Mutex::default(), gathered: Condvar::new(), totals, births, quarantine }
     }
 
     /// Starts the thread that folds what gathers.
@@ -105,7 +111,10 @@ impl Fold {
     /// # Errors
     /// A newer version of this program wrote it.
     pub fn fold_at_start(&self, sequence: u64, record: &[u8]) -> Result<(), UnreadableRecord> {
-        self.fold(&mut self.totals(), sequence, record)
+        let mut totals = self.totals();
+        let folded = self.fold(&mut totals, sequence, record);
+        self.note_births(&totals);
+        folded
     }
 
     /// The totals at this moment. A copy, so that whoever renders it holds up nobody.
@@ -123,6 +132,11 @@ impl Fold {
         self.catch_up().position
     }
 
+    /// The latest birth of a series of the totals, as far as what was handed over has been folded.
+    pub fn births(&self) -> Birth {
+        Birth::from_micros(self.births.load(Ordering::Acquire))
+    }
+
     /// Goes on at this sequence number: what lies before it is lost.
     pub fn skip_to(&self, position: u64) {
         self.totals().position = position;
@@ -132,6 +146,7 @@ impl Fold {
     pub fn change(&self, change: impl FnOnce(Ledger) -> Ledger) {
         let mut totals = self.totals();
         totals.ledger = change(totals.ledger.clone());
+        self.note_births(&totals);
     }
 
     /// Folds everything that waits.
@@ -149,7 +164,12 @@ impl Fold {
                 let _ = self.fold(&mut totals, sequence, &record);
             }
         }
+        self.note_births(&totals);
         totals
+    }
+
+    fn note_births(&self, totals: &Checkpoint) {
+        self.births.store(totals.ledger.births().as_micros(), Ordering::Release);
     }
 
     /// Folds a record or sets it aside, unless a newer version of this program wrote it.
@@ -199,7 +219,7 @@ mod tests {
     fn fold() -> Arc<Fold> {
         let buckets = || "1,60".parse().expect("buckets");
         let ledger = Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
-        Arc::new(Fold::new(Checkpoint { position: 0, ledger }, Quarantine::in_memory()))
+        Arc::new(Fold::new(Checkpoint::of(ledger), Quarantine::in_memory()))
     }
 
     fn record(query: &str) -> Bytes {

@@ -15,9 +15,15 @@ use super::bounded::BoundedJournal;
 use super::directory::StateDirectory;
 use super::json_lines::is_old;
 use super::known::SharedKnown;
+use super::readers::Readers;
 
 /// How often the state is kept.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How soon after another a checkpoint is written because a reader waits for it: at least this long, and so many times what the other
+/// took, so that readers cannot keep the disk busy.
+const LEAST_PAUSE: Duration = Duration::from_millis(20);
+const REST: u32 = 9;
 
 /// How often it is looked whether the journal takes too much, or the disk is full.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -30,6 +36,7 @@ pub struct Keeper {
     directory: StateDirectory,
     journal: Arc<BoundedJournal<Directory>>,
     known: SharedKnown,
+    readers: Arc<Readers>,
     ages: Ages,
     /// When it is looked again for what waits for nobody.
     look_at: Option<Instant>,
@@ -45,25 +52,35 @@ pub struct Ages {
 }
 
 impl Keeper {
-    /// Keeps `directory`, in which `journal` is, with the window of `known`.
+    /// Keeps `directory`, in which `journal` is, with the window of `known` and what `readers` were shown.
     pub(super) fn new(
         directory: StateDirectory,
         journal: Arc<BoundedJournal<Directory>>,
         known: SharedKnown,
+        readers: Arc<Readers>,
         ages: Ages,
     ) -> Keeper {
-        Keeper { directory, journal, known, ages, look_at: None }
+        Keeper { directory, journal, known, readers, ages, look_at: None }
     }
 
     /// Keeps the state until `stop`, and once more then. To be run when all readers of the journal are there.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut looks = tokio::time::interval(LOOK_INTERVAL);
-        let mut kept_at = Instant::now();
-        while stop.run_until_cancelled(looks.tick()).await.is_some() {
-            if kept_at.elapsed() >= CHECKPOINT_INTERVAL || self.journal.is_pressed() {
+        let (mut kept_at, mut pause) = (Instant::now(), LEAST_PAUSE);
+        loop {
+            let is_wanted = tokio::select! {
+                _ = looks.tick() => false,
+                () = self.readers.unkept() => {
+                    tokio::time::sleep_until((kept_at + pause).into()).await;
+                    true
+                }
+                () = stop.cancelled() => break,
+            };
+            if is_wanted || kept_at.elapsed() >= CHECKPOINT_INTERVAL || self.journal.is_pressed() {
                 // Writing waits for the disk, which the other tasks must not.
-                block_in_place(|| self.keep(SystemTime::now(), Instant::now()));
-                kept_at = Instant::now();
+                let started = Instant::now();
+                block_in_place(|| self.keep(SystemTime::now(), started));
+                (kept_at, pause) = (Instant::now(), LEAST_PAUSE.max(REST * started.elapsed()));
             }
         }
         block_in_place(|| self.keep(SystemTime::now(), Instant::now()));
@@ -120,7 +137,7 @@ mod tests {
     use crate::callback::{Fingerprint, Kind, Record};
     use crate::journal::Journal;
     use crate::journal::disk::DiskJournal;
-    use crate::ledger::checkpoint::Checkpoint;
+    use crate::ledger::checkpoint::{Checkpoint, Marks};
     use crate::ledger::{Ledger, Limits};
     use crate::state::fold::Fold;
     use crate::state::quarantine::Quarantine;
@@ -138,10 +155,11 @@ mod tests {
         checkpoints.read(&Limits::default()).expect("no checkpoint");
         let buckets = || "1,60".parse().expect("buckets");
         let ledger = Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
-        let fold = Arc::new(Fold::new(Checkpoint { position: 0, ledger }, Quarantine::in_memory()));
+        let fold = Arc::new(Fold::new(Checkpoint::of(ledger), Quarantine::in_memory()));
         let known = SharedKnown::new(Window::new(1_000, WINDOW), 0);
-        let journal = Arc::new(BoundedJournal::new(journal, fold, checkpoints));
-        Keeper::new(directory, journal, known, Ages { segment: SEGMENT_AGE, waiting: 7 * WINDOW })
+        let readers = Arc::new(Readers::on_disk(&Marks::default(), Duration::ZERO));
+        let journal = Arc::new(BoundedJournal::new(journal, fold, Arc::clone(&readers), checkpoints));
+        Keeper::new(directory, journal, known, readers, Ages { segment: SEGMENT_AGE, waiting: 7 * WINDOW })
     }
 
     fn take_call(keeper: &Keeper, number: u32, now: SystemTime) {

@@ -6,7 +6,7 @@
 //! [`keeper`] writes [`checkpoints`] and drops what the journal need not keep, which is [`bounded`] whatever comes. [`undurable`]
 //! is what becomes of events that the disk does not take; `fingerprints` learns what a repeat may contradict. [`readiness`] has a latch that is closed while the
 //! disk fails; [`health`] tells it to who asks. [`refused`] keeps requests that were refused and [`quarantine`] records that this program fails on, for people,
-//! in [`json_lines`].
+//! in [`json_lines`]. [`readers`] is what each reader of metrics was shown.
 
 pub mod bounded;
 pub mod checkpoints;
@@ -20,6 +20,7 @@ pub mod json_lines;
 pub mod keeper;
 pub mod known;
 pub mod quarantine;
+pub mod readers;
 pub mod readiness;
 pub mod refused;
 pub mod thread;
@@ -40,7 +41,7 @@ use crate::config::Config;
 use crate::journal::disk::DiskJournal;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::{self, Journal, JournalError};
-use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::checkpoint::{Checkpoint, Marks};
 use crate::ledger::{Ledger, Limits};
 
 use bounded::BoundedJournal;
@@ -51,6 +52,7 @@ use json_lines::JsonLinesFile;
 use keeper::{Ages, Keeper};
 use known::SharedKnown;
 use quarantine::Quarantine;
+use readers::Readers;
 use readiness::Readiness;
 use thread::Thread;
 use undurable::Passages;
@@ -90,6 +92,8 @@ pub struct State {
     pub known: SharedKnown,
     /// The totals.
     pub fold: Arc<Fold>,
+    /// What readers were shown of them.
+    pub readers: Arc<Readers>,
     /// What sinks read.
     pub journal: Journal,
     /// Where events are stored.
@@ -128,12 +132,13 @@ fn open_in_memory(config: &Config) -> Result<State, OpenError> {
     let mut ledger = new_ledger(config);
     config.idcs.iter().for_each(|idc| ledger.expect_idc(idc));
     let quarantine = Quarantine::in_memory();
-    let fold = Arc::new(Fold::new(Checkpoint { position: 0, ledger }, quarantine.clone()));
+    let fold = Arc::new(Fold::new(Checkpoint::of(ledger), quarantine.clone()));
     let threads = vec![fold.start().map_err(OpenError::Thread)?];
     let known = SharedKnown::new(Window::new(config.seen_max, config.seen_age), 0);
     let storage = Storage::Memory(Arc::clone(&journal));
     let journal = Journal::Memory(journal);
-    Ok(State { known, fold, journal, storage, quarantine, quarantine_file: None, threads })
+    let readers = Arc::new(Readers::in_memory(config.series_zero_for));
+    Ok(State { known, fold, readers, journal, storage, quarantine, quarantine_file: None, threads })
 }
 
 /// A ledger without any calls.
@@ -166,7 +171,8 @@ fn open_directory(
     let mut checkpoints = directory.checkpoints();
     let checkpoint = checkpoints.read(&ledger_limits(config))?;
     let has_checkpoint = checkpoint.is_some();
-    let totals = checkpoint.unwrap_or_else(|| Checkpoint { position: 0, ledger: new_ledger(config) });
+    let mut totals = checkpoint.unwrap_or_else(|| Checkpoint::of(new_ledger(config)));
+    let marks = totals.marks.take();
     warn_of_other_buckets(config, &totals.ledger);
     let position = totals.position;
     let fold = Arc::new(Fold::new(totals, quarantine.clone()));
@@ -188,6 +194,13 @@ fn open_directory(
         return Err(newer);
     }
     fold.skip_to(journal.end());
+    // Who read before was shown more than is known, unless there was nothing to be shown.
+    let is_new = !has_checkpoint && first.is_none();
+    let marks = marks.unwrap_or_else(|| match is_new {
+        true => Marks::default(),
+        false => Marks { old: fold.births(), ..Marks::default() },
+    });
+    let readers = Arc::new(Readers::on_disk(&marks, config.series_zero_for));
     // Not before all events are folded that were counted by the settings of then.
     fold.change(|ledger| ledger.reconfigured(ledger_limits(config), &config.idcs, SystemTime::now()));
     // Before a checkpoint is past what was set aside: nobody sets it aside again then.
@@ -195,7 +208,12 @@ fn open_directory(
     // So that the totals keep their start time, a process that dies again and again does not fold the same records each time,
     // and what an older release wrote is there in this one's format, whatever happens before the first regular checkpoint.
     let journal = Arc::new(journal);
-    let bounded = Arc::new(BoundedJournal::new(Arc::clone(&journal), Arc::clone(&fold), checkpoints));
+    let bounded = Arc::new(BoundedJournal::new(
+        Arc::clone(&journal),
+        Arc::clone(&fold),
+        Arc::clone(&readers),
+        checkpoints,
+    ));
     bounded.keep_at_start(has_checkpoint).map_err(OpenError::Checkpoint)?;
     if let Some(first) = first.filter(|first| *first > position) {
         let missing = first - position;
@@ -222,10 +240,11 @@ fn open_directory(
             .map_err(OpenError::Thread)?;
     drop(committer.probe());
     let ages = Ages { segment: config.segment_age, waiting: config.state_max_age };
-    let keeper = Keeper::new(directory, bounded, known.clone(), ages);
+    let keeper = Keeper::new(directory, bounded, known.clone(), Arc::clone(&readers), ages);
     Ok(State {
         known,
         fold,
+        readers,
         journal: Journal::Disk(journal),
         storage: Storage::Directory(committer, keeper),
         quarantine,

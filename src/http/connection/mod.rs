@@ -42,8 +42,8 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
@@ -103,6 +103,17 @@ pub struct Ending {
     pub stop: CancellationToken,
 }
 
+/// A connection that is open, to be told from others.
+#[derive(Debug, Clone, Default)]
+pub struct OpenConnection(Arc<()>);
+
+impl OpenConnection {
+    /// What is gone when the connection has ended.
+    pub fn downgrade(&self) -> Weak<()> {
+        Arc::downgrade(&self.0)
+    }
+}
+
 /// A connection that was accepted.
 pub(super) struct Connection<H> {
     pub(super) handler: Arc<H>,
@@ -135,9 +146,13 @@ impl<H: Handler> Connection<H> {
         let stream = Deadlines::new(stream, Arc::clone(&self.phase), self.limits);
         let stream = Overheard::new(stream, Arc::clone(&exchange));
         let had_body = AtomicBool::new(false);
+        let open = H::TELLS_CONNECTIONS_APART.then(OpenConnection::default);
         let service = service_fn(|mut request: Request<Incoming>| {
             if let Some(query) = exchange.note_request(&request).filter(|_| request.method() == Method::GET) {
                 request.extensions_mut().insert(query);
+            }
+            if let Some(open) = &open {
+                request.extensions_mut().insert(open.clone());
             }
             self.phase.note_begun(exchange.has_rest());
             had_body.store(!request.body().is_end_stream(), Ordering::Relaxed);

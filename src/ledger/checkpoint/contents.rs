@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Checkpoint, OLDEST_READER, UnreadableContents};
+use super::{Checkpoint, Marks, OLDEST_READER, UnreadableContents};
 use crate::callback::labels::LabelSource;
 use crate::ledger::histogram::Buckets;
 use crate::ledger::label::Label;
@@ -29,6 +29,8 @@ struct Written<'a> {
     writer: String,
     oldest_reader: String,
     position: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    marks: Option<&'a Marks>,
     ledger: WrittenLedger<'a>,
 }
 
@@ -93,11 +95,12 @@ impl Serialize for WrittenLabels<'_> {
 
 /// The JSON of a checkpoint.
 pub(super) fn write(checkpoint: &Checkpoint) -> Result<Vec<u8>, serde_json::Error> {
-    let Checkpoint { position, ledger } = checkpoint;
+    let Checkpoint { position, ledger, marks } = checkpoint;
     serde_json::to_vec(&Written {
         writer: Release::THIS.to_string(),
         oldest_reader: OLDEST_READER.to_string(),
         position: *position,
+        marks: marks.as_ref(),
         ledger: WrittenLedger {
             started_at: ledger.started_at,
             last_event: ledger.last_event,
@@ -118,6 +121,8 @@ pub(super) fn write(checkpoint: &Checkpoint) -> Result<Vec<u8>, serde_json::Erro
 #[derive(Deserialize)]
 pub(super) struct Contents {
     pub(super) position: u64,
+    #[serde(default)]
+    pub(super) marks: Option<Marks>,
     pub(super) ledger: LedgerContents,
 }
 
@@ -200,7 +205,7 @@ pub(super) fn read(json: &[u8], limits: &Limits) -> Result<Checkpoint, Unreadabl
 
 /// The checkpoint with these contents.
 pub(super) fn restore(contents: Contents, limits: &Limits) -> Result<Checkpoint, UnreadableContents> {
-    let Contents { position, ledger: contents } = contents;
+    let Contents { position, marks, ledger: contents } = contents;
     let buckets = BucketSets { conversation: contents.duration_buckets, setup: contents.setup_buckets };
     let settings = contents.settings;
     let limits = settings.as_ref().map_or_else(|| limits.clone(), |settings| settings.limits(limits));
@@ -235,7 +240,7 @@ pub(super) fn restore(contents: Contents, limits: &Limits) -> Result<Checkpoint,
         let labels = label_set(catalog::CALL_RECENT_CALLS.name, &names, labels, &mut texts)?;
         ledger.recent.0.insert(labels, Recent::new(calls, abnormal));
     }
-    Ok(Checkpoint { position, ledger })
+    Ok(Checkpoint { position, ledger, marks })
 }
 
 /// Adds the results up from the calls, which have all of their labels: whoever wrote the checkpoint did not count results yet.

@@ -10,10 +10,13 @@
 mod contents;
 mod older;
 
-use serde::Deserialize;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Ledger, Limits};
+use crate::metrics::birth::Birth;
 use crate::release::{NotARelease, Release};
 
 const NAME: &str = "planet-call-exporter ledger checkpoint";
@@ -41,6 +44,39 @@ pub struct Checkpoint {
     pub position: u64,
     /// The totals.
     pub ledger: Ledger,
+    /// What readers of metrics were shown of them; `None` if an older release wrote it, which did not know.
+    pub marks: Option<Marks>,
+}
+
+/// What readers of metrics were shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marks {
+    /// What was born up to then is shown at its value to everybody.
+    pub old: Birth,
+    /// What metrics were pushed as last, if they were.
+    #[serde(default)]
+    pub pushed_as: Option<String>,
+    /// What was born up to then is pushed without the time of its start.
+    #[serde(default)]
+    pub without_start: Birth,
+    /// Each reader's.
+    pub readers: Vec<Mark>,
+}
+
+/// What a reader was shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Its number in this process.
+    #[serde(skip)]
+    pub number: u64,
+    /// Where it is, and what tells it from others there.
+    pub reader: String,
+    /// Which program it is.
+    pub program: String,
+    /// The latest birth of which it was shown the series.
+    pub shown: Birth,
+    /// When it asked last.
+    pub asked_at: SystemTime,
 }
 
 /// Why bytes are not a checkpoint that can be used.
@@ -144,6 +180,11 @@ struct Releases {
 }
 
 impl Checkpoint {
+    /// The totals of an empty journal, of which nobody was shown anything.
+    pub fn of(ledger: Ledger) -> Checkpoint {
+        Checkpoint { position: 0, ledger, marks: None }
+    }
+
     /// The checkpoint as bytes.
     ///
     /// # Errors

@@ -57,7 +57,7 @@ struct OlderOverflows {
 /// The checkpoint of which this is the JSON.
 pub(super) fn read(json: &[u8], limits: &Limits) -> Result<Checkpoint, UnreadableContents> {
     let Older { position, ledger } = serde_json::from_slice(json)?;
-    contents::restore(Contents { position, ledger: ledger.into_contents() }, limits)
+    contents::restore(Contents { position, marks: None, ledger: ledger.into_contents() }, limits)
 }
 
 impl OlderLedger {

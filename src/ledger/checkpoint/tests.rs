@@ -35,7 +35,19 @@ fn checkpoint() -> Checkpoint {
         );
         ledger.apply(CallEvent::read(query.as_bytes(), started_at).expect("a call"));
     }
-    Checkpoint { position: 5, ledger }
+    let mark = |reader: &str, program: &str, shown| Mark {
+        number: 0,
+        reader: reader.to_owned(),
+        program: program.to_owned(),
+        shown: Birth::at(started_at + Duration::from_secs(shown)),
+        asked_at: started_at,
+    };
+    let readers = vec![mark("192.0.2.1 Prometheus/3", "Prometheus", 1), mark("otlp http://c", "otlp", 2)];
+    Checkpoint {
+        position: 5,
+        ledger,
+        marks: Some(Marks { old: Birth::at(started_at), readers, ..Marks::default() }),
+    }
 }
 
 /// The JSON of a checkpoint.
@@ -82,7 +94,7 @@ fn what_is_written_is_read() {
     let (line, json) = text.split_once('\n').expect("two lines");
     assert!(line.starts_with("planet-call-exporter ledger checkpoint, version 3, crc32 "), "{line}");
     assert!(
-        json.starts_with(r#"{"writer":"0.2.0","oldest_reader":"0.2.0","position":5,"ledger":{"#),
+        json.starts_with(r#"{"writer":"0.2.0","oldest_reader":"0.2.0","position":5,"marks":{"old":1700000000123000,"pushed_as":null,"without_start":0,"readers":[{"reader":"192.0.2.1 Prometheus/3","program":"Prometheus","shown":1700000001123000,"asked_at":"#),
         "{json}"
     );
     let rows = r#""planet.call.billed":[[{"media_type":"audio","idc":"JP"},150,1700000000,1700000000123002],[{"media_type":"audio","idc":"KR"},0,0,1700000000123001],"#;
@@ -112,8 +124,8 @@ fn any_change_is_damage_and_not_another_version() {
 #[test]
 fn both_formats_of_release_0_1_0_are_read_to_the_last_sample() {
     for bytes in [VERSION_1, VERSION_2] {
-        let Checkpoint { position, ledger } = Checkpoint::decode(bytes, &LIMITS).expect("decoded");
-        assert_eq!(position, 6);
+        let Checkpoint { position, ledger, marks } = Checkpoint::decode(bytes, &LIMITS).expect("decoded");
+        assert_eq!((position, marks), (6, None));
         let families = ledger.families();
         let (new, known): (Vec<_>, Vec<_>) = families.into_iter().partition(|family| {
             let new = [
@@ -145,7 +157,7 @@ fn both_formats_of_release_0_1_0_are_read_to_the_last_sample() {
             ledger.families().iter().flat_map(|family| &family.points).all(|point| point.born == Birth::NONE)
         );
         // And it goes on from there in the new format.
-        let again = Checkpoint { position, ledger: ledger.clone() }.encode().expect("encoded");
+        let again = Checkpoint::of(ledger.clone()).encode().expect("encoded");
         assert_eq!(Checkpoint::decode(&again, &LIMITS).expect("decoded").ledger, ledger);
     }
 }

@@ -157,7 +157,7 @@ fn services_are_told_apart_if_they_are_configured_and_a_checkpoint_is_read_eithe
     };
     assert_eq!(["shop", "chat", "other"].map(stands), [2, 2, 2]);
     let reread = |ledger: &Ledger, limits: &Limits| {
-        let bytes = Checkpoint { position: 0, ledger: ledger.clone() }.encode().expect("encoded");
+        let bytes = Checkpoint::of(ledger.clone()).encode().expect("encoded");
         let read = Checkpoint::decode(&bytes, limits).expect("decoded").ledger;
         assert_eq!(read, *ledger, "a checkpoint is read as it was written");
         read.reconfigured(limits.clone(), &[], NOW)

@@ -266,7 +266,7 @@ fn write_checkpoint(
     output: &mut impl Write,
 ) -> io::Result<()> {
     let (position, ledger) = match checkpoint {
-        Ok(Checkpoint { position, ledger }) => (position, ledger),
+        Ok(Checkpoint { position, ledger, .. }) => (position, ledger),
         Err(error) => return writeln!(output, "{name}: {error}"),
     };
     let (calls, answered, abnormal) = (ledger.calls(), ledger.answered(), ledger.abnormal());

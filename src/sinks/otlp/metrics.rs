@@ -1,17 +1,20 @@
 //! Metrics over OTLP: the catalog's families as cumulative points, pushed at an interval and once more at the end.
 //!
 //! The messages are OTLP's own, because the SDK cannot be given totals with a start time of their own. A push that
-//! fails needs no queue: the next one carries the same totals and what has come since.
+//! fails needs no queue: the next one carries the same totals and what has come since. The receiver is shown each new series at 0
+//! once, and then at its value (`state::readers`). After the last push it is told that the series have ended, so that they do not
+//! stand for minutes at what they were.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use opentelemetry::Key;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
-    ScopeMetrics, Sum, metric, number_data_point,
+    AggregationTemporality, DataPointFlags, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint,
+    ResourceMetrics, ScopeMetrics, Sum, metric, number_data_point,
 };
 use opentelemetry_proto::tonic::resource;
 use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
@@ -24,7 +27,7 @@ use super::answer::{Meaning, Taken};
 use super::client::OtlpClient;
 use super::outcome::SendError;
 use super::{LARGEST_MESSAGE, parts};
-use crate::config::otlp::Signal;
+use crate::config::otlp::{Destination, Signal};
 use crate::http::backoff::Backoff;
 use crate::http::peer::{Peer, for_people};
 use crate::metrics::catalog::Kind;
@@ -32,19 +35,33 @@ use crate::metrics::family::{Family, Point, Value};
 use crate::sinks::destination::DestinationWatch;
 use crate::sinks::drain::MISCONFIGURED_PAUSE;
 use crate::sinks::metrics::{AttemptMetrics, AttemptResult};
+use crate::state::readers::{Asked, Births, Who};
 
-/// Pushes what `source` answers at each `interval`, from one interval after the start on, and once more when stopped. Shows by
+/// What is pushed.
+pub trait Source {
+    /// What the receiver is to be shown; `None` if there is nothing yet.
+    fn ask(&self, who: &Who) -> impl Future<Output = Option<Asked>> + Send;
+
+    /// Every family for who was shown these births, and what there is of them.
+    fn families(&self, shown: Births) -> (Vec<Family>, Births);
+
+    /// Notes that the receiver has taken everything born up to `births`.
+    fn answered(&self, asked: Asked, births: Births);
+}
+
+/// Pushes what `source` has at each `interval`, from one interval after the start on, and once more when stopped. Shows by
 /// `destination` whether it is configured rightly.
 pub async fn run(
     client: OtlpClient,
     resource: Resource,
     interval: Duration,
     destination: DestinationWatch,
-    source: impl Fn() -> Vec<Family>,
+    source: impl Source,
     stop: CancellationToken,
 ) {
     let signal = Signal::Metrics.as_str();
     let mut push = Push {
+        who: Who::is_pushed_to(client.endpoint()),
         client,
         resource,
         peer: Peer::new("the OTLP receiver", signal, Backoff::new(SHORTEST_PAUSE, interval)),
@@ -56,11 +73,39 @@ pub async fn run(
     };
     let mut pause = interval;
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
-        pause = push.send(&source()).await.unwrap_or(interval);
+        pause = push.push(&source).await.map_or_else(|Failed(pause)| pause, |_| interval);
     }
-    // There is nobody left to try again, and the failure is counted and logged.
-    let _ = push.send(&source()).await;
+    // There is nobody left to try again, and a failure is counted and logged.
+    let last = match push.push(&source).await {
+        // What was shown at 0 has its value, too.
+        Ok(Pushed::WithNew) => push.push(&source).await,
+        last => last,
+    };
+    if last.is_ok() {
+        let _ = push.send(push.end_of(&source).await).await;
+    }
 }
+
+/// As what metrics are pushed: to a receiver, series of another identity are other series.
+pub fn identity(destination: &Destination, resource: &Resource) -> String {
+    let attributes = ["service.namespace", "service.name", "service.instance.id"];
+    let value = |name| resource.get(&Key::from_static_str(name)).map(|value| format!("{name}={value}"));
+    let attributes: Vec<String> = attributes.into_iter().filter_map(value).collect();
+    format!("{} {}", destination.endpoint, attributes.join(","))
+}
+
+/// A push that was taken, as far as it ever will be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pushed {
+    /// With series that the receiver had not been shown.
+    WithNew,
+    /// With none.
+    WithoutNew,
+}
+
+/// A push that failed, and when to try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Failed(Duration);
 
 /// The first pause after a failure.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
@@ -70,6 +115,7 @@ const EXHAUSTED_IN_A_ROW: u32 = 3;
 
 /// The push to one receiver.
 struct Push {
+    who: Who,
     client: OtlpClient,
     resource: Resource,
     peer: Peer,
@@ -83,9 +129,25 @@ struct Push {
 }
 
 impl Push {
-    /// Sends families, in as many messages as it takes, and answers when to try again if another try makes sense.
-    async fn send(&mut self, families: &[Family]) -> Option<Duration> {
-        let whole = request(families, &self.resource, SystemTime::now());
+    /// Pushes what there is.
+    async fn push(&mut self, source: &impl Source) -> Result<Pushed, Failed> {
+        let Some(asked) = source.ask(&self.who).await else { return Ok(Pushed::WithoutNew) };
+        let (families, births) = source.families(asked.shown);
+        self.send(request(&families, &self.resource, SystemTime::now())).await?;
+        source.answered(asked, births);
+        Ok(if births.are_all_in(asked.shown) { Pushed::WithoutNew } else { Pushed::WithNew })
+    }
+
+    /// What says that every series has ended, a moment after its last value.
+    async fn end_of(&self, source: &impl Source) -> ExportMetricsServiceRequest {
+        let shown = source.ask(&self.who).await.map_or(Births::ANY, |asked| asked.shown);
+        let mut request = request(&source.families(shown).0, &self.resource, SystemTime::now());
+        request.resource_metrics.iter_mut().for_each(end_series);
+        request
+    }
+
+    /// Sends a request, in as many messages as it takes.
+    async fn send(&mut self, whole: ExportMetricsServiceRequest) -> Result<(), Failed> {
         let mut messages = VecDeque::from(parts::of(whole, self.largest));
         while let Some(message) = messages.pop_front() {
             let bytes = Bytes::from(message.encode_to_vec());
@@ -110,14 +172,14 @@ impl Push {
                 Err(error) => {
                     if let Some(pause) = self.note_failure(&error, size) {
                         // What is left would fail likewise, and the next push has it too.
-                        return Some(pause);
+                        return Err(Failed(pause));
                     }
                 }
             }
         }
         // What was exhausted for a while is not for ever.
         self.largest = (self.largest + self.largest / 8).min(LARGEST_MESSAGE);
-        None
+        Ok(())
     }
 
     fn note_answer(&mut self) {
@@ -196,6 +258,28 @@ fn request(families: &[Family], resource: &Resource, now: SystemTime) -> ExportM
     }
 }
 
+/// Leaves of every point that its series has ended.
+fn end_series(metrics: &mut ResourceMetrics) {
+    let ended = DataPointFlags::NoRecordedValueMask as u32;
+    for metric in metrics.scope_metrics.iter_mut().flat_map(|scope| &mut scope.metrics) {
+        match &mut metric.data {
+            Some(metric::Data::Sum(Sum { data_points, .. }) | metric::Data::Gauge(Gauge { data_points })) => {
+                for point in data_points {
+                    (point.value, point.flags) = (None, ended);
+                }
+            }
+            Some(metric::Data::Histogram(Histogram { data_points, .. })) => {
+                for point in data_points {
+                    (point.count, point.sum, point.flags) = (0, None, ended);
+                    point.bucket_counts.clear();
+                    point.explicit_bounds.clear();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 fn metric(family: &Family, now: SystemTime) -> Metric {
     let time = unix_nanoseconds(now);
     let numbers = || family.points.iter().filter_map(|point| number(point, time)).collect();
@@ -225,7 +309,7 @@ fn number(point: &Point, time: u64) -> Option<NumberDataPoint> {
     let (start, value) = match point.value {
         Value::Sum(value) => {
             let value = i64::try_from(value).unwrap_or(i64::MAX);
-            (unix_nanoseconds(point.started_at), number_data_point::Value::AsInt(value))
+            (start(point, time), number_data_point::Value::AsInt(value))
         }
         Value::Gauge(value) => (0, number_data_point::Value::AsDouble(value)),
         Value::Histogram { .. } => return None,
@@ -243,7 +327,7 @@ fn histogram(point: &Point, time: u64) -> Option<HistogramDataPoint> {
     let Value::Histogram { bounds, counts, sum } = &point.value else { return None };
     Some(HistogramDataPoint {
         attributes: attributes(&point.labels),
-        start_time_unix_nano: unix_nanoseconds(point.started_at),
+        start_time_unix_nano: start(point, time),
         time_unix_nano: time,
         count: counts.iter().copied().fold(0, u64::saturating_add),
         sum: Some(*sum),
@@ -251,6 +335,11 @@ fn histogram(point: &Point, time: u64) -> Option<HistogramDataPoint> {
         explicit_bounds: bounds.clone(),
         ..HistogramDataPoint::default()
     })
+}
+
+/// When a point's series began, if that is to be told. After the point itself, since the clock was ahead then, it is none.
+fn start(point: &Point, time: u64) -> u64 {
+    point.started_at.map(unix_nanoseconds).filter(|start| *start <= time).unwrap_or(0)
 }
 
 fn attributes(labels: &[(String, String)]) -> Vec<KeyValue> {
@@ -274,7 +363,7 @@ mod tests {
     use crate::metrics::catalog;
 
     fn point(start: u64, value: Value) -> Point {
-        let started_at = SystemTime::UNIX_EPOCH + Duration::from_secs(start);
+        let started_at = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(start));
         Point { labels: vec![("idc".into(), "KR".into())], started_at, born: Birth::NONE, value }
     }
 

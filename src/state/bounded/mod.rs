@@ -16,9 +16,11 @@ use tracing::{info, warn};
 
 use super::checkpoints::Checkpoints;
 use super::fold::Fold;
+use super::readers::Readers;
 use crate::journal::JournalError;
 use crate::journal::disk::DiskJournal;
 use crate::journal::storage::{Storage, is_full};
+use crate::ledger::checkpoint::Checkpoint;
 
 /// What is said when a checkpoint cannot be written.
 const NO_CHECKPOINT: &str = "the checkpoint of the ledger cannot be written; the journal keeps what it needs";
@@ -30,21 +32,24 @@ const MOST_BESIDE: u64 = 16 * 1024 * 1024;
 pub struct BoundedJournal<S: Storage> {
     journal: Arc<DiskJournal<S>>,
     fold: Arc<Fold>,
+    readers: Arc<Readers>,
     checkpoints: Mutex<Checkpoints<S>>,
     /// Whether the disk had no room for an append, and nothing was done about it yet.
     is_disk_full: AtomicBool,
 }
 
 impl<S: Storage> BoundedJournal<S> {
-    /// Keeps `journal`, whose records `fold` takes into the totals.
+    /// Keeps `journal`, whose records `fold` takes into the totals, of which `readers` know what they were shown.
     pub fn new(
         journal: Arc<DiskJournal<S>>,
         fold: Arc<Fold>,
+        readers: Arc<Readers>,
         checkpoints: Checkpoints<S>,
     ) -> BoundedJournal<S> {
         BoundedJournal {
             journal,
             fold,
+            readers,
             checkpoints: Mutex::new(checkpoints),
             is_disk_full: AtomicBool::new(false),
         }
@@ -58,11 +63,11 @@ impl<S: Storage> BoundedJournal<S> {
     /// The disk refuses, and there was no checkpoint before.
     pub fn keep_at_start(&self, has_checkpoint: bool) -> io::Result<()> {
         let mut checkpoints = self.checkpoints();
-        let checkpoint = self.fold.checkpoint();
-        let mut written = checkpoints.write(&checkpoint);
+        let checkpoint = self.checkpoint();
+        let mut written = self.write(&mut checkpoints, &checkpoint);
         if has_checkpoint && written.as_ref().is_err_and(is_full) && self.journal.is_beyond_limit() {
             self.journal.drop_beyond_limit(checkpoints.position());
-            written = checkpoints.write(&checkpoint);
+            written = self.write(&mut checkpoints, &checkpoint);
         }
         match written {
             // A full disk is no reason not to start: it may be the journal itself that can make room.
@@ -156,10 +161,11 @@ impl<S: Storage> BoundedJournal<S> {
         } else {
             // Both are brought up to the end, or a quiet journal would have to keep its last records for the older one.
             let position = self.fold.position();
-            match position == checkpoints.position() && position == checkpoints.needed_from() {
+            let is_up_to_date = position == checkpoints.position() && position == checkpoints.needed_from();
+            match is_up_to_date && !self.readers.has_unkept() {
                 true => Ok(()),
-                false => checkpoints
-                    .write(&self.fold.checkpoint())
+                false => self
+                    .write(&mut checkpoints, &self.checkpoint())
                     .inspect(|()| drop_before(checkpoints.needed_from())),
             }
         };
@@ -171,11 +177,26 @@ impl<S: Storage> BoundedJournal<S> {
     /// Writes what is new as both checkpoints, so that the journal can drop all that they have, and either can still stand in
     /// for the other.
     fn write_both(&self, checkpoints: &mut Checkpoints<S>) -> io::Result<()> {
-        let checkpoint = self.fold.checkpoint();
+        let checkpoint = self.checkpoint();
         while checkpoints.needed_from() < checkpoint.position {
-            checkpoints.write(&checkpoint)?;
+            self.write(checkpoints, &checkpoint)?;
         }
         Ok(())
+    }
+
+    fn write(&self, checkpoints: &mut Checkpoints<S>, checkpoint: &Checkpoint) -> io::Result<()> {
+        checkpoints.write(checkpoint)?;
+        if let Some(marks) = &checkpoint.marks {
+            self.readers.note_kept(marks);
+        }
+        Ok(())
+    }
+
+    /// The totals as they are, with what readers were shown of them.
+    fn checkpoint(&self) -> Checkpoint {
+        let checkpoint = self.fold.checkpoint();
+        let marks = Some(self.readers.marks(checkpoint.ledger.births()));
+        Checkpoint { marks, ..checkpoint }
     }
 
     fn checkpoints(&self) -> MutexGuard<'_, Checkpoints<S>> {

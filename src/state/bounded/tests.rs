@@ -69,10 +69,9 @@ impl World {
         let checkpoint = checkpoints.read(&Limits::default()).expect("checkpoints that can be used");
         let has_checkpoint = checkpoint.is_some();
         let buckets = || "1,60".parse().expect("buckets");
-        let totals = checkpoint.unwrap_or_else(|| Checkpoint {
-            position: 0,
-            ledger: Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets()),
-        });
+        let new = || Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
+        let totals = checkpoint.unwrap_or_else(|| Checkpoint::of(new()));
+        let readers = Readers::on_disk(&totals.marks.clone().unwrap_or_default(), Duration::ZERO);
         let position = totals.position;
         let fold = Arc::new(Fold::new(totals, Quarantine::in_memory()));
         let journal = DiskJournal::open(disk.clone(), LIMIT, position, |sequence, record| {
@@ -82,7 +81,8 @@ impl World {
         });
         let journal = Arc::new(journal.expect("a journal"));
         fold.skip_to(journal.end());
-        let bounded = BoundedJournal::new(Arc::clone(&journal), Arc::clone(&fold), checkpoints);
+        let bounded =
+            BoundedJournal::new(Arc::clone(&journal), Arc::clone(&fold), Arc::new(readers), checkpoints);
         bounded.keep_at_start(has_checkpoint).expect("a checkpoint");
         let reader = DiskReader::new(&journal, "spans").expect("a reader");
         World { disk, journal, reader, fold, bounded, acknowledged }

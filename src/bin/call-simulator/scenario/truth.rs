@@ -76,13 +76,14 @@ impl Truth {
             ("rel_code", self.rel_code.as_str()),
             ("rel_code_str", self.rel_code_str.as_str()),
         ];
-        let abnormal = [("disconnect_reason", self.abnormal_reason), fault_domain];
+        let abnormal = [idc, ("disconnect_reason", self.abnormal_reason), fault_domain];
         let count =
             |metric, labels: &[_], count| Addition { metric, labels: labels.to_vec(), count, seconds: 0 };
         let observe =
             |metric, labels: &[_], seconds| Addition { metric, labels: labels.to_vec(), count: 1, seconds };
         [
             Some(count(&catalog::CALLS, &[media_type, idc, reason, fault_domain, releaser, answered], 1)),
+            Some(count(&catalog::CALL_RESULTS, &[media_type, idc, fault_domain, answered], 1)),
             self.answered.then(|| {
                 let labels = [media_type, idc, reason, fault_domain];
                 observe(&catalog::CALL_DURATION, &labels, self.duration_seconds)

@@ -13,10 +13,11 @@ use crate::callback::{Fingerprint, Identified, Kind, Record};
 use crate::intake::acceptance::{self, Acceptance, Store};
 use crate::journal::disk::DiskJournal;
 use crate::journal::simulated_disk::SimulatedDisk;
-use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::checkpoint::{Checkpoint, Marks};
 use crate::ledger::{Ledger, Limits};
 use crate::state::checkpoints::Checkpoints;
 use crate::state::quarantine::Quarantine;
+use crate::state::readers::Readers;
 use crate::state::readiness::Readiness;
 use crate::state::undurable::PATIENCE;
 use crate::state::window::Window;
@@ -76,7 +77,7 @@ fn open(disk: &SimulatedDisk) -> Opened {
 fn open_with(disk: &SimulatedDisk, passages: Option<Passages>) -> Opened {
     let buckets = || "1,60".parse().expect("buckets");
     let ledger = Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
-    let fold = Arc::new(Fold::new(Checkpoint { position: 0, ledger }, Quarantine::in_memory()));
+    let fold = Arc::new(Fold::new(Checkpoint::of(ledger), Quarantine::in_memory()));
     let mut window = Window::new(1_000, Duration::from_secs(3_600));
     let mut answers = Vec::new();
     let journal = DiskJournal::open(disk.clone(), 1 << 20, 0, |sequence, bytes| {
@@ -89,7 +90,8 @@ fn open_with(disk: &SimulatedDisk, passages: Option<Passages>) -> Opened {
     let journal = Arc::new(journal.expect("a journal"));
     let known = SharedKnown::new(window, journal.end());
     let checkpoints = Checkpoints::new(disk.clone(), Path::new(""));
-    let journal = Arc::new(BoundedJournal::new(journal, Arc::clone(&fold), checkpoints));
+    let readers = Arc::new(Readers::on_disk(&Marks::default(), Duration::ZERO));
+    let journal = Arc::new(BoundedJournal::new(journal, Arc::clone(&fold), readers, checkpoints));
     let latch = readiness.latch("storage");
     let (committer, _) = start(known.clone(), Arc::clone(&fold), journal, latch, passages).expect("a thread");
     let committer = Arc::new(committer);
