@@ -63,7 +63,7 @@ impl fmt::Display for CallbackUrl {
 
 /// What to do where a URL is answered 404 to the first call event.
 pub const WRONG_PATH: &str = "no call events are taken at this path; expected that of the exporter's --call-event-path, which is \
-                              /call_event by default, or that of the service";
+                              /call_event by default";
 
 #[cfg(test)]
 mod tests {

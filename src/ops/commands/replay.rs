@@ -18,7 +18,7 @@ use thiserror::Error;
 use crate::callback::Record;
 use crate::config::callback_url::{CallbackUrl, WRONG_PATH};
 use crate::http::headers;
-use crate::http::peer::causes;
+use crate::http::peer::{causes, for_people};
 use crate::http::raw_query::as_text;
 use crate::journal::{self, JournalError};
 
@@ -123,7 +123,7 @@ pub async fn replay(file: &Path, to: &CallbackUrl) -> Result<Replayed, ReplayErr
         let no_answer = |reason| ReplayError::NoAnswer { to: to.clone(), number, reason, before };
         let answer = async {
             let response = client.get(uri).await.map_err(|error| match error.is_connect() {
-                true => ReplayError::NoConnection { to: to.clone(), reason: causes(&error), before },
+                true => ReplayError::NoConnection { to: to.clone(), reason: root(&error), before },
                 false => no_answer(causes(&error)),
             })?;
             let (status, is_repeat) = (response.status(), headers::is_repeat(response.headers()));
@@ -140,6 +140,12 @@ pub async fn replay(file: &Path, to: &CallbackUrl) -> Result<Replayed, ReplayErr
         }
     }
     Ok(replayed)
+}
+
+/// The first cause of an error. Those behind it only name the layers of the client.
+fn root(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.last().map(|cause| for_people(&cause.to_string())).unwrap_or_default()
 }
 
 /// The queries that a file holds.
