@@ -1,4 +1,4 @@
-//! What the program can do beside running: [look](look) at a state directory and [show](state) what is in it and its
+//! What the program can do beside running: [look] at a state directory and [show](state) what is in it and its
 //! [calls], and send recorded requests again ([replay]).
 
 pub mod calls;
