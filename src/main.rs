@@ -1,12 +1,14 @@
 //! planet-call-exporter: parses the command line, runs, and answers with an exit code.
 
 use std::error::Error;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use planet_call_exporter::app;
+use planet_call_exporter::config::call_filter::CallFilter;
+use planet_call_exporter::config::callback_url::CallbackUrl;
 use planet_call_exporter::config::otlp::OtlpSettings;
 use planet_call_exporter::config::{Command, CommandLine, Config};
 use planet_call_exporter::ops::{commands, logging, signals};
@@ -17,7 +19,7 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let CommandLine { config, command } = CommandLine::parse();
     let outcome = match command {
-        Some(Command::State { directory, calls: true, .. }) => show_calls(&directory),
+        Some(Command::State { directory, calls: true, filter, .. }) => show_calls(&directory, &filter),
         Some(Command::State { directory, verify, .. }) => show_state(&directory, verify),
         Some(Command::Replay { file, to }) => replay(&file, &to),
         None => match OtlpSettings::read(|name| std::env::var(name).ok()) {
@@ -29,18 +31,21 @@ fn main() -> ExitCode {
 }
 
 fn show_state(directory: &Path, verify: bool) -> Result<(), Box<dyn Error>> {
-    let is_sound = commands::state::show(directory, &mut std::io::stdout().lock())?;
+    // Written when all of it is known, so that whether it is sound does not depend on who reads.
+    let mut shown = Vec::new();
+    let is_sound = commands::state::show(directory, &mut shown)?;
+    commands::print(&shown)?;
     if is_sound || !verify { Ok(()) } else { Err("the state directory is damaged".into()) }
 }
 
-fn show_calls(directory: &Path) -> Result<(), Box<dyn Error>> {
-    Ok(commands::state::show_calls(directory, &mut std::io::stdout().lock())?)
+fn show_calls(directory: &Path, filter: &CallFilter) -> Result<(), Box<dyn Error>> {
+    Ok(commands::calls::show(directory, filter, &mut BufWriter::new(std::io::stdout().lock()))?)
 }
 
-fn replay(file: &Path, to: &str) -> Result<(), Box<dyn Error>> {
+fn replay(file: &Path, to: &CallbackUrl) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let replayed = runtime.block_on(commands::replay::replay(file, to))?;
-    writeln!(std::io::stdout(), "{} taken, {} refused", replayed.taken, replayed.refused)?;
+    commands::print(format!("{replayed}\n").as_bytes())?;
     match replayed.refused {
         0 => Ok(()),
         _ => Err("not every request was taken".into()),

@@ -3,6 +3,8 @@
 //! Every flag has an environment variable: `PLANET_` and its name in capitals. OTLP follows the `OTEL_*` variables of
 //! the OpenTelemetry specification instead ([`otlp`]).
 
+pub mod call_filter;
+pub mod callback_url;
 pub mod otlp;
 pub mod path;
 pub mod routes;
@@ -16,6 +18,8 @@ use bytesize::ByteSize;
 use clap::{Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+use self::call_filter::CallFilter;
+use self::callback_url::CallbackUrl;
 use self::routes::{ProbeStatus, plain_path, registered_path};
 use self::values::{
     address, bytes, duration, idc, log_level, longest_call, network, number, positive, service, state_bytes,
@@ -40,17 +44,20 @@ pub struct CommandLine {
 /// What the program can do beside running.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
-    /// Show what is in a state directory. It reads only.
+    /// Show what is in a state directory, and the totals as of now. It reads only, and may be used while an exporter runs.
     State {
         /// The state directory.
         directory: PathBuf,
         /// Exit with 1 if a checksum does not fit. All are looked at in any case.
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["calls", "sid", "reason", "idc", "since"])]
         verify: bool,
         /// Show the calls that the journal holds instead, one line of JSON each as in the call log, without users and
         /// addresses.
-        #[arg(long, conflicts_with = "verify")]
+        #[arg(long)]
         calls: bool,
+        /// Which calls are shown.
+        #[command(flatten)]
+        filter: CallFilter,
     },
     /// Send recorded requests again: those of a refused.jsonl, or the call events of a segment of the journal.
     Replay {
@@ -59,7 +66,7 @@ pub enum Command {
         /// The URL of the call event callback, with its query if it was registered with one, such as
         /// http://127.0.0.1:20200/call_event.
         #[arg(long, value_name = "URL")]
-        to: String,
+        to: CallbackUrl,
     },
 }
 

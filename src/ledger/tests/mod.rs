@@ -105,7 +105,9 @@ fn points(ledger: &Ledger, metric: &Metric) -> Vec<Point> {
 fn without_births(ledger: &Ledger) -> Vec<Family> {
     let mut families = ledger.families();
     families.retain(|family| family.metric != &catalog::CALL_RECENT_ABNORMAL);
-    families.iter_mut().flat_map(|family| &mut family.points).for_each(|point| point.born = Birth::NONE);
+    for point in families.iter_mut().flat_map(|family| &mut family.points) {
+        (point.born, point.started_at) = (Birth::NONE, None);
+    }
     families
 }
 
