@@ -76,10 +76,10 @@ fn promtool_finds_nothing_to_say_against_the_page() {
     );
 }
 
-/// Every abnormal release that is known, from the published table of disconnect reasons.
-fn published_abnormal_releases() -> BTreeMap<Series, f64> {
+/// Every abnormal release that is known of an IDC, from the published table of disconnect reasons.
+fn published_abnormal_releases(idc: &str) -> BTreeMap<Series, f64> {
     let at_zero = |reason: &str, domain: &str| {
-        let labels = [("disconnect_reason", reason), ("fault_domain", domain)];
+        let labels = [("idc", idc), ("disconnect_reason", reason), ("fault_domain", domain)];
         (series("planet_call_abnormal_releases_total", &labels), 0.0)
     };
     // The deprecated code without a newer kin is in the header of PlanetKit only.
@@ -101,16 +101,18 @@ fn published_abnormal_releases() -> BTreeMap<Series, f64> {
 #[test]
 fn the_first_abnormal_release_of_its_kind_is_an_increase() {
     let exporter = Exporter::start();
-    let page = exporter.metrics();
-    simulator::assert_same(&page.beginning_with("planet_call_abnormal"), &published_abnormal_releases());
-
     let mut prometheus = Prometheus::scraping(exporter.admin);
-    let unstable = "planet_call_abnormal_releases_total{disconnect_reason='NETWORK_UNSTABLE'}";
-    prometheus.wait_until(unstable, |releases| releases == 0.0);
-    let event = CallEventQuery::new(1).with("disconnect_reason", "1301");
+    prometheus.wait_until("up", |up| up == 1.0);
+    let event = CallEventQuery::new(1).with("rc_idc", "KR").with("disconnect_reason", "1301");
     assert_eq!(exporter.send(&event.encode()).status, 200);
+    let unstable = "planet_call_abnormal_releases_total{disconnect_reason='NETWORK_UNSTABLE'}";
     prometheus.wait_until(unstable, |releases| releases == 1.0);
     prometheus.wait_until(&format!("increase({unstable}[5m])"), |increase| increase > 0.0);
+    // With its first call an IDC has every reason.
+    let mut releases = published_abnormal_releases("KR");
+    let labels = [("idc", "KR"), ("disconnect_reason", "NETWORK_UNSTABLE"), ("fault_domain", "network")];
+    releases.insert(series("planet_call_abnormal_releases_total", &labels), 1.0);
+    simulator::assert_same(&exporter.metrics().beginning_with("planet_call_abnormal"), &releases);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use super::call::percent_encode;
@@ -28,6 +29,11 @@ impl Prometheus {
     /// Starts a Prometheus that scrapes these jobs each second, with more lines in its configuration, and waits until it
     /// is ready.
     pub fn start(jobs: &[(&str, SocketAddr)], more: &str) -> Prometheus {
+        Prometheus::of(Path::new("prometheus"), jobs, more)
+    }
+
+    /// The same of this program, which may be of another version.
+    pub fn of(program: &Path, jobs: &[(&str, SocketAddr)], more: &str) -> Prometheus {
         let scratch = Scratch::new("prometheus");
         let configuration = scratch.0.join("prometheus.yml");
         let mut text =
@@ -38,7 +44,7 @@ impl Prometheus {
         std::fs::write(&configuration, text).expect("a configuration");
         let mut process = Process::start(
             "prometheus",
-            Command::new("prometheus")
+            Command::new(program)
                 .arg(format!("--config.file={}", configuration.display()))
                 .arg(format!("--storage.tsdb.path={}", scratch.0.join("data").display()))
                 .arg("--web.listen-address=127.0.0.1:0"),
@@ -62,6 +68,25 @@ impl Prometheus {
         result.iter().map(|sample| read_sample(sample).unwrap_or_else(|| panic!("{sample}"))).collect()
     }
 
+    /// How much each series has grown since its first sample, as its raw samples say, with what began anew added.
+    pub fn growth(&self, selector: &str) -> BTreeMap<Series, f64> {
+        let path = format!("/api/v1/query?query={}", percent_encode(format!("{selector}[1d]").as_bytes()));
+        let answer = http::get(self.address, &path).json();
+        assert_eq!(answer["status"], "success", "{selector}: {answer}");
+        let mut growth = BTreeMap::new();
+        for series in answer["data"]["result"].as_array().expect("a matrix") {
+            let values = series["values"].as_array().expect("samples").iter();
+            let values: Vec<f64> =
+                values.map(|sample| sample[1].as_str().expect("a text").parse().expect("a number")).collect();
+            let grown: f64 = values
+                .windows(2)
+                .map(|pair| if pair[1] < pair[0] { pair[1] } else { pair[1] - pair[0] })
+                .sum();
+            *growth.entry(read_series(series).expect("labels")).or_default() += grown;
+        }
+        growth
+    }
+
     /// How many samples the query answers, or what is wrong with it.
     pub fn samples(&self, query: &str) -> Result<usize, String> {
         let path = format!("/api/v1/query?query={}", percent_encode(query.as_bytes()));
@@ -83,13 +108,18 @@ impl Prometheus {
 }
 
 fn read_sample(sample: &serde_json::Value) -> Option<(Series, f64)> {
+    Some((read_series(sample)?, sample["value"][1].as_str()?.parse().ok()?))
+}
+
+/// The name and the labels of a series but for `job` and `instance`.
+fn read_series(sample: &serde_json::Value) -> Option<Series> {
     let mut labels = BTreeMap::new();
     for (name, value) in sample["metric"].as_object()? {
         labels.insert(name.clone(), value.as_str()?.to_owned());
     }
     let name = labels.remove("__name__").unwrap_or_default();
     labels.retain(|name, _| !matches!(name.as_str(), "job" | "instance"));
-    Some(((name, labels), sample["value"][1].as_str()?.parse().ok()?))
+    Some((name, labels))
 }
 
 /// What `promtool check metrics` says of a page.
