@@ -5,7 +5,6 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
 use planet_call_exporter::app;
 use planet_call_exporter::config::call_filter::CallFilter;
 use planet_call_exporter::config::callback_url::CallbackUrl;
@@ -17,7 +16,7 @@ use planet_call_exporter::ops::{commands, logging, signals};
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let CommandLine { config, command } = CommandLine::parse();
+    let CommandLine { config, command } = CommandLine::read();
     let outcome = match command {
         Some(Command::State { directory, calls: true, filter, .. }) => show_calls(&directory, &filter),
         Some(Command::State { directory, verify, .. }) => show_state(&directory, verify),

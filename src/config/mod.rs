@@ -1,16 +1,17 @@
 //! Flags and environment, validated, in one place.
 //!
-//! Every flag has an environment variable: `PLANET_` and its name in capitals. OTLP follows the `OTEL_*` variables of
-//! the OpenTelemetry specification instead ([`otlp`]).
+//! Every flag has an environment variable: `PLANET_` and its name in capitals; an empty one is an unset one. OTLP follows the `OTEL_*`
+//! variables of the OpenTelemetry specification instead ([`otlp`]). What is set and has no effect is known as such ([`unused`]).
 
 pub mod call_filter;
 pub mod callback_url;
+pub mod given;
 pub mod otlp;
 pub mod path;
 pub mod routes;
+pub mod unused;
 mod values;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,11 +21,12 @@ use ipnet::IpNet;
 
 use self::call_filter::CallFilter;
 use self::callback_url::CallbackUrl;
+use self::given::Given;
 use self::routes::{ProbeStatus, plain_path, registered_path};
 use self::values::{
-    address, bytes, duration, idc, log_level, longest_call, network, number, positive, service, state_bytes,
-    uri_bytes,
+    bytes, duration, idc, log_level, longest_call, network, number, positive, service, state_bytes, uri_bytes,
 };
+use crate::http::ListenAddress;
 use crate::http::service::ServiceUrl;
 use crate::ledger::Buckets;
 
@@ -74,10 +76,10 @@ pub enum Command {
 #[derive(Debug, Clone, Parser)]
 #[command(version)]
 pub struct Config {
-    /// Address on which call events come in.
-    #[arg(long, env = "PLANET_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:20200",
-          value_parser = address)]
-    pub listen: SocketAddr,
+    /// Where call events come in: a port on every address of both families (:20200), an IP address and a port, or a name of this
+    /// host and a port, which is every address that the name has. 0.0.0.0 is IPv4 alone.
+    #[arg(long, env = "PLANET_LISTEN", value_name = "ADDRESS", default_value = ":20200")]
+    pub listen: ListenAddress,
 
     /// Path of the call event callback as registered with LINE Planet, with the query that it was registered with, if any.
     #[arg(long, env = "PLANET_CALL_EVENT_PATH", value_name = "PATH", default_value = "/call_event",
@@ -94,10 +96,10 @@ pub struct Config {
     #[arg(long, env = "PLANET_READINESS_PATH", value_name = "PATH", value_parser = plain_path)]
     pub readiness_path: Option<String>,
 
-    /// Address of /metrics, /livez, /readyz and the landing page.
-    #[arg(long, env = "PLANET_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:9464",
-          value_parser = address)]
-    pub admin_listen: SocketAddr,
+    /// Where /metrics, /livez, /readyz and the landing page are, as with --listen. 9464 is also the default of OpenTelemetry SDKs'
+    /// Prometheus exporters: in one pod one of the two needs another port.
+    #[arg(long, env = "PLANET_ADMIN_LISTEN", value_name = "ADDRESS", default_value = ":9464")]
+    pub admin_listen: ListenAddress,
 
     /// Directory that keeps totals, session IDs and what waits for delivery across crashes and restarts [default: none,
     /// everything is in memory].
@@ -257,6 +259,15 @@ pub struct Config {
     /// What is logged: error, warn, info, debug, trace, or filter directives such as info,planet_call_exporter=debug.
     #[arg(long, env = "PLANET_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = log_level)]
     pub log_level: String,
+
+    /// Which of these were given.
+    #[arg(skip)]
+    pub given: Given,
+}
+
+/// The value of a flag as it is written on the command line.
+pub fn name_of(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 const OTLP_HELP: &str = "\
@@ -334,8 +345,8 @@ mod tests {
     #[test]
     fn wrong_values_are_refused_with_what_is_accepted() {
         for (flag, value, accepted) in [
-            ("--listen", "20200", "such as 0.0.0.0:20200"),
-            ("--admin-listen", "localhost", "an IP address"),
+            ("--listen", "20200", "a port such as :20200"),
+            ("--admin-listen", "localhost", "such as 127.0.0.1:20200, [::]:20200 or localhost:20200"),
             ("--call-event-path", "call_event", "begins with /"),
             ("--call-event-path", "/a?", "such as /callback?action=call"),
             ("--call-event-path", "/a?b#c", "such as /callback?action=call"),

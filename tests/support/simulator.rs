@@ -78,7 +78,8 @@ fn read_series(metrics: &serde_json::Value) -> Option<BTreeMap<Series, f64>> {
     Some(series)
 }
 
-/// The series of calls that the report has, taken from a page: all of them but buckets, zeros and the last event.
+/// The series of calls that the report has, taken from a page: all of them but buckets, zeros and what is
+/// about the last calls.
 pub fn series_of_calls(page: &Page) -> BTreeMap<Series, f64> {
     only_of_calls(page.beginning_with("planet_call"))
 }
@@ -89,6 +90,7 @@ pub fn only_of_calls(mut series: BTreeMap<Series, f64>) -> BTreeMap<Series, f64>
         name.starts_with("planet_call")
             && !name.ends_with("_bucket")
             && name != "planet_call_last_event_time_seconds"
+            && !name.starts_with("planet_call_recent_")
             && *value != 0.0
     });
     series
