@@ -96,7 +96,7 @@ fn has_identities(config: &Config, otlp: &OtlpSettings) -> bool {
 }
 
 /// Every flag with what takes its effect away.
-const NEEDS: [(&str, &[Obstacle]); 38] = [
+const NEEDS: [(&str, &[Obstacle]); 39] = [
     ("listen", &[]),
     ("call-event-path", &[]),
     ("probe-status", &[]),
@@ -115,6 +115,7 @@ const NEEDS: [(&str, &[Obstacle]); 38] = [
     ("duration-buckets", &[]),
     ("setup-buckets", &[]),
     ("max-series", &[]),
+    ("series-zero-for", &[]),
     ("seen-max", &[]),
     ("seen-age", &[]),
     ("refused-max", &[]),
