@@ -299,10 +299,8 @@ fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &Server, admin: 
         admin = %format_args!("http://{admin}"),
         "planet-call-exporter is listening"
     );
-    let endpoint = |destination: &Option<Destination>| match destination {
-        Some(Destination { endpoint, proxy: Some(proxy), .. }) => format!("{endpoint} through {}", proxy.uri),
-        Some(destination) => destination.endpoint.to_string(),
-        None => "off".to_owned(),
+    let endpoint = |destination: &Option<Destination>| {
+        destination.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string)
     };
     info!(
         otlp_metrics = endpoint(&otlp.metrics),

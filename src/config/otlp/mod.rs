@@ -5,6 +5,7 @@
 
 mod proxy;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use percent_encoding::percent_decode_str;
 use thiserror::Error;
 
 pub use proxy::OtlpProxy;
+
+use crate::http::peer::url_for_people;
 
 /// A variable that cannot be followed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -47,7 +50,8 @@ impl Signal {
         }
     }
 
-    const fn in_variables(self) -> &'static str {
+    /// Its form in the names of variables.
+    pub const fn in_variables(self) -> &'static str {
         match self {
             Signal::Metrics => "METRICS",
             Signal::Traces => "TRACES",
@@ -55,7 +59,7 @@ impl Signal {
     }
 
     /// The path of the signal below a base endpoint, for http/protobuf and for gRPC.
-    const fn path(self, protocol: Protocol) -> &'static str {
+    pub const fn path(self, protocol: Protocol) -> &'static str {
         match (protocol, self) {
             (Protocol::HttpProtobuf, Signal::Metrics) => "/v1/metrics",
             (Protocol::HttpProtobuf, Signal::Traces) => "/v1/traces",
@@ -97,6 +101,17 @@ pub struct Destination {
     pub client_identity: Option<(PathBuf, PathBuf)>,
     /// Through which proxy, if through one.
     pub proxy: Option<OtlpProxy>,
+}
+
+/// Where it goes, for people: without secrets.
+impl fmt::Display for Destination {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&url_for_people(&self.endpoint.to_string()))?;
+        match &self.proxy {
+            Some(proxy) => write!(formatter, " through {}", url_for_people(&proxy.uri.to_string())),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Everything about OTLP.
