@@ -5,7 +5,6 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
 use planet_call_exporter::app;
 use planet_call_exporter::config::otlp::OtlpSettings;
 use planet_call_exporter::config::{Command, CommandLine, Config};
@@ -15,7 +14,7 @@ use planet_call_exporter::ops::{commands, logging, signals};
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let CommandLine { config, command } = CommandLine::parse();
+    let CommandLine { config, command } = CommandLine::read().unwrap_or_else(|error| error.exit());
     let outcome = match command {
         Some(Command::State { directory, calls: true, .. }) => show_calls(&directory),
         Some(Command::State { directory, verify, .. }) => show_state(&directory, verify),

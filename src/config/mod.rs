@@ -8,11 +8,13 @@ pub mod path;
 pub mod routes;
 mod values;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
@@ -21,6 +23,7 @@ use self::values::{
     address, bytes, duration, idc, log_level, longest_call, network, number, positive, service, state_bytes,
     uri_bytes,
 };
+use crate::http::peer::url_for_people;
 use crate::http::service::ServiceUrl;
 use crate::ledger::Buckets;
 
@@ -35,6 +38,32 @@ pub struct CommandLine {
     /// What to do instead.
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+impl CommandLine {
+    /// Reads the command line and the environment of this process.
+    ///
+    /// # Errors
+    /// They cannot be followed, or only a text was asked for, such as that of `--help`. A URL in it is without its secrets.
+    pub fn read() -> Result<CommandLine, clap::Error> {
+        CommandLine::read_from(std::env::args_os())
+    }
+
+    fn read_from(
+        arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<CommandLine, clap::Error> {
+        CommandLine::try_parse_from(arguments).map_err(|mut error| {
+            for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg, ContextKind::InvalidSubcommand] {
+                if let Some(ContextValue::String(given)) = error.get(kind)
+                    && given.contains("://")
+                {
+                    let shown = url_for_people(given);
+                    error.insert(kind, ContextValue::String(shown));
+                }
+            }
+            error
+        })
+    }
 }
 
 /// What the program can do beside running.
@@ -177,7 +206,7 @@ pub struct Config {
 
     /// Base URL of the service behind, such as http://127.0.0.1:8080: it gets its call events and everything else that
     /// arrives [default: none, the exporter answers everything itself].
-    #[arg(long, env = "PLANET_FORWARD_TO", value_name = "URL")]
+    #[arg(long, env = "PLANET_FORWARD_TO", value_name = "URL", hide_env_values = true)]
     pub forward_to: Option<ServiceUrl>,
 
     /// How the service behind gets call events.
@@ -355,6 +384,19 @@ mod tests {
                     .expect_err(flag)
                     .to_string();
             assert!(error.contains(accepted) && error.contains(flag), "{flag} {value}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_url_is_refused_without_its_secrets() {
+        let name = "planet-call-exporter";
+        for arguments in [
+            &[name, "--forward-to", "http://user:s3cret@app:8080"][..],
+            &[name, "--forward-to=http://app/?token=s3cret"],
+            &[name, "http://user:s3cret@app:8080"],
+        ] {
+            let error = CommandLine::read_from(arguments).expect_err("no base URL").to_string();
+            assert!(error.contains("http://app") && !error.contains("s3cret"), "{error}");
         }
     }
 

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::callback::{Record, envelope};
-use crate::http::peer::causes;
+use crate::http::peer::{causes, url_for_people};
 use crate::http::raw_query::{as_text, uri_with_query};
 use crate::journal::{self, JournalError};
 
@@ -81,7 +81,7 @@ pub async fn replay(file: &Path, url: &str) -> Result<Replayed, ReplayError> {
     for (number, query) in (1..).zip(queries(file)?) {
         let (base, whole) = envelope::target(url, query.as_bytes());
         let uri = uri_with_query(base, &as_text(&whole)).ok_or(ReplayError::Query(query))?;
-        let no_answer = |reason: String| ReplayError::NoAnswer { to: url.to_owned(), number, reason };
+        let no_answer = |reason: String| ReplayError::NoAnswer { to: url_for_people(url), number, reason };
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = uri;
         let answer = async {
