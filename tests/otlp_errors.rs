@@ -9,9 +9,11 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use support::authority::Authority;
+use support::backend::Backend;
 use support::call::CallEventQuery;
 use support::exporter::{Exporter, command};
 use support::otlp_receiver::OtlpReceiver;
+use support::rotel::{Addresses, Rotel};
 use support::service::{self, Service};
 use support::{eventually, free_address};
 
@@ -191,5 +193,82 @@ fn a_proxy_that_lets_nobody_through_is_told_from_the_receiver() {
         command.env("HTTPS_PROXY", &proxy).env("OTEL_EXPORTER_OTLP_CERTIFICATE", trusted);
         let endpoint = "https://collector.example:4317/opentelemetry";
         assert_said(&mut command, Treated::Away, &[endpoint, &format!("through {proxy}"), expected]);
+    }
+}
+
+#[test]
+fn credentials_in_an_endpoint_arrive_and_are_shown_nowhere() {
+    let receiver = Service::start();
+    receiver.answer(|_| service::Answer::status(401));
+    let endpoint = |path: &str| format!("http://user:s3cret@{}{path}?token=t0ken", receiver.address);
+    let exporter = Exporter::launch(
+        command()
+            .env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint("/v1/traces"))
+            .env("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", endpoint("/v1/metrics"))
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "300")
+            .env("OTEL_BSP_SCHEDULE_DELAY", "50")
+            .args(["--log-level", "trace"]),
+    );
+    assert_eq!(exporter.send(&CallEventQuery::new(1).encode()).status, 200);
+    let requests = eventually("both signals", || Some(receiver.requests()).filter(|all| all.len() == 2));
+    for request in requests {
+        assert_eq!(request.header("authorization"), Some("Basic dXNlcjpzM2NyZXQ="));
+        assert_eq!(request.header("host"), Some(receiver.address.to_string().as_str()));
+        assert!(request.target.ends_with("?token=t0ken"), "{}", request.target);
+    }
+    eventually("both in the log", || {
+        let wrong = |line: &&String| line.contains("seems to be configured wrongly");
+        (exporter.process.stderr.all().iter().filter(wrong).count() == 2).then_some(())
+    });
+    let pages = ["/", "/readyz?verbose", "/metrics", "/livez"].map(|path| exporter.admin(path).text());
+    let shown = pages.join("\n") + &exporter.process.stderr.all().join("\n");
+    assert!(shown.contains(&format!("\"otlp_traces\":\"http://{}/v1/traces\"", receiver.address)), "{shown}");
+    for secret in ["s3cret", "t0ken", "dXNl"] {
+        assert!(!shown.contains(secret), "{secret} is in {shown}");
+    }
+}
+
+#[test]
+fn what_a_receiver_says_again_and_again_is_in_the_log_once() {
+    let receiver = Service::start();
+    let partial = |reason: &'static str| {
+        move |_: &service::Request| {
+            let said = format!(
+                "{{\"partialSuccess\":{{\"rejectedDataPoints\":\"2\",\"errorMessage\":\"{reason}\"}}}}"
+            );
+            service::Answer::Send(200, "content-type: application/json\r\n", said.into_bytes())
+        }
+    };
+    receiver.answer(partial("out of order"));
+    let exporter = Exporter::launch(
+        command()
+            .env("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", receiver.url())
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "100"),
+    );
+    let wait_for_pushes = |pushes: usize| {
+        let before = receiver.requests().len();
+        eventually("pushes", || (receiver.requests().len() >= before + pushes).then_some(()));
+    };
+    wait_for_pushes(10);
+    receiver.answer(partial("too far in the past"));
+    exporter.process.stderr.wait_for("too far in the past");
+    receiver.answer(partial("out of order"));
+    wait_for_pushes(10);
+    let lines = exporter.process.stderr.all();
+    let count = |text: &str| lines.iter().filter(|line| line.contains(text)).count();
+    assert_eq!((count("out of order"), count("too far in the past")), (1, 1), "{lines:?}");
+    assert_eq!(count("the OTLP receiver refused some of the metrics"), 2);
+}
+
+#[test]
+fn the_other_port_of_a_collector_is_told_from_its_own() {
+    let addresses = Addresses::free();
+    let _collector = Rotel::start(addresses, &Backend::start());
+    for (address, protocol, expected) in [
+        (addresses.grpc, "http/protobuf", "set OTEL_EXPORTER_OTLP_PROTOCOL=grpc"),
+        (addresses.http, "grpc", "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"),
+    ] {
+        let endpoint = format!("http://{address}");
+        assert_said(&mut pushing_to(&endpoint, protocol), Treated::Misconfigured, &[&endpoint, expected]);
     }
 }

@@ -17,7 +17,7 @@ use flate2::write::GzEncoder;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
-use hyper::{HeaderMap, Method, Request, Response, Uri};
+use hyper::{HeaderMap, Method, Request, Response};
 
 use crate::config::otlp::{Destination, Protocol, Signal};
 use crate::http::obstacle::Obstacle;
@@ -68,9 +68,9 @@ impl OtlpClient {
         self.destination.signal
     }
 
-    /// Where it goes, for people.
-    pub fn endpoint(&self) -> &Uri {
-        &self.destination.endpoint
+    /// Where it goes.
+    pub fn destination(&self) -> &Destination {
+        &self.destination
     }
 
     /// Sends an encoded message, compressed if so configured, and answers what was taken of it.
