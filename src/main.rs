@@ -16,7 +16,7 @@ use planet_call_exporter::ops::{commands, logging, signals};
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let CommandLine { config, command } = CommandLine::read();
+    let CommandLine { config, command } = CommandLine::read().unwrap_or_else(|error| error.exit());
     let outcome = match command {
         Some(Command::State { directory, calls: true, filter, .. }) => show_calls(&directory, &filter),
         Some(Command::State { directory, verify, .. }) => show_state(&directory, verify),

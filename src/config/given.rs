@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
 use super::{CommandLine, Config};
+use crate::http::peer::url_for_people;
 
 /// The settings that were given, by the names of their flags, each with what gave it: the flag itself or the variable.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,12 +38,15 @@ impl Given {
 }
 
 impl CommandLine {
-    /// Reads the arguments and the environment; ends the process if something is wrong with them, or if help is asked for.
-    pub fn read() -> CommandLine {
-        CommandLine::read_from(std::env::args_os()).unwrap_or_else(|error| match error.kind() {
+    /// Reads the arguments and the environment of this process.
+    ///
+    /// # Errors
+    /// They cannot be followed, or only a text was asked for, such as that of `--help`. A URL in it is without its secrets.
+    pub fn read() -> Result<CommandLine, clap::Error> {
+        CommandLine::read_from(std::env::args_os()).map_err(|error| match error.kind() {
             // So that it names every variable, also one that is empty.
-            ErrorKind::DisplayHelp => CommandLine::parse(),
-            _ => error.exit(),
+            ErrorKind::DisplayHelp => CommandLine::try_parse().err().unwrap_or(error),
+            _ => error,
         })
     }
 
@@ -53,11 +57,25 @@ impl CommandLine {
     pub fn read_from<A: Into<OsString> + Clone>(
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<CommandLine, clap::Error> {
-        let matches = without_empty_variables(CommandLine::command()).try_get_matches_from(arguments)?;
-        let mut read = CommandLine::from_arg_matches(&matches)?;
+        let command = without_empty_variables(CommandLine::command());
+        let matches = command.try_get_matches_from(arguments).map_err(without_secrets)?;
+        let mut read = CommandLine::from_arg_matches(&matches).map_err(without_secrets)?;
         read.config.given = Given::of(&matches);
         Ok(read)
     }
+}
+
+/// The same error, in which a URL is without its secrets.
+fn without_secrets(mut error: clap::Error) -> clap::Error {
+    for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg, ContextKind::InvalidSubcommand] {
+        if let Some(ContextValue::String(given)) = error.get(kind)
+            && given.contains("://")
+        {
+            let shown = url_for_people(given);
+            error.insert(kind, ContextValue::String(shown));
+        }
+    }
+    error
 }
 
 /// A command for which an empty variable is an unset one, as are its sub-commands.

@@ -5,17 +5,22 @@
 
 mod proxy;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hyper::Uri;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use opentelemetry::{Key, KeyValue};
 use opentelemetry_sdk::Resource;
 use percent_encoding::percent_decode_str;
 use thiserror::Error;
 
 pub use proxy::OtlpProxy;
+
+use crate::http::peer::url_for_people;
 
 /// A variable that cannot be followed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -47,7 +52,16 @@ impl Signal {
         }
     }
 
-    const fn in_variables(self) -> &'static str {
+    /// What it carries, for people.
+    pub const fn items(self) -> &'static str {
+        match self {
+            Signal::Metrics => "metrics",
+            Signal::Traces => "spans",
+        }
+    }
+
+    /// Its form in the names of variables.
+    pub const fn in_variables(self) -> &'static str {
         match self {
             Signal::Metrics => "METRICS",
             Signal::Traces => "TRACES",
@@ -55,7 +69,7 @@ impl Signal {
     }
 
     /// The path of the signal below a base endpoint, for http/protobuf and for gRPC.
-    const fn path(self, protocol: Protocol) -> &'static str {
+    pub const fn path(self, protocol: Protocol) -> &'static str {
         match (protocol, self) {
             (Protocol::HttpProtobuf, Signal::Metrics) => "/v1/metrics",
             (Protocol::HttpProtobuf, Signal::Traces) => "/v1/traces",
@@ -81,11 +95,11 @@ pub enum Protocol {
 pub struct Destination {
     /// Which signal.
     pub signal: Signal,
-    /// The full URI that requests go to.
+    /// The full URI that requests go to, without credentials. A query may hold a secret.
     pub endpoint: Uri,
     /// How.
     pub protocol: Protocol,
-    /// Headers, or metadata of gRPC, to send along; they can hold secrets and are marked so.
+    /// Headers, or metadata of gRPC, to send along, also for credentials in the endpoint; they can hold secrets and are marked so.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Time for one whole attempt.
     pub timeout: Duration,
@@ -97,6 +111,17 @@ pub struct Destination {
     pub client_identity: Option<(PathBuf, PathBuf)>,
     /// Through which proxy, if through one.
     pub proxy: Option<OtlpProxy>,
+}
+
+/// Where it goes, for people: without secrets.
+impl fmt::Display for Destination {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&url_for_people(&self.endpoint.to_string()))?;
+        match &self.proxy {
+            Some(proxy) => write!(formatter, " through {}", url_for_people(&proxy.uri.to_string())),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Everything about OTLP.
@@ -153,6 +178,22 @@ impl OtlpSettings {
         let attributes = known.chain([KeyValue::new(INSTANCE, instance)]).collect::<Vec<_>>();
         self.resource = Resource::builder_empty().with_attributes(attributes).build();
     }
+}
+
+/// A URI without the user and password that may stand in it, and these as Basic authorization, as for any URL (RFC 7617).
+fn without_credentials(uri: Uri) -> Option<(Uri, Option<HeaderValue>)> {
+    let authority = uri.authority()?.as_str();
+    let Some((credentials, host)) = authority.rsplit_once('@') else { return Some((uri, None)) };
+    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    let mut basic: Vec<u8> = percent_decode_str(user).collect();
+    basic.push(b':');
+    basic.extend(percent_decode_str(password));
+    let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(basic))).ok()?;
+    value.set_sensitive(true);
+    let host = host.parse().ok()?;
+    let mut parts = uri.into_parts();
+    parts.authority = Some(host);
+    Some((Uri::from_parts(parts).ok()?, Some(value)))
 }
 
 /// Who the telemetry comes from: what the environment says, and a default where it says nothing. Which instance it is, is known
@@ -217,16 +258,22 @@ impl Variables<'_> {
         let Some((given, variable)) = self.for_signal(signal, "ENDPOINT") else { return Ok(None) };
         let protocol = self.protocol(signal)?;
         let is_base = variable == "OTEL_EXPORTER_OTLP_ENDPOINT";
-        let Some(endpoint) = self.endpoint(&given, signal, protocol, is_base) else {
+        let endpoint = self.endpoint(&given, signal, protocol, is_base).and_then(without_credentials);
+        let Some((endpoint, credentials)) = endpoint else {
             let expected = "a URL such as http://collector:4318, or for grpc http://collector:4317";
-            return Err(InvalidVariable { variable, given, expected });
+            return Err(InvalidVariable { variable, given: url_for_people(&given), expected });
         };
+        let mut headers = self.headers(signal)?;
+        // What is said in so many words holds.
+        if !headers.iter().any(|(name, _)| name == AUTHORIZATION) {
+            headers.extend(credentials.map(|credentials| (AUTHORIZATION, credentials)));
+        }
         let proxy = proxy::of(&endpoint, |name| self.get(name));
         Ok(Some(Destination {
             signal,
             endpoint,
             protocol,
-            headers: self.headers(signal)?,
+            headers,
             timeout: self.timeout(signal)?,
             gzip: self.gzip(signal)?,
             certificate: self.file(signal, "CERTIFICATE")?,

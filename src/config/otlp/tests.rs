@@ -124,3 +124,35 @@ fn an_instance_is_named_after_the_pod_or_host_and_port() {
     assert_ne!(instance(&[], 9464), instance(&[], 9465));
     assert_eq!(instance(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1")], 9464), Some(host));
 }
+
+#[test]
+fn credentials_in_an_endpoint_are_sent_and_not_shown() {
+    let authorization = |variables: &[(&str, &str)]| {
+        let traces = read(variables).expect("valid").traces.expect("a destination");
+        let shown = format!("{traces} {traces:?}");
+        assert!(!shown.contains("s3cret") && !shown.contains("dXNl"), "{shown}");
+        assert!(!traces.endpoint.to_string().contains('@'));
+        let of = traces.headers.iter().filter(|(name, _)| name == AUTHORIZATION);
+        of.map(|(_, value)| value.to_str().expect("text").to_owned()).collect::<Vec<_>>()
+    };
+    let basic = ["Basic dXNlcjpzM2NyZXRA"];
+    assert_eq!(authorization(&[(ENDPOINT, "https://user:s3cret%40@c:4318")]), basic);
+    assert_eq!(authorization(&[(ENDPOINT, "user:s3cret%40@c:4317"), (PROTOCOL, "grpc")]), basic);
+    assert_eq!(authorization(&[(ENDPOINT, "https://user@c")]), ["Basic dXNlcjo="]);
+    assert_eq!(authorization(&[(ENDPOINT, "https://c")]), [""; 0]);
+    let headers = ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Bearer%20token");
+    assert_eq!(authorization(&[(ENDPOINT, "https://user:s3cret@c"), headers]), ["Bearer token"]);
+    let traces =
+        read(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://u:p@c/a?token=t")]).expect("valid").traces;
+    assert_eq!(traces.expect("a destination").to_string(), "http://c/a");
+}
+
+#[test]
+fn an_endpoint_that_is_none_is_refused_without_its_secrets() {
+    for given in
+        ["user:s3cret@c:4318", "ftp://user:s3cret@c", "http://user:s3/cret@c d", "http:// ?token=s3cret"]
+    {
+        let error = read(&[(ENDPOINT, given)]).expect_err(given).to_string();
+        assert!(error.contains(ENDPOINT) && !error.contains("s3") && !error.contains("cret"), "{error}");
+    }
+}

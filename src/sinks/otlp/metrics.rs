@@ -25,11 +25,12 @@ use tracing::warn;
 
 use super::answer::{Meaning, Taken};
 use super::client::OtlpClient;
+use super::complaints::Complaints;
 use super::outcome::SendError;
 use super::{LARGEST_MESSAGE, parts};
-use crate::config::otlp::{Destination, Signal};
+use crate::config::otlp::Signal;
 use crate::http::backoff::Backoff;
-use crate::http::peer::{Peer, for_people};
+use crate::http::peer::Peer;
 use crate::metrics::catalog::Kind;
 use crate::metrics::family::{Family, Point, Value};
 use crate::sinks::destination::DestinationWatch;
@@ -49,6 +50,17 @@ pub trait Source {
     fn answered(&self, asked: Asked, births: Births);
 }
 
+/// When a push ends.
+#[derive(Debug, Clone)]
+pub struct Ends {
+    /// It pushes once more.
+    pub stop: CancellationToken,
+    /// It ends at once.
+    pub last: CancellationToken,
+    /// Whether the totals are there after the next start.
+    pub is_durable: bool,
+}
+
 /// Pushes what `source` has at each `interval`, from one interval after the start on, and once more when stopped. Shows by
 /// `destination` whether it is configured rightly.
 pub async fn run(
@@ -57,11 +69,14 @@ pub async fn run(
     interval: Duration,
     destination: DestinationWatch,
     source: impl Source,
-    stop: CancellationToken,
+    ends: Ends,
 ) {
     let signal = Signal::Metrics.as_str();
+    let Ends { stop, last, is_durable } = ends;
+    let endpoint = client.destination().to_string();
     let mut push = Push {
-        who: Who::is_pushed_to(client.endpoint()),
+        who: Who::is_pushed_to(&endpoint),
+        complaints: Complaints::of(&client),
         client,
         resource,
         peer: Peer::new("the OTLP receiver", signal, Backoff::new(SHORTEST_PAUSE, interval)),
@@ -75,23 +90,25 @@ pub async fn run(
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
         pause = push.push(&source).await.map_or_else(|Failed(pause)| pause, |_| interval);
     }
-    // There is nobody left to try again, and a failure is counted and logged.
-    let last = match push.push(&source).await {
-        // What was shown at 0 has its value, too.
-        Ok(Pushed::WithNew) => push.push(&source).await,
-        last => last,
-    };
-    if last.is_ok() {
-        let _ = push.send(push.end_of(&source).await).await;
+    // There is nobody left to try again.
+    if last.run_until_cancelled(push.end(&source)).await != Some(Ok(())) {
+        match is_durable {
+            true => {
+                warn!(signal, %endpoint, "ended before the last metrics were pushed; the totals are on disk, and pushed after the next start")
+            }
+            false => {
+                warn!(signal, %endpoint, "ended before the last metrics were pushed; what was counted since the push before is lost there")
+            }
+        }
     }
 }
 
 /// As what metrics are pushed: to a receiver, series of another identity are other series.
-pub fn identity(destination: &Destination, resource: &Resource) -> String {
+pub fn identity(client: &OtlpClient, resource: &Resource) -> String {
     let attributes = ["service.namespace", "service.name", "service.instance.id"];
     let value = |name| resource.get(&Key::from_static_str(name)).map(|value| format!("{name}={value}"));
     let attributes: Vec<String> = attributes.into_iter().filter_map(value).collect();
-    format!("{} {}", destination.endpoint, attributes.join(","))
+    format!("{} {}", client.destination(), attributes.join(","))
 }
 
 /// A push that was taken, as far as it ever will be.
@@ -120,6 +137,7 @@ struct Push {
     resource: Resource,
     peer: Peer,
     destination: DestinationWatch,
+    complaints: Complaints,
     metrics: AttemptMetrics,
     /// Bytes of a message, at most, as far as is known.
     largest: usize,
@@ -136,6 +154,16 @@ impl Push {
         self.send(request(&families, &self.resource, SystemTime::now())).await?;
         source.answered(asked, births);
         Ok(if births.are_all_in(asked.shown) { Pushed::WithoutNew } else { Pushed::WithNew })
+    }
+
+    /// Pushes for the last time, and then that the series have ended.
+    async fn end(&mut self, source: &impl Source) -> Result<(), Failed> {
+        if self.push(source).await? == Pushed::WithNew {
+            // What was shown at 0 has its value, too.
+            self.push(source).await?;
+        }
+        let end = self.end_of(source).await;
+        self.send(end).await
     }
 
     /// What says that every series has ended, a moment after its last value.
@@ -159,7 +187,7 @@ impl Push {
                 Ok(taken) => {
                     (self.exhausted, self.has_taken) = (0, true);
                     self.note_answer();
-                    note_rejected(&taken);
+                    self.complaints.note_taken(&taken);
                 }
                 Err(error) if error.meaning() == Meaning::TooLarge && size > SMALLEST_MESSAGE => {
                     self.note_answer();
@@ -207,7 +235,7 @@ impl Push {
             }
             Meaning::Misconfigured | Meaning::TooLarge | Meaning::Batch => {
                 self.note_answer();
-                warn!(error = %reason, "the OTLP receiver refused the metrics");
+                self.complaints.note_refused(&reason);
                 None
             }
         }
@@ -223,14 +251,6 @@ fn result_of(outcome: &Result<Taken, SendError>) -> AttemptResult {
         Ok(_) => AttemptResult::Success,
         Err(error) if error.meaning() == Meaning::Batch || error.is_plain_400() => AttemptResult::Refused,
         Err(_) => AttemptResult::Retry,
-    }
-}
-
-/// Says how many points the receiver did not take although it took the message.
-fn note_rejected(taken: &Taken) {
-    if taken.rejected > 0 {
-        let (points, reason) = (taken.rejected, for_people(&taken.message));
-        warn!(points, ?reason, "the OTLP receiver refused some of the metrics");
     }
 }
 
