@@ -13,6 +13,7 @@ use serde_json::Value;
 use support::call::CallEventQuery;
 use support::charts::path;
 use support::exporter::{Exporter, command};
+use support::prometheus::Prometheus;
 use support::scrape::Page;
 use support::service::{Request, Service};
 use support::{Scratch, eventually};
@@ -89,9 +90,19 @@ impl Kept {
             let labels: Vec<_> =
                 labels.map(|(name, value)| (name.as_str(), value.as_str().expect("text"))).collect();
             let name = sample["name"].as_str().expect("a name");
-            assert_eq!(page.find(name, &labels), sample["value"].as_f64(), "{name} {labels:?}");
+            let value = match name {
+                // It did not know of which IDC they were, and what is counted since has one.
+                "planet_call_abnormal_releases_total" => of_all_idcs(page, name, &labels),
+                _ => page.find(name, &labels),
+            };
+            assert_eq!(
+                value.unwrap_or(0.0),
+                sample["value"].as_f64().expect("a number"),
+                "{name} {labels:?}"
+            );
         }
         assert_eq!(page.sum("planet_calls_total"), self.calls());
+        assert_eq!(page.sum("planet_call_results_total"), self.calls());
         assert_eq!(page.sum("planet_exporter_journal_damaged_records"), 0.0);
         let result = |result| page.value("planet_exporter_events_total", &[("result", result)]);
         assert_eq!(result("accepted"), self.calls());
@@ -113,6 +124,14 @@ impl Kept {
         places.sort_unstable();
         assert_eq!(places, (0..expected.len()).collect::<Vec<_>>());
     }
+}
+
+/// The sum of the series with these labels, whatever their IDC.
+fn of_all_idcs(page: &Page, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    let series = page.named(name);
+    let has_all =
+        |of_series: &BTreeMap<String, String>| labels.iter().all(|(name, value)| of_series[*name] == *value);
+    Some(series.iter().filter(|(of_series, _)| has_all(of_series)).map(|(_, value)| value).sum())
 }
 
 /// Who called: the parameters that say so.
@@ -231,4 +250,23 @@ fn check_what_0_1_0_finds(state: &Path) {
     assert_eq!(&segment[..8], b"PLANETJ\n");
     assert_eq!(segment[8..12], 2u32.to_le_bytes());
     assert_eq!(segment[20..24], crc32fast::hash(&segment[..20]).to_le_bytes());
+}
+
+#[test]
+fn an_upgrade_is_no_call() {
+    for name in ["0.1.0-clean", "0.1.0-killed"] {
+        let kept = Kept::copy(name);
+        let exporter = kept.start(None);
+        let mut prometheus = Prometheus::scraping(exporter.admin);
+        let held = |prometheus: &Prometheus, metric: &str| prometheus.growth(metric).values().sum::<f64>();
+        prometheus.wait_until("sum(planet_calls_total)", |calls| calls == kept.calls());
+        // Whatever has grown so far, it was not calls.
+        let metrics =
+            ["planet_calls_total", "planet_call_results_total", "planet_call_abnormal_releases_total"];
+        assert_eq!(metrics.map(|metric| held(&prometheus, metric)), [0.0; 3], "{name}");
+        let call = CallEventQuery::new(7_000).with("rc_idc", "KR").with("disconnect_reason", "1301");
+        assert_eq!(exporter.send(&call.encode()).status, 200);
+        prometheus.wait_until("sum(planet_calls_total)", |calls| calls == kept.calls() + 1.0);
+        assert_eq!(metrics.map(|metric| held(&prometheus, metric)), [1.0; 3], "{name}");
+    }
 }
