@@ -54,6 +54,13 @@ pub struct Limits {
     pub longest_call: Duration,
 }
 
+impl Limits {
+    /// Label sets of `planet.call.duration`; in further ones the disconnect reason is `other`.
+    pub fn duration_series(&self) -> usize {
+        (self.call_series / 10).max(100)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {

@@ -100,7 +100,13 @@ pub(super) static SPECIFICATIONS: [Specification; 9] = [
         metric: &catalog::CALL_DURATION,
         labels: &[MediaType, Idc, DisconnectReason, FaultDomain],
         adds: Adds::Duration(BucketKind::Conversation, |event| event.answered.then_some(event.duration)),
-        limit: None,
+        // A series of a histogram is as many samples as it has buckets.
+        limit: Some(SeriesLimit {
+            name: "durations",
+            most: Limits::duration_series,
+            fallback: &[DisconnectReason],
+            fallback_of_foreign: &[],
+        }),
     },
     Specification {
         metric: &catalog::CALL_SETUP_DURATION,

@@ -198,10 +198,13 @@ fn show_at_zero(families: &mut [Family], shown: Birth) {
     }
 }
 
+/// A series: the name of its metric, and its labels.
+type Series = (&'static str, Vec<(String, String)>);
+
 /// When the series of the exporter's own metrics were seen for the first time. They are as many as the program has words for.
 #[derive(Default)]
 struct OwnBirths {
-    births: HashMap<(&'static str, Vec<(String, String)>), Birth>,
+    births: HashMap<Series, Birth>,
     latest: Birth,
 }
 

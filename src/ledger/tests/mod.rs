@@ -295,7 +295,7 @@ fn what_is_known_stands_at_zero_from_the_start() {
     assert_eq!(points(&ledger, &catalog::EXPORTER_ANOMALIES).len(), Anomaly::ALL.len());
     let limits = points(&ledger, &catalog::EXPORTER_LABEL_OVERFLOWS);
     let limits: Vec<_> = limits.iter().map(|point| label(point, "limit")).collect();
-    assert_eq!(limits, ["calls", "disconnect_reason", "releases", "user_releases"]);
+    assert_eq!(limits, ["calls", "disconnect_reason", "durations", "releases", "user_releases"]);
 }
 
 #[test]
@@ -434,8 +434,23 @@ fn a_limit_takes_its_labels_from_the_metrics_that_it_bounds_and_is_counted_once_
     let abnormal: Vec<_> = abnormal.into_iter().filter(|(_, count)| *count > 0).collect();
     assert_eq!(abnormal, expected(&[("NETWORK_UNSTABLE", 1), ("UNKNOWN", 2)]));
     // The first of the JP calls takes the place of an unknown reason though its series is past the limit.
-    let overflows = [("calls", 2), ("disconnect_reason", 1), ("releases", 2), ("user_releases", 0)];
+    let overflows =
+        [("calls", 2), ("disconnect_reason", 1), ("durations", 0), ("releases", 2), ("user_releases", 0)];
     assert_eq!(counts(&catalog::EXPORTER_LABEL_OVERFLOWS, "limit"), expected(&overflows));
+}
+
+#[test]
+fn durations_have_a_tenth_of_the_series_of_calls_and_lose_their_reasons_past_it() {
+    let mut ledger = ledger(Limits { call_series: 1_000, unknown_reasons: 1_000, ..Limits::default() });
+    for reason in 2_000..2_150 {
+        ledger.apply(read(&format!("sid=1&type=A&rc_idc=KR&duration=5&disconnect_reason={reason}")));
+    }
+    let durations = points(&ledger, &catalog::CALL_DURATION);
+    assert_eq!(durations.len(), 101);
+    assert_eq!(by_label(&ledger, &catalog::CALL_DURATION, "disconnect_reason")["other"], 50);
+    assert_eq!(by_label(&ledger, &catalog::CALL_DURATION, "idc"), counts([("KR", 150)]));
+    assert_eq!(points(&ledger, &catalog::CALLS).len(), 150);
+    assert_eq!(by_label(&ledger, &catalog::EXPORTER_LABEL_OVERFLOWS, "limit"), counts([("durations", 50)]));
 }
 
 #[test]
