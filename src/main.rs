@@ -5,27 +5,22 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
 use planet_call_exporter::app;
+use planet_call_exporter::config::environment::{self, Environment};
 use planet_call_exporter::config::otlp::OtlpSettings;
+use planet_call_exporter::config::remark::Remark;
 use planet_call_exporter::config::{Command, CommandLine, Config};
 use planet_call_exporter::ops::{commands, logging, signals};
 
-/// The exit code for a wrong flag or variable, as clap has it.
-const USAGE: u8 = 2;
-
 fn main() -> ExitCode {
-    let CommandLine { config, command } = CommandLine::parse();
+    let CommandLine { config, command } = CommandLine::read().unwrap_or_else(|error| error.exit());
     let outcome = match command {
         Some(Command::State { directory, calls: true, .. }) => show_calls(&directory),
         Some(Command::State { directory, verify, .. }) => show_state(&directory, verify),
         Some(Command::Replay { file, to }) => replay(&file, &to),
-        None => match OtlpSettings::read(|name| std::env::var(name).ok()) {
-            Ok(otlp) => return run(config, otlp).unwrap_or_else(|error| fail(&*error, ExitCode::FAILURE)),
-            Err(error) => return fail(&error, ExitCode::from(USAGE)),
-        },
+        None => return run(config).unwrap_or_else(|error| fail(&*error)),
     };
-    outcome.map_or_else(|error| fail(&*error, ExitCode::FAILURE), |()| ExitCode::SUCCESS)
+    outcome.map_or_else(|error| fail(&*error), |()| ExitCode::SUCCESS)
 }
 
 fn show_state(directory: &Path, verify: bool) -> Result<(), Box<dyn Error>> {
@@ -47,8 +42,11 @@ fn replay(file: &Path, to: &str) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn run(config: Config, otlp: OtlpSettings) -> Result<ExitCode, Box<dyn Error>> {
-    let log = logging::start(&config)?;
+fn run(config: Config) -> Result<ExitCode, Box<dyn Error>> {
+    let environment = Environment::of_process();
+    let otlp = OtlpSettings::read(&environment, config.log_level.is_some());
+    let log = logging::start(&config, otlp.log_level)?;
+    environment::unknown(&environment).iter().chain(&otlp.remarks).for_each(Remark::log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let stop = signals::stop(log.clone())?;
@@ -72,8 +70,8 @@ fn said(error: &dyn Error) -> String {
     format!("planet-call-exporter: {error}\n")
 }
 
-fn fail(error: &dyn Error, code: ExitCode) -> ExitCode {
+fn fail(error: &dyn Error) -> ExitCode {
     // Nobody is left to tell if standard error is gone.
     let _ = std::io::stderr().write_all(said(error).as_bytes());
-    code
+    ExitCode::FAILURE
 }

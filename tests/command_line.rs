@@ -166,24 +166,6 @@ fn the_log_says_what_is_on_and_what_is_off() {
     assert_eq!(line["call_log"], "stdout", "{line}");
 }
 
-#[test]
-fn a_wrong_variable_of_opentelemetry_ends_with_2_and_is_named() {
-    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
-    for (variable, value, accepted) in [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:4318", "a URL such as http://collector:4318"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "grpc or http/protobuf"),
-        ("OTEL_METRIC_EXPORT_INTERVAL", "1m", "a whole number above zero"),
-        ("OTEL_TRACES_EXPORTER", "zipkin", "otlp or none"),
-    ] {
-        let output = run(&[], &[endpoint, (variable, value)]);
-        let message = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{variable}={value}: {message}");
-        for named in [variable, value, accepted] {
-            assert!(message.contains(named), "{named} is named: {message}");
-        }
-    }
-}
-
 /// A connection on which a request has begun, so that the exporter cannot end before it is finished.
 fn begin_request(exporter: &Exporter, number: usize) -> (Connection, String) {
     let request = format!("GET {CALL_EVENT_PATH}?{} HTTP/1.1\r\n", CallEventQuery::new(number).encode());

@@ -24,7 +24,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::config::otlp::{Destination, OtlpSettings};
+use crate::config::otlp::{OtlpSettings, Push, Signal};
 use crate::config::routes::Routes;
 use crate::config::{CallLog, Config, ForwardMode, ProxyProtocol};
 use crate::http::service::{Service, ServiceUrl};
@@ -38,7 +38,7 @@ use crate::journal::{Journal, JournalError};
 use crate::metrics::registry::{self, InstallError, OwnMetrics};
 use crate::ops::admin::{self, AdminHandler};
 use crate::ops::view::View;
-use crate::sinks::destination::{DestinationWatch, OTLP_METRICS};
+use crate::sinks::destination::{DestinationWatch, OTLP_METRICS, OTLP_TRACES};
 use crate::sinks::otlp::client::OtlpClient;
 use crate::sinks::otlp::metrics as otlp_metrics;
 use crate::sinks::waiting::OpenWaitingError;
@@ -151,12 +151,17 @@ pub async fn run(
     let start = |sink: OpenedSink| sink.start(&mut parts, &readiness, &state.quarantine, &ends.sinks);
     let statuses = sinks.into_iter().map(start).collect();
     view.show(&state, statuses);
-    if let Some(destination) = &otlp.metrics {
-        let client = OtlpClient::new(destination.clone())?;
+    for (signal, name) in [(Signal::Metrics, OTLP_METRICS), (Signal::Traces, OTLP_TRACES)] {
+        if *otlp.push(signal) == Push::Misconfigured {
+            DestinationWatch::show_none(signal.as_str(), &readiness.latch_for_show(name));
+        }
+    }
+    if let Some(destination) = otlp.metrics.destination() {
+        let client = OtlpClient::new(destination.clone());
         let (view, stop) = (Arc::clone(&view), ends.sinks.clone());
         let (resource, interval) = (otlp.resource.clone(), otlp.metric_interval);
-        let destination =
-            DestinationWatch::new(client.signal().as_str(), readiness.latch_for_show(OTLP_METRICS));
+        let latch = readiness.latch_for_show(OTLP_METRICS);
+        let destination = DestinationWatch::new(client.signal().as_str(), latch, client.trouble());
         parts.spawn_sink(
             "the push of metrics",
             otlp_metrics::run(client, resource, interval, destination, move || view.families(), stop),
@@ -299,10 +304,13 @@ fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &Server, admin: 
         admin = %format_args!("http://{admin}"),
         "planet-call-exporter is listening"
     );
-    let endpoint = |destination: &Option<Destination>| match destination {
-        Some(Destination { endpoint, proxy: Some(proxy), .. }) => format!("{endpoint} through {}", proxy.uri),
-        Some(destination) => destination.endpoint.to_string(),
-        None => "off".to_owned(),
+    let endpoint = |push: &Push| match push {
+        Push::To(destination) => match &destination.proxy {
+            Some(proxy) => format!("{} through {}", destination.endpoint, proxy.uri),
+            None => destination.endpoint.to_string(),
+        },
+        Push::Off(_) => "off".to_owned(),
+        Push::Misconfigured => "off, misconfigured".to_owned(),
     };
     info!(
         otlp_metrics = endpoint(&otlp.metrics),
@@ -312,9 +320,6 @@ fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &Server, admin: 
         forward_to = config.forward_to.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string),
         "what leaves beside /metrics"
     );
-    for warning in &otlp.warnings {
-        warn!("{warning}");
-    }
     match &config.state_dir {
         Some(directory) => info!(state_dir = %directory.display(), "totals survive crashes and restarts"),
         None => warn!(

@@ -34,7 +34,8 @@ pub(super) struct ConfiguredSink {
 }
 
 enum Kind {
-    Spans(Arc<SpanSink>),
+    /// With what is wrong with its destination at the start.
+    Spans(Arc<SpanSink>, Option<String>),
     CallLog(Arc<CallLogSink>),
     Service(Arc<ServiceSink>),
 }
@@ -59,10 +60,12 @@ pub(super) fn configured(
     let ages = Ages { given_up: config.state_max_age, segment: config.segment_age };
     let mut add =
         |kind, settings| sinks.push(ConfiguredSink { kind, settings: Settings { ages, ..settings } });
-    if let Some(destination) = &otlp.traces {
-        let client = OtlpClient::new(destination.clone())?;
-        let sink = SpanSink::new(client, &otlp.resource, identity.clone())?;
-        add(Kind::Spans(Arc::new(sink)), spans::settings(otlp.span_batch, otlp.span_delay));
+    if let Some(destination) = otlp.traces.destination() {
+        let client = OtlpClient::new(destination.clone());
+        let trouble = client.trouble();
+        let sink = SpanSink::new(client, &otlp.resource, identity.clone(), otlp.sampling)?;
+        let settings = spans::settings(otlp.span_batch, otlp.span_delay);
+        add(Kind::Spans(Arc::new(sink), trouble), settings);
     }
     if config.call_log == CallLog::Stdout {
         add(Kind::CallLog(Arc::new(CallLogSink::new(identity))), call_log::settings());
@@ -101,12 +104,17 @@ impl OpenedSink {
         stop: &CancellationToken,
     ) -> Arc<SinkStatus> {
         let OpenedSink { sink: ConfiguredSink { kind, settings }, reader, waiting } = self;
-        let destination = matches!(kind, Kind::Spans(_))
-            .then(|| DestinationWatch::new(settings.signal, readiness.latch_for_show(OTLP_TRACES)));
+        let destination = match &kind {
+            Kind::Spans(_, trouble) => {
+                let latch = readiness.latch_for_show(OTLP_TRACES);
+                Some(DestinationWatch::new(settings.signal, latch, trouble.clone()))
+            }
+            Kind::CallLog(_) | Kind::Service(_) => None,
+        };
         let quarantine = quarantine.clone();
         let drained = Drained { settings, reader, waiting, destination, quarantine, stop };
         match kind {
-            Kind::Spans(sink) => drained.into(sink, parts),
+            Kind::Spans(sink, _) => drained.into(sink, parts),
             Kind::CallLog(sink) => drained.into(sink, parts),
             Kind::Service(sink) => drained.into(sink, parts),
         }

@@ -3,8 +3,10 @@
 //! Every flag has an environment variable: `PLANET_` and its name in capitals. OTLP follows the `OTEL_*` variables of
 //! the OpenTelemetry specification instead ([`otlp`]).
 
+pub mod environment;
 pub mod otlp;
 pub mod path;
+pub mod remark;
 pub mod routes;
 mod values;
 
@@ -241,17 +243,16 @@ pub struct Config {
     #[arg(long, env = "PLANET_LOG_FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
 
-    /// What is logged: error, warn, info, debug, trace, or filter directives such as info,planet_call_exporter=debug.
-    #[arg(long, env = "PLANET_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = log_level)]
-    pub log_level: String,
+    /// What is logged: error, warn, info, debug, trace, or filter directives such as info,planet_call_exporter=debug
+    /// [default: that of OTEL_LOG_LEVEL, else info].
+    #[arg(long, env = "PLANET_LOG_LEVEL", value_name = "LEVEL", value_parser = log_level)]
+    pub log_level: Option<String>,
 }
 
 const OTLP_HELP: &str = "\
-OTLP is on when OTEL_EXPORTER_OTLP_ENDPOINT, or its form for one signal, is set. It follows the variables of the \
-OpenTelemetry specification: OTEL_EXPORTER_OTLP_{ENDPOINT,PROTOCOL,HEADERS,TIMEOUT,COMPRESSION,CERTIFICATE,CLIENT_KEY,\
-CLIENT_CERTIFICATE,INSECURE} and their _METRICS_ and _TRACES_ forms, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, \
-OTEL_METRIC_EXPORT_INTERVAL, OTEL_BSP_SCHEDULE_DELAY, OTEL_BSP_MAX_EXPORT_BATCH_SIZE, OTEL_METRICS_EXPORTER=none, \
-OTEL_TRACES_EXPORTER=none, OTEL_SDK_DISABLED.";
+OTLP is on for a signal when OTEL_EXPORTER_OTLP_ENDPOINT, or its form for the signal, is set, or when OTEL_METRICS_EXPORTER or \
+OTEL_TRACES_EXPORTER is otlp. It follows the variables of the OpenTelemetry specification; docs/otlp.md has each of them and \
+what becomes of it.";
 
 /// What leaves the exporter of user IDs and IP addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -15,6 +15,9 @@ pub enum SendError {
     /// No connection, or it broke before an answer.
     #[error("cannot reach the receiver: {0}")]
     Unreachable(String),
+    /// The files of TLS cannot be used, so no connection was tried.
+    #[error("{0}")]
+    Tls(String),
     /// No answer in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
@@ -59,12 +62,20 @@ impl SendError {
         match self {
             SendError::Answer { meaning, .. } => *meaning,
             SendError::MoreThanOne(_) => Meaning::TooLarge,
+            SendError::Tls(_) => Meaning::Misconfigured,
             SendError::Unreachable(_) | SendError::Timeout(_) | SendError::Interrupted(_) => Meaning::Later,
         }
     }
 
     /// What is likely to help, if the destination is configured wrongly.
     pub fn cure(&self, signal: Signal) -> Option<String> {
+        if let SendError::Tls(_) = self {
+            return Some(
+                "OTEL_EXPORTER_OTLP_CERTIFICATE, _CLIENT_CERTIFICATE and _CLIENT_KEY should name PEM files; they are read again for \
+                 each attempt"
+                    .to_owned(),
+            );
+        }
         let SendError::Answer { meaning: Meaning::Misconfigured, code, .. } = self else { return None };
         let signal = signal.as_str();
         Some(match code.as_str() {
