@@ -145,7 +145,9 @@ fn endpoint(reader: &Reader<'_>, signal: Signal, protocol: Protocol) -> Result<U
 /// its form for one signal is used as it is. gRPC has one path for each service.
 fn uri(url: &str, signal: Signal, protocol: Protocol, is_base: bool) -> Option<Uri> {
     let uri: Uri = url.parse().ok()?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
+    let (host, authority) = (uri.host().filter(|host| !host.is_empty())?, uri.authority()?);
+    let has_sound_port = authority.port_u16().is_some() || authority.as_str().ends_with(host);
+    if !matches!(uri.scheme_str(), Some("http" | "https")) || !has_sound_port {
         return None;
     }
     let path = match (protocol, is_base) {

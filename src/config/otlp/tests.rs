@@ -152,6 +152,9 @@ fn a_destination_that_cannot_be_used_is_not_pushed_to() {
     for (variable, value, shown) in [
         (ENDPOINT, "collector:4318", "collector:4318"),
         (ENDPOINT, "ftp://c", "ftp://c"),
+        (ENDPOINT, "http://c:65536", "http://c:65536"),
+        (ENDPOINT, "http://c:", "http://c:"),
+        (ENDPOINT, "http://:4318", "http://:4318"),
         (ENDPOINT, "ftp://user:secret@c", "(not shown)"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "secret", "(not shown)"),
         ("OTEL_EXPORTER_OTLP_CLIENT_KEY", file, file),
