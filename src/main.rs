@@ -5,19 +5,25 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::ArgMatches;
 use planet_call_exporter::app;
+use planet_call_exporter::config::effective;
 use planet_call_exporter::config::environment::{self, Environment};
 use planet_call_exporter::config::otlp::OtlpSettings;
 use planet_call_exporter::config::remark::Remark;
 use planet_call_exporter::config::{Command, CommandLine, Config};
+use planet_call_exporter::ops::commands::check::Plan;
 use planet_call_exporter::ops::{commands, logging, signals};
 
 fn main() -> ExitCode {
-    let CommandLine { config, command } = CommandLine::read().unwrap_or_else(|error| error.exit());
+    let (CommandLine { config, command }, matches) = CommandLine::read().unwrap_or_else(|error| error.exit());
     let outcome = match command {
         Some(Command::State { directory, calls: true, .. }) => show_calls(&directory),
         Some(Command::State { directory, verify, .. }) => show_state(&directory, verify),
         Some(Command::Replay { file, to }) => replay(&file, &to),
+        Some(Command::Check { config, connect }) => {
+            return check(*config, &matches, connect).unwrap_or_else(|error| fail(&*error));
+        }
         None => return run(config).unwrap_or_else(|error| fail(&*error)),
     };
     outcome.map_or_else(|error| fail(&*error), |()| ExitCode::SUCCESS)
@@ -42,11 +48,28 @@ fn replay(file: &Path, to: &str) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn run(config: Config) -> Result<ExitCode, Box<dyn Error>> {
+fn check(config: Config, matches: &ArgMatches, connect: bool) -> Result<ExitCode, Box<dyn Error>> {
+    let (otlp, remarks) = variables(&config);
+    let settings = matches.subcommand().map_or_else(Vec::new, |(_, matches)| effective::settings(matches));
+    let plan = Plan { config, otlp, settings, remarks };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let is_well = runtime.block_on(commands::check::check(&plan, connect, &mut std::io::stdout().lock()))?;
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the variables of OpenTelemetry say, and what is to be said of all variables.
+fn variables(config: &Config) -> (OtlpSettings, Vec<Remark>) {
     let environment = Environment::of_process();
     let otlp = OtlpSettings::read(&environment, config.log_level.is_some());
+    let remarks =
+        environment::unknown(&environment).into_iter().chain(otlp.remarks.iter().cloned()).collect();
+    (otlp, remarks)
+}
+
+fn run(config: Config) -> Result<ExitCode, Box<dyn Error>> {
+    let (otlp, remarks) = variables(&config);
     let log = logging::start(&config, otlp.log_level)?;
-    environment::unknown(&environment).iter().chain(&otlp.remarks).for_each(Remark::log);
+    remarks.iter().for_each(Remark::log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let stop = signals::stop(log.clone())?;

@@ -14,7 +14,6 @@ mod parts;
 mod sinks;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,8 +25,8 @@ use tracing::{error, info, warn};
 
 use crate::config::otlp::{OtlpSettings, Push, Signal};
 use crate::config::routes::Routes;
-use crate::config::{CallLog, Config, ForwardMode, ProxyProtocol};
-use crate::http::service::{Service, ServiceUrl};
+use crate::config::{CallLog, Config, Contradiction, ForwardMode, ProxyProtocol};
+use crate::http::service::Service;
 use crate::http::tls::TlsError;
 use crate::http::{BindError, Limits, Server, TrustedProxies};
 use crate::intake::acceptance::{Acceptance, Store};
@@ -39,6 +38,7 @@ use crate::metrics::registry::{self, InstallError, OwnMetrics};
 use crate::ops::admin::{self, AdminHandler};
 use crate::ops::view::View;
 use crate::sinks::destination::{DestinationWatch, OTLP_METRICS, OTLP_TRACES};
+use crate::sinks::identity::UnusableKey;
 use crate::sinks::otlp::client::OtlpClient;
 use crate::sinks::otlp::metrics as otlp_metrics;
 use crate::sinks::waiting::OpenWaitingError;
@@ -64,13 +64,8 @@ pub enum RunError {
     #[error(transparent)]
     Metrics(#[from] InstallError),
     /// The key of --identity hash cannot be used.
-    #[error("cannot use {path} for --identity hash: {reason}")]
-    IdentityKey {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        reason: String,
-    },
+    #[error(transparent)]
+    IdentityKey(#[from] UnusableKey),
     /// What keeps the calls cannot be opened.
     #[error(transparent)]
     State(#[from] OpenError),
@@ -80,12 +75,9 @@ pub enum RunError {
     /// What waits for a sink cannot be read.
     #[error(transparent)]
     Waiting(#[from] OpenWaitingError),
-    /// Every request would come back.
-    #[error("--forward-to {0} is where call events come in; expected the URL of the service behind")]
-    ForwardToSelf(ServiceUrl),
-    /// A path has two meanings.
-    #[error("--readiness-path {0} is where call events come in; expected another path")]
-    ReadinessAtCallback(String),
+    /// Flags contradict each other.
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
     /// TLS towards a collector or the service cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -107,11 +99,7 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let routes = Routes::of(&config);
-    if let Some(path) = &config.readiness_path
-        && routes.find(path.as_bytes(), &[]).is_some()
-    {
-        return Err(RunError::ReadinessAtCallback(path.clone()));
-    }
+    config.check(config.listen.port())?;
     let registry = OwnMetrics::install()?;
     registry::record_build_info();
     let readiness = Readiness::default();
@@ -268,8 +256,8 @@ async fn open(
 /// The service behind, if there is one.
 fn service(config: &Config, call_events: &Server) -> Result<Option<Arc<Service>>, RunError> {
     let Some(url) = &config.forward_to else { return Ok(None) };
-    if call_events.local_address().is_ok_and(|address| url.is_local_port(address.port())) {
-        return Err(RunError::ForwardToSelf(url.clone()));
+    if let Ok(address) = call_events.local_address() {
+        config.check(address.port())?;
     }
     Ok(Some(Arc::new(Service::new(url.clone(), config.forward_timeout)?)))
 }

@@ -1,7 +1,6 @@
 //! The sinks that are configured: built before the state is open, since that takes a while and what is configured wrongly is to
 //! be told at once, and started when it is.
 
-use std::io;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -9,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::RunError;
 use super::parts::Parts;
 use crate::config::otlp::OtlpSettings;
-use crate::config::{CallLog, Config, ForwardMode, IdentityMode};
+use crate::config::{CallLog, Config, ForwardMode};
 use crate::http::service::Service;
 use crate::journal::{Journal, Reader};
 use crate::sinks::call_log::{self, CallLogSink};
@@ -55,7 +54,7 @@ pub(super) fn configured(
     passages: Option<&Passages>,
     refused: &Arc<RefusedRequests>,
 ) -> Result<Vec<ConfiguredSink>, RunError> {
-    let identity = identity(config)?;
+    let identity = Identity::configured(config)?;
     let mut sinks = Vec::new();
     let ages = Ages { given_up: config.state_max_age, segment: config.segment_age };
     let mut add =
@@ -141,23 +140,4 @@ impl Drained<'_> {
         parts.spawn_sink(name, drain.run(stop.clone()));
         status
     }
-}
-
-/// The shortest key of --identity hash: 128 bits.
-const SHORTEST_KEY: usize = 16;
-
-/// What leaves of users, with the key read from its file.
-fn identity(config: &Config) -> Result<Identity, RunError> {
-    let path = match (config.identity, &config.identity_key_file) {
-        (IdentityMode::Drop, _) => return Ok(Identity::Drop),
-        (IdentityMode::Keep, _) => return Ok(Identity::Keep),
-        (IdentityMode::Hash, path) => path.clone().unwrap_or_default(),
-    };
-    let unusable = |reason: String| RunError::IdentityKey { path: path.clone(), reason };
-    let key = std::fs::read(&path).map_err(|error: io::Error| unusable(error.to_string()))?;
-    let key = key.trim_ascii_end();
-    if key.len() < SHORTEST_KEY {
-        return Err(unusable(format!("expected a key of at least {SHORTEST_KEY} bytes, got {}", key.len())));
-    }
-    Ok(Identity::hash(key))
 }

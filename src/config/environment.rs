@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue};
-use clap::{CommandFactory, Parser};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use super::remark::Remark;
 use super::{CommandLine, Config};
@@ -94,13 +94,15 @@ pub(super) fn nearest<'a>(
 const LEAST_LIKENESS: f64 = 0.8;
 
 impl CommandLine {
-    /// Reads the command line, and the variables of its flags.
+    /// Reads the command line, and the variables of its flags. Answers also which of both each value comes from.
     ///
     /// # Errors
     /// A wrong flag or variable, or a call for help. Where it is a variable, the error names it.
-    pub fn read() -> Result<CommandLine, clap::Error> {
+    pub fn read() -> Result<(CommandLine, ArgMatches), clap::Error> {
         let arguments: Vec<OsString> = std::env::args_os().collect();
-        CommandLine::try_parse_from(&arguments).map_err(|error| with_variable(error, &arguments))
+        let matches = CommandLine::command().try_get_matches_from(&arguments);
+        let read = matches.and_then(|matches| Ok((CommandLine::from_arg_matches(&matches)?, matches)));
+        read.map_err(|error| with_variable(error, &arguments))
     }
 }
 

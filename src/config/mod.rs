@@ -3,6 +3,7 @@
 //! Every flag has an environment variable: `PLANET_` and its name in capitals. OTLP follows the `OTEL_*` variables of
 //! the OpenTelemetry specification instead ([`otlp`]).
 
+pub mod effective;
 pub mod environment;
 pub mod otlp;
 pub mod path;
@@ -17,8 +18,9 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::{Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
+use thiserror::Error;
 
-use self::routes::{ProbeStatus, plain_path, registered_path};
+use self::routes::{ProbeStatus, Routes, plain_path, registered_path};
 use self::values::{
     address, bytes, duration, idc, log_level, longest_call, network, number, positive, service, state_bytes,
     uri_bytes,
@@ -53,6 +55,16 @@ pub enum Command {
         /// addresses.
         #[arg(long, conflicts_with = "verify")]
         calls: bool,
+    },
+    /// Say what the exporter would do with these flags and variables, where each comes from, and whether it would run. Nothing is
+    /// changed. Exit with 1 if it would not, or not do what it is asked for.
+    Check {
+        /// What it would run with.
+        #[command(flatten)]
+        config: Box<Config>,
+        /// Connect to the collector, with an empty push, and to the service behind as well.
+        #[arg(long)]
+        connect: bool,
     },
     /// Send recorded requests again: those of a refused.jsonl, or the call events of a segment of the journal.
     Replay {
@@ -247,6 +259,35 @@ pub struct Config {
     /// [default: that of OTEL_LOG_LEVEL, else info].
     #[arg(long, env = "PLANET_LOG_LEVEL", value_name = "LEVEL", value_parser = log_level)]
     pub log_level: Option<String>,
+}
+
+/// Flags that contradict each other.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Contradiction {
+    /// Every request would come back.
+    #[error("--forward-to {0} is where call events come in; expected the URL of the service behind")]
+    ForwardToSelf(ServiceUrl),
+    /// A path has two meanings.
+    #[error("--readiness-path {0} is where call events come in; expected another path")]
+    ReadinessAtCallback(String),
+}
+
+impl Config {
+    /// Looks for flags that contradict each other where call events come in at this port.
+    ///
+    /// # Errors
+    /// There are some.
+    pub fn check(&self, port: u16) -> Result<(), Contradiction> {
+        if let Some(path) = &self.readiness_path
+            && Routes::of(self).find(path.as_bytes(), &[]).is_some()
+        {
+            return Err(Contradiction::ReadinessAtCallback(path.clone()));
+        }
+        match &self.forward_to {
+            Some(url) if url.is_local_port(port) => Err(Contradiction::ForwardToSelf(url.clone())),
+            _ => Ok(()),
+        }
+    }
 }
 
 const OTLP_HELP: &str = "\

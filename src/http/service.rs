@@ -68,13 +68,19 @@ impl ServiceUrl {
         Ok(request)
     }
 
-    /// Whether it is this port of this machine, as far as its text says.
-    pub fn is_local_port(&self, port: u16) -> bool {
+    /// Where connections go. An address of IPv6 stands without brackets.
+    pub fn host_and_port(&self) -> (String, u16) {
         let default = if self.scheme == Scheme::HTTPS { 443 } else { 80 };
         let host = self.authority.host().trim_matches(['[', ']']);
+        (host.to_owned(), self.authority.port_u16().unwrap_or(default))
+    }
+
+    /// Whether it is this port of this machine, as far as its text says.
+    pub fn is_local_port(&self, port: u16) -> bool {
+        let (host, own) = self.host_and_port();
         let is_local = host == "localhost"
             || host.parse().is_ok_and(|address: IpAddr| address.is_loopback() || address.is_unspecified());
-        is_local && self.authority.port_u16().unwrap_or(default) == port
+        is_local && own == port
     }
 }
 

@@ -107,6 +107,17 @@ pub struct Destination {
     pub proxy: Option<OtlpProxy>,
 }
 
+impl Destination {
+    /// Where it goes, for people: without the credentials that may stand in the URL.
+    pub fn place(&self) -> String {
+        let endpoint = self.endpoint.to_string();
+        match endpoint.split_once("://").zip(endpoint.split_once('@')) {
+            Some(((scheme, _), (_, rest))) => format!("{scheme}://{rest}"),
+            None => endpoint,
+        }
+    }
+}
+
 /// Whether a signal is pushed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Push {
@@ -140,16 +151,22 @@ impl Push {
         }
     }
 
-    /// Why a signal is rightly not pushed, as a sentence for people.
-    pub fn why_off(&self, signal: Signal) -> Option<String> {
+    /// That a signal is rightly not pushed, and why.
+    fn why_off(&self, signal: Signal) -> Option<String> {
         let Push::Off(reason) = self else { return None };
-        let reason = match reason {
+        Some(format!("{} are not pushed, since {}", signal.as_str(), reason.explain(signal)))
+    }
+}
+
+impl WhyOff {
+    /// The reason for people, as it stands behind "since".
+    pub fn explain(self, signal: Signal) -> String {
+        match self {
             WhyOff::Disabled => "OTEL_SDK_DISABLED is true".to_owned(),
             WhyOff::Exporter => format!("OTEL_{}_EXPORTER does not name otlp", signal.in_variables()),
             WhyOff::Sampler => "OTEL_TRACES_SAMPLER takes no call".to_owned(),
             WhyOff::NoEndpoint => "no endpoint is set".to_owned(),
-        };
-        Some(format!("{} are not pushed, since {reason}", signal.as_str()))
+        }
     }
 }
 
