@@ -5,9 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::ArgMatches;
 use planet_call_exporter::app;
-use planet_call_exporter::config::effective;
 use planet_call_exporter::config::environment::{self, Environment};
 use planet_call_exporter::config::otlp::OtlpSettings;
 use planet_call_exporter::config::remark::Remark;
@@ -16,13 +14,13 @@ use planet_call_exporter::ops::commands::check::Plan;
 use planet_call_exporter::ops::{commands, logging, signals};
 
 fn main() -> ExitCode {
-    let (CommandLine { config, command }, matches) = CommandLine::read().unwrap_or_else(|error| error.exit());
+    let CommandLine { config, command } = CommandLine::read();
     let outcome = match command {
         Some(Command::State { directory, calls: true, .. }) => show_calls(&directory),
         Some(Command::State { directory, verify, .. }) => show_state(&directory, verify),
         Some(Command::Replay { file, to }) => replay(&file, &to),
         Some(Command::Check { config, connect }) => {
-            return check(*config, &matches, connect).unwrap_or_else(|error| fail(&*error));
+            return check(*config, connect).unwrap_or_else(|error| fail(&*error));
         }
         None => return run(config).unwrap_or_else(|error| fail(&*error)),
     };
@@ -48,10 +46,9 @@ fn replay(file: &Path, to: &str) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn check(config: Config, matches: &ArgMatches, connect: bool) -> Result<ExitCode, Box<dyn Error>> {
+fn check(config: Config, connect: bool) -> Result<ExitCode, Box<dyn Error>> {
     let (otlp, remarks) = variables(&config);
-    let settings = matches.subcommand().map_or_else(Vec::new, |(_, matches)| effective::settings(matches));
-    let plan = Plan { config, otlp, settings, remarks };
+    let plan = Plan { config, otlp, remarks };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let is_well = runtime.block_on(commands::check::check(&plan, connect, &mut std::io::stdout().lock()))?;
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -9,10 +9,10 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use planet_call_exporter::http::ListenAddress;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 use support::call::DOCUMENTED_SAMPLE;
@@ -328,6 +328,11 @@ fn the_rendered_container_runs() {
         let scratch = Scratch::new("container");
         let container = exporter_container(&rendered.objects);
         let exporter = Exporter::launch_as_it_is(&mut as_kubernetes_would(&container, &scratch));
+        // A cluster may have one family or the other.
+        let is_everywhere =
+            exporter.admin.ip().is_unspecified() && exporter.call_events.ip().is_unspecified();
+        let is_told = argument(&container, "--listen").is_some_and(|address| !address.starts_with(':'));
+        assert_eq!(is_everywhere, !is_told, "{}", case.file.display());
         for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
             assert_eq!(exporter.admin(text(&container[probe]["httpGet"]["path"])).status, 200);
         }
@@ -540,8 +545,11 @@ fn as_kubernetes_would(container: &Value, scratch: &Scratch) -> Command {
         let (flag, value) = argument.split_once('=').expect("a flag with a value");
         let value = match flag {
             "--listen" | "--admin-listen" => {
-                let _: SocketAddr = value.parse().expect("an address");
-                "127.0.0.1:0".to_owned()
+                let address: ListenAddress = value.parse().expect("an address");
+                match address {
+                    ListenAddress::Everywhere(_) => ":0".to_owned(),
+                    _ => "127.0.0.1:0".to_owned(),
+                }
             }
             "--state-dir" => {
                 assert!(mounted.contains(&value), "{value} is a volume");

@@ -77,8 +77,8 @@ fn the_environment_configures_and_flags_come_first() {
 #[test]
 fn a_wrong_value_ends_with_2_and_names_flag_value_and_what_is_accepted() {
     for (flag, value, accepted) in [
-        ("--listen", "20200", "an IP address and a port"),
-        ("--admin-listen", "localhost", "an IP address and a port"),
+        ("--listen", "20200", "a port such as :20200"),
+        ("--admin-listen", "localhost", "localhost:20200"),
         ("--call-event-path", "call_event", "such as /call_event"),
         ("--identity", "some", "drop, hash, keep"),
         ("--idcs", "KR,J P", "such as KR,JP"),
@@ -156,6 +156,7 @@ fn the_log_says_what_is_on_and_what_is_off() {
     for name in ["otlp_metrics", "otlp_traces", "call_log"] {
         assert_eq!(line[name], "off", "{line}");
     }
+    assert_eq!(line["identity"], "drop", "{line}");
     let variables =
         [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9"), ("OTEL_METRICS_EXPORTER", "none")];
     let on = Exporter::launch(command().envs(variables).args(["--call-log", "stdout"]));
@@ -164,6 +165,60 @@ fn the_log_says_what_is_on_and_what_is_off() {
     assert_eq!(line["otlp_metrics"], "off", "{line}");
     assert_eq!(line["otlp_traces"], "http://127.0.0.1:9/v1/traces", "{line}");
     assert_eq!(line["call_log"], "stdout", "{line}");
+}
+
+/// The warnings that a setting has no effect, in their order.
+fn without_effect(exporter: &Exporter) -> Vec<String> {
+    // They come before it.
+    exporter.process.stderr.wait_for("no state directory");
+    let lines = exporter.process.stderr.all();
+    let lines = lines.iter().map(|line| serde_json::from_str(line).expect("a line of JSON"));
+    let warnings = lines.filter(|line: &serde_json::Value| line["level"] == "WARN");
+    let messages = warnings.map(|line| line["message"].as_str().expect("a message").to_owned());
+    messages.filter(|message| message.contains("no effect")).collect()
+}
+
+#[test]
+fn a_setting_without_effect_is_said_once_with_what_gave_it_and_why() {
+    let variables =
+        [("PLANET_FORWARD_TIMEOUT", "5s"), ("PLANET_BACKLOG_MAX_BYTES", "1MiB"), ("PLANET_IDCS", "KR")];
+    let flags = ["--forward-mode", "stored", "--trusted-proxies", "10.0.0.0/8", "--segment-age", "1h"];
+    let exporter = Exporter::launch(command().envs(variables).args(flags));
+    let expected = [
+        "--segment-age has no effect: nothing is on disk without --state-dir",
+        "PLANET_BACKLOG_MAX_BYTES has no effect: nothing waits for delivery: spans and the call log are off, and no service \
+         behind gets call events from the journal",
+        "--forward-mode has no effect: there is no service behind without --forward-to",
+        "PLANET_FORWARD_TIMEOUT has no effect: there is no service behind without --forward-to",
+        "--trusted-proxies has no effect: it is about the PROXY protocol, which is off without --proxy-protocol required",
+    ];
+    assert_eq!(without_effect(&exporter), expected);
+
+    let variables = [("PLANET_IDENTITY", "keep"), ("PLANET_CALL_LOG", "stdout")];
+    let exporter = Exporter::launch(command().envs(variables).args(["--identity", "keep"]));
+    assert_eq!(without_effect(&exporter), Vec::<String>::new());
+}
+
+#[test]
+fn an_empty_variable_is_an_unset_one() {
+    let help = run(&["--help"], &[]);
+    let help = text(&help.stdout);
+    let variables = help.split("[env: ").skip(1).filter_map(|rest| rest.split('=').next());
+    let empty: Vec<_> = variables.map(|variable| (variable, "")).collect();
+    assert!(empty.len() > 30, "{empty:?}");
+    let exporter = Exporter::launch(command().envs(empty.iter().copied()));
+    assert_eq!(exporter.send(DOCUMENTED_SAMPLE).status, 200);
+    assert_eq!(without_effect(&exporter), Vec::<String>::new());
+
+    // A flag that needs another finds it missing.
+    let without_key = run(&["--identity", "hash"], &empty);
+    assert_eq!(without_key.status.code(), Some(2));
+    assert!(text(&without_key.stderr).contains("--identity-key-file"));
+    for arguments in
+        [&["state", "/nowhere"][..], &["replay", "/nowhere", "--to", "http://127.0.0.1:9"], &["--help"]]
+    {
+        assert_eq!(run(arguments, &empty), run(arguments, &[]), "{arguments:?}");
+    }
 }
 
 /// A connection on which a request has begun, so that the exporter cannot end before it is finished.

@@ -25,10 +25,11 @@ use tracing::{error, info, warn};
 
 use crate::config::otlp::{OtlpSettings, Push, Signal};
 use crate::config::routes::Routes;
-use crate::config::{CallLog, Config, Contradiction, ForwardMode, ProxyProtocol};
+use crate::config::unused::unused;
+use crate::config::{Config, Contradiction, ForwardMode, ProxyProtocol, name_of};
 use crate::http::service::Service;
 use crate::http::tls::TlsError;
-use crate::http::{BindError, Limits, Server, TrustedProxies};
+use crate::http::{BindError, Limits, Purpose, Server, TrustedProxies};
 use crate::intake::acceptance::{Acceptance, Store};
 use crate::intake::checks::Checks;
 use crate::intake::handler::CallbackHandler;
@@ -99,7 +100,7 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let routes = Routes::of(&config);
-    config.check(config.listen.port())?;
+    config.check_paths()?;
     let registry = OwnMetrics::install()?;
     registry::record_build_info();
     let readiness = Readiness::default();
@@ -111,17 +112,21 @@ pub async fn run(
     let health = Arc::new(Health::new(readiness.clone()));
     let view = Arc::new(View::new(registry, Arc::clone(&health), Arc::clone(&refused)));
     let admin_handler = AdminHandler::new(Arc::clone(&view), config.call_event_path.clone());
-    let (admin, admin_thread) =
-        admin::start(config.admin_listen, limits(&config, ADMIN_HEAD), admin_handler, ends.admin.clone())
-            .await?;
+    let (admin, admin_thread) = admin::start(
+        config.admin_listen.clone(),
+        limits(&config, ADMIN_HEAD),
+        admin_handler,
+        ends.admin.clone(),
+    )
+    .await?;
     parts.watch_admin(admin_thread);
     let head_bytes = CALL_EVENT_HEADERS + config.max_uri_bytes;
     let is_proxied = config.proxy_protocol == ProxyProtocol::Required;
     let trusted = is_proxied.then(|| TrustedProxies::new(&config.trusted_proxies));
-    let call_events = Server::bind("call_events", config.listen, limits(&config, head_bytes)).await?;
+    let call_events = Server::bind(Purpose::CallEvents, &config.listen, limits(&config, head_bytes)).await?;
     let call_events = call_events.with_proxy_protocol(trusted);
-    otlp.name_instance(call_events.local_address().map_or(config.listen.port(), |address| address.port()));
-    let service = service(&config, &call_events)?;
+    otlp.name_instance(call_events.addresses().first().map_or(config.listen.port(), SocketAddr::port));
+    let service = service(&config, call_events.addresses(), &admin).await?;
 
     let passages = service.is_some().then(|| Passages::new(config.forward_mode == ForwardMode::Stored));
     let sinks = sinks::configured(&config, &otlp, service.as_ref(), passages.as_ref(), &refused)?;
@@ -155,7 +160,7 @@ pub async fn run(
             otlp_metrics::run(client, resource, interval, destination, move || view.families(), stop),
         );
     }
-    log_start(&config, &otlp, &call_events, admin);
+    log_start(&config, &otlp, call_events.addresses(), &admin);
 
     let State { known, fold, journal, storage, quarantine_file, .. } = state;
     let refused_file = match (journal, refused_lines) {
@@ -254,11 +259,13 @@ async fn open(
 }
 
 /// The service behind, if there is one.
-fn service(config: &Config, call_events: &Server) -> Result<Option<Arc<Service>>, RunError> {
+async fn service(
+    config: &Config,
+    call_events: &[SocketAddr],
+    admin: &[SocketAddr],
+) -> Result<Option<Arc<Service>>, RunError> {
     let Some(url) = &config.forward_to else { return Ok(None) };
-    if let Ok(address) = call_events.local_address() {
-        config.check(address.port())?;
-    }
+    config.check_service(call_events, admin).await?;
     Ok(Some(Arc::new(Service::new(url.clone(), config.forward_timeout)?)))
 }
 
@@ -284,12 +291,15 @@ const CALL_EVENT_HEADERS: usize = 32 * 1024;
 const ADMIN_HEAD: usize = 16 * 1024;
 
 /// Says where the exporter listens, and what is on and off.
-fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &Server, admin: SocketAddr) {
-    let address = call_events.local_address().map(|address| address.to_string()).unwrap_or_default();
+fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &[SocketAddr], admin: &[SocketAddr]) {
+    let urls = |addresses: &[SocketAddr], path: &str| {
+        let urls: Vec<_> = addresses.iter().map(|address| format!("http://{address}{path}")).collect();
+        urls.join(", ")
+    };
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        call_events = %format_args!("http://{}{}", address, config.call_event_path),
-        admin = %format_args!("http://{admin}"),
+        call_events = urls(call_events, &config.call_event_path),
+        admin = urls(admin, ""),
         "planet-call-exporter is listening"
     );
     let endpoint = |push: &Push| match push {
@@ -303,11 +313,14 @@ fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &Server, admin: 
     info!(
         otlp_metrics = endpoint(&otlp.metrics),
         otlp_traces = endpoint(&otlp.traces),
-        call_log = if config.call_log == CallLog::Stdout { "stdout" } else { "off" },
-        identity = ?config.identity,
+        call_log = name_of(&config.call_log),
+        identity = name_of(&config.identity),
         forward_to = config.forward_to.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string),
         "what leaves beside /metrics"
     );
+    for unused in unused(config, otlp) {
+        warn!("{unused}");
+    }
     match &config.state_dir {
         Some(directory) => info!(state_dir = %directory.display(), "totals survive crashes and restarts"),
         None => warn!(

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use clap::error::{ContextKind, ContextValue};
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::CommandFactory;
 
+use super::Config;
 use super::remark::Remark;
-use super::{CommandLine, Config};
 
 /// The variables that are set. An empty one is an unset one.
 #[derive(Debug, Clone, Default)]
@@ -92,41 +91,6 @@ pub(super) fn nearest<'a>(
 
 /// Names that are less alike than this are different ones and no slips.
 const LEAST_LIKENESS: f64 = 0.8;
-
-impl CommandLine {
-    /// Reads the command line, and the variables of its flags. Answers also which of both each value comes from.
-    ///
-    /// # Errors
-    /// A wrong flag or variable, or a call for help. Where it is a variable, the error names it.
-    pub fn read() -> Result<(CommandLine, ArgMatches), clap::Error> {
-        let arguments: Vec<OsString> = std::env::args_os().collect();
-        let matches = CommandLine::command().try_get_matches_from(&arguments);
-        let read = matches.and_then(|matches| Ok((CommandLine::from_arg_matches(&matches)?, matches)));
-        read.map_err(|error| with_variable(error, &arguments))
-    }
-}
-
-/// The error with the name of the variable that its value comes from, if it does not come from the command line.
-fn with_variable(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
-    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg).cloned() else {
-        return error;
-    };
-    let flag = argument.split(' ').next().unwrap_or_default();
-    let is_given = |given: &OsString| {
-        let given = given.to_string_lossy();
-        given.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
-    };
-    let configuration = Config::command();
-    let flags = configuration.get_arguments();
-    let known = flags.into_iter().find(|known| known.get_long() == flag.strip_prefix("--"));
-    if let Some(variable) = known.and_then(|known| known.get_env()?.to_str())
-        && !arguments.iter().any(is_given)
-    {
-        let both = format!("{argument}' from the variable '{variable}");
-        error.insert(ContextKind::InvalidArg, ContextValue::String(both));
-    }
-    error
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,14 +1,15 @@
 //! Flags and environment, validated, in one place.
 //!
-//! Every flag has an environment variable: `PLANET_` and its name in capitals. OTLP follows the `OTEL_*` variables of
-//! the OpenTelemetry specification instead ([`otlp`]).
+//! Every flag has an environment variable: `PLANET_` and its name in capitals; an empty one is an unset one. OTLP follows the `OTEL_*`
+//! variables of the OpenTelemetry specification instead ([`otlp`]). What is set and has no effect is known as such ([`unused`]).
 
-pub mod effective;
 pub mod environment;
+pub mod given;
 pub mod otlp;
 pub mod path;
 pub mod remark;
 pub mod routes;
+pub mod unused;
 mod values;
 
 use std::net::SocketAddr;
@@ -20,12 +21,13 @@ use clap::{Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use thiserror::Error;
 
+use self::given::Given;
 use self::routes::{ProbeStatus, Routes, plain_path, registered_path};
 use self::values::{
-    address, bytes, duration, idc, log_level, longest_call, network, number, positive, service, state_bytes,
-    uri_bytes,
+    bytes, duration, idc, log_level, longest_call, network, number, positive, service, state_bytes, uri_bytes,
 };
 use crate::http::service::ServiceUrl;
+use crate::http::{ListenAddress, Purpose};
 use crate::ledger::Buckets;
 
 /// Telemetry sidecar for LINE Planet: turns call events into Prometheus metrics, OTLP metrics and spans.
@@ -81,10 +83,10 @@ pub enum Command {
 #[derive(Debug, Clone, Parser)]
 #[command(version)]
 pub struct Config {
-    /// Address on which call events come in.
-    #[arg(long, env = "PLANET_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:20200",
-          value_parser = address)]
-    pub listen: SocketAddr,
+    /// Where call events come in: a port on every address of both families (:20200), an IP address and a port, or a name of this
+    /// host and a port, which is every address that the name has. [::] is both families, 0.0.0.0 is IPv4 alone.
+    #[arg(long, env = "PLANET_LISTEN", value_name = "ADDRESS", default_value = ":20200")]
+    pub listen: ListenAddress,
 
     /// Path of the call event callback as registered with LINE Planet, with the query that it was registered with, if any.
     #[arg(long, env = "PLANET_CALL_EVENT_PATH", value_name = "PATH", default_value = "/call_event",
@@ -101,10 +103,10 @@ pub struct Config {
     #[arg(long, env = "PLANET_READINESS_PATH", value_name = "PATH", value_parser = plain_path)]
     pub readiness_path: Option<String>,
 
-    /// Address of /metrics, /livez, /readyz and the landing page.
-    #[arg(long, env = "PLANET_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:9464",
-          value_parser = address)]
-    pub admin_listen: SocketAddr,
+    /// Where /metrics, /livez, /readyz and the landing page are, as with --listen. 9464 is also the default of OpenTelemetry SDKs'
+    /// Prometheus exporters: in one pod one of the two needs another port.
+    #[arg(long, env = "PLANET_ADMIN_LISTEN", value_name = "ADDRESS", default_value = ":9464")]
+    pub admin_listen: ListenAddress,
 
     /// Directory that keeps totals, session IDs and what waits for delivery across crashes and restarts [default: none,
     /// everything is in memory].
@@ -259,34 +261,63 @@ pub struct Config {
     /// [default: that of OTEL_LOG_LEVEL, else info].
     #[arg(long, env = "PLANET_LOG_LEVEL", value_name = "LEVEL", value_parser = log_level)]
     pub log_level: Option<String>,
+
+    /// Which of these were given.
+    #[arg(skip)]
+    pub given: Given,
+}
+
+/// The value of a flag as it is written on the command line.
+pub fn name_of(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 /// Flags that contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Contradiction {
-    /// Every request would come back.
-    #[error("--forward-to {0} is where call events come in; expected the URL of the service behind")]
-    ForwardToSelf(ServiceUrl),
+    /// What is passed on would come back.
+    #[error("--forward-to {url} is where {} listens; expected the URL of the service behind", .listener.flag())]
+    ForwardToSelf {
+        /// The URL.
+        url: ServiceUrl,
+        /// Who would get it.
+        listener: Purpose,
+    },
     /// A path has two meanings.
     #[error("--readiness-path {0} is where call events come in; expected another path")]
     ReadinessAtCallback(String),
 }
 
 impl Config {
-    /// Looks for flags that contradict each other where call events come in at this port.
+    /// Looks for a path with two meanings.
     ///
     /// # Errors
-    /// There are some.
-    pub fn check(&self, port: u16) -> Result<(), Contradiction> {
-        if let Some(path) = &self.readiness_path
-            && Routes::of(self).find(path.as_bytes(), &[]).is_some()
-        {
-            return Err(Contradiction::ReadinessAtCallback(path.clone()));
-        }
-        match &self.forward_to {
-            Some(url) if url.is_local_port(port) => Err(Contradiction::ForwardToSelf(url.clone())),
+    /// There is one.
+    pub fn check_paths(&self) -> Result<(), Contradiction> {
+        match &self.readiness_path {
+            Some(path) if Routes::of(self).find(path.as_bytes(), &[]).is_some() => {
+                Err(Contradiction::ReadinessAtCallback(path.clone()))
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Looks whether the service behind is this process, which listens on these addresses.
+    ///
+    /// # Errors
+    /// It is.
+    pub async fn check_service(
+        &self,
+        call_events: &[SocketAddr],
+        admin: &[SocketAddr],
+    ) -> Result<(), Contradiction> {
+        let Some(url) = &self.forward_to else { return Ok(()) };
+        for (listener, addresses) in [(Purpose::CallEvents, call_events), (Purpose::Admin, admin)] {
+            if url.leads_to(addresses).await {
+                return Err(Contradiction::ForwardToSelf { url: url.clone(), listener });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -363,8 +394,8 @@ mod tests {
     #[test]
     fn wrong_values_are_refused_with_what_is_accepted() {
         for (flag, value, accepted) in [
-            ("--listen", "20200", "such as 0.0.0.0:20200"),
-            ("--admin-listen", "localhost", "an IP address"),
+            ("--listen", "20200", "a port such as :20200"),
+            ("--admin-listen", "localhost", "such as 127.0.0.1:20200, [::]:20200 or localhost:20200"),
             ("--call-event-path", "call_event", "begins with /"),
             ("--call-event-path", "/a?", "such as /callback?action=call"),
             ("--call-event-path", "/a?b#c", "such as /callback?action=call"),

@@ -1,20 +1,14 @@
 //! How the values of flags are read: each parser says what it expects.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use tracing::level_filters::LevelFilter;
 
 use crate::callback::call_event::LONGEST;
 use crate::callback::idc::is_usual_name;
-
-/// An address to listen on.
-pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| "expected an IP address and a port, such as 0.0.0.0:20200 or [::]:20200".to_owned())
-}
 
 /// A number.
 pub(super) fn number(text: &str) -> Result<usize, String> {
@@ -61,7 +55,17 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<IpAddr>().map(IpNet::from);
     text.parse()
         .or_else(|_| address())
+        .map(canonical)
         .map_err(|_| "expected networks or addresses, such as 10.0.0.0/8,::1".to_owned())
+}
+
+/// A network of mapped addresses as that of IPv4 which it is, since a peer is known by its plain address.
+fn canonical(network: IpNet) -> IpNet {
+    let mapped = match network {
+        IpNet::V4(_) => None,
+        IpNet::V6(network) => network.addr().to_ipv4_mapped().zip(network.prefix_len().checked_sub(96)),
+    };
+    mapped.and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok()).map_or(network, IpNet::V4)
 }
 
 /// The ID of a service.
@@ -113,5 +117,24 @@ pub(super) fn log_level(text: &str) -> Result<String, String> {
         Ok(_) if text.split(',').all(is_level) => Ok(text.to_owned()),
         Ok(_) => Err(EXPECTED.to_owned()),
         Err(error) => Err(format!("{error}; {EXPECTED}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_of_mapped_addresses_is_one_of_ipv4() {
+        for (text, expected) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:10.0.0.7", "10.0.0.7/32"),
+            ("::1", "::1/128"),
+            ("::/0", "::/0"),
+            ("::ffff:0:0/95", "::ffff:0:0/95"),
+        ] {
+            assert_eq!(network(text), Ok(expected.parse().expect("a network")), "{text}");
+        }
     }
 }

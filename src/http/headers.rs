@@ -104,7 +104,7 @@ pub fn pass_on(headers: &mut HeaderMap, peer: IpAddr, version: Version) {
     remove_those_of_one_connection(headers);
     // 100 Continue is answered by this server when the body is asked for.
     headers.remove(header::EXPECT);
-    append_to_list(headers, X_FORWARDED_FOR, &peer.to_canonical().to_string());
+    append_to_list(headers, X_FORWARDED_FOR, &peer.to_string());
     if let Some(host) = headers.get(HOST).cloned() {
         headers.entry(X_FORWARDED_HOST).or_insert(host);
     }

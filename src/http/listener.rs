@@ -12,17 +12,18 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use metrics::{Counter, Gauge, counter, gauge};
-use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
+use super::bind_error::{BindError, Purpose};
 use super::connection::{Connection, Ended, Ending, lingering_close};
 use super::pace::LogPace;
 use super::places::{Place, Places};
 use super::proxy_protocol::TrustedProxies;
 use super::response::{self, Body};
+use super::sockets::{ListenAddress, Sockets, canonical};
 use crate::metrics::catalog;
 
 /// What a listener allows its peers.
@@ -43,25 +44,13 @@ pub struct Limits {
     pub head_bytes: usize,
 }
 
-/// An address that cannot be listened on.
-#[derive(Debug, Error)]
-#[error("cannot listen on {address} for {listener}: {source}")]
-pub struct BindError {
-    /// Whose address it is.
-    pub listener: &'static str,
-    /// The address.
-    pub address: SocketAddr,
-    /// Why not.
-    pub source: io::Error,
-}
-
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
     /// Whether it takes a request whose query no URI may have, as a [`RawQuery`](super::raw_query::RawQuery) among the request's extensions. If not, such a
     /// request is answered 400 before anybody sees it.
     const TAKES_RAW_QUERIES: bool = false;
 
-    /// Answers one request from `peer`.
+    /// Answers one request from `peer`, whose address is one of IPv4 if it speaks that, whatever socket took its connection.
     fn handle(
         &self,
         request: Request<Incoming>,
@@ -73,20 +62,24 @@ pub trait Handler: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Server {
     name: &'static str,
-    listener: TcpListener,
+    sockets: Sockets,
     limits: Limits,
     proxy_protocol: Option<TrustedProxies>,
 }
 
 impl Server {
-    /// Binds `address`. `name` is the value of the label `listener` in the metrics of connections.
+    /// Binds `address`.
     ///
     /// # Errors
     /// The address is in use, is not of this machine, or needs privileges.
-    pub async fn bind(name: &'static str, address: SocketAddr, limits: Limits) -> Result<Server, BindError> {
-        match TcpListener::bind(address).await {
-            Ok(listener) => Ok(Server { name, listener, limits, proxy_protocol: None }),
-            Err(source) => Err(BindError { listener: name, address, source }),
+    pub async fn bind(
+        purpose: Purpose,
+        address: &ListenAddress,
+        limits: Limits,
+    ) -> Result<Server, BindError> {
+        match Sockets::bind(address).await {
+            Ok(sockets) => Ok(Server { name: purpose.as_str(), sockets, limits, proxy_protocol: None }),
+            Err(source) => Err(BindError { purpose, address: address.clone(), source }),
         }
     }
 
@@ -95,18 +88,15 @@ impl Server {
         Server { proxy_protocol: from, ..self }
     }
 
-    /// The address that is listened on, with the real port where 0 was asked for.
-    ///
-    /// # Errors
-    /// The operating system does not say.
-    pub fn local_address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    /// The addresses that are listened on, with the real port where 0 was asked for.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.sockets.addresses()
     }
 
     /// Serves until it is to stop, then takes what still stands in the backlog and no more, lets every connection finish its
     /// request, and returns.
     pub async fn run(self, handler: Arc<impl Handler>, ending: Ending) {
-        let Server { name, listener, limits, proxy_protocol } = self;
+        let Server { name, mut sockets, limits, proxy_protocol } = self;
         let metrics = ListenerMetrics::new(name);
         let mut failures = AcceptFailures::new(name);
         let evicted = counter!(catalog::EXPORTER_EVICTED_CONNECTIONS.name, "listener" => name);
@@ -126,7 +116,7 @@ impl Server {
             let accepted = tokio::select! {
                 biased;
                 () = ending.stop.cancelled() => break,
-                accepted = listener.accept() => accepted,
+                accepted = sockets.accept() => accepted,
             };
             match accepted {
                 Ok((stream, peer)) => {
@@ -143,7 +133,9 @@ impl Server {
                 }
             }
         }
-        serving.take_backlog(listener).await;
+        for listener in sockets.into_inner() {
+            serving.take_backlog(listener).await;
+        }
         serving.places.all_given_back().await;
     }
 }
@@ -187,6 +179,7 @@ impl<H: Handler> Serving<H> {
 
     /// Serves a connection, if there is a place for it.
     async fn take(&self, stream: TcpStream, peer: SocketAddr) {
+        let peer = canonical(peer);
         let place = match self.places.take() {
             Some(place) => place,
             None => {

@@ -1,17 +1,19 @@
 //! HTTP on both sides, the ground on which intake, sinks and the admin port stand.
 //!
 //! As a server: the [`listener`] with its limits (`deadlines` bounds what a peer can stretch, `places` how many there are), its
-//! connections (`connection`, which also answers what hyper cannot read; `proxy_protocol` says whose they are), and the
+//! sockets (`sockets`, and `bind_error` where there are none) and connections (`connection`, which also answers what hyper cannot read; `proxy_protocol` says whose they are), and the
 //! [`response`]s that it gives. As a client: [`tls`] towards any peer, the [`service`] behind with [`headers`] and [`body`] on the
-//! way to it, over connections that are used again (`pool`). On both sides: a [`raw_query`] that no URI may have. For both kinds
+//! way to it, over connections that are used again (`pool`), unless it is this process itself (`own`). On both sides: a [`raw_query`] that no URI may have. For both kinds
 //! of delivery: [`backoff`], and what is known of a [`peer`]. [`pace`] is that of log lines that peers bring about.
 
 pub mod backoff;
+mod bind_error;
 pub mod body;
 mod connection;
 mod deadlines;
 pub mod headers;
 pub mod listener;
+mod own;
 pub mod pace;
 pub mod peer;
 mod places;
@@ -21,8 +23,11 @@ mod raw_exchange;
 pub mod raw_query;
 pub mod response;
 pub mod service;
+mod sockets;
 pub mod tls;
 
+pub use bind_error::{BindError, Purpose};
 pub use connection::Ending;
-pub use listener::{BindError, Handler, Limits, Server};
+pub use listener::{Handler, Limits, Server};
 pub use proxy_protocol::TrustedProxies;
+pub use sockets::ListenAddress;

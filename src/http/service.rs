@@ -1,7 +1,7 @@
 //! The way to the service behind.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use thiserror::Error;
 
 use super::body::Watched;
+use super::own::leads_to;
 use super::pool::Pool;
 use super::raw_exchange;
 use super::raw_query::RawQuery;
@@ -69,18 +70,39 @@ impl ServiceUrl {
     }
 
     /// Where connections go. An address of IPv6 stands without brackets.
-    pub fn host_and_port(&self) -> (String, u16) {
+    pub fn host_and_port(&self) -> (&str, u16) {
         let default = if self.scheme == Scheme::HTTPS { 443 } else { 80 };
         let host = self.authority.host().trim_matches(['[', ']']);
-        (host.to_owned(), self.authority.port_u16().unwrap_or(default))
+        (host, self.authority.port_u16().unwrap_or(default))
     }
 
-    /// Whether it is this port of this machine, as far as its text says.
-    pub fn is_local_port(&self, port: u16) -> bool {
-        let (host, own) = self.host_and_port();
-        let is_local = host == "localhost"
-            || host.parse().is_ok_and(|address: IpAddr| address.is_loopback() || address.is_unspecified());
-        is_local && own == port
+    /// Whether a request to it may arrive at one of these sockets of this process, as far as that can be told. Its name is looked
+    /// up only if one has its port; one that cannot be found leads nowhere.
+    pub async fn leads_to(&self, listening: &[SocketAddr]) -> bool {
+        let (host, port) = self.host_and_port();
+        let mut listening = listening.iter().filter(|address| address.port() == port).peekable();
+        if listening.peek().is_none() {
+            return false;
+        }
+        let targets = addresses_of(host, port).await;
+        listening.any(|listening| targets.iter().any(|target| leads_to(*target, listening.ip())))
+    }
+}
+
+/// How long the name of the service may take to be looked up at the start.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The addresses of a host, as far as they can be found.
+async fn addresses_of(host: &str, port: u16) -> Vec<IpAddr> {
+    if let Ok(address) = host.parse() {
+        return vec![address];
+    }
+    if host.eq_ignore_ascii_case("localhost") {
+        return vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    }
+    match tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((host, port))).await {
+        Ok(Ok(addresses)) => addresses.map(|address| address.ip()).collect(),
+        Ok(Err(_)) | Err(_) => Vec::new(),
     }
 }
 
@@ -249,14 +271,28 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_port_of_this_machine_is_known_as_such() {
-        let is_local = |text: &str| text.parse::<ServiceUrl>().expect("a URL").is_local_port(80);
-        for text in ["http://localhost", "http://127.0.0.1:80", "http://[::1]/x", "http://0.0.0.0"] {
-            assert!(is_local(text), "{text}");
+    #[tokio::test]
+    async fn a_url_that_leads_back_is_known_as_such() {
+        let leads_back = async |text: &str, listening: &str| {
+            let listening = listening.parse().expect("an address");
+            text.parse::<ServiceUrl>().expect("a URL").leads_to(&[listening]).await
+        };
+        let own_name = format!("http://{}", gethostname::gethostname().to_string_lossy());
+        for text in [
+            "http://localhost",
+            "http://LOCALHOST:80",
+            "http://127.0.0.1:80",
+            "http://[::1]/x",
+            "http://0.0.0.0",
+            &own_name,
+        ] {
+            assert!(leads_back(text, "[::]:80").await, "{text}");
         }
-        for text in ["https://localhost", "http://127.0.0.1:8080", "http://app"] {
-            assert!(!is_local(text), "{text}");
+        for text in ["https://localhost", "http://127.0.0.1:8080", "http://192.0.2.1", "http://name.invalid"]
+        {
+            assert!(!leads_back(text, "[::]:80").await, "{text}");
         }
+        assert!(leads_back("http://localhost", "[::1]:80").await);
+        assert!(!leads_back("http://127.0.0.1", "[::1]:80").await, "another may listen there");
     }
 }

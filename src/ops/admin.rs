@@ -27,7 +27,7 @@ use tracing::error;
 use super::pages::Pages;
 use super::view::View;
 use crate::http::response::{self, Body};
-use crate::http::{BindError, Ending, Handler, Limits, Server};
+use crate::http::{BindError, Ending, Handler, Limits, ListenAddress, Purpose, Server};
 use crate::metrics::text;
 use crate::state::thread::{STACK, Thread};
 
@@ -46,24 +46,26 @@ pub struct AdminHandler {
 /// # Errors
 /// The address cannot be listened on, or the thread cannot be started.
 pub async fn start(
-    address: SocketAddr,
+    address: ListenAddress,
     limits: Limits,
     handler: AdminHandler,
     stop: CancellationToken,
-) -> Result<(SocketAddr, Thread), BindError> {
+) -> Result<(Vec<SocketAddr>, Thread), BindError> {
     let limits = Limits { answer_timeout: Some(ANSWER_TIMEOUT), ..limits };
     let (to_bound, bound) = oneshot::channel();
-    let failed = move |source: io::Error| BindError { listener: NAME, address, source };
+    let purpose = Purpose::Admin;
+    let place = address.clone();
+    let failed = |source: io::Error| BindError { purpose, address: address.clone(), source };
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     // Pages are made on one thread, while this one answers others.
     runtime.enable_all().max_blocking_threads(1).thread_stack_size(STACK);
     let runtime = runtime.build().map_err(failed)?;
-    let thread = Thread::start(NAME, move || {
+    let thread = Thread::start(purpose.as_str(), move || {
         runtime.block_on(async {
-            match Server::bind(NAME, address, limits).await {
+            match Server::bind(purpose, &place, limits).await {
                 Ok(server) => {
                     // Whoever waits for it is there: see below.
-                    let _ = to_bound.send(server.local_address().map_err(failed));
+                    let _ = to_bound.send(Ok(server.addresses().to_vec()));
                     server.run(Arc::new(handler), Ending { drain: stop.clone(), stop }).await;
                 }
                 Err(error) => drop(to_bound.send(Err(error))),
@@ -78,9 +80,6 @@ pub async fn start(
 /// Time in which an answer must have been taken, whatever its reader takes meanwhile, so that slow readers keep neither
 /// connections nor pages: three times what Prometheus waits for a page by default.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The value of the label `listener`, and the thread's name.
-const NAME: &str = "admin";
 
 impl AdminHandler {
     /// Shows what is to be seen in `view`; names the path of call events.
@@ -106,7 +105,7 @@ impl Handler for AdminHandler {
             "/metrics" => self.metrics(&request).await,
             "/livez" => self.view.health().livez(),
             "/readyz" => self.view.health().readyz(request.uri().query().unwrap_or_default()),
-            "/refused" if peer.ip().to_canonical().is_loopback() => self.refused(),
+            "/refused" if peer.ip().is_loopback() => self.refused(),
             "/refused" => response::text(StatusCode::FORBIDDEN, "only from the same host\n"),
             _ => self.landing_page(),
         }

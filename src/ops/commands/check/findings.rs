@@ -6,8 +6,10 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use super::{Plan, ports};
+use crate::config::IdentityMode;
 use crate::config::otlp::{Push, Signal};
-use crate::config::{Config, IdentityMode};
+use crate::config::remark::Remark;
+use crate::http::Purpose;
 use crate::http::peer::causes;
 use crate::http::service::{Service, ServiceUrl};
 use crate::ledger::Limits;
@@ -27,11 +29,19 @@ pub(super) async fn of(plan: &Plan, connect: bool) -> Vec<Finding> {
     let Plan { config, otlp, .. } = plan;
     let mut findings = Vec::new();
     let mut add = |what: &str, outcome| findings.push(Finding { what: what.to_owned(), outcome });
-    if let Err(contradiction) = config.check(config.listen.port()) {
+    if let Err(contradiction) = config.check_paths() {
         add("flags", Err(contradiction.to_string()));
     }
-    add("--listen", ports::check(config.listen).await);
-    add("--admin-listen", admin(config).await);
+    let call_events = ports::check(Purpose::CallEvents, &config.listen, &[]).await;
+    let taken = call_events.as_deref().unwrap_or_default();
+    let admin = ports::check(Purpose::Admin, &config.admin_listen, taken).await;
+    if let (Ok(call_events), Ok(admin)) = (&call_events, &admin)
+        && let Err(contradiction) = config.check_service(call_events, admin).await
+    {
+        add("flags", Err(contradiction.to_string()));
+    }
+    add(Purpose::CallEvents.flag(), call_events.map(|_| format!("{} is free", config.listen)));
+    add(Purpose::Admin.flag(), admin.map(|_| format!("{} is free", config.admin_listen)));
     if config.identity == IdentityMode::Hash {
         let key = Identity::configured(config).map(|_| "the key can be used".to_owned());
         add("--identity-key-file", key.map_err(|error| error.to_string()));
@@ -60,18 +70,8 @@ pub(super) async fn of(plan: &Plan, connect: bool) -> Vec<Finding> {
     findings
 }
 
-async fn admin(config: &Config) -> Result<String, String> {
-    let (one, other) = (config.listen, config.admin_listen);
-    let is_same_host = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
-    if one.port() == other.port() && one.port() != 0 && is_same_host {
-        return Err(format!("{other} is where --listen is; expected another port"));
-    }
-    ports::check(other).await
-}
-
 /// What was said of the variable that spoils a destination.
 fn misconfigured(plan: &Plan) -> String {
-    use crate::config::remark::Remark;
     let fatal = plan.remarks.iter().filter(|remark| matches!(remark, Remark::Fatal(_)));
     fatal.map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
@@ -82,7 +82,7 @@ async fn service(url: &ServiceUrl, timeout: Duration, connect: bool) -> Result<S
         return Ok(NOT_TRIED.to_owned());
     }
     let (host, port) = url.host_and_port();
-    match tokio::time::timeout(timeout, TcpStream::connect((host.as_str(), port))).await {
+    match tokio::time::timeout(timeout, TcpStream::connect((host, port))).await {
         Ok(Ok(_)) => Ok("takes connections".to_owned()),
         Ok(Err(error)) => Err(format!("{host}:{port} cannot be connected to: {error}")),
         Err(_) => Err(format!("{host}:{port} takes no connection within {timeout:?}")),

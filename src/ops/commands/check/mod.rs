@@ -6,9 +6,10 @@ mod ports;
 
 use std::io::{self, Write};
 
-use crate::config::effective::{Setting, Source};
+use crate::config::given::Setting;
 use crate::config::otlp::{OtlpSettings, Protocol, Push, Signal};
 use crate::config::remark::Remark;
+use crate::config::unused::unused;
 use crate::config::{CallLog, Config, ForwardMode, IdentityMode};
 use crate::http::peer::for_people;
 
@@ -21,8 +22,6 @@ pub struct Plan {
     pub config: Config,
     /// What the variables of OpenTelemetry say.
     pub otlp: OtlpSettings,
-    /// Every flag, and where its value comes from.
-    pub settings: Vec<Setting>,
     /// What would be said of variables at the start.
     pub remarks: Vec<Remark>,
 }
@@ -34,17 +33,20 @@ pub struct Plan {
 /// `output` cannot be written.
 pub async fn check(plan: &Plan, connect: bool, output: &mut impl Write) -> io::Result<bool> {
     writeln!(output, "{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))?;
-    let settings = plan.settings.iter().map(|setting| {
-        let value = setting.value.as_deref().unwrap_or("none");
-        [setting.flag.clone(), for_people(value), source(&setting.source)]
+    let settings = plan.config.given.settings().iter().map(|Setting { flag, value, by }| {
+        let value = value.as_deref().unwrap_or("none");
+        [format!("--{flag}"), for_people(value), source(by.as_deref())]
     });
     write_table("flags", settings.collect(), output)?;
     write_table("what it would do", what_it_does(plan), output)?;
-    if !plan.remarks.is_empty() {
-        writeln!(output, "\nvariables without effect, or not followed:")?;
-        for remark in &plan.remarks {
-            writeln!(output, "  {}", for_people(&remark.to_string()))?;
-        }
+    let unused = unused(&plan.config, &plan.otlp).into_iter().map(|unused| unused.to_string());
+    let said: Vec<_> = unused.chain(plan.remarks.iter().map(ToString::to_string)).collect();
+    if !said.is_empty() {
+        write_table(
+            "without effect, or not followed",
+            said.iter().map(|line| [for_people(line)]).collect(),
+            output,
+        )?;
     }
     let findings = findings::of(plan, connect).await;
     let rows = findings.iter().map(|Finding { what, outcome }| {
@@ -79,11 +81,12 @@ fn write_table<const COLUMNS: usize>(
     Ok(())
 }
 
-fn source(source: &Source) -> String {
-    match source {
-        Source::Flag => "flag".to_owned(),
-        Source::Variable(name) => name.clone(),
-        Source::Default => "default".to_owned(),
+/// Where a value comes from.
+fn source(by: Option<&str>) -> String {
+    match by {
+        None => "default".to_owned(),
+        Some(flag) if flag.starts_with("--") => "flag".to_owned(),
+        Some(variable) => variable.to_owned(),
     }
 }
 
@@ -109,8 +112,8 @@ fn what_it_does(plan: &Plan) -> Vec<[String; 2]> {
         IdentityMode::Keep => "leave in spans and the call log as they came",
     };
     let rows = [
-        ("call events", format!("http://{}{}", config.listen, config.call_event_path)),
-        ("metrics", format!("http://{}/metrics", config.admin_listen)),
+        ("call events", format!("at {}{}", config.listen, config.call_event_path)),
+        ("metrics", format!("at {}/metrics", config.admin_listen)),
         ("OTLP metrics", push(otlp, Signal::Metrics)),
         ("OTLP spans", push(otlp, Signal::Traces)),
         ("service behind", service),

@@ -1,30 +1,38 @@
 //! Whether an address can be listened on, and if not, whether it is an exporter that does.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
-/// What there is to say of an address to listen on, or what is wrong.
-pub(super) async fn check(address: SocketAddr) -> Result<String, String> {
-    match bind(address) {
-        Ok(()) => Ok(format!("{address} is free")),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let by = if is_exporter(address).await { " by an exporter that runs" } else { "" };
-            Err(format!("{address} is in use{by}"))
+use crate::http::{BindError, ListenAddress, Purpose};
+
+/// The addresses that a listener would have, or why it would not get them. `taken` are those of the other one.
+pub(super) async fn check(
+    purpose: Purpose,
+    address: &ListenAddress,
+    taken: &[SocketAddr],
+) -> Result<Vec<SocketAddr>, String> {
+    let port = address.port();
+    // Where both ask for any port, they are given different ones.
+    let is_taken = |one: &SocketAddr| {
+        let is_of_both = |other: &SocketAddr| {
+            other.ip() == one.ip() || other.ip().is_unspecified() || one.ip().is_unspecified()
+        };
+        port != 0 && taken.iter().any(|other| other.port() == port && is_of_both(other))
+    };
+    match address.try_out().await {
+        Ok(addresses) if addresses.iter().any(is_taken) => {
+            Err(format!("{address} is where --listen is; expected another port for {}", purpose.flag()))
         }
-        Err(error) => Err(format!("{address} cannot be listened on: {error}")),
+        Ok(addresses) => Ok(addresses),
+        Err(source) if source.kind() == io::ErrorKind::AddrInUse && is_exporter(address).await => {
+            Err(format!("{address} is in use by an exporter that runs; another needs another port"))
+        }
+        Err(source) => Err(BindError { purpose, address: address.clone(), source }.to_string()),
     }
-}
-
-/// Takes the address and gives it back, without listening: so nobody else is kept from it.
-fn bind(address: SocketAddr) -> io::Result<()> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // As a listener does, so that connections that have just ended are not in the way.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)
 }
 
 /// How long who stands there may take to answer.
@@ -36,20 +44,24 @@ const LONGEST: u64 = 4096;
 /// What is in the answers of an exporter at `/`, on its ports.
 const MARKS: [&str; 2] = ["planet-call-exporter", "call events of LINE Planet"];
 
-async fn is_exporter(address: SocketAddr) -> bool {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+async fn is_exporter(address: &ListenAddress) -> bool {
+    let host = match address {
+        ListenAddress::Everywhere(_) => LOCAL.to_owned(),
+        ListenAddress::One(one) if one.ip().is_unspecified() => LOCAL.to_owned(),
+        ListenAddress::One(one) => one.ip().to_string(),
+        ListenAddress::Named(name, _) => name.clone(),
     };
-    let asked = tokio::time::timeout(PATIENCE, ask(SocketAddr::new(ip, address.port()))).await;
+    let asked = tokio::time::timeout(PATIENCE, ask(&host, address.port())).await;
     asked.is_ok_and(|answer| answer.is_ok_and(|answer| MARKS.iter().any(|mark| answer.contains(mark))))
 }
 
+/// Who listens on every address is to be found there.
+const LOCAL: &str = "localhost";
+
 /// What the server there answers at `/`.
-async fn ask(address: SocketAddr) -> io::Result<String> {
-    let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+async fn ask(host: &str, port: u16) -> io::Result<String> {
+    let mut stream = TcpStream::connect((host, port)).await?;
+    let request = format!("GET / HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.take(LONGEST).read_to_end(&mut answer).await?;

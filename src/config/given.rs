@@ -1,0 +1,119 @@
+//! The reading of the command line and its environment: an empty variable is an unset one, and it is known of each setting what gave
+//! it.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
+
+use super::{CommandLine, Config};
+
+/// The settings, each with what gave it, in the order of their flags.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Given(Vec<Setting>);
+
+/// A setting as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The name of its flag, without dashes.
+    pub flag: String,
+    /// Its value as it was written, or as it is by default; `None` if it has none.
+    pub value: Option<String>,
+    /// What gave it, such as `--idcs` or `PLANET_IDCS`; `None` if nothing did.
+    pub by: Option<String>,
+}
+
+impl Given {
+    /// What was given on a command line and in its environment.
+    fn of(matches: &ArgMatches) -> Given {
+        let setting = |argument: &clap::Arg| {
+            let (flag, id) = (argument.get_long()?, argument.get_id().as_str());
+            let variable = argument.get_env()?;
+            let values = matches.get_raw(id).map(|values| values.map(OsStr::to_string_lossy));
+            let by = match matches.value_source(id) {
+                Some(ValueSource::CommandLine) => Some(format!("--{flag}")),
+                Some(ValueSource::EnvVariable) => Some(variable.to_string_lossy().into_owned()),
+                _ => None,
+            };
+            let value = values.map(|values| values.collect::<Vec<_>>().join(","));
+            Some(Setting { flag: flag.to_owned(), value, by })
+        };
+        Given(Config::command().get_arguments().filter_map(setting).collect())
+    }
+
+    /// What gave the setting of a flag, such as `--idcs` or `PLANET_IDCS`; `None` if nothing did.
+    pub fn by(&self, flag: &str) -> Option<&str> {
+        self.0.iter().find(|setting| setting.flag == flag)?.by.as_deref()
+    }
+
+    /// Every setting.
+    pub fn settings(&self) -> &[Setting] {
+        &self.0
+    }
+}
+
+impl CommandLine {
+    /// Reads the arguments and the environment; ends the process if something is wrong with them, or if help is asked for.
+    pub fn read() -> CommandLine {
+        CommandLine::read_from(std::env::args_os()).unwrap_or_else(|error| match error.kind() {
+            // So that it names every variable, also one that is empty.
+            ErrorKind::DisplayHelp => CommandLine::parse(),
+            _ => error.exit(),
+        })
+    }
+
+    /// Reads these arguments, of which the first is the program's name, and the environment.
+    ///
+    /// # Errors
+    /// Something is wrong with them, or help is asked for. Where it is a variable, the error names it.
+    pub fn read_from<A: Into<OsString> + Clone>(
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<CommandLine, clap::Error> {
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        let matches = without_empty_variables(CommandLine::command()).try_get_matches_from(&arguments);
+        let read = matches.and_then(|matches| {
+            let mut read = CommandLine::from_arg_matches(&matches)?;
+            read.config.given = Given::of(&matches);
+            if let (Some(super::Command::Check { config, .. }), Some((_, matches))) =
+                (&mut read.command, matches.subcommand())
+            {
+                config.given = Given::of(matches);
+            }
+            Ok(read)
+        });
+        read.map_err(|error| with_variable(error, &arguments))
+    }
+}
+
+/// The error with the name of the variable that its value comes from, if it does not come from the command line.
+fn with_variable(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg).cloned() else {
+        return error;
+    };
+    let flag = argument.split(' ').next().unwrap_or_default();
+    let is_given = |given: &OsString| {
+        let given = given.to_string_lossy();
+        given.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    let configuration = Config::command();
+    let known = configuration.get_arguments().find(|known| known.get_long() == flag.strip_prefix("--"));
+    if let Some(variable) = known.and_then(|known| known.get_env()?.to_str())
+        && !arguments.iter().any(is_given)
+    {
+        let both = format!("{argument}' from the variable '{variable}");
+        error.insert(ContextKind::InvalidArg, ContextValue::String(both));
+    }
+    error
+}
+
+/// A command for which an empty variable is an unset one, as are its sub-commands.
+fn without_empty_variables(command: Command) -> Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|argument| match argument.get_env().is_some_and(is_empty) {
+            true => argument.env(None::<&'static str>),
+            false => argument,
+        })
+        .mut_subcommands(without_empty_variables)
+}
