@@ -7,12 +7,13 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use support::call::{CallEventQuery, DOCUMENTED_SAMPLE};
 use support::exporter::{CALL_EVENT_PATH, Exporter, command};
 use support::free_address;
 use support::http::{self, Connection};
+use support::process::Process;
 use support::service::Service;
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -24,16 +25,13 @@ fn listening(listen: &str, arguments: &[&str]) -> Exporter {
     Exporter::launch_as_it_is(command().args(listen).args(arguments))
 }
 
-/// Runs the exporter to its end, which must be one for an address, and answers what it said.
-fn refused(arguments: &[&str]) -> String {
-    let output = command().args(arguments).output().expect("the exporter runs");
-    message(output)
-}
-
-fn message(Output { status, stderr, .. }: Output) -> String {
-    let message = String::from_utf8(stderr).expect("UTF-8");
-    assert_eq!(status.code(), Some(1), "{message}");
-    message
+/// Runs the exporter to its end, which must be one with 1, and answers what it said.
+fn refused(command: &mut Command) -> String {
+    let mut exporter = Process::start("planet-call-exporter", command);
+    let status = exporter.wait();
+    let said = exporter.stderr.wait_for("planet-call-exporter: ");
+    assert_eq!(status.code(), Some(1), "{said}");
+    said
 }
 
 /// The addresses in the log's first line about this field.
@@ -170,8 +168,7 @@ fn a_port_alone_is_ipv4_where_the_kernel_has_no_ipv6() {
 
     // Who asks for it is told.
     let explicit = ["--listen", "[::]:0", "--admin-listen", "127.0.0.1:0"];
-    let output = command_without_ipv6().args(explicit).output().expect("it runs");
-    let said = message(output);
+    let said = refused(command_without_ipv6().args(explicit));
     assert!(
         said.contains("cannot listen on [::]:0 for call_events") && said.contains("not supported"),
         "{said}"
@@ -197,7 +194,7 @@ fn where_it_cannot_listen_it_says_why_and_what_to_change() {
         ("192.0.2.1:0", free, &["192.0.2.1:0", "since this host has no such address", "PLANET_LISTEN"]),
         (free, no_such_name, &[no_such_name, "lookup", "PLANET_ADMIN_LISTEN"]),
     ] {
-        let said = refused(&["--listen", listen, "--admin-listen", admin]);
+        let said = refused(command().args(["--listen", listen, "--admin-listen", admin]));
         for part in expected {
             assert!(said.contains(part), "{part:?} is in {said}");
         }
@@ -228,7 +225,7 @@ fn forwarding_to_a_port_of_its_own_is_refused_by_whatever_name() {
     for host in &hosts {
         for (port, flag) in [(listen, "--listen"), (admin, "--admin-listen")] {
             let url = format!("http://{host}:{port}");
-            let said = refused(&arguments(&url).each_ref().map(String::as_str));
+            let said = refused(command().args(arguments(&url)));
             assert!(said.contains(&format!("--forward-to {url} is where {flag} listens")), "{said}");
         }
     }

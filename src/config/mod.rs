@@ -84,7 +84,7 @@ pub enum Command {
 #[command(version)]
 pub struct Config {
     /// Where call events come in: a port on every address of both families (:20200), an IP address and a port, or a name of this
-    /// host and a port, which is every address that the name has. [::] is both families, 0.0.0.0 is IPv4 alone.
+    /// host and a port, which is every address that the name has. 0.0.0.0 is IPv4 alone.
     #[arg(long, env = "PLANET_LISTEN", value_name = "ADDRESS", default_value = ":20200")]
     pub listen: ListenAddress,
 
