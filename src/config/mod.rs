@@ -3,6 +3,7 @@
 //! Every flag has an environment variable: `PLANET_` and its name in capitals; an empty one is an unset one. OTLP follows the `OTEL_*`
 //! variables of the OpenTelemetry specification instead ([`otlp`]). What is set and has no effect is known as such ([`unused`]).
 
+mod contradiction;
 pub mod environment;
 pub mod given;
 pub mod otlp;
@@ -12,22 +13,21 @@ pub mod routes;
 pub mod unused;
 mod values;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
-use thiserror::Error;
 
+pub use self::contradiction::Contradiction;
 use self::given::Given;
-use self::routes::{ProbeStatus, Routes, plain_path, registered_path};
+use self::routes::{ProbeStatus, plain_path, registered_path};
 use self::values::{
     bytes, duration, idc, log_level, longest_call, network, number, positive, service, state_bytes, uri_bytes,
 };
+use crate::http::ListenAddress;
 use crate::http::service::ServiceUrl;
-use crate::http::{ListenAddress, Purpose};
 use crate::ledger::Buckets;
 
 /// Telemetry sidecar for LINE Planet: turns call events into Prometheus metrics, OTLP metrics and spans.
@@ -270,55 +270,6 @@ pub struct Config {
 /// The value of a flag as it is written on the command line.
 pub fn name_of(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-}
-
-/// Flags that contradict each other.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Contradiction {
-    /// What is passed on would come back.
-    #[error("--forward-to {url} is where {} listens; expected the URL of the service behind", .listener.flag())]
-    ForwardToSelf {
-        /// The URL.
-        url: ServiceUrl,
-        /// Who would get it.
-        listener: Purpose,
-    },
-    /// A path has two meanings.
-    #[error("--readiness-path {0} is where call events come in; expected another path")]
-    ReadinessAtCallback(String),
-}
-
-impl Config {
-    /// Looks for a path with two meanings.
-    ///
-    /// # Errors
-    /// There is one.
-    pub fn check_paths(&self) -> Result<(), Contradiction> {
-        match &self.readiness_path {
-            Some(path) if Routes::of(self).find(path.as_bytes(), &[]).is_some() => {
-                Err(Contradiction::ReadinessAtCallback(path.clone()))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Looks whether the service behind is this process, which listens on these addresses.
-    ///
-    /// # Errors
-    /// It is.
-    pub async fn check_service(
-        &self,
-        call_events: &[SocketAddr],
-        admin: &[SocketAddr],
-    ) -> Result<(), Contradiction> {
-        let Some(url) = &self.forward_to else { return Ok(()) };
-        for (listener, addresses) in [(Purpose::CallEvents, call_events), (Purpose::Admin, admin)] {
-            if url.leads_to(addresses).await {
-                return Err(Contradiction::ForwardToSelf { url: url.clone(), listener });
-            }
-        }
-        Ok(())
-    }
 }
 
 const OTLP_HELP: &str = "\

@@ -233,3 +233,38 @@ pub fn is_ours(directory: &Directory) -> io::Result<bool> {
     let mut segments = names.iter().filter(|name| name.ends_with(".segment"));
     Ok(segments.any(|name| directory.read_at(name, 0, &mut beginning).is_ok() && is_segment(&beginning)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_only_looks_for_a_moment_keeps_nobody_from_a_directory() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let path = scratch.path().to_owned();
+        drop(StateDirectory::open(&path).expect("it is free"));
+        let looking = File::open(path.join(LOCK)).expect("the lock file");
+        looking.lock_shared().expect("a lock");
+        let opening = std::thread::spawn(move || StateDirectory::open(&path).map(drop));
+        std::thread::sleep(PAUSE * 2);
+        looking.unlock().expect("unlocked");
+        opening.join().expect("no panic").expect("it is free again");
+    }
+
+    #[test]
+    fn a_look_says_who_holds_a_directory_and_takes_nothing() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let path = scratch.path().join("state");
+        let look = || look(&path, &Limits::default());
+        assert_eq!(look().expect("it can be made"), Look::ToBeMade);
+        assert!(!path.exists());
+        let held = StateDirectory::open(&path).expect("it is free");
+        let holder = format!("process {}", std::process::id());
+        assert!(look().expect_err("it is held").to_string().contains(&holder));
+        drop(held);
+        for _ in 0..2 {
+            assert_eq!(look().expect("it is free"), Look::Ours);
+        }
+        StateDirectory::open(&path).expect("nobody holds it");
+    }
+}

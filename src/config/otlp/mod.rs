@@ -1,7 +1,7 @@
 //! What the `OTEL_*` environment variables say.
 //!
 //! Source: OpenTelemetry specification, "Environment Variable Specification" and "OpenTelemetry Protocol Exporter". One table
-//! ([`variables`]) has each of them. OTLP is on for a signal when an endpoint is set for it, or when it is asked for by name. An empty
+//! (`variables`) has each of them. OTLP is on for a signal when an endpoint is set for it, or when it is asked for by name. An empty
 //! variable is an unset one.
 //!
 //! A cluster may set these for all of its pods, so none of them stops anything: what cannot be read is said, and it is as if it were

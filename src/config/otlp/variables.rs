@@ -144,7 +144,7 @@ pub(super) const TRACES_SAMPLER: Variable = Variable::new(
     "OTEL_TRACES_SAMPLER",
     "parentbased_always_on",
     "Of which calls spans are pushed: `always_on`, `always_off` or `traceidratio`, by the last 7 bytes of the trace ID. A call has \
-     no parent, so `parentbased_` before it changes nothing.",
+     no parent, so `parentbased_` before it changes nothing. One that is not taken counts as delivered.",
 );
 pub(super) const TRACES_SAMPLER_ARG: Variable =
     Variable::new("OTEL_TRACES_SAMPLER_ARG", "1", "The ratio, from 0 to 1.")
