@@ -1,11 +1,13 @@
 //! planet-call-exporter: parses the command line, runs, and answers with an exit code.
 
 use std::error::Error;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use planet_call_exporter::app;
+use planet_call_exporter::config::call_filter::CallFilter;
+use planet_call_exporter::config::callback_url::CallbackUrl;
 use planet_call_exporter::config::environment::{self, Environment};
 use planet_call_exporter::config::otlp::OtlpSettings;
 use planet_call_exporter::config::remark::Remark;
@@ -14,9 +16,9 @@ use planet_call_exporter::ops::commands::check::Plan;
 use planet_call_exporter::ops::{commands, logging, signals};
 
 fn main() -> ExitCode {
-    let CommandLine { config, command } = CommandLine::read();
+    let CommandLine { config, command } = CommandLine::read().unwrap_or_else(|error| error.exit());
     let outcome = match command {
-        Some(Command::State { directory, calls: true, .. }) => show_calls(&directory),
+        Some(Command::State { directory, calls: true, filter, .. }) => show_calls(&directory, &filter),
         Some(Command::State { directory, verify, .. }) => show_state(&directory, verify),
         Some(Command::Replay { file, to }) => replay(&file, &to),
         Some(Command::Check { config, connect }) => {
@@ -28,18 +30,21 @@ fn main() -> ExitCode {
 }
 
 fn show_state(directory: &Path, verify: bool) -> Result<(), Box<dyn Error>> {
-    let is_sound = commands::state::show(directory, &mut std::io::stdout().lock())?;
+    // Written when all of it is known, so that whether it is sound does not depend on who reads.
+    let mut shown = Vec::new();
+    let is_sound = commands::state::show(directory, &mut shown)?;
+    commands::print(&shown)?;
     if is_sound || !verify { Ok(()) } else { Err("the state directory is damaged".into()) }
 }
 
-fn show_calls(directory: &Path) -> Result<(), Box<dyn Error>> {
-    Ok(commands::state::show_calls(directory, &mut std::io::stdout().lock())?)
+fn show_calls(directory: &Path, filter: &CallFilter) -> Result<(), Box<dyn Error>> {
+    Ok(commands::calls::show(directory, filter, &mut BufWriter::new(std::io::stdout().lock()))?)
 }
 
-fn replay(file: &Path, to: &str) -> Result<(), Box<dyn Error>> {
+fn replay(file: &Path, to: &CallbackUrl) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let replayed = runtime.block_on(commands::replay::replay(file, to))?;
-    writeln!(std::io::stdout(), "{} taken, {} refused", replayed.taken, replayed.refused)?;
+    commands::print(format!("{replayed}\n").as_bytes())?;
     match replayed.refused {
         0 => Ok(()),
         _ => Err("not every request was taken".into()),

@@ -397,7 +397,8 @@ fn an_incident_reaches_the_alertmanager_and_a_normal_run_does_not() {
     );
     let mut prometheus = Prometheus::start(&[("normal", normal.admin), ("incident", incident.admin)], &more);
     prometheus.wait_until("count(planet_exporter_build_info)", |count| count == 2.0);
-    let common = ["--rate", "100", "--for", "20s", "--abnormal-share", "0", "--odd-share", "0"];
+    let common =
+        ["--seed", "1", "--rate", "100", "--for", "20s", "--abnormal-share", "0", "--odd-share", "0"];
     let of_normal = simulator::start(normal.call_events, &common);
     let with_incident = [&common[..], &["--incident", "JP:SERVER_INTERNAL_ERROR:4s:20s"]].concat();
     let of_incident = simulator::start(incident.call_events, &with_incident);

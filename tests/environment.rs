@@ -89,6 +89,7 @@ fn a_destination_that_cannot_be_used_is_shown_as_misconfigured_and_intake_goes_o
     for (variable, value, shown, expected) in [
         (ENDPOINT, "collector:4318", "collector:4318", "a URL such as http://collector:4318"),
         (ENDPOINT, "ftp://collector", "ftp://collector", "a URL such as http://collector:4318"),
+        (ENDPOINT, "user:secret@collector:4318", "collector:4318", "a URL such as http://collector:4318"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "secret", "(not shown)", "name=value"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=\u{1}secret", "(not shown)", "name=value"),
         ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", certificate, certificate, "OTEL_EXPORTER_OTLP_CLIENT_KEY"),

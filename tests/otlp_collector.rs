@@ -32,8 +32,19 @@ fn pushing(protocol: &str, addresses: Addresses) -> Exporter {
 fn send_calls(exporter: &Exporter) -> BTreeSet<String> {
     let scratch = Scratch::new("sids");
     let file = scratch.0.join("sids");
-    let arguments =
-        ["--calls", "2000", "--rate", "0", "--odd-share", "0.05", "--repeat-share", "0.05", "--sids"];
+    let arguments = [
+        "--seed",
+        "1",
+        "--calls",
+        "2000",
+        "--rate",
+        "0",
+        "--odd-share",
+        "0.05",
+        "--repeat-share",
+        "0.05",
+        "--sids",
+    ];
     let file_argument = file.display().to_string();
     let report = simulator::send(exporter, &[&arguments[..], &[&file_argument]].concat());
     assert_eq!(report.acknowledged, 2_000);

@@ -320,3 +320,42 @@ fn a_collector_that_is_killed_again_and_again_gets_each_span_once() {
     assert_eq!(spans.len(), 120);
     assert!(spans.values().all(|times| *times == 1));
 }
+
+#[test]
+#[ignore = "needs the collector that tests/run --peers builds"]
+fn a_port_of_another_protocol_costs_no_span_and_is_told() {
+    let authority = Authority::new("other-port");
+    let (certificate, key) = authority.issue("localhost");
+    let (certificate, key) = (authority.file("server.pem", &certificate), authority.file("server.key", &key));
+    let trusted = authority.file("ca.pem", &authority.issuer.pem());
+    let tls = format!(
+        "        tls: {{cert_file: \"{}\", key_file: \"{}\"}}\n",
+        certificate.display(),
+        key.display()
+    );
+    let (plain, secure) = (Addresses::free(), Addresses::free());
+    let _plain = OtelCollector::start(plain, &Options::default());
+    let options = Options { grpc: tls.clone(), http: tls, ..Options::default() };
+    let _secure = OtelCollector::start(secure, &options);
+    let (wrong, away) = ("seems to be configured wrongly", "the OTLP receiver is away");
+    for (scheme, address, protocol, treated, expected) in [
+        ("http", plain.grpc, "http/protobuf", wrong, "set OTEL_EXPORTER_OTLP_PROTOCOL=grpc"),
+        ("http", plain.http, "grpc", wrong, "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"),
+        ("https", plain.grpc, "grpc", wrong, "use http://"),
+        ("https", plain.http, "http/protobuf", wrong, "use http://"),
+        ("http", secure.http, "http/protobuf", wrong, "use https://"),
+        // These close the connection without a word.
+        ("http", secure.http, "grpc", away, "use https://"),
+        ("http", secure.grpc, "grpc", away, "use https://"),
+        ("http", secure.grpc, "http/protobuf", away, "use https://"),
+        ("https", secure.grpc, "http/protobuf", wrong, "set OTEL_EXPORTER_OTLP_PROTOCOL=grpc"),
+    ] {
+        let mut command = pushing(protocol, &format!("{scheme}://localhost:{}", address.port()));
+        let exporter = Exporter::launch(command.env("OTEL_EXPORTER_OTLP_CERTIFICATE", &trusted));
+        send(&exporter, 0..5);
+        let line = exporter.process.stderr.wait_for(treated);
+        assert!(line.contains(expected), "{scheme} {protocol}: {expected:?} is not in {line}");
+        assert_eq!(exporter.metrics().value("planet_exporter_backlog", &[("sink", "spans")]), 5.0);
+        assert_eq!(dropped_spans(&exporter), 0.0);
+    }
+}

@@ -5,13 +5,16 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use support::authority::Authority;
 use support::call::{CallEventQuery, sid};
 use support::exporter::{Exporter, command};
 use support::http::request;
+use support::otlp_receiver::OtlpReceiver;
 use support::service::{Answer, Service};
 use support::{Scratch, eventually, free_address};
 
@@ -230,7 +233,9 @@ fn what_was_not_taken_is_delivered_after_a_restart_and_only_that() {
     eventually("the others", || (of_service(&exporter, "planet_exporter_backlog") == 1.0).then_some(()));
     exporter.process.signal("TERM");
     assert!(exporter.process.wait().success());
-    exporter.process.stderr.wait_for("ended before all events were delivered; they are after the next start");
+    exporter.process.stderr.wait_for(
+        "ended before all events were delivered; they are on disk, and delivered after the next start",
+    );
     assert_eq!(given_up(&self::exporter(&service, &["--state-dir", state]), "shutdown"), 0.0);
 
     let before = arrivals(&service);
@@ -262,4 +267,52 @@ fn forwarding_to_itself_and_headers_without_end_are_refused() {
     assert_eq!(request(exporter.call_events, "GET", &target, &[("x-large", &large)]).status, 431);
     send(&exporter, 1..2);
     eventually_all(&service, 1..2);
+}
+
+#[test]
+fn a_service_that_cannot_be_reached_is_said_with_what_is_the_matter() {
+    let authority = Authority::new("passing-on");
+    let secure = OtlpReceiver::start_with_tls(authority.server());
+    let plain = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let plain_url = format!("https://{}", plain.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for mut client in plain.incoming().flatten() {
+            // Who does not read it loses nothing.
+            let _ = std::io::Write::write_all(&mut client, b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            let _ = std::io::copy(&mut client, &mut std::io::sink());
+        }
+    });
+    let trusted = authority.file("ca.pem", &authority.issuer.pem());
+    for (url, expected) in [
+        (format!("http://{}", free_address()), "nobody listens there"),
+        ("http://service.invalid".to_owned(), "its name does not resolve"),
+        (secure.endpoint(), "use https:// in --forward-to"),
+        (plain_url, "use http:// in --forward-to"),
+    ] {
+        for mode in ["stored", "inline"] {
+            let mut command = command();
+            command.env("SSL_CERT_FILE", &trusted).args(["--forward-to", &url, "--forward-mode", mode]);
+            let exporter = Exporter::launch(&mut command);
+            exporter.send(&CallEventQuery::new(1).encode());
+            let line = exporter.process.stderr.wait_for("the service behind is away");
+            assert!(line.contains(&url) && line.contains(expected), "{expected:?} is not in {line}");
+        }
+    }
+}
+
+#[test]
+fn refusals_in_the_same_words_are_said_once_a_minute() {
+    let service = Service::start();
+    service.answer(|_| {
+        Answer::Send(422, "content-type: text/html\r\n", b"<html><title>No</title></html>".to_vec())
+    });
+    let exporter = exporter(&service, &[]);
+    send(&exporter, 0..20);
+    eventually("all refused", || (given_up(&exporter, "refused") == 20.0).then_some(()));
+    let lines = exporter.process.stderr.all();
+    let lines: Vec<_> = lines.iter().filter(|line| line.contains("refused for good")).collect();
+    assert!(
+        lines.len() == 1 && lines[0].contains(&format!("{}: it answered 422: No", service.url())),
+        "{lines:?}"
+    );
 }

@@ -322,10 +322,10 @@ fn a_state_directory_can_be_looked_at_and_its_events_sent_again() {
     let copy = scratch.0.join("a copy of a segment");
     fs::copy(&segment, &copy).expect("copied");
     let (all_taken, said) = run(&["replay", copy.to_str().expect("a path in UTF-8"), "--to", &to]);
-    assert_eq!((all_taken, said.trim()), (true, "7 taken, 0 refused"));
+    assert_eq!((all_taken, said.trim()), (true, "7 taken, 0 known already, 0 refused"));
     let refused = state.join("refused.jsonl");
     let (all_taken, said) = run(&["replay", refused.to_str().expect("a path in UTF-8"), "--to", &to]);
-    assert_eq!((all_taken, said.trim()), (false, "0 taken, 1 refused"));
+    assert_eq!((all_taken, said.trim()), (false, "0 taken, 0 known already, 1 refused"));
     assert_eq!(calls(&exporter.metrics()), 7.0);
 
     let whole = fs::read(&segment).expect("a segment");

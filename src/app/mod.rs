@@ -7,8 +7,8 @@
 //! that, and nothing is half alive.
 //!
 //! The order of the end: not ready; for `--drain-time` everybody is still served; listeners accept no more and finish what they began, for half of the time if it takes
-//! longer; sinks and pushes deliver what they can, while requests go on that still are not finished; then the process ends, all
-//! within `--shutdown-timeout`.
+//! longer; sinks and pushes deliver what they can, while requests go on that still are not finished, and say in time what they leave
+//! behind; then the process ends, all within `--shutdown-timeout`.
 
 mod parts;
 mod sinks;
@@ -141,7 +141,7 @@ pub async fn run(
         name = parts.ended() => return Err(RunError::PartEnded(name)),
     };
     std::mem::take(&mut state.threads).into_iter().for_each(|thread| parts.watch(thread));
-    let start = |sink: OpenedSink| sink.start(&mut parts, &readiness, &state.quarantine, &ends.sinks);
+    let start = |sink: OpenedSink| sink.start(&mut parts, &readiness, &state.quarantine, &ends);
     let statuses = sinks.into_iter().map(start).collect();
     view.show(&state, statuses);
     for (signal, name) in [(Signal::Metrics, OTLP_METRICS), (Signal::Traces, OTLP_TRACES)] {
@@ -151,13 +151,18 @@ pub async fn run(
     }
     if let Some(destination) = otlp.metrics.destination() {
         let client = OtlpClient::new(destination.clone());
-        let (view, stop) = (Arc::clone(&view), ends.sinks.clone());
+        let view = Arc::clone(&view);
+        let ends = otlp_metrics::Ends {
+            stop: ends.sinks.clone(),
+            last: ends.last.clone(),
+            is_durable: config.state_dir.is_some(),
+        };
         let (resource, interval) = (otlp.resource.clone(), otlp.metric_interval);
         let latch = readiness.latch_for_show(OTLP_METRICS);
         let destination = DestinationWatch::new(client.signal().as_str(), latch, client.trouble());
         parts.spawn_sink(
             "the push of metrics",
-            otlp_metrics::run(client, resource, interval, destination, move || view.families(), stop),
+            otlp_metrics::run(client, resource, interval, destination, move || view.families(), ends),
         );
     }
     log_start(&config, &otlp, call_events.addresses(), &admin);
@@ -213,9 +218,9 @@ pub async fn run(
         }
     }
     info!("stopping: finishing what was accepted");
-    match tokio::time::timeout(config.shutdown_timeout, parts.end(&ends, config.shutdown_timeout / 2)).await {
-        Ok(()) => info!("stopped"),
-        Err(_) => warn!(timeout = ?config.shutdown_timeout, "stopped before everything was finished"),
+    match parts.end(&ends, config.shutdown_timeout).await {
+        true => info!("stopped"),
+        false => warn!(timeout = ?config.shutdown_timeout, "stopped before everything was finished"),
     }
     Ok(())
 }
@@ -303,10 +308,7 @@ fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &[SocketAddr], a
         "planet-call-exporter is listening"
     );
     let endpoint = |push: &Push| match push {
-        Push::To(destination) => match &destination.proxy {
-            Some(proxy) => format!("{} through {}", destination.endpoint, proxy.uri),
-            None => destination.endpoint.to_string(),
-        },
+        Push::To(destination) => destination.to_string(),
         Push::Off(_) => "off".to_owned(),
         Push::Misconfigured => "off, misconfigured".to_owned(),
     };

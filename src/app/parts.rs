@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
@@ -15,6 +16,8 @@ use crate::state::thread::Thread;
 pub(super) struct Ends {
     pub(super) intake: Ending,
     pub(super) sinks: CancellationToken,
+    /// Sinks end at once.
+    pub(super) last: CancellationToken,
     pub(super) admin: CancellationToken,
 }
 
@@ -98,21 +101,35 @@ impl Parts {
         name
     }
 
-    /// Ends the parts in order. Sinks begin to end after `intake_timeout`, even if requests are not finished.
-    pub(super) async fn end(&mut self, ends: &Ends, intake_timeout: Duration) {
+    /// Ends the parts in order, and answers whether they finished what they had. Intake gets half of the time, and then sinks
+    /// begin to end even if requests are not finished. Shortly before the time is over sinks are to end at once, so that they can
+    /// say what they leave behind.
+    pub(super) async fn end(&mut self, ends: &Ends, time: Duration) -> bool {
+        let end = Instant::now() + time;
         ends.intake.drain.cancel();
         ends.intake.stop.cancel();
-        let finished = tokio::time::timeout(intake_timeout, self.intake.end()).await;
+        let finished = tokio::time::timeout(time / 2, self.intake.end()).await;
         ends.sinks.cancel();
-        self.sinks.end().await;
-        if finished.is_err() {
-            self.intake.end().await;
+        let last = end - (time / 10).min(LAST_WORDS);
+        let has_finished = tokio::time::timeout_at(last, self.sinks.end()).await.is_ok();
+        if !has_finished {
+            ends.last.cancel();
         }
-        ends.admin.cancel();
-        self.files.end().await;
-        self.admin.end().await;
+        let rest = async {
+            self.sinks.end().await;
+            if finished.is_err() {
+                self.intake.end().await;
+            }
+            ends.admin.cancel();
+            self.files.end().await;
+            self.admin.end().await;
+        };
+        tokio::time::timeout_at(end, rest).await.is_ok() && has_finished
     }
 }
+
+/// The time that sinks have at the very end to note how far they have come.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {

@@ -3,10 +3,8 @@
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
 use super::RunError;
-use super::parts::Parts;
+use super::parts::{Ends, Parts};
 use crate::config::otlp::OtlpSettings;
 use crate::config::{CallLog, Config, ForwardMode};
 use crate::http::service::Service;
@@ -100,7 +98,7 @@ impl OpenedSink {
         parts: &mut Parts,
         readiness: &Readiness,
         quarantine: &Quarantine,
-        stop: &CancellationToken,
+        ends: &Ends,
     ) -> Arc<SinkStatus> {
         let OpenedSink { sink: ConfiguredSink { kind, settings }, reader, waiting } = self;
         let destination = match &kind {
@@ -111,7 +109,7 @@ impl OpenedSink {
             Kind::CallLog(_) | Kind::Service(_) => None,
         };
         let quarantine = quarantine.clone();
-        let drained = Drained { settings, reader, waiting, destination, quarantine, stop };
+        let drained = Drained { settings, reader, waiting, destination, quarantine, ends };
         match kind {
             Kind::Spans(sink, _) => drained.into(sink, parts),
             Kind::CallLog(sink) => drained.into(sink, parts),
@@ -127,17 +125,18 @@ struct Drained<'a> {
     waiting: Waiting,
     destination: Option<DestinationWatch>,
     quarantine: Quarantine,
-    stop: &'a CancellationToken,
+    ends: &'a Ends,
 }
 
 impl Drained<'_> {
     fn into<S: Sink>(self, sink: Arc<S>, parts: &mut Parts) -> Arc<SinkStatus> {
-        let Drained { settings, reader, waiting, destination, quarantine, stop } = self;
+        let Drained { settings, reader, waiting, destination, quarantine, ends } = self;
         let name = settings.name;
         quarantine.start_at_zero(name);
-        let drain = Drain::new(sink, settings, reader, waiting, quarantine).with_destination(destination);
+        let drain = Drain::new(sink, settings, reader, waiting, quarantine);
+        let drain = drain.with_destination(destination).ending_at(ends.last.clone());
         let status = drain.status();
-        parts.spawn_sink(name, drain.run(stop.clone()));
+        parts.spawn_sink(name, drain.run(ends.sinks.clone()));
         status
     }
 }

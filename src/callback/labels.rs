@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::call_event::{CallEvent, Parameter, Reason};
-use super::idc::assigned_code;
+use super::idc::{assigned_code, is_usual_name};
 use super::reason::older::CALL_END_REASONS;
 use super::reason::{DisconnectReason, ReleaseCause};
 
@@ -156,6 +156,11 @@ pub fn disconnect_reason(event: &CallEvent<'_>) -> Cow<'static, str> {
         Reason::UnknownOlder(code) => Cow::Owned(format!("{LEGACY}{code}")),
         Reason::NotSent => Cow::Borrowed(OTHER),
     }
+}
+
+/// The IDC of a call as people are shown it: as it was sent if that looks like the name of one, whatever the label is.
+pub fn idc_of_people<'e>(event: &'e CallEvent<'_>) -> &'e str {
+    event.text(Parameter::RcIdc).filter(|idc| is_usual_name(idc)).unwrap_or(OTHER)
 }
 
 fn reason<'e>(event: &'e CallEvent<'_>) -> LabelValue<'e> {

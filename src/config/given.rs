@@ -8,6 +8,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
 use super::{CommandLine, Config};
+use crate::http::peer::url_for_people;
 
 /// The settings, each with what gave it, in the order of their flags.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,12 +55,15 @@ impl Given {
 }
 
 impl CommandLine {
-    /// Reads the arguments and the environment; ends the process if something is wrong with them, or if help is asked for.
-    pub fn read() -> CommandLine {
-        CommandLine::read_from(std::env::args_os()).unwrap_or_else(|error| match error.kind() {
+    /// Reads the arguments and the environment of this process.
+    ///
+    /// # Errors
+    /// They cannot be followed, or only a text was asked for, such as that of `--help`. A URL in it is without its secrets.
+    pub fn read() -> Result<CommandLine, clap::Error> {
+        CommandLine::read_from(std::env::args_os()).map_err(|error| match error.kind() {
             // So that it names every variable, also one that is empty.
-            ErrorKind::DisplayHelp => CommandLine::parse(),
-            _ => error.exit(),
+            ErrorKind::DisplayHelp => CommandLine::try_parse().err().unwrap_or(error),
+            _ => error,
         })
     }
 
@@ -82,8 +86,21 @@ impl CommandLine {
             }
             Ok(read)
         });
-        read.map_err(|error| with_variable(error, &arguments))
+        read.map_err(|error| with_variable(without_secrets(error), &arguments))
     }
+}
+
+/// The same error, in which a URL is without its secrets.
+fn without_secrets(mut error: clap::Error) -> clap::Error {
+    for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg, ContextKind::InvalidSubcommand] {
+        if let Some(ContextValue::String(given)) = error.get(kind)
+            && given.contains("://")
+        {
+            let shown = url_for_people(given);
+            error.insert(kind, ContextValue::String(shown));
+        }
+    }
+    error
 }
 
 /// The error with the name of the variable that its value comes from, if it does not come from the command line.

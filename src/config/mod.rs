@@ -3,6 +3,8 @@
 //! Every flag has an environment variable: `PLANET_` and its name in capitals; an empty one is an unset one. OTLP follows the `OTEL_*`
 //! variables of the OpenTelemetry specification instead ([`otlp`]). What is set and has no effect is known as such ([`unused`]).
 
+pub mod call_filter;
+pub mod callback_url;
 mod contradiction;
 pub mod environment;
 pub mod given;
@@ -20,6 +22,8 @@ use bytesize::ByteSize;
 use clap::{Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+use self::call_filter::CallFilter;
+use self::callback_url::CallbackUrl;
 pub use self::contradiction::Contradiction;
 use self::given::Given;
 use self::routes::{ProbeStatus, plain_path, registered_path};
@@ -46,17 +50,20 @@ pub struct CommandLine {
 /// What the program can do beside running.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
-    /// Show what is in a state directory. It reads only.
+    /// Show what is in a state directory, and the totals as of now. It reads only, and may be used while an exporter runs.
     State {
         /// The state directory.
         directory: PathBuf,
         /// Exit with 1 if a checksum does not fit. All are looked at in any case.
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["calls", "sid", "reason", "idc", "since"])]
         verify: bool,
         /// Show the calls that the journal holds instead, one line of JSON each as in the call log, without users and
         /// addresses.
-        #[arg(long, conflicts_with = "verify")]
+        #[arg(long)]
         calls: bool,
+        /// Which calls are shown.
+        #[command(flatten)]
+        filter: CallFilter,
     },
     /// Say what the exporter would do with these flags and variables, where each comes from, and whether it would run. Nothing is
     /// changed. Exit with 1 if it would not, or not do what it is asked for.
@@ -75,7 +82,7 @@ pub enum Command {
         /// The URL of the call event callback, with its query if it was registered with one, such as
         /// http://127.0.0.1:20200/call_event.
         #[arg(long, value_name = "URL")]
-        to: String,
+        to: CallbackUrl,
     },
 }
 
@@ -193,7 +200,7 @@ pub struct Config {
 
     /// Base URL of the service behind, such as http://127.0.0.1:8080: it gets its call events and everything else that
     /// arrives [default: none, the exporter answers everything itself].
-    #[arg(long, env = "PLANET_FORWARD_TO", value_name = "URL")]
+    #[arg(long, env = "PLANET_FORWARD_TO", value_name = "URL", hide_env_values = true)]
     pub forward_to: Option<ServiceUrl>,
 
     /// How the service behind gets call events.
@@ -325,67 +332,4 @@ pub enum LogFormat {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn every_flag_has_its_environment_variable_and_a_description() {
-        for argument in Config::command().get_arguments() {
-            let Some(flag) = argument.get_long().filter(|flag| !matches!(*flag, "help" | "version")) else {
-                continue;
-            };
-            let variable = format!("PLANET_{}", flag.to_uppercase().replace('-', "_"));
-            assert_eq!(argument.get_env().and_then(|name| name.to_str()), Some(variable.as_str()));
-            assert!(argument.get_help().is_some(), "{flag} is described");
-        }
-    }
-
-    #[test]
-    fn wrong_values_are_refused_with_what_is_accepted() {
-        for (flag, value, accepted) in [
-            ("--listen", "20200", "a port such as :20200"),
-            ("--admin-listen", "localhost", "such as 127.0.0.1:20200, [::]:20200 or localhost:20200"),
-            ("--call-event-path", "call_event", "begins with /"),
-            ("--call-event-path", "/a?", "such as /callback?action=call"),
-            ("--call-event-path", "/a?b#c", "such as /callback?action=call"),
-            ("--call-event-path", "/a b", "begins with /"),
-            ("--probe-status", "404", "200, 400"),
-            ("--readiness-path", "ready", "such as /ready"),
-            ("--readiness-path", "/ready?x", "such as /ready"),
-            ("--idcs", "KR,J P", "such as KR,JP"),
-            ("--identity", "some", "drop, hash, keep"),
-            ("--duration-buckets", "5,1", "ascending"),
-            ("--seen-age", "0s", "above zero"),
-            ("--max-uri-bytes", "1MiB", "up to 65534"),
-            ("--forward-to", "127.0.0.1:8080", "such as http://127.0.0.1:8080"),
-            ("--forward-mode", "later", "stored, inline"),
-            ("--forward-concurrency", "0", "above zero"),
-            ("--max-connections", "0", "above zero"),
-            ("--max-series", "many", "decimal digits"),
-            ("--seen-max", "0", "above zero"),
-            ("--refused-max", "-1", "decimal digits"),
-            ("--state-max-bytes", "5", "at least 1MiB"),
-            ("--state-max-age", "a week", "such as 500ms"),
-            ("--segment-age", "0s", "above zero"),
-            ("--refused-age", "7", "such as 500ms"),
-            ("--log-level", "blah", "error, warn, info"),
-            ("--log-level", "", "error, warn, info"),
-            ("--log-level", "a=b=c", "filter directives"),
-        ] {
-            let error =
-                Config::try_parse_from(["planet-call-exporter".to_owned(), format!("{flag}={value}")])
-                    .expect_err(flag)
-                    .to_string();
-            assert!(error.contains(accepted) && error.contains(flag), "{flag} {value}: {error}");
-        }
-    }
-
-    #[test]
-    fn hashing_needs_a_key() {
-        let error =
-            Config::try_parse_from(["planet-call-exporter", "--identity", "hash"]).expect_err("no key");
-        assert!(error.to_string().contains("--identity-key-file"));
-    }
-}
+mod tests;

@@ -26,6 +26,24 @@ pub fn idempotency_key(key: impl Display) -> Result<HeaderValue, InvalidHeaderVa
     HeaderValue::from_str(&format!("\"{key}\""))
 }
 
+/// What became of a call event, by its name in `planet_exporter_events_total`. Only answers to repeats have it.
+const RESULT: HeaderName = HeaderName::from_static("planet-exporter-result");
+const DUPLICATE: &str = "duplicate";
+
+/// Marks an answer to a repeat. One that is none is unmarked: what an exporter further behind knew is nothing that this one
+/// says.
+pub fn mark_repeat(headers: &mut HeaderMap, is_repeat: bool) {
+    match is_repeat {
+        true => drop(headers.insert(RESULT, HeaderValue::from_static(DUPLICATE))),
+        false => drop(headers.remove(RESULT)),
+    }
+}
+
+/// Whether the fields are those of an answer to a repeat.
+pub fn is_repeat(headers: &HeaderMap) -> bool {
+    headers.get(RESULT).is_some_and(|result| result == DUPLICATE)
+}
+
 /// The fields of one connection (RFC 9110, 7.6.1), and those for a proxy that the client knows of.
 const OF_ONE_CONNECTION: [HeaderName; 8] = [
     CONNECTION,

@@ -4,7 +4,8 @@
 //! sockets (`sockets`, and `bind_error` where there are none) and connections (`connection`, which also answers what hyper cannot read; `proxy_protocol` says whose they are), and the
 //! [`response`]s that it gives. As a client: [`tls`] towards any peer, the [`service`] behind with [`headers`] and [`body`] on the
 //! way to it, over connections that are used again (`pool`), unless it is this process itself (`own`). On both sides: a [`raw_query`] that no URI may have. For both kinds
-//! of delivery: [`backoff`], and what is known of a [`peer`]. [`pace`] is that of log lines that peers bring about.
+//! of delivery: [`backoff`], what is known of a [`peer`], and what [`obstacle`] is on the way to it. [`pace`] is that of log lines
+//! that peers bring about.
 
 pub mod backoff;
 mod bind_error;
@@ -13,6 +14,8 @@ mod connection;
 mod deadlines;
 pub mod headers;
 pub mod listener;
+pub(crate) mod observed;
+pub mod obstacle;
 mod own;
 pub mod pace;
 pub mod peer;

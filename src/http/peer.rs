@@ -50,6 +50,56 @@ pub fn for_people(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).take(LONGEST).collect()
 }
 
+/// The body of an answer that went wrong, for people: of a page of HTML its title, or its text without tags.
+pub fn body_for_people(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(LONGEST_BODY)]);
+    match is_html(&text) {
+        true => for_people(&title(&text).unwrap_or_else(|| without_tags(&text))),
+        false => for_people(text.trim()),
+    }
+}
+
+/// How much of a body is looked at. A title stands at the beginning.
+const LONGEST_BODY: usize = 16 * 1024;
+
+fn is_html(text: &str) -> bool {
+    let text = text.trim_start().to_ascii_lowercase();
+    ["<!doctype html", "<html", "<head", "<body", "<title", "<h1", "<center", "<a "]
+        .iter()
+        .any(|beginning| text.starts_with(beginning))
+}
+
+/// The title of a page, unless it is empty.
+fn title(page: &str) -> Option<String> {
+    // Lower case in ASCII leaves every byte in its place.
+    let lower = page.to_ascii_lowercase();
+    let begin = lower.find("<title")?;
+    let begin = begin + lower[begin..].find('>')? + 1;
+    let end = begin + lower[begin..].find("</title")?;
+    Some(without_tags(&page[begin..end])).filter(|title| !title.is_empty())
+}
+
+/// The text of a page, each run of tags and white space as one space.
+fn without_tags(page: &str) -> String {
+    let pieces = page.split('<').enumerate().map(|(number, piece)| match piece.split_once('>') {
+        Some((_, text)) if number > 0 => text,
+        _ if number > 0 => "",
+        _ => piece,
+    });
+    let text = pieces.collect::<Vec<_>>().join(" ");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A URL as it may be shown: without what stands before its last `@`, which is credentials, and without its query, which may
+/// hold a token.
+pub fn url_for_people(url: &str) -> String {
+    let scheme = url.find("://").map_or(0, |at| at + "://".len());
+    let (scheme, rest) = url.split_at(scheme);
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    for_people(&format!("{scheme}{rest}"))
+}
+
 /// An error with the chain of its causes, for people: the first alone says little.
 pub fn causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
@@ -78,5 +128,38 @@ mod tests {
     fn a_text_from_outside_is_one_short_line() {
         let text = for_people(&format!("a\nb\r\u{1b}{}", "x".repeat(1_000)));
         assert!(text.starts_with("a b  x") && text.len() == 300);
+    }
+
+    #[test]
+    fn of_a_page_the_title_is_shown_or_the_words() {
+        let long = format!("<html><body>{}", "word ".repeat(10_000));
+        for (body, expected) in [
+            ("<html>\r\n<head><title>502 Bad\n Gateway</title></head><body>x</body>", "502 Bad Gateway"),
+            ("<!DOCTYPE html><TITLE lang=\"en\">Sign in</TITLE>", "Sign in"),
+            ("<html><title></title><h1>Blocked</h1><p>by\n<b>policy</b></html>", "Blocked by policy"),
+            ("  <h1>404</h1>", "404"),
+            ("<html><p", ""),
+            ("<a href=\"https://c\">Found</a>", "Found"),
+            ("{\"a\": \"<b>\"}", "{\"a\": \"<b>\"}"),
+            ("a < b and b > c\n", "a < b and b > c"),
+            ("", ""),
+        ] {
+            assert_eq!(body_for_people(body.as_bytes()), expected, "{body}");
+        }
+        assert_eq!(body_for_people(long.as_bytes()).len(), 300);
+    }
+
+    #[test]
+    fn a_url_is_shown_without_its_secrets() {
+        for (url, shown) in [
+            ("http://c:4318/v1/traces", "http://c:4318/v1/traces"),
+            ("https://user:secret@c/v1/traces?token=secret", "https://c/v1/traces"),
+            ("http://user:sec/ret@c", "http://c"),
+            ("http://user:sec?ret@c#f", "http://c"),
+            ("user:secret@c:4318", "c:4318"),
+            ("/v1/traces?secret", "/v1/traces"),
+        ] {
+            assert_eq!(url_for_people(url), shown, "{url}");
+        }
     }
 }

@@ -15,7 +15,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use thiserror::Error;
 
 use super::body::Watched;
+use super::obstacle::Obstacle;
 use super::own::leads_to;
+use super::peer::causes;
 use super::pool::Pool;
 use super::raw_exchange;
 use super::raw_query::RawQuery;
@@ -152,6 +154,44 @@ pub enum SendError {
     /// It breaks.
     #[error("the exchange failed")]
     Http(#[from] hyper::Error),
+}
+
+impl SendError {
+    /// What it says to people who can do something about it: what is the matter, and what is likely to help.
+    pub fn explain(&self) -> String {
+        let (obstacle, detail) = (Obstacle::of(self), causes(self));
+        match cure(obstacle) {
+            Some(cure) => format!("{obstacle} ({detail}); {cure}"),
+            None => format!("{obstacle} ({detail})"),
+        }
+    }
+}
+
+/// What is likely to help, if anything but time.
+const fn cure(obstacle: Obstacle) -> Option<&'static str> {
+    match obstacle {
+        Obstacle::Unresolved => Some("the host in --forward-to may be misspelt, or not be there yet"),
+        Obstacle::NobodyListens => {
+            Some("the service may not run, or listen on another port than that of --forward-to")
+        }
+        Obstacle::NoRoute => Some("the network of this machine does not lead there"),
+        Obstacle::NoConnection => {
+            Some("it may hang, or a firewall may drop what goes there; it has --forward-timeout")
+        }
+        Obstacle::Untrusted => {
+            Some("its authority has to be one of the system's, or of the file that SSL_CERT_FILE names")
+        }
+        Obstacle::OtherName => Some("the host in --forward-to has to be a name that is in its certificate"),
+        Obstacle::NotValidNow => {
+            Some("its certificate has to be renewed, or the clock of this machine is wrong")
+        }
+        Obstacle::SpeaksNoTls => Some("use http:// in --forward-to"),
+        Obstacle::SpeaksTls => Some("use https:// in --forward-to"),
+        Obstacle::SpeaksHttp1 | Obstacle::SpeaksHttp2 | Obstacle::SpeaksOtherwise => {
+            Some("it may be a TLS port (use https:// in --forward-to), or not speak HTTP/1.1")
+        }
+        Obstacle::WantsCertificate | Obstacle::ProxyRefuses | Obstacle::Ended => None,
+    }
 }
 
 /// What is sent to the service: the body of a request on its way through, or none.

@@ -15,6 +15,7 @@
 //! | a request on which this program panics | 500 | the service's |
 //!
 //! What is answered without asking the service is not to be stored by a cache (`Cache-Control: no-store`).
+//! The answer to a repeat is [marked](headers::mark_repeat), the service's inline too, so that who sends calls again can tell.
 //!
 //! What cannot be a call is passed on as well, since the service may know better than this program; it is counted and kept
 //! as refused all the same.
@@ -104,9 +105,9 @@ impl CallbackHandler {
         let response = match answer {
             Answer::Own(response) => not_to_be_stored(response),
             Answer::OfService(proxy) => return proxy.pass_on(request, peer).await,
-            Answer::EventOfService(proxy, key) => {
+            Answer::EventOfService { proxy, key, is_repeat } => {
                 name_event(&mut request, key);
-                return proxy.pass_on(request, peer).await;
+                return marked(proxy.pass_on(request, peer).await, is_repeat);
             }
             Answer::NotStored(proxy, held) => return self.pass_on(proxy, request, peer, held).await,
         };
@@ -173,9 +174,16 @@ impl CallbackHandler {
             (Outcome::Uncounted(uncounted), Some(proxy)) => {
                 Answer::NotStored(proxy, Held::Nowhere(uncounted))
             }
-            (Outcome::Answered(status), _) => Answer::Own(response::empty(status)),
-            (_, Some(proxy)) if route.mode == Mode::Inline => Answer::EventOfService(proxy, key),
-            _ => Answer::Own(response::empty(StatusCode::OK)),
+            (Outcome::Answered(status), _) => Answer::Own(marked(response::empty(status), true)),
+            (outcome, service) => {
+                let is_repeat = matches!(outcome, Outcome::Duplicate);
+                match service {
+                    Some(proxy) if route.mode == Mode::Inline => {
+                        Answer::EventOfService { proxy, key, is_repeat }
+                    }
+                    _ => Answer::Own(marked(response::empty(StatusCode::OK), is_repeat)),
+                }
+            }
         }
     }
 
@@ -192,7 +200,8 @@ impl CallbackHandler {
             Held::Nowhere(uncounted) => uncounted.key(),
         };
         name_event(&mut request, key);
-        match (proxy.ask(request, peer).await, held) {
+        let answer = proxy.ask(request, peer).await.map(|response| marked(response, false));
+        match (answer, held) {
             (Ok(response), Held::InMemory(passage)) => {
                 passage.end(response.status());
                 response
@@ -306,8 +315,15 @@ enum Answer<'a> {
     Own(Response<Body>),
     /// The service behind.
     OfService(&'a Proxy),
-    /// The service behind, which gets a call event with this key.
-    EventOfService(&'a Proxy, Key),
+    /// The service behind, which gets a call event.
+    EventOfService {
+        /// The way to it.
+        proxy: &'a Proxy,
+        /// What makes it the same event when it comes again.
+        key: Key,
+        /// Whether it is known already.
+        is_repeat: bool,
+    },
     /// The service behind, for an event that is not stored, or else this program.
     NotStored(&'a Proxy, Held),
 }
@@ -346,6 +362,11 @@ fn before_event<'r>(request: &'r Request<Incoming>, found: Found<'_>) -> Cow<'r,
 
 fn not_to_be_stored(mut response: Response<Body>) -> Response<Body> {
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn marked(mut response: Response<Body>, is_repeat: bool) -> Response<Body> {
+    headers::mark_repeat(response.headers_mut(), is_repeat);
     response
 }
 

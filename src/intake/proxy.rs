@@ -60,12 +60,7 @@ impl Proxy {
         let started = Instant::now();
         let outcome = self.exchange(request, peer).await;
         self.metrics.duration.record(started.elapsed());
-        outcome.inspect_err(|failure| {
-            failures(failure.as_str()).increment(1);
-            if let NotPassedOn::Unreachable(_) = failure {
-                self.peer().note_away(failure, None);
-            }
-        })
+        outcome.inspect_err(|failure| failures(failure.as_str()).increment(1))
     }
 
     async fn exchange(
@@ -86,7 +81,11 @@ impl Proxy {
             response = self.service.send(request) => {
                 response.map_err(|error| match progress.is_broken() {
                     true => NotPassedOn::BadBody,
-                    false => NotPassedOn::Unreachable(causes(&error)),
+                    false => {
+                        let url = self.service.url();
+                        self.peer().note_away(&format!("{url}: {}", error.explain()), None);
+                        NotPassedOn::Unreachable(causes(&error))
+                    }
                 })?
             }
             is_sent = progress.stalled(timeout) => return Err(match is_sent {

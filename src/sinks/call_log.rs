@@ -11,8 +11,7 @@ use serde_json::{Map, Value, json};
 use super::identity::Identity;
 use super::{Ages, Failure, Settings, Sink};
 use crate::callback::call_event::{Parameter, ValueKind};
-use crate::callback::idc::is_usual_name;
-use crate::callback::{Record, labels};
+use crate::callback::{CallEvent, Record, labels};
 use crate::http::backoff::Backoff;
 
 /// How calls are logged.
@@ -44,7 +43,11 @@ impl CallLogSink {
 
 impl Sink for CallLogSink {
     async fn deliver(&self, records: Vec<Bytes>) -> Result<u64, Failure> {
-        let lines: Vec<_> = records.iter().map(|record| line(record, &self.identity)).collect();
+        let line = |record: &Bytes| {
+            let event = Record::decode(record).and_then(|record| record.call_event()).ok()?;
+            Some(line(&event, &self.identity))
+        };
+        let lines: Vec<_> = records.iter().map(line).collect();
         let unreadable = lines.iter().filter(|line| line.is_none()).count() as u64;
         let lines: String = lines.into_iter().flatten().collect();
         // Standard output can block for as long as its other end likes.
@@ -62,9 +65,8 @@ fn write(lines: &str) -> io::Result<()> {
     output.flush()
 }
 
-/// The line of a recorded call; `None` if it is none.
-pub fn line(bytes: &[u8], identity: &Identity) -> Option<String> {
-    let event = Record::decode(bytes).and_then(|record| record.call_event()).ok()?;
+/// The line of a call.
+pub fn line(event: &CallEvent<'_>, identity: &Identity) -> String {
     let parameter = |(parameter, name, kind, _): (Parameter, &str, ValueKind, bool)| {
         let text = event.text(parameter)?;
         let value = match kind {
@@ -79,8 +81,8 @@ pub fn line(bytes: &[u8], identity: &Identity) -> Option<String> {
     let line = json!({
         "time": humantime::format_rfc3339_millis(event.received_at).to_string(),
         "media_type": event.media_type.as_str(),
-        "idc": event.text(Parameter::RcIdc).filter(|idc| is_usual_name(idc)).unwrap_or(labels::OTHER),
-        "disconnect_reason": labels::disconnect_reason(&event),
+        "idc": labels::idc_of_people(event),
+        "disconnect_reason": labels::disconnect_reason(event),
         "fault_domain": event.fault_domain.as_str(),
         "releaser": event.releaser.as_str(),
         "answered": event.answered,
@@ -89,7 +91,7 @@ pub fn line(bytes: &[u8], identity: &Identity) -> Option<String> {
         "anomalies": anomalies,
         "parameters": parameters,
     });
-    Some(format!("{line}\n"))
+    format!("{line}\n")
 }
 
 #[cfg(test)]
@@ -97,18 +99,15 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::callback::{Key, Kind};
 
     #[test]
     fn a_line_cannot_be_forged_and_carries_identity_as_configured() {
         let query = b"sid=6364e8b3-bdac-436e-9631-0bce2498ce0c&type=A&from_user_id=9286&duration=5&rel_code_str=a%0A%22b";
-        let (received_at, key) = (SystemTime::UNIX_EPOCH, Key::from_bytes([1; 16]));
-        let record = Record { kind: Kind::CallEvent, received_at, key, envelope: b"", query }.encode();
-        let dropped = line(&record, &Identity::Drop).expect("a line");
+        let event = CallEvent::read(query, SystemTime::UNIX_EPOCH).expect("a call");
+        let dropped = line(&event, &Identity::Drop);
         assert_eq!(dropped.matches('\n').count(), 1);
         assert!(!dropped.contains("9286"));
-        let kept: Value =
-            serde_json::from_str(&line(&record, &Identity::Keep).expect("a line")).expect("JSON");
+        let kept: Value = serde_json::from_str(&line(&event, &Identity::Keep)).expect("JSON");
         assert_eq!(kept["parameters"]["from_user_id"], "9286");
         assert_eq!(kept["parameters"]["rel_code_str"], "a\n\"b");
         assert_eq!((&kept["media_type"], &kept["duration_seconds"]), (&json!("audio"), &json!(5.0)));

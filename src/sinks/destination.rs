@@ -1,9 +1,12 @@
 //! Whether a destination of OTLP is configured rightly, as its answers say: a latch for show, a metric, and a line in the log
 //! when it changes.
 
+use std::time::{Duration, Instant};
+
 use metrics::{Gauge, gauge};
 use tracing::{error, info};
 
+use crate::http::pace::{LeftOut, Repeats};
 use crate::metrics::catalog;
 use crate::state::readiness::Latch;
 
@@ -12,6 +15,9 @@ pub const OTLP_METRICS: &str = "otlp_metrics";
 /// See [`OTLP_METRICS`].
 pub const OTLP_TRACES: &str = "otlp_traces";
 
+/// After this time the same is said again.
+const AGAIN: Duration = Duration::from_secs(3_600);
+
 /// Whether the destination of a signal is configured rightly.
 #[derive(Debug)]
 pub struct DestinationWatch {
@@ -19,13 +25,15 @@ pub struct DestinationWatch {
     latch: Latch,
     misconfigured: Gauge,
     is_wrong: bool,
+    said: Repeats,
 }
 
 impl DestinationWatch {
     /// A destination for this signal, and what is wrong with it as far as is known yet.
     pub fn new(signal: &'static str, latch: Latch, trouble: Option<String>) -> DestinationWatch {
         let misconfigured = gauge!(catalog::EXPORTER_MISCONFIGURED.name, "signal" => signal);
-        let mut destination = DestinationWatch { signal, latch, misconfigured, is_wrong: false };
+        let said = Repeats::new(AGAIN);
+        let mut destination = DestinationWatch { signal, latch, misconfigured, is_wrong: false, said };
         match trouble {
             Some(reason) => destination.note_wrong(&reason),
             None => destination.set(false),
@@ -39,12 +47,14 @@ impl DestinationWatch {
         latch.close();
     }
 
-    /// Notes an answer that says that it is configured wrongly. It is said once.
+    /// Notes an answer that says that it is configured wrongly. It is said once, and again if it is for another reason or after a
+    /// long time.
     pub fn note_wrong(&mut self, reason: &str) {
-        if !self.is_wrong {
+        if let Some(LeftOut { times, .. }) = self.said.note(reason, 0, Instant::now()) {
             error!(
                 signal = self.signal,
                 %reason,
+                left_out = times,
                 "the OTLP destination seems to be configured wrongly; nothing is given up for it, and it is tried once a minute"
             );
         }
@@ -55,6 +65,7 @@ impl DestinationWatch {
     pub fn note_right(&mut self) {
         if self.is_wrong {
             info!(signal = self.signal, "the OTLP destination is configured rightly");
+            self.said = Repeats::new(AGAIN);
         }
         self.set(false);
     }

@@ -80,6 +80,7 @@ pub mod service;
 pub mod spans;
 pub mod waiting;
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -139,6 +140,24 @@ pub enum Failure {
     Misconfigured(String),
     /// There is no peer any more, and will be none before the next start.
     Gone(String),
+}
+
+impl Failure {
+    /// The same, with the place in front of what is said of it.
+    fn at(mut self, place: &impl Display) -> Failure {
+        match &mut self {
+            Failure::MoreThanOne => {}
+            Failure::Refused(reason)
+            | Failure::TooLarge(reason)
+            | Failure::Batch(reason)
+            | Failure::Misconfigured(reason)
+            | Failure::Gone(reason)
+            | Failure::Later { reason, .. }
+            | Failure::Away { reason, .. }
+            | Failure::Exhausted { reason, .. } => *reason = format!("{place}: {reason}"),
+        }
+        self
+    }
 }
 
 /// How long what a sink has to deliver is kept. Events name people, so they leave in time.

@@ -16,7 +16,7 @@ use crate::callback::call_event::Parameter;
 use crate::callback::{CallEvent, Kind, Record, envelope, record};
 use crate::http::backoff::{Backoff, retry_after};
 use crate::http::headers::{IDEMPOTENCY_KEY, idempotency_key};
-use crate::http::peer::{causes, for_people};
+use crate::http::peer::body_for_people;
 use crate::http::service::{RequestBody, Service, is_final};
 use crate::state::refused::RefusedRequests;
 use crate::state::undurable::Passages;
@@ -78,9 +78,10 @@ impl Sink for ServiceSink {
     async fn deliver(&self, records: Vec<Bytes>) -> Result<u64, Failure> {
         for record in records {
             match self.answer(&record).await {
-                Some(status) => outcome(status, None, b"when it was passed on at once")?,
-                None => attempt(&self.service, &record, &self.call_event_path).await?,
+                Some(status) => outcome(status, None, b"when it was passed on at once"),
+                None => attempt(&self.service, &record, &self.call_event_path).await,
             }
+            .map_err(|failure| failure.at(self.service.url()))?;
         }
         Ok(0)
     }
@@ -114,7 +115,7 @@ async fn attempt(service: &Service, record: &[u8], path: &str) -> Result<(), Fai
     let timeout = service.timeout();
     let exchange = async {
         let away = |reason| Failure::Away { reason, retry_after: None };
-        let response = service.send(request).await.map_err(|error| away(causes(&error)))?;
+        let response = service.send(request).await.map_err(|error| away(error.explain()))?;
         let (head, body) = response.into_parts();
         // Read to its end, so that the connection can be used again; an answer that breaks off has said enough.
         let body = Limited::new(body, LONGEST_ANSWER).collect().await;
@@ -122,7 +123,8 @@ async fn attempt(service: &Service, record: &[u8], path: &str) -> Result<(), Fai
         outcome(head.status, retry_after(&head.headers), &body)
     };
     tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| {
-        Err(Failure::Away { reason: format!("no answer within {timeout:?}"), retry_after: None })
+        let reason = format!("no answer within {timeout:?}, which --forward-timeout gives it");
+        Err(Failure::Away { reason, retry_after: None })
     })
 }
 
@@ -131,7 +133,8 @@ fn outcome(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Re
     if status.is_success() {
         return Ok(());
     }
-    let reason = for_people(&format!("the service answered {status}: {}", String::from_utf8_lossy(body)));
+    let said = body_for_people(body);
+    let reason = format!("it answered {}{}{said}", status.as_u16(), if said.is_empty() { "" } else { ": " });
     Err(match status {
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::BAD_GATEWAY

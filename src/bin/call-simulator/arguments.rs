@@ -4,18 +4,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use hyper::Uri;
+use planet_call_exporter::config::callback_url::CallbackUrl;
 
 use crate::incident::Incident;
 
-/// Sends call events of LINE Planet at a rate, with a believable mix, and prints as JSON exactly what was sent and
-/// acknowledged. The same seed makes the same calls.
+/// Sends call events of LINE Planet at a rate, with a believable mix, and says exactly what was sent and acknowledged. The same
+/// seed makes the same calls.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "call-simulator", version)]
 pub(crate) struct Arguments {
     /// Where call events go.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:20200/call_event", value_parser = http_url)]
-    pub(crate) target: Uri,
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:20200/call_event")]
+    pub(crate) target: CallbackUrl,
 
     /// Calls a second; 0 is as fast as possible.
     #[arg(long, value_name = "NUMBER", default_value_t = 50.0, value_parser = rate)]
@@ -33,8 +33,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) connections: u16,
 
-    /// The seed from which the calls are made.
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    /// The seed from which the calls are made, to send those of an earlier run again [default: a new one each time].
+    #[arg(long, value_name = "NUMBER", default_value_t = u64::from(rand::random::<u32>()), hide_default_value = true)]
     pub(crate) seed: u64,
 
     /// IDCs with their weights.
@@ -74,6 +74,10 @@ pub(crate) struct Arguments {
     /// A file that gets the session ID of every acknowledged call, one a line.
     #[arg(long, value_name = "FILE")]
     pub(crate) sids: Option<PathBuf>,
+
+    /// Print the report as JSON, with every label set of the acknowledged calls, instead of a summary.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 impl Arguments {
@@ -85,16 +89,17 @@ impl Arguments {
         Some((self.run_time().as_secs_f64() * self.rate).ceil() as u64)
     }
 
+    /// When the last call is due, since the start, if that is known.
+    pub(crate) fn last_call_at(&self) -> Option<Duration> {
+        match self.rate {
+            0.0 => Some(Duration::ZERO),
+            rate => Some(Duration::from_secs_f64(self.number_of_calls()?.saturating_sub(1) as f64 / rate)),
+        }
+    }
+
     /// For how long to send where no number of calls is given.
     pub(crate) fn run_time(&self) -> Duration {
         self.duration.unwrap_or(Duration::from_secs(60))
-    }
-}
-
-fn http_url(text: &str) -> Result<Uri, String> {
-    match text.parse::<Uri>() {
-        Ok(uri) if uri.scheme_str() == Some("http") && uri.authority().is_some() => Ok(uri),
-        _ => Err("expected a URL such as http://127.0.0.1:20200/call_event".to_owned()),
     }
 }
 

@@ -10,16 +10,21 @@ mod report;
 mod scenario;
 mod sender;
 
-use std::io::Write;
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use planet_call_exporter::ops::commands;
 
 use arguments::Arguments;
+use incident::HitsNothing;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(arguments) {
+    match run(&arguments) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -31,14 +36,50 @@ fn main() -> ExitCode {
 }
 
 /// Sends everything, prints the report, and answers whether all of it was acknowledged.
-fn run(arguments: Arguments) -> Result<bool, Box<dyn std::error::Error>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let report = runtime.block_on(sender::send_all(&arguments))?;
-    if let Some(path) = &arguments.sids {
-        std::fs::write(path, report.acknowledged_sids())?;
+fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
+    if let Some(last) = arguments.last_call_at() {
+        arguments.incident.iter().try_for_each(|incident| incident.check(&arguments.idcs, last))?;
     }
-    let mut output = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut output, &report)?;
-    writeln!(output)?;
-    Ok(report.is_complete())
+    // Before anything is sent, so that a wrong name costs no run.
+    let sids = arguments.sids.as_deref().map(SidsFile::create).transpose()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(sender::send_all(arguments))?;
+    if let Some(sids) = sids {
+        sids.write(&report.acknowledged_sids())?;
+    }
+    let text = match arguments.json {
+        true => format!("{}\n", serde_json::to_string_pretty(&report)?),
+        false => report.summary(),
+    };
+    commands::print(text.as_bytes())?;
+    match report.incident_without_calls() {
+        Some(incident) => Err(HitsNothing::ByChance(incident.to_string()).into()),
+        None => Ok(report.is_complete()),
+    }
+}
+
+/// The file that gets session IDs.
+struct SidsFile<'a> {
+    path: &'a Path,
+    file: File,
+}
+
+/// The file that gets session IDs cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the file of --sids, {path}: {source}", path = path.display())]
+struct NoSidsFile {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl SidsFile<'_> {
+    fn create(path: &Path) -> Result<SidsFile<'_>, NoSidsFile> {
+        let file = File::create(path).map_err(|source| NoSidsFile { path: path.to_owned(), source })?;
+        Ok(SidsFile { path, file })
+    }
+
+    fn write(mut self, sids: &str) -> Result<(), NoSidsFile> {
+        let written = self.file.write_all(sids.as_bytes());
+        written.map_err(|source| NoSidsFile { path: self.path.to_owned(), source })
+    }
 }

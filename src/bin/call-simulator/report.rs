@@ -6,6 +6,7 @@ use std::time::Duration;
 use planet_call_exporter::metrics::catalog::{Kind, Metric};
 use serde::Serialize;
 
+use crate::arguments::Arguments;
 use crate::scenario::{Addition, Call, Truth};
 
 /// A label set: names and values, sorted by name.
@@ -83,9 +84,11 @@ pub(crate) struct Report {
     pub(crate) seed: u64,
     /// Calls that were sent, each counted once.
     pub(crate) sent: u64,
-    /// Calls that were acknowledged with 200.
+    /// Calls that were acknowledged with 200, and counted.
     pub(crate) acknowledged: u64,
-    /// Repeats that were acknowledged with 200.
+    /// Calls that were acknowledged with 200 as repeats though they were sent for the first time: those of an earlier run with this seed.
+    pub(crate) known: u64,
+    /// Repeats of its own that were acknowledged with 200.
     pub(crate) duplicates: u64,
     /// Calls that were answered with 4xx.
     pub(crate) refused: u64,
@@ -95,14 +98,25 @@ pub(crate) struct Report {
     pub(crate) retries: u64,
     pub(crate) elapsed_seconds: f64,
     pub(crate) latency_seconds: Latency,
+    /// How many calls each incident hit.
+    pub(crate) incidents: Vec<IncidentHits>,
     /// The acknowledged calls.
     pub(crate) metrics: Totals,
     /// The unacknowledged calls.
     pub(crate) unacknowledged_metrics: Totals,
     #[serde(skip)]
+    target: String,
+    #[serde(skip)]
     sids: Vec<String>,
     #[serde(skip)]
     latencies: Vec<Duration>,
+}
+
+/// What an incident did.
+#[derive(Debug, Serialize)]
+pub(crate) struct IncidentHits {
+    incident: String,
+    calls: u64,
 }
 
 /// How long answers took.
@@ -117,16 +131,36 @@ pub(crate) struct Latency {
 const LATENCIES: usize = 2_000_000;
 
 impl Report {
-    /// An empty report of a scenario with this seed.
-    pub(crate) fn new(seed: u64) -> Report {
-        Report { seed, ..Report::default() }
+    /// An empty report of what is to be sent.
+    pub(crate) fn new(arguments: &Arguments) -> Report {
+        let incidents = arguments.incident.iter();
+        Report {
+            seed: arguments.seed,
+            target: arguments.target.to_string(),
+            incidents: incidents
+                .map(|incident| IncidentHits { incident: incident.to_string(), calls: 0 })
+                .collect(),
+            ..Report::default()
+        }
+    }
+
+    /// Counts a call that was sent.
+    pub(crate) fn note_sent(&mut self, call: &Call) {
+        self.sent += 1;
+        if let Some(hits) = call.incident.and_then(|incident| self.incidents.get_mut(incident)) {
+            hits.calls += 1;
+        }
     }
 
     /// Counts an acknowledged call.
-    pub(crate) fn acknowledge(&mut self, call: &Call, latency: Duration) {
+    pub(crate) fn acknowledge(&mut self, call: &Call) {
         self.acknowledged += 1;
         self.metrics.add(&call.truth);
         self.sids.push(call.sid.clone());
+    }
+
+    /// Notes how long an answer took.
+    pub(crate) fn note_latency(&mut self, latency: Duration) {
         if self.latencies.len() < LATENCIES {
             self.latencies.push(latency);
         }
@@ -146,7 +180,34 @@ impl Report {
 
     /// Whether everything that was sent was acknowledged.
     pub(crate) fn is_complete(&self) -> bool {
-        self.sent == self.acknowledged
+        self.sent == self.acknowledged + self.known
+    }
+
+    /// An incident that hit no call.
+    pub(crate) fn incident_without_calls(&self) -> Option<&str> {
+        self.incidents.iter().find(|hits| hits.calls == 0).map(|hits| hits.incident.as_str())
+    }
+
+    /// The report for people.
+    pub(crate) fn summary(&self) -> String {
+        let Report { seed, target, sent, acknowledged, known, duplicates, refused, .. } = self;
+        let Report { unacknowledged, retries, elapsed_seconds, latency_seconds, .. } = self;
+        let Latency { p50, p99, max } = latency_seconds;
+        let [p50, p99, max] = [p50, p99, max].map(|seconds| seconds * 1_000.0);
+        let note = if *known > 0 { ": sent before, and not counted again" } else { "" };
+        let mut lines = vec![
+            ("seed", format!("{seed} (the same calls again: --seed {seed})")),
+            ("sent", format!("{sent} calls to {target} in {elapsed_seconds:.1} s")),
+            ("acknowledged", format!("{acknowledged} as new")),
+            ("known already", format!("{known}{note}")),
+            ("repeated", format!("{duplicates} of them sent a second time and acknowledged as well")),
+            ("refused", refused.to_string()),
+            ("no answer", format!("{unacknowledged}; {retries} further attempts")),
+            ("latency", format!("{p50:.1} ms in the middle, {p99:.1} ms at 99 %, {max:.1} ms at most")),
+        ];
+        let hit = |hits: &IncidentHits| ("incident", format!("{} hit {} calls", hits.incident, hits.calls));
+        lines.extend(self.incidents.iter().map(hit));
+        lines.iter().map(|(name, value)| format!("{name:<13} {value}\n")).collect()
     }
 
     /// The session ID of every acknowledged call, one a line.

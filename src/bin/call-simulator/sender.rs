@@ -7,14 +7,17 @@ use std::time::{Duration, SystemTime};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::HOST;
-use hyper::{Request, StatusCode, Uri};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use planet_call_exporter::config::callback_url::{CallbackUrl, WRONG_PATH};
+use planet_call_exporter::http::headers;
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::arguments::Arguments;
 use crate::report::Report;
@@ -24,14 +27,17 @@ use crate::scenario::{Call, Scenario};
 #[derive(Debug, Error)]
 pub(crate) enum SendError {
     /// The target does not answer.
-    #[error("cannot reach {target}: {source}")]
-    Unreachable { target: Uri, source: std::io::Error },
+    #[error("cannot connect to {target}: {source}; expected a running exporter at --target")]
+    Unreachable { target: CallbackUrl, source: std::io::Error },
+    /// The target answers 404 before anything was acknowledged.
+    #[error("{0} answers 404: {WRONG_PATH}; give it with --target")]
+    WrongPath(CallbackUrl),
     /// The scenario's distributions cannot be made.
     #[error("cannot make the scenario: {0}")]
     Scenario(#[from] rand_distr::NormalError),
 }
 
-/// Sends the whole scenario and answers what became of it. Ctrl-C ends it early.
+/// Sends the whole scenario and answers what became of it. Ctrl-C ends it early, and so does a wrong path.
 pub(crate) async fn send_all(arguments: &Arguments) -> Result<Report, SendError> {
     let target = Target::new(&arguments.target);
     if let Err(source) = TcpStream::connect(&target.address).await {
@@ -39,10 +45,11 @@ pub(crate) async fn send_all(arguments: &Arguments) -> Result<Report, SendError>
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let scenario = Scenario::new(arguments, now.as_secs())?;
-    let report = Arc::new(Mutex::new(Report::new(arguments.seed)));
+    let report = Arc::new(Mutex::new(Report::new(arguments)));
     let (planned, due) = mpsc::channel(QUEUE);
     let due = Arc::new(Mutex::new(due));
     let progress = progress_bar(arguments);
+    let wrong_path = CancellationToken::new();
     let started = Instant::now();
     let mut connections = JoinSet::new();
     for _ in 0..arguments.connections {
@@ -53,6 +60,7 @@ pub(crate) async fn send_all(arguments: &Arguments) -> Result<Report, SendError>
             retry_for: arguments.retry_for.unwrap_or_default(),
             report: Arc::clone(&report),
             progress: progress.clone(),
+            wrong_path: wrong_path.clone(),
         };
         connections.spawn(connection.run(Arc::clone(&due)));
     }
@@ -60,9 +68,13 @@ pub(crate) async fn send_all(arguments: &Arguments) -> Result<Report, SendError>
         () = plan(scenario, arguments, planned, started) => {}
         // Without the signal there is no ending early, which is no reason to fail.
         _ = tokio::signal::ctrl_c() => {}
+        () = wrong_path.cancelled() => {}
     }
     while connections.join_next().await.is_some() {}
     progress.finish_and_clear();
+    if wrong_path.is_cancelled() {
+        return Err(SendError::WrongPath(arguments.target.clone()));
+    }
     let mut report = std::mem::take(&mut *report.lock().await);
     report.finish(started.elapsed());
     Ok(report)
@@ -104,14 +116,21 @@ fn progress_bar(arguments: &Arguments) -> ProgressBar {
 #[derive(Debug, Clone)]
 struct Target {
     address: String,
-    path: String,
+    url: CallbackUrl,
 }
 
 impl Target {
-    fn new(uri: &Uri) -> Target {
-        let host = uri.host().unwrap_or("127.0.0.1");
-        Target { address: format!("{host}:{}", uri.port_u16().unwrap_or(80)), path: uri.path().to_owned() }
+    fn new(url: &CallbackUrl) -> Target {
+        Target { address: url.address(), url: url.clone() }
     }
+}
+
+/// An answer.
+#[derive(Debug, Clone, Copy)]
+struct Answer {
+    status: StatusCode,
+    /// Whether it is one to a repeat.
+    is_repeat: bool,
 }
 
 /// One keep-alive connection, opened again when it breaks.
@@ -122,6 +141,8 @@ struct Connection {
     retry_for: Duration,
     report: Arc<Mutex<Report>>,
     progress: ProgressBar,
+    /// Cancelled when it turns out that the path is wrong.
+    wrong_path: CancellationToken,
 }
 
 impl Connection {
@@ -129,7 +150,7 @@ impl Connection {
     async fn run(mut self, due: Arc<Mutex<mpsc::Receiver<Call>>>) {
         loop {
             let call = due.lock().await.recv().await;
-            let Some(call) = call else { return };
+            let Some(call) = call.filter(|_| !self.wrong_path.is_cancelled()) else { return };
             self.deliver(&call).await;
             self.progress.inc(1);
         }
@@ -138,27 +159,37 @@ impl Connection {
     async fn deliver(&mut self, call: &Call) {
         let first = Instant::now();
         let mut retries = 0;
-        let (status, latency) = loop {
+        let (answer, latency) = loop {
             let started = Instant::now();
-            let status = self.send(call).await;
-            let is_final = status.is_some_and(|status| !status.is_server_error());
+            let answer = self.send(call).await;
+            let is_final = answer.is_some_and(|answer| !answer.status.is_server_error());
             if is_final || first.elapsed() >= self.retry_for {
-                break (status, started.elapsed());
+                break (answer, started.elapsed());
             }
             retries += 1;
             tokio::time::sleep(RETRY_PAUSE).await;
         };
+        let status = answer.map(|answer| answer.status);
+        // After another attempt it may be this one's own repeat.
+        let was_known = retries == 0 && answer.is_some_and(|answer| answer.is_repeat);
         // A repeat comes only after the acknowledgement of what it repeats.
         let repeated = match status {
             Some(StatusCode::OK) if call.is_repeated => self.send(call).await,
             _ => None,
         };
         let mut report = self.report.lock().await;
-        report.sent += 1;
+        report.note_sent(call);
         report.retries += retries;
-        report.duplicates += u64::from(repeated == Some(StatusCode::OK));
+        report.duplicates += u64::from(repeated.is_some_and(|answer| answer.status == StatusCode::OK));
+        if status == Some(StatusCode::OK) {
+            report.note_latency(latency);
+        }
         match status {
-            Some(StatusCode::OK) => report.acknowledge(call, latency),
+            Some(StatusCode::OK) if was_known => report.known += 1,
+            Some(StatusCode::OK) => report.acknowledge(call),
+            Some(StatusCode::NOT_FOUND) if report.acknowledged + report.known == 0 => {
+                self.wrong_path.cancel()
+            }
             Some(status) if status.is_client_error() => report.refused += 1,
             _ => {
                 report.unacknowledged += 1;
@@ -167,17 +198,17 @@ impl Connection {
         }
     }
 
-    /// Sends a call once and answers the status, or nothing if there was no answer.
-    async fn send(&mut self, call: &Call) -> Option<StatusCode> {
+    /// Sends a call once and answers what came back, or nothing if there was no answer.
+    async fn send(&mut self, call: &Call) -> Option<Answer> {
         let answer = tokio::time::timeout(self.timeout, self.exchange(call)).await;
-        let status = answer.ok().flatten();
-        if status.is_none() {
+        let answer = answer.ok().flatten();
+        if answer.is_none() {
             self.open = None;
         }
-        status
+        answer
     }
 
-    async fn exchange(&mut self, call: &Call) -> Option<StatusCode> {
+    async fn exchange(&mut self, call: &Call) -> Option<Answer> {
         let mut open = match self.open.take() {
             Some(open) => open,
             None => connect(&self.target.address).await?,
@@ -186,15 +217,17 @@ impl Connection {
             // The other end closed it while it was idle, which is its right.
             open = connect(&self.target.address).await?;
         }
-        let request = Request::get(format!("{}?{}", self.target.path, call.query))
-            .header(HOST, &self.target.address)
+        // A connection takes a path and a query, without the host.
+        let uri = self.target.url.with(call.query.as_bytes())?;
+        let request = Request::get(uri.path_and_query()?.as_str())
+            .header(HOST, self.target.url.host())
             .body(Empty::new())
             .ok()?;
         let response = open.send_request(request).await.ok()?;
-        let status = response.status();
+        let answer = Answer { status: response.status(), is_repeat: headers::is_repeat(response.headers()) };
         response.into_body().collect().await.ok()?;
         self.open = Some(open);
-        Some(status)
+        Some(answer)
     }
 }
 

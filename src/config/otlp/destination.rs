@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hyper::Uri;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 
 use super::reader::Reader;
@@ -16,6 +18,7 @@ use super::variables::{
 use super::{Destination, MILLISECONDS, Protocol, Push, Signal, WhyOff, proxy};
 use crate::config::environment::Environment;
 use crate::config::remark::{InvalidVariable, Remark};
+use crate::http::peer::url_for_people;
 
 /// Where OTLP goes that was asked for without saying where.
 const DEFAULT_HTTP: &str = "http://localhost:4318";
@@ -90,7 +93,7 @@ fn destination(
 ) -> Result<Destination, InvalidVariable> {
     let choices = [("grpc", Protocol::Grpc), ("http/protobuf", Protocol::HttpProtobuf)];
     let protocol = reader.choice(&PROTOCOL, Some(signal), &choices);
-    let endpoint = endpoint(reader, signal, protocol)?;
+    let (endpoint, credentials) = endpoint(reader, signal, protocol)?;
     let is_secure = endpoint.scheme_str() == Some("https");
     let file = |variable| if is_secure { file(reader, signal, variable) } else { None };
     let certificate = file(&CERTIFICATE).map(|(_, path)| path);
@@ -100,10 +103,15 @@ fn destination(
         (Some((variable, path)), None) => return Err(half(variable, &path, &CLIENT_KEY)),
         (None, Some((variable, path))) => return Err(half(variable, &path, &CLIENT_CERTIFICATE)),
     };
+    let mut headers = headers(reader, signal)?;
+    // What is said in so many words holds.
+    if !headers.iter().any(|(name, _)| name == AUTHORIZATION) {
+        headers.extend(credentials.map(|credentials| (AUTHORIZATION, credentials)));
+    }
     Ok(Destination {
         signal,
         protocol,
-        headers: headers(reader, signal)?,
+        headers,
         timeout: timeout(reader, signal),
         gzip: reader.choice(&COMPRESSION, Some(signal), &[("gzip", true), ("none", false)]),
         certificate,
@@ -118,7 +126,12 @@ fn nothing_is_pushed() -> String {
     "nothing is pushed until it is right".to_owned()
 }
 
-fn endpoint(reader: &Reader<'_>, signal: Signal, protocol: Protocol) -> Result<Uri, InvalidVariable> {
+/// The URI that requests go to, and the authorization for the credentials that stand in the variable, if any.
+fn endpoint(
+    reader: &Reader<'_>,
+    signal: Signal,
+    protocol: Protocol,
+) -> Result<(Uri, Option<HeaderValue>), InvalidVariable> {
     let default = match protocol {
         Protocol::Grpc => DEFAULT_GRPC,
         Protocol::HttpProtobuf => DEFAULT_HTTP,
@@ -132,10 +145,10 @@ fn endpoint(reader: &Reader<'_>, signal: Signal, protocol: Protocol) -> Result<U
         (false, Protocol::HttpProtobuf) => None,
     };
     let is_base = variable == ENDPOINT.name;
-    url.and_then(|url| uri(&url, signal, protocol, is_base)).ok_or_else(|| InvalidVariable {
+    let uri = url.and_then(|url| uri(&url, signal, protocol, is_base));
+    uri.and_then(without_credentials).ok_or_else(|| InvalidVariable {
         variable,
-        // Credentials may stand before it.
-        given: if given.contains('@') { NOT_SHOWN.to_owned() } else { given.to_owned() },
+        given: url_for_people(given),
         expected: "a URL such as http://collector:4318, or for grpc http://collector:4317".to_owned(),
         instead: nothing_is_pushed(),
     })
@@ -158,6 +171,22 @@ fn uri(url: &str, signal: Signal, protocol: Protocol, is_base: bool) -> Option<U
     let mut parts = uri.into_parts();
     parts.path_and_query = Some(path.parse().ok()?);
     Uri::from_parts(parts).ok()
+}
+
+/// A URI without the user and password that may stand in it, and these as Basic authorization, as for any URL (RFC 7617).
+fn without_credentials(uri: Uri) -> Option<(Uri, Option<HeaderValue>)> {
+    let authority = uri.authority()?.as_str();
+    let Some((credentials, host)) = authority.rsplit_once('@') else { return Some((uri, None)) };
+    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    let mut basic: Vec<u8> = percent_decode_str(user).collect();
+    basic.push(b':');
+    basic.extend(percent_decode_str(password));
+    let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(basic))).ok()?;
+    value.set_sensitive(true);
+    let host = host.parse().ok()?;
+    let mut parts = uri.into_parts();
+    parts.authority = Some(host);
+    Some((Uri::from_parts(parts).ok()?, Some(value)))
 }
 
 /// What stands in the place of a secret.

@@ -14,6 +14,7 @@ mod resource;
 mod sampling;
 mod variables;
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use self::variables::{
 };
 use super::environment::Environment;
 use super::remark::{InvalidVariable, Remark};
+use crate::http::peer::url_for_people;
 
 pub use proxy::OtlpProxy;
 pub use sampling::Sampling;
@@ -54,7 +56,16 @@ impl Signal {
         }
     }
 
-    const fn in_variables(self) -> &'static str {
+    /// What it carries, for people.
+    pub const fn items(self) -> &'static str {
+        match self {
+            Signal::Metrics => "metrics",
+            Signal::Traces => "spans",
+        }
+    }
+
+    /// Its form in the names of variables.
+    pub const fn in_variables(self) -> &'static str {
         match self {
             Signal::Metrics => "METRICS",
             Signal::Traces => "TRACES",
@@ -62,7 +73,7 @@ impl Signal {
     }
 
     /// The path of the signal below a base endpoint, for http/protobuf and for gRPC.
-    const fn path(self, protocol: Protocol) -> &'static str {
+    pub const fn path(self, protocol: Protocol) -> &'static str {
         match (protocol, self) {
             (Protocol::HttpProtobuf, Signal::Metrics) => "/v1/metrics",
             (Protocol::HttpProtobuf, Signal::Traces) => "/v1/traces",
@@ -89,11 +100,11 @@ pub enum Protocol {
 pub struct Destination {
     /// Which signal.
     pub signal: Signal,
-    /// The full URI that requests go to.
+    /// The full URI that requests go to, without credentials. A query may hold a secret.
     pub endpoint: Uri,
     /// How.
     pub protocol: Protocol,
-    /// Headers, or metadata of gRPC, to send along; they can hold secrets and are marked so.
+    /// Headers, or metadata of gRPC, to send along, also for credentials in the endpoint; they can hold secrets and are marked so.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Time for one whole attempt.
     pub timeout: Duration,
@@ -107,13 +118,13 @@ pub struct Destination {
     pub proxy: Option<OtlpProxy>,
 }
 
-impl Destination {
-    /// Where it goes, for people: without the credentials that may stand in the URL.
-    pub fn place(&self) -> String {
-        let endpoint = self.endpoint.to_string();
-        match endpoint.split_once("://").zip(endpoint.split_once('@')) {
-            Some(((scheme, _), (_, rest))) => format!("{scheme}://{rest}"),
-            None => endpoint,
+/// Where it goes, for people: without secrets.
+impl fmt::Display for Destination {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&url_for_people(&self.endpoint.to_string()))?;
+        match &self.proxy {
+            Some(proxy) => write!(formatter, " through {}", url_for_people(&proxy.uri.to_string())),
+            None => Ok(()),
         }
     }
 }

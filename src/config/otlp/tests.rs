@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use hyper::header::AUTHORIZATION;
+
 use super::variables::{Role, SECTIONS, Variable};
 use super::*;
 
@@ -19,6 +21,10 @@ fn endpoints(variables: &[(&str, &str)]) -> (Option<String>, Option<String>) {
 
 fn both(metrics: &str, traces: &str) -> (Option<String>, Option<String>) {
     (Some(metrics.to_owned()), Some(traces.to_owned()))
+}
+
+fn destination_of_spans(variables: &[(&str, &str)]) -> Destination {
+    read(variables).traces.destination().expect("a destination").clone()
 }
 
 /// What is said of these variables.
@@ -155,7 +161,7 @@ fn a_destination_that_cannot_be_used_is_not_pushed_to() {
         (ENDPOINT, "http://c:65536", "http://c:65536"),
         (ENDPOINT, "http://c:", "http://c:"),
         (ENDPOINT, "http://:4318", "http://:4318"),
-        (ENDPOINT, "ftp://user:secret@c", "(not shown)"),
+        (ENDPOINT, "ftp://user:secret@c", "ftp://c"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "secret", "(not shown)"),
         ("OTEL_EXPORTER_OTLP_CLIENT_KEY", file, file),
     ] {
@@ -384,4 +390,37 @@ fn an_instance_is_named_after_the_pod_or_host_and_port() {
     assert_eq!(instance(&[], 9464), Some(format!("{host}:9464")));
     assert_ne!(instance(&[], 9464), instance(&[], 9465));
     assert_eq!(instance(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1")], 9464), Some(host));
+}
+
+#[test]
+fn credentials_in_an_endpoint_are_sent_and_not_shown() {
+    let authorization = |variables: &[(&str, &str)]| {
+        let traces = destination_of_spans(variables);
+        let shown = format!("{traces} {traces:?}");
+        assert!(!shown.contains("s3cret") && !shown.contains("dXNl"), "{shown}");
+        assert!(!traces.endpoint.to_string().contains('@'));
+        let of = traces.headers.iter().filter(|(name, _)| name == AUTHORIZATION);
+        of.map(|(_, value)| value.to_str().expect("text").to_owned()).collect::<Vec<_>>()
+    };
+    let basic = ["Basic dXNlcjpzM2NyZXRA"];
+    assert_eq!(authorization(&[(ENDPOINT, "https://user:s3cret%40@c:4318")]), basic);
+    assert_eq!(authorization(&[(ENDPOINT, "user:s3cret%40@c:4317"), (PROTOCOL, "grpc")]), basic);
+    assert_eq!(authorization(&[(ENDPOINT, "https://user@c")]), ["Basic dXNlcjo="]);
+    assert_eq!(authorization(&[(ENDPOINT, "https://c")]), [""; 0]);
+    let headers = ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Bearer%20token");
+    assert_eq!(authorization(&[(ENDPOINT, "https://user:s3cret@c"), headers]), ["Bearer token"]);
+    let traces = destination_of_spans(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://u:p@c/a?token=t")]);
+    assert_eq!(traces.to_string(), "http://c/a");
+}
+
+#[test]
+fn an_endpoint_that_is_none_is_refused_without_its_secrets() {
+    for given in
+        ["user:s3cret@c:4318", "ftp://user:s3cret@c", "http://user:s3/cret@c d", "http:// ?token=s3cret"]
+    {
+        let settings = read(&[(ENDPOINT, given)]);
+        assert_eq!(settings.traces, Push::Misconfigured, "{given}");
+        let said: String = settings.remarks.iter().map(ToString::to_string).collect();
+        assert!(said.contains(ENDPOINT) && !said.contains("s3") && !said.contains("cret"), "{said}");
+    }
 }

@@ -169,7 +169,8 @@ pub(super) const ENDPOINT: Variable = Variable::new(
     "",
     "Where to push. With http/protobuf the general one is a base, to which `/v1/metrics` and `/v1/traces` are added, and that for \
      one signal is the whole URL. Without one OTLP is off, unless `OTEL_METRICS_EXPORTER` or `OTEL_TRACES_EXPORTER` is `otlp`: then it \
-     is `http://localhost:4318`, for grpc `http://localhost:4317`.",
+     is `http://localhost:4318`, for grpc `http://localhost:4317`. `user:password@` in it is sent as Basic authorization, unless \
+     `OTEL_EXPORTER_OTLP_HEADERS` has an `Authorization`. It is logged without credentials and query.",
 )
 .with_forms();
 pub(super) const PROTOCOL: Variable = Variable::new(

@@ -45,13 +45,12 @@ use tracing::debug;
 
 use self::idle::Idle;
 use self::rules::{BodyState, Broken};
-use self::stream::{Observed, Traffic};
 use super::headers::add_host;
+use super::observed::{Observed, Traffic};
 use super::service::{BUFFER, RequestBody, SendError};
 
 mod idle;
 mod rules;
-mod stream;
 
 /// How often idle connections are looked at, for those whose time is over.
 const LOOK: Duration = Duration::from_millis(500);

@@ -25,6 +25,7 @@ use tracing::error;
 
 use crate::callback::Record;
 use crate::callback::shield::shielded;
+use crate::http::pace::Repeats;
 use crate::http::peer::Peer;
 use crate::journal::Reader;
 use crate::state::quarantine::Quarantine;
@@ -63,6 +64,9 @@ pub const MISCONFIGURED_PAUSE: Duration = Duration::from_secs(60);
 /// How often the status is noted while there is a backlog, and the oldest event looked for.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// When the same is said again of events that are dropped.
+const SAID_AGAIN: Duration = Duration::from_secs(60);
+
 /// How long the loop sleeps if it has nothing to wait for but its events.
 const LONG: Duration = Duration::from_secs(3_600);
 
@@ -90,6 +94,8 @@ pub struct Drain<S: Sink> {
     /// Whether the destination is configured wrongly, for who can say so.
     destination: Option<DestinationWatch>,
     refusals: BatchRefusals,
+    /// What was said of events that were dropped.
+    said: Repeats,
     /// While the peer is away: when the next attempt goes out.
     next_probe: Option<Instant>,
     /// When it was last noted to be away. What had begun before says nothing new.
@@ -100,6 +106,8 @@ pub struct Drain<S: Sink> {
     /// The peer is gone for good.
     is_gone: bool,
     is_stopping: bool,
+    /// Ends it at once, whatever is on its way.
+    last: CancellationToken,
     /// When progress is to be made durable that is not.
     save_at: Option<Instant>,
     /// Whether the last try to do so failed.
@@ -147,6 +155,7 @@ impl<S: Sink> Drain<S> {
             peer: Peer::new(settings.peer, settings.signal, settings.backoff),
             destination: None,
             refusals: BatchRefusals::new(settings.batch),
+            said: Repeats::new(SAID_AGAIN),
             next_probe: None,
             away_noted_at: None,
             probes: 0,
@@ -154,6 +163,7 @@ impl<S: Sink> Drain<S> {
             progress: Progress::default(),
             is_gone: false,
             is_stopping: false,
+            last: CancellationToken::new(),
             save_at: None,
             is_save_failing: false,
             close_at: Instant::now(),
@@ -177,6 +187,12 @@ impl<S: Sink> Drain<S> {
         self
     }
 
+    /// Ends at once when `last` is cancelled, even if the peer has not answered what is on its way, which counts as not delivered.
+    pub fn ending_at(mut self, last: CancellationToken) -> Drain<S> {
+        self.last = last;
+        self
+    }
+
     /// How the sink stands, for whoever looks.
     pub fn status(&self) -> Arc<SinkStatus> {
         Arc::clone(&self.status)
@@ -184,7 +200,8 @@ impl<S: Sink> Drain<S> {
 
     /// Drains until `stop`, and then what is left for as long as that succeeds.
     pub async fn run(mut self, stop: CancellationToken) {
-        loop {
+        let last = self.last.clone();
+        while !last.is_cancelled() {
             self.give_up_if_due();
             self.take_more();
             self.begin_attempts();
@@ -200,6 +217,7 @@ impl<S: Sink> Drain<S> {
             let awaited = if self.gathers_since.is_some() { self.settings.batch as u64 } else { 1 };
             tokio::select! {
                 biased;
+                () = last.cancelled() => {}
                 () = stop.cancelled(), if !self.is_stopping => self.is_stopping = true,
                 Some(attempt) = self.attempts.join_next_with_id() => self.finish(attempt),
                 () = sleep_until(wake_at) => {}
@@ -207,6 +225,7 @@ impl<S: Sink> Drain<S> {
             }
             self.save_if_due();
         }
+        self.attempts.abort_all();
         self.save();
         self.account_for_the_rest();
     }

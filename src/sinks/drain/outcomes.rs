@@ -10,6 +10,7 @@ use super::attempts::{Attempt, is_retry};
 use super::{Drain, MISCONFIGURED_PAUSE};
 use crate::callback::Record;
 use crate::callback::shield::Panicked;
+use crate::http::pace::LeftOut;
 use crate::sinks::metrics::AttemptResult;
 use crate::sinks::queue::{Event, Place};
 use crate::sinks::{Failure, Sink};
@@ -166,8 +167,10 @@ impl<S: Sink> Drain<S> {
             .partition(|event| now.duration_since(event.received_at).unwrap_or_default() >= max_age);
         if !old.is_empty() {
             let reason = format!("not delivered within {max_age:?}: {reason}");
-            let (sink, events) = (self.settings.name, old.len());
-            warn!(sink, events, %reason, "events are too old to be tried again; they are dropped");
+            if let Some((events, left_out)) = self.dropped_to_say(old.len(), &reason) {
+                let sink = self.settings.name;
+                warn!(sink, events, %reason, left_out, "events are too old to be tried again; they are dropped");
+            }
             self.tell_refused(&old, &reason);
             self.metrics.age.increment(old.len() as u64);
             self.remove(&old);
@@ -177,10 +180,21 @@ impl<S: Sink> Drain<S> {
 
     /// Drops events that the peer refused for good.
     fn refuse(&mut self, events: &[Event], reason: &str) {
-        warn!(sink = self.settings.name, events = events.len(), %reason, "events were refused for good; they are dropped");
+        if let Some((events, left_out)) = self.dropped_to_say(events.len(), reason) {
+            let sink = self.settings.name;
+            warn!(sink, events, %reason, left_out, "events were refused for good; they are dropped");
+        }
         self.tell_refused(events, reason);
         self.metrics.refused.increment(events.len() as u64);
         self.remove(events);
+    }
+
+    /// If it is to be said now that this many events are dropped: how many they are with those of which it was not said, and how
+    /// often it was not.
+    fn dropped_to_say(&mut self, events: usize, reason: &str) -> Option<(u64, u64)> {
+        let events = events as u64;
+        let LeftOut { times, number } = self.said.note(reason, events, Instant::now().into_std())?;
+        Some((events + number, times))
     }
 
     fn tell_refused(&self, events: &[Event], reason: &str) {

@@ -109,14 +109,19 @@ impl<S: Sink> Drain<S> {
         if events == 0 {
             return;
         }
-        let sink = self.settings.name;
+        let (sink, peer) = (self.settings.name, self.settings.peer);
         if self.reader.is_durable() {
             return warn!(
                 sink,
-                events, "ended before all events were delivered; they are after the next start"
+                peer,
+                events,
+                "ended before all events were delivered; they are on disk, and delivered after the next start"
             );
         }
         self.metrics.shutdown.increment(events);
-        warn!(sink, events, "ended before all events were delivered; they are dropped");
+        warn!(
+            sink,
+            peer, events, "ended before all events were delivered; they were in memory, and are lost"
+        );
     }
 }

@@ -17,18 +17,22 @@ use flate2::write::GzEncoder;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
-use hyper::{HeaderMap, Method, Request, Response, Uri};
+use hyper::{HeaderMap, Method, Request, Response};
 
 use crate::config::otlp::{Destination, Protocol, Signal};
+use crate::http::obstacle::Obstacle;
 use crate::http::peer::causes;
 
 use super::answer::{self, Taken};
 use super::connection::{Connection, Connector, Task};
-use super::grpc;
 use super::outcome::SendError;
+use super::{cures, grpc};
 
 /// How long an unused connection is kept: less than the minute after which many that stand between begin to close them.
 const LONGEST_IDLE: Duration = Duration::from_secs(50);
+
+/// How much of the time of an exchange the connection may take.
+const CONNECTING: f64 = 0.9;
 
 /// The largest answer that is read, also after it has been decompressed.
 const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
@@ -65,9 +69,9 @@ impl OtlpClient {
         self.destination.signal
     }
 
-    /// Where it goes, for people.
-    pub fn endpoint(&self) -> &Uri {
-        &self.destination.endpoint
+    /// Where it goes.
+    pub fn destination(&self) -> &Destination {
+        &self.destination
     }
 
     /// Sends an encoded message, compressed if so configured, and answers what was taken of it.
@@ -81,11 +85,11 @@ impl OtlpClient {
         }
     }
 
-    /// What an error says to people who can do something about it.
+    /// What an error says to people who can do something about it: where, what, and what is likely to help.
     pub fn explain(&self, error: &SendError) -> String {
-        match error.cure(self.destination.signal) {
-            Some(cure) => format!("{}: {error}; {cure}", self.destination.endpoint),
-            None => error.to_string(),
+        match cures::cure(error, &self.destination) {
+            Some(cure) => format!("{}: {error}; {cure}", self.destination),
+            None => format!("{}: {error}", self.destination),
         }
     }
 
@@ -97,9 +101,19 @@ impl OtlpClient {
         {
             return self.read(response, connection).await;
         }
-        let mut connection = self.connector.connect().await?;
-        let response = connection.send(request).await.map_err(|error| SendError::unreachable(&error))?;
+        let mut connection = self.connect().await?;
+        let response = connection.send(request).await.map_err(|error| connection.no_answer(&error))?;
         self.read(response, connection).await
+    }
+
+    /// A new connection. It is given a little less than the whole time, so that a peer that takes none is told from one that is slow.
+    async fn connect(&self) -> Result<Connection, SendError> {
+        let time = self.destination.timeout.mul_f64(CONNECTING);
+        let connected = tokio::time::timeout(time, self.connector.connect()).await;
+        connected.unwrap_or_else(|_| {
+            let detail = format!("after {time:?}");
+            Err(SendError::NoAnswer { obstacle: Obstacle::NoConnection, detail })
+        })
     }
 
     /// Reads an answer to its end. Then its connection may be used again.
@@ -111,6 +125,10 @@ impl OtlpClient {
         }
         if self.destination.protocol == Protocol::Grpc {
             return grpc::read(head.status, &head.headers, body);
+        }
+        if answer::is_grpc(&head.headers) {
+            let message = grpc::status_message(&head.headers);
+            return Err(answer::no_otlp(answer::IN_GRPC, message.as_bytes()));
         }
         let plain = plain(&head.headers, body.bytes);
         if !head.status.is_success() {

@@ -22,12 +22,14 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::task::JoinHandle;
 
 use super::outcome::SendError;
 use crate::config::otlp::{Destination, OtlpProxy, Protocol};
+use crate::http::observed::{Observed, Traffic};
+use crate::http::obstacle::Obstacle;
 use crate::http::peer::causes;
 use crate::http::tls::{self, Files, Reloading, Versions};
 
@@ -44,6 +46,8 @@ pub(super) struct Connection {
     sender: Sender,
     /// If a proxy passes requests on.
     forwarded: Option<Forwarded>,
+    /// What came on it.
+    traffic: Arc<Traffic>,
     // It is closed when this is dropped.
     _driver: Task,
 }
@@ -83,6 +87,13 @@ impl Connection {
             Sender::Http1(sender) => !sender.is_closed(),
             Sender::Http2(sender) => !sender.is_closed(),
         }
+    }
+
+    /// What it means that an exchange on it failed with this error.
+    pub(super) fn no_answer(&self, error: &hyper::Error) -> SendError {
+        let is_http2 = matches!(self.sender, Sender::Http2(_));
+        let obstacle = Obstacle::on_connection(error, is_http2, self.traffic.opening());
+        SendError::NoAnswer { obstacle, detail: causes(error) }
     }
 
     /// Sends a request in absolute form, and answers the head of the answer.
@@ -170,7 +181,7 @@ impl Connector {
         let tls = Arc::clone(&self.tls);
         // It may read files.
         let config = tokio::task::spawn_blocking(move || tls.config()).await;
-        let config = config.map_err(|error| SendError::unreachable(&error))?;
+        let config = config.map_err(|error| SendError::no_connection(&error))?;
         let config = config.map_err(|error| SendError::Tls(causes(&error)))?;
         let is_secure = self.uri.scheme_str() == Some("https");
         match &self.proxy {
@@ -202,7 +213,9 @@ impl Connector {
         T: Read + Write + hyper_util::client::legacy::connect::Connection + Send + Unpin + 'static,
     {
         let is_http2 = self.versions == Versions::Http2 || stream.connected().is_negotiated_h2();
-        let unreachable = |error: hyper::Error| SendError::unreachable(&error);
+        let traffic = Arc::<Traffic>::default();
+        let stream = TokioIo::new(Observed::new(TokioIo::new(stream), Arc::clone(&traffic)));
+        let no_connection = |error: hyper::Error| SendError::no_connection(&error);
         let (sender, driver) = if is_http2 {
             let (sender, connection) = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
@@ -211,14 +224,14 @@ impl Connector {
                 .keep_alive_while_idle(true)
                 .handshake(stream)
                 .await
-                .map_err(unreachable)?;
+                .map_err(no_connection)?;
             // How it ends is seen by who sends.
             (Sender::Http2(sender), Task::spawn(async move { drop(connection.await) }))
         } else {
-            let (sender, connection) = http1::handshake(stream).await.map_err(unreachable)?;
+            let (sender, connection) = http1::handshake(stream).await.map_err(no_connection)?;
             (Sender::Http1(sender), Task::spawn(async move { drop(connection.await) }))
         };
-        Ok(Connection { sender, forwarded, _driver: driver })
+        Ok(Connection { sender, forwarded, traffic, _driver: driver })
     }
 }
 
@@ -232,7 +245,10 @@ where
         tower_service::Service<Uri, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Clone,
 {
     let connected = hyper::service::Service::call(&TowerToHyperService::new(connector), uri.clone()).await;
-    connected.map_err(|error| SendError::unreachable(&*error.into()))
+    connected.map_err(|error| {
+        let error: Box<dyn std::error::Error + Send + Sync> = error.into();
+        SendError::no_connection(&*error)
+    })
 }
 
 /// The URI with the port that its scheme implies.

@@ -2,12 +2,13 @@
 //!
 //! Source: gRPC over HTTP2 (the protocol's specification).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use hyper::header::{CONTENT_TYPE, HeaderValue, TE};
+use hyper::header::{HeaderValue, TE};
 use hyper::{HeaderMap, StatusCode};
 use percent_encoding::percent_decode;
 use prost::Message;
@@ -56,8 +57,7 @@ pub(super) fn read(http_status: StatusCode, headers: &HeaderMap, body: Body) -> 
     if !http_status.is_success() {
         return Err(answer::of_http(http_status, headers, &body.bytes));
     }
-    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    if !content_type.starts_with(b"application/grpc") {
+    if !answer::is_grpc(headers) {
         return Err(answer::no_otlp("success that is no answer of gRPC", &body.bytes));
     }
     // The trailers are the end; what breaks off after them does not matter.
@@ -89,9 +89,13 @@ fn status(headers: &HeaderMap) -> Result<(), SendError> {
     if code == Code::Ok {
         return Ok(());
     }
+    Err(answer::of_grpc(code, &status_message(headers), retry_after(headers)))
+}
+
+/// What a status says.
+pub(super) fn status_message(headers: &HeaderMap) -> Cow<'_, str> {
     let message = headers.get("grpc-message").map(HeaderValue::as_bytes).unwrap_or_default();
-    let message = percent_decode(message).decode_utf8_lossy();
-    Err(answer::of_grpc(code, &message, retry_after(headers)))
+    percent_decode(message).decode_utf8_lossy()
 }
 
 /// When to come again: the RetryInfo among the details of the status.

@@ -22,16 +22,28 @@ use tracing::warn;
 
 use super::answer::{Meaning, Taken};
 use super::client::OtlpClient;
+use super::complaints::Complaints;
 use super::outcome::SendError;
 use super::{LARGEST_MESSAGE, parts};
 use crate::config::otlp::Signal;
 use crate::http::backoff::Backoff;
-use crate::http::peer::{Peer, for_people};
+use crate::http::peer::Peer;
 use crate::metrics::catalog::Kind;
 use crate::metrics::family::{Family, Point, Value};
 use crate::sinks::destination::DestinationWatch;
 use crate::sinks::drain::MISCONFIGURED_PAUSE;
 use crate::sinks::metrics::{AttemptMetrics, AttemptResult};
+
+/// When a push ends.
+#[derive(Debug, Clone)]
+pub struct Ends {
+    /// It pushes once more.
+    pub stop: CancellationToken,
+    /// It ends at once.
+    pub last: CancellationToken,
+    /// Whether the totals are there after the next start.
+    pub is_durable: bool,
+}
 
 /// Pushes what `source` answers at each `interval`, from one interval after the start on, and once more when stopped. Shows by
 /// `destination` whether it is configured rightly.
@@ -41,10 +53,13 @@ pub async fn run(
     interval: Duration,
     destination: DestinationWatch,
     source: impl Fn() -> Vec<Family>,
-    stop: CancellationToken,
+    ends: Ends,
 ) {
     let signal = Signal::Metrics.as_str();
+    let Ends { stop, last, is_durable } = ends;
+    let endpoint = client.destination().to_string();
     let mut push = Push {
+        complaints: Complaints::of(&client),
         client,
         resource,
         peer: Peer::new("the OTLP receiver", signal, Backoff::new(SHORTEST_PAUSE, interval)),
@@ -58,8 +73,17 @@ pub async fn run(
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
         pause = push.send(&source()).await.unwrap_or(interval);
     }
-    // There is nobody left to try again, and the failure is counted and logged.
-    let _ = push.send(&source()).await;
+    // There is nobody left to try again.
+    if last.run_until_cancelled(push.send(&source())).await != Some(None) {
+        match is_durable {
+            true => {
+                warn!(signal, %endpoint, "ended before the last metrics were pushed; the totals are on disk, and pushed after the next start")
+            }
+            false => {
+                warn!(signal, %endpoint, "ended before the last metrics were pushed; what was counted since the push before is lost there")
+            }
+        }
+    }
 }
 
 /// The first pause after a failure.
@@ -74,6 +98,7 @@ struct Push {
     resource: Resource,
     peer: Peer,
     destination: DestinationWatch,
+    complaints: Complaints,
     metrics: AttemptMetrics,
     /// Bytes of a message, at most, as far as is known.
     largest: usize,
@@ -97,7 +122,7 @@ impl Push {
                 Ok(taken) => {
                     (self.exhausted, self.has_taken) = (0, true);
                     self.note_answer();
-                    note_rejected(&taken);
+                    self.complaints.note_taken(&taken);
                 }
                 Err(error) if error.meaning() == Meaning::TooLarge && size > SMALLEST_MESSAGE => {
                     self.note_answer();
@@ -145,7 +170,7 @@ impl Push {
             }
             Meaning::Misconfigured | Meaning::TooLarge | Meaning::Batch => {
                 self.note_answer();
-                warn!(error = %reason, "the OTLP receiver refused the metrics");
+                self.complaints.note_refused(&reason);
                 None
             }
         }
@@ -161,14 +186,6 @@ fn result_of(outcome: &Result<Taken, SendError>) -> AttemptResult {
         Ok(_) => AttemptResult::Success,
         Err(error) if error.meaning() == Meaning::Batch || error.is_plain_400() => AttemptResult::Refused,
         Err(_) => AttemptResult::Retry,
-    }
-}
-
-/// Says how many points the receiver did not take although it took the message.
-fn note_rejected(taken: &Taken) {
-    if taken.rejected > 0 {
-        let (points, reason) = (taken.rejected, for_people(&taken.message));
-        warn!(points, ?reason, "the OTLP receiver refused some of the metrics");
     }
 }
 

@@ -1,9 +1,11 @@
 //! OTLP: the [`client`] that carries messages of both signals to a receiver over either protocol (`grpc` is one of them) by a
-//! `connection`, what an [`answer`] says, the [`outcome`] of each, and the push of [`metrics`].
+//! `connection`, what an [`answer`] says, the [`outcome`] of each and what is likely to help (`cures`), its [`complaints`], and the push of [`metrics`].
 
 pub mod answer;
 pub mod client;
+pub mod complaints;
 mod connection;
+mod cures;
 mod grpc;
 pub mod metrics;
 pub mod outcome;

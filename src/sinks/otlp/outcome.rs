@@ -1,11 +1,11 @@
-//! Why a message was not taken, and what to do about it.
+//! Why a message was not taken.
 
 use std::time::Duration;
 
 use thiserror::Error;
 
-use super::answer::Meaning;
-use crate::config::otlp::Signal;
+use super::answer::{self, Meaning};
+use crate::http::obstacle::Obstacle;
 use crate::http::peer::causes;
 use crate::sinks::Failure;
 
@@ -13,8 +13,13 @@ use crate::sinks::Failure;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SendError {
     /// No connection, or it broke before an answer.
-    #[error("cannot reach the receiver: {0}")]
-    Unreachable(String),
+    #[error("{obstacle} ({detail})")]
+    NoAnswer {
+        /// Why.
+        obstacle: Obstacle,
+        /// What the libraries say.
+        detail: String,
+    },
     /// The files of TLS cannot be used, so no connection was tried.
     #[error("{0}")]
     Tls(String),
@@ -22,13 +27,13 @@ pub enum SendError {
     #[error("no answer within {0:?}")]
     Timeout(Duration),
     /// An answer that broke off, or that is larger than any should be.
-    #[error("the answer could not be read: {0}")]
+    #[error("its answer could not be read: {0}")]
     Interrupted(String),
     /// It makes more than one message, and nothing was sent.
     #[error("it makes more than one message: {0} bytes")]
     MoreThanOne(usize),
     /// The receiver answered.
-    #[error("the receiver answered {code}: {message}")]
+    #[error("it answered {code}{}{message}", if message.is_empty() { "" } else { ": " })]
     Answer {
         /// What follows.
         meaning: Meaning,
@@ -57,44 +62,20 @@ impl SendError {
         matches!(self, SendError::Answer { is_plain_400: true, meaning: Meaning::Misconfigured, .. })
     }
 
-    /// What follows. Without an answer, another time may be better.
+    /// What follows. Without an answer in time, another time may be better.
     pub fn meaning(&self) -> Meaning {
         match self {
             SendError::Answer { meaning, .. } => *meaning,
             SendError::MoreThanOne(_) => Meaning::TooLarge,
+            SendError::NoAnswer { obstacle, .. } => answer::of_obstacle(*obstacle),
             SendError::Tls(_) => Meaning::Misconfigured,
-            SendError::Unreachable(_) | SendError::Timeout(_) | SendError::Interrupted(_) => Meaning::Later,
+            SendError::Timeout(_) | SendError::Interrupted(_) => Meaning::Later,
         }
     }
 
-    /// What is likely to help, if the destination is configured wrongly.
-    pub fn cure(&self, signal: Signal) -> Option<String> {
-        if let SendError::Tls(_) = self {
-            return Some(
-                "OTEL_EXPORTER_OTLP_CERTIFICATE, _CLIENT_CERTIFICATE and _CLIENT_KEY should name PEM files; they are read again for \
-                 each attempt"
-                    .to_owned(),
-            );
-        }
-        let SendError::Answer { meaning: Meaning::Misconfigured, code, .. } = self else { return None };
-        let signal = signal.as_str();
-        Some(match code.as_str() {
-            "401" | "403" | "Unauthenticated" | "PermissionDenied" => {
-                "the credentials in OTEL_EXPORTER_OTLP_HEADERS may be missing, wrong or expired".to_owned()
-            }
-            "404" => format!("the path may be wrong, or the receiver takes no {signal}"),
-            "Unimplemented" => format!("the receiver may have no pipeline for {signal}"),
-            code if code.starts_with('3') => {
-                "OTEL_EXPORTER_OTLP_ENDPOINT should name where it redirects to".to_owned()
-            }
-            _ => "who answers may not be an OTLP receiver, or one of another OTEL_EXPORTER_OTLP_PROTOCOL"
-                .to_owned(),
-        })
-    }
-
-    /// What a failed connection means.
-    pub(crate) fn unreachable(error: &dyn std::error::Error) -> SendError {
-        SendError::Unreachable(causes(error))
+    /// What an error means that was there instead of a connection.
+    pub(super) fn no_connection(error: &(dyn std::error::Error + 'static)) -> SendError {
+        SendError::NoAnswer { obstacle: Obstacle::of(error), detail: causes(error) }
     }
 }
 

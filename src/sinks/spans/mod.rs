@@ -15,18 +15,18 @@ use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{ExporterBuildError, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
-use tracing::{error, warn};
+use tracing::error;
 
 use super::identity::Identity;
 use super::otlp::LARGEST_MESSAGE;
 use super::otlp::answer::Taken;
 use super::otlp::client::OtlpClient;
+use super::otlp::complaints::Complaints;
 use super::otlp::outcome::SendError;
 use super::{Ages, Failure, Settings, Sink};
 use crate::callback::Record;
 use crate::config::otlp::Sampling;
 use crate::http::backoff::Backoff;
-use crate::http::peer::for_people;
 
 /// The pauses before another attempt.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
@@ -100,6 +100,7 @@ struct SpanSender {
     exporter: SpanExporter,
     client: OtlpClient,
     outcome: Arc<Outcome>,
+    complaints: Mutex<Complaints>,
 }
 
 impl SpanSender {
@@ -108,12 +109,13 @@ impl SpanSender {
         let mut exporter = SpanExporter::builder()
             .with_http()
             .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
-            .with_endpoint(client.endpoint().to_string())
+            .with_endpoint(client.destination().endpoint.to_string())
             .with_retry_policy(RetryPolicy::disabled())
             .with_http_client(Adapter { client: client.clone(), outcome: Arc::clone(&outcome) })
             .build()?;
         exporter.set_resource(resource);
-        Ok(SpanSender { exporter, client, outcome })
+        let complaints = Mutex::new(Complaints::of(&client));
+        Ok(SpanSender { exporter, client, outcome, complaints })
     }
 
     /// Sends spans and answers how many of them the receiver refused.
@@ -130,10 +132,7 @@ impl SpanSender {
             (None, Err(error)) => return Err(Failure::TooLarge(error.to_string())),
             (None, Ok(())) => Taken::default(),
         };
-        if taken.rejected > 0 {
-            let (spans, reason) = (taken.rejected, for_people(&taken.message));
-            warn!(spans, ?reason, "the OTLP receiver refused some of the spans; they are dropped");
-        }
+        self.complaints.lock().unwrap_or_else(PoisonError::into_inner).note_taken(&taken);
         Ok(taken.rejected)
     }
 }

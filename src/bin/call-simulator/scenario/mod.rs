@@ -29,6 +29,8 @@ pub(crate) struct Call {
     pub(crate) query: String,
     /// Whether it is to be sent a second time once it is acknowledged.
     pub(crate) is_repeated: bool,
+    /// Which of the incidents hit it.
+    pub(crate) incident: Option<usize>,
     pub(crate) truth: Truth,
 }
 
@@ -78,7 +80,8 @@ impl Scenario {
         };
         self.index += 1;
         let idc = self.pick_idc();
-        let release = self.release(&idc, at);
+        let incident = self.incident(&idc, at);
+        let release = self.release(incident);
         let is_video = self.random.random_bool(self.video_share);
         let (setup_seconds, duration_seconds) = self.times(&release);
         let billed_seconds = duration_seconds - duration_seconds.min(self.random.random_range(0..2));
@@ -87,7 +90,7 @@ impl Scenario {
         let sid = self.sid();
         let parameters = self.parameters(&sid, &truth, &release, at);
         let is_repeated = self.random.random_bool(self.repeat_share);
-        let mut call = Call { at, sid, query: String::new(), is_repeated, truth };
+        let mut call = Call { at, sid, query: String::new(), is_repeated, incident, truth };
         let parameters = match self.random.random_bool(self.odd_share) {
             true => odd::make_odd(&mut self.random, parameters, &mut call.truth),
             false => parameters,
@@ -108,10 +111,15 @@ impl Scenario {
         String::new()
     }
 
-    fn release(&mut self, idc: &str, at: Duration) -> Release {
-        let incident = self.incidents.iter().find(|incident| incident.covers(idc, at));
-        if let Some(incident) = incident.filter(|incident| self.random.random_bool(incident.share)) {
-            return Release::of_incident(incident.reason);
+    /// Which of the incidents hits a call of this IDC at this time.
+    fn incident(&mut self, idc: &str, at: Duration) -> Option<usize> {
+        let number = self.incidents.iter().position(|incident| incident.covers(idc, at))?;
+        self.random.random_bool(self.incidents[number].share).then_some(number)
+    }
+
+    fn release(&mut self, incident: Option<usize>) -> Release {
+        if let Some(number) = incident {
+            return Release::of_incident(self.incidents[number].reason);
         }
         let kinds =
             if self.random.random_bool(self.abnormal_share) { releases::ABNORMAL } else { releases::USUAL };

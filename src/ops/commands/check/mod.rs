@@ -139,8 +139,7 @@ fn push(otlp: &OtlpSettings, signal: Signal) -> String {
         Signal::Metrics => format!("every {:?}", otlp.metric_interval),
         Signal::Traces => format!("up to {} at once after {:?} at most", otlp.span_batch, otlp.span_delay),
     };
-    let mut text =
-        format!("{} by {protocol}, {pace}, {:?} for an attempt", destination.place(), destination.timeout);
+    let mut text = format!("{} by {protocol}, {pace}, {:?} for an attempt", destination, destination.timeout);
     if destination.gzip {
         text.push_str(", gzip");
     }

@@ -1,4 +1,4 @@
-//! What an answer of a receiver says, by one table.
+//! What an answer of a receiver says, or that there is none, by one table.
 //!
 //! It is read from the top, and the first sign that fits holds: signs of size come first, since a message that is too large may be
 //! answered with almost any status; then what the specification calls retryable; then what says that the destination is
@@ -7,6 +7,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use hyper::header::HeaderValue;
 use hyper::{HeaderMap, StatusCode};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
@@ -16,7 +17,8 @@ use tonic_types::pb;
 
 use super::outcome::SendError;
 use crate::http::backoff::retry_after;
-use crate::http::peer::for_people;
+use crate::http::obstacle::Obstacle;
+use crate::http::peer::{body_for_people, for_people, url_for_people};
 
 /// What follows from an answer other than success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,10 @@ enum Sign {
     GrpcWithTime(Code),
     /// Any other status of gRPC.
     AnyGrpc,
+    /// No answer, since another protocol is spoken there.
+    AnotherProtocol,
+    /// No answer.
+    NoAnswer,
 }
 
 /// How receivers and libraries say that a message is too large.
@@ -122,6 +128,13 @@ static TABLE: &[Row] = &[
         Meaning::Misconfigured,
         "observed: OpenTelemetry Collector 0.161 without a pipeline of the signal",
     ),
+    (
+        Sign::AnotherProtocol,
+        Meaning::Misconfigured,
+        "observed: OpenTelemetry Collector 0.161, gRPC and HTTP on each other's ports, TLS on plain ones and the reverse",
+    ),
+    // Nobody, or nobody yet. Certificates are renewed at either end.
+    (Sign::NoAnswer, Meaning::Later, OTLP_HTTP),
     // The batch.
     (Sign::HttpWithStatus(400..=599), Meaning::Batch, OTLP_HTTP),
     (Sign::AnyGrpc, Meaning::Batch, OTLP_GRPC),
@@ -140,6 +153,7 @@ struct Asked<'a> {
 enum Kind {
     Http { status: u16, has_status: bool },
     Grpc { code: Code, has_time: bool },
+    NoAnswer(Obstacle),
 }
 
 impl Sign {
@@ -155,7 +169,8 @@ impl Sign {
             (Sign::Grpc(sign), Kind::Grpc { code, .. }) => *sign == code,
             (Sign::GrpcOfSize(sign), Kind::Grpc { code, .. }) => *sign == code && is_of_size(asked.text),
             (Sign::GrpcWithTime(sign), Kind::Grpc { code, has_time }) => *sign == code && has_time,
-            (Sign::AnyGrpc, Kind::Grpc { .. }) => true,
+            (Sign::AnyGrpc, Kind::Grpc { .. }) | (Sign::NoAnswer, Kind::NoAnswer(_)) => true,
+            (Sign::AnotherProtocol, Kind::NoAnswer(obstacle)) => obstacle.is_of_protocol(),
             _ => false,
         }
     }
@@ -175,17 +190,22 @@ fn meaning(asked: Asked<'_>) -> Meaning {
     row(asked).map_or(Meaning::Misconfigured, |(_, meaning, _)| *meaning)
 }
 
+/// What it says that there is no answer.
+pub(super) fn of_obstacle(obstacle: Obstacle) -> Meaning {
+    meaning(Asked { kind: Kind::NoAnswer(obstacle), text: "" })
+}
+
 /// What an answer of OTLP/HTTP other than success says, or one to gRPC that does not come from who speaks gRPC.
 pub(super) fn of_http(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> SendError {
     let otlp_status = otlp_status(headers, body);
     let text = otlp_status.clone().unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
     let kind = Kind::Http { status: status.as_u16(), has_status: otlp_status.is_some() };
     let location = headers.get(hyper::header::LOCATION).and_then(|location| location.to_str().ok());
-    let location = location.map(|location| format!(" to {location}")).unwrap_or_default();
+    let location = location.map(|location| format!(" to {}", url_for_people(location))).unwrap_or_default();
     SendError::Answer {
         meaning: meaning(Asked { kind, text: &text }),
         code: format!("{}{}", status.as_u16(), location),
-        message: for_people(text.trim()),
+        message: body_for_people(text.as_bytes()),
         is_plain_400: status == StatusCode::BAD_REQUEST,
         retry_after: retry_after(headers),
     }
@@ -203,12 +223,21 @@ pub(super) fn of_grpc(code: Code, message: &str, retry_after: Option<Duration>) 
     }
 }
 
+/// How an answer is called that came in gRPC where HTTP was spoken.
+pub(super) const IN_GRPC: &str = "in gRPC";
+
+/// Whether these headers are those of gRPC.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(hyper::header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    content_type.is_some_and(|content_type| content_type.starts_with(b"application/grpc"))
+}
+
 /// An answer that claims success and does not come from who receives OTLP.
 pub(super) fn no_otlp(what: &str, body: &[u8]) -> SendError {
     SendError::Answer {
         meaning: Meaning::Misconfigured,
         code: what.to_owned(),
-        message: for_people(String::from_utf8_lossy(body).trim()),
+        message: body_for_people(body),
         is_plain_400: false,
         retry_after: None,
     }

@@ -144,6 +144,20 @@ fn every_known_answer_is_read_as_it_is_meant() {
         assert_eq!(meaning, *expected, "{code:?} {message}");
         rows.insert(place);
     }
+    for (obstacle, expected) in [
+        (Obstacle::SpeaksTls, Misconfigured),
+        (Obstacle::SpeaksNoTls, Misconfigured),
+        (Obstacle::SpeaksHttp1, Misconfigured),
+        (Obstacle::SpeaksHttp2, Misconfigured),
+        (Obstacle::SpeaksOtherwise, Misconfigured),
+        (Obstacle::Unresolved, Later),
+        (Obstacle::NobodyListens, Later),
+        (Obstacle::Untrusted, Later),
+        (Obstacle::Ended, Later),
+    ] {
+        assert_eq!(of_obstacle(obstacle), expected, "{obstacle}");
+        rows.insert(place(Asked { kind: Kind::NoAnswer(obstacle), text: "" }));
+    }
     let without_case: Vec<_> = (0..TABLE.len()).filter(|place| !rows.contains(place)).collect();
     assert_eq!(without_case, Vec::<usize>::new(), "every row has a case");
     assert!(TABLE.iter().all(|(_, _, source)| !source.is_empty()));
@@ -165,16 +179,19 @@ fn a_failure_tells_when_to_come_again_and_what_it_says() {
     with_time.insert(RETRY_AFTER, "17".parse().expect("a header"));
     let error = of_http(StatusCode::SERVICE_UNAVAILABLE, &with_time, b"why\nnot");
     assert_eq!(error.retry_after(), Some(Duration::from_secs(17)));
-    assert_eq!(error.to_string(), "the receiver answered 503: why not");
+    assert_eq!(error.to_string(), "it answered 503: why not");
     let decoded =
         of_http(StatusCode::BAD_REQUEST, &headers(PROTOBUF), &status(Code::InvalidArgument, "too old"));
-    assert_eq!(decoded.to_string(), "the receiver answered 400: too old");
+    assert_eq!(decoded.to_string(), "it answered 400: too old");
+    let page = b"<html><head><title>Blocked by policy</title></head><body><h1>x</h1></body></html>";
+    let page = of_http(StatusCode::FORBIDDEN, &headers(HTML), page);
+    assert_eq!(page.to_string(), "it answered 403: Blocked by policy");
     assert!(!decoded.is_plain_400());
     assert!(of_http(StatusCode::BAD_REQUEST, &headers(TEXT), b"out of order sample").is_plain_400());
     let mut redirect = headers(HTML);
-    redirect.insert("location", "https://c/v1/traces".parse().expect("a header"));
+    redirect.insert("location", "https://u:secret@c/v1/traces?token=secret".parse().expect("a header"));
     let redirect = of_http(StatusCode::PERMANENT_REDIRECT, &redirect, b"");
-    assert_eq!(redirect.to_string(), "the receiver answered 308 to https://c/v1/traces: ");
+    assert_eq!(redirect.to_string(), "it answered 308 to https://c/v1/traces");
 }
 
 #[test]

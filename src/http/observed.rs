@@ -7,50 +7,60 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What has been seen on a connection since its last request began.
 #[derive(Debug, Default)]
-pub(super) struct Traffic {
+pub(crate) struct Traffic {
     has_sent: AtomicBool,
     has_received: AtomicBool,
     /// Whether a write has failed, for good.
     is_broken: AtomicBool,
+    /// The first bytes that came on the connection.
+    opening: OnceLock<Vec<u8>>,
 }
+
+/// Bytes that are kept of how the other end began: the head of a frame of HTTP/2.
+const OPENING: usize = 9;
 
 // Each is a fact of its own, and whoever asks has been told by hyper's channels that the exchange is over.
 impl Traffic {
     /// Another request begins.
-    pub(super) fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.has_sent.store(false, Ordering::Relaxed);
         self.has_received.store(false, Ordering::Relaxed);
     }
 
     /// Whether anything may have been sent, and whether anything has come.
-    pub(super) fn seen(&self) -> (bool, bool) {
+    pub(crate) fn seen(&self) -> (bool, bool) {
         (self.has_sent.load(Ordering::Relaxed), self.has_received.load(Ordering::Relaxed))
     }
 
+    /// The first bytes that came on the connection, as many as tell protocols apart.
+    pub(crate) fn opening(&self) -> &[u8] {
+        self.opening.get().map_or(&[], Vec::as_slice)
+    }
+
     /// Whether nothing can be sent any more.
-    pub(super) fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         self.is_broken.load(Ordering::Relaxed)
     }
 }
 
 /// A stream whose traffic is noted.
 #[derive(Debug)]
-pub(super) struct Observed<S> {
+pub(crate) struct Observed<S> {
     stream: S,
     traffic: Arc<Traffic>,
 }
 
 impl<S> Observed<S> {
     /// Notes in `traffic` what goes and comes on `stream`.
-    pub(super) fn new(stream: S, traffic: Arc<Traffic>) -> Observed<S> {
+    pub(crate) fn new(stream: S, traffic: Arc<Traffic>) -> Observed<S> {
         Observed { stream, traffic }
     }
 
@@ -78,8 +88,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
+        let new = &buffer.filled()[before..];
+        if !new.is_empty() {
             self.traffic.has_received.store(true, Ordering::Relaxed);
+            self.traffic.opening.get_or_init(|| new[..new.len().min(OPENING)].to_vec());
         }
         read
     }
@@ -179,6 +191,7 @@ mod tests {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.expect("what came before the end");
         assert_eq!((answer.as_slice(), traffic.seen()), (&b"answer"[..], (false, true)));
+        assert_eq!(traffic.opening(), b"answer");
     }
 
     #[tokio::test]
