@@ -55,7 +55,9 @@ fn check(config: Config, connect: bool) -> Result<ExitCode, Box<dyn Error>> {
     let (otlp, remarks) = variables(&config);
     let plan = Plan { config, otlp, remarks };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let is_well = runtime.block_on(commands::check::check(&plan, connect, &mut std::io::stdout().lock()))?;
+    let mut shown = Vec::new();
+    let is_well = runtime.block_on(commands::check::check(&plan, connect, &mut shown))?;
+    commands::print(&shown)?;
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
