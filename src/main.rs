@@ -8,12 +8,12 @@ use std::process::ExitCode;
 use planet_call_exporter::app;
 use planet_call_exporter::config::call_filter::CallFilter;
 use planet_call_exporter::config::callback_url::CallbackUrl;
+use planet_call_exporter::config::environment::{self, Environment};
 use planet_call_exporter::config::otlp::OtlpSettings;
+use planet_call_exporter::config::remark::Remark;
 use planet_call_exporter::config::{Command, CommandLine, Config};
+use planet_call_exporter::ops::commands::check::Plan;
 use planet_call_exporter::ops::{commands, logging, signals};
-
-/// The exit code for a wrong flag or variable, as clap has it.
-const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let CommandLine { config, command } = CommandLine::read().unwrap_or_else(|error| error.exit());
@@ -21,12 +21,12 @@ fn main() -> ExitCode {
         Some(Command::State { directory, calls: true, filter, .. }) => show_calls(&directory, &filter),
         Some(Command::State { directory, verify, .. }) => show_state(&directory, verify),
         Some(Command::Replay { file, to }) => replay(&file, &to),
-        None => match OtlpSettings::read(|name| std::env::var(name).ok()) {
-            Ok(otlp) => return run(config, otlp).unwrap_or_else(|error| fail(&*error, ExitCode::FAILURE)),
-            Err(error) => return fail(&error, ExitCode::from(USAGE)),
-        },
+        Some(Command::Check { config, connect }) => {
+            return check(*config, connect).unwrap_or_else(|error| fail(&*error));
+        }
+        None => return run(config).unwrap_or_else(|error| fail(&*error)),
     };
-    outcome.map_or_else(|error| fail(&*error, ExitCode::FAILURE), |()| ExitCode::SUCCESS)
+    outcome.map_or_else(|error| fail(&*error), |()| ExitCode::SUCCESS)
 }
 
 fn show_state(directory: &Path, verify: bool) -> Result<(), Box<dyn Error>> {
@@ -51,8 +51,29 @@ fn replay(file: &Path, to: &CallbackUrl) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn run(config: Config, otlp: OtlpSettings) -> Result<ExitCode, Box<dyn Error>> {
-    let log = logging::start(&config)?;
+fn check(config: Config, connect: bool) -> Result<ExitCode, Box<dyn Error>> {
+    let (otlp, remarks) = variables(&config);
+    let plan = Plan { config, otlp, remarks };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut shown = Vec::new();
+    let is_well = runtime.block_on(commands::check::check(&plan, connect, &mut shown))?;
+    commands::print(&shown)?;
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the variables of OpenTelemetry say, and what is to be said of all variables.
+fn variables(config: &Config) -> (OtlpSettings, Vec<Remark>) {
+    let environment = Environment::of_process();
+    let otlp = OtlpSettings::read(&environment, config.log_level.is_some());
+    let remarks =
+        environment::unknown(&environment).into_iter().chain(otlp.remarks.iter().cloned()).collect();
+    (otlp, remarks)
+}
+
+fn run(config: Config) -> Result<ExitCode, Box<dyn Error>> {
+    let (otlp, remarks) = variables(&config);
+    let log = logging::start(&config, otlp.log_level)?;
+    remarks.iter().for_each(Remark::log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let stop = signals::stop(log.clone())?;
@@ -76,8 +97,8 @@ fn said(error: &dyn Error) -> String {
     format!("planet-call-exporter: {error}\n")
 }
 
-fn fail(error: &dyn Error, code: ExitCode) -> ExitCode {
+fn fail(error: &dyn Error) -> ExitCode {
     // Nobody is left to tell if standard error is gone.
     let _ = std::io::stderr().write_all(said(error).as_bytes());
-    code
+    ExitCode::FAILURE
 }

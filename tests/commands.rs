@@ -355,6 +355,8 @@ fn whoever_reads_no_further_is_no_failure() {
         (&["state", text(&state), "--verify"], 0, ""),
         (&["state", text(&damaged), "--verify"], 1, "damaged"),
         (&["state", text(&state), "--calls"], 0, ""),
+        (&["check", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"], 0, ""),
+        (&["check", "--listen", "127.0.0.1:0", "--admin-listen", "192.0.2.1:0"], 1, ""),
         (&["replay", text(&file), "--to", &to], 0, ""),
         (&["replay", text(&refused), "--to", &to], 1, "not every request was taken"),
         (&["--help"], 0, ""),
@@ -369,7 +371,7 @@ fn whoever_reads_no_further_is_no_failure() {
         assert!(errors.is_empty() == said.is_empty() && errors.contains(said), "{arguments:?}: {errors}");
     }
     // Any other failure is one.
-    for arguments in [&["state", text(&state)][..], &["state", text(&state), "--calls"]] {
+    for arguments in [&["state", text(&state)][..], &["state", text(&state), "--calls"], &["check"]] {
         let full = fs::File::options().write(true).open("/dev/full").expect("a full device");
         let output = command().args(arguments).stdout(full).output().expect("the exporter runs");
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -90,18 +90,3 @@ fn certificates_that_change_are_read_again_and_unusable_ones_are_named_and_not_t
     fs::write(&trusted, second.issuer.pem()).expect("written");
     eventually("the span", || (receiver.taken().len() == 1).then_some(()));
 }
-
-#[test]
-fn a_file_that_cannot_be_used_at_the_start_is_named() {
-    let authority = Authority::new("tls-start");
-    let receiver = OtlpReceiver::start_with_tls(authority.server());
-    let trusted = authority.file("ca.pem", "no certificate");
-    let mut exporter = support::process::Process::start(
-        "planet-call-exporter",
-        pushing_to(&receiver)
-            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .env("OTEL_EXPORTER_OTLP_CERTIFICATE", &trusted),
-    );
-    assert!(!exporter.wait().success());
-    exporter.stderr.wait_for(trusted.to_str().expect("text"));
-}

@@ -14,7 +14,6 @@ mod parts;
 mod sinks;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,11 +23,11 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::config::otlp::{Destination, OtlpSettings};
+use crate::config::otlp::{OtlpSettings, Push, Signal};
 use crate::config::routes::Routes;
 use crate::config::unused::unused;
-use crate::config::{Config, ForwardMode, ProxyProtocol, name_of};
-use crate::http::service::{Service, ServiceUrl};
+use crate::config::{Config, Contradiction, ForwardMode, ProxyProtocol, name_of};
+use crate::http::service::Service;
 use crate::http::tls::TlsError;
 use crate::http::{BindError, Limits, Purpose, Server, TrustedProxies};
 use crate::intake::acceptance::{Acceptance, Store};
@@ -39,7 +38,8 @@ use crate::journal::{Journal, JournalError};
 use crate::metrics::registry::{self, InstallError, OwnMetrics};
 use crate::ops::admin::{self, AdminHandler};
 use crate::ops::view::View;
-use crate::sinks::destination::{DestinationWatch, OTLP_METRICS};
+use crate::sinks::destination::{DestinationWatch, OTLP_METRICS, OTLP_TRACES};
+use crate::sinks::identity::UnusableKey;
 use crate::sinks::otlp::client::OtlpClient;
 use crate::sinks::otlp::metrics as otlp_metrics;
 use crate::sinks::waiting::OpenWaitingError;
@@ -65,13 +65,8 @@ pub enum RunError {
     #[error(transparent)]
     Metrics(#[from] InstallError),
     /// The key of --identity hash cannot be used.
-    #[error("cannot use {path} for --identity hash: {reason}")]
-    IdentityKey {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        reason: String,
-    },
+    #[error(transparent)]
+    IdentityKey(#[from] UnusableKey),
     /// What keeps the calls cannot be opened.
     #[error(transparent)]
     State(#[from] OpenError),
@@ -81,17 +76,9 @@ pub enum RunError {
     /// What waits for a sink cannot be read.
     #[error(transparent)]
     Waiting(#[from] OpenWaitingError),
-    /// What is passed on would come back.
-    #[error("--forward-to {url} is where {} listens; expected the URL of the service behind", .listener.flag())]
-    ForwardToSelf {
-        /// The URL.
-        url: ServiceUrl,
-        /// Who would get it.
-        listener: Purpose,
-    },
-    /// A path has two meanings.
-    #[error("--readiness-path {0} is where call events come in; expected another path")]
-    ReadinessAtCallback(String),
+    /// Flags contradict each other.
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
     /// TLS towards a collector or the service cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -113,11 +100,7 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let routes = Routes::of(&config);
-    if let Some(path) = &config.readiness_path
-        && routes.find(path.as_bytes(), &[]).is_some()
-    {
-        return Err(RunError::ReadinessAtCallback(path.clone()));
-    }
+    config.check_paths()?;
     let registry = OwnMetrics::install()?;
     registry::record_build_info();
     let readiness = Readiness::default();
@@ -161,8 +144,13 @@ pub async fn run(
     let start = |sink: OpenedSink| sink.start(&mut parts, &readiness, &state.quarantine, &ends);
     let statuses = sinks.into_iter().map(start).collect();
     view.show(&state, statuses);
-    if let Some(destination) = &otlp.metrics {
-        let client = OtlpClient::new(destination.clone())?;
+    for (signal, name) in [(Signal::Metrics, OTLP_METRICS), (Signal::Traces, OTLP_TRACES)] {
+        if *otlp.push(signal) == Push::Misconfigured {
+            DestinationWatch::show_none(signal.as_str(), &readiness.latch_for_show(name));
+        }
+    }
+    if let Some(destination) = otlp.metrics.destination() {
+        let client = OtlpClient::new(destination.clone());
         let view = Arc::clone(&view);
         let ends = otlp_metrics::Ends {
             stop: ends.sinks.clone(),
@@ -171,8 +159,8 @@ pub async fn run(
         };
         let (resource, interval) = (otlp.resource.clone(), otlp.metric_interval);
         state.readers.push_as(otlp_metrics::identity(&client, &resource), state.fold.births());
-        let destination =
-            DestinationWatch::new(client.signal().as_str(), readiness.latch_for_show(OTLP_METRICS));
+        let latch = readiness.latch_for_show(OTLP_METRICS);
+        let destination = DestinationWatch::new(client.signal().as_str(), latch, client.trouble());
         parts.spawn_sink(
             "the push of metrics",
             otlp_metrics::run(client, resource, interval, destination, view, ends),
@@ -284,11 +272,7 @@ async fn service(
     admin: &[SocketAddr],
 ) -> Result<Option<Arc<Service>>, RunError> {
     let Some(url) = &config.forward_to else { return Ok(None) };
-    for (listener, addresses) in [(Purpose::CallEvents, call_events), (Purpose::Admin, admin)] {
-        if url.leads_to(addresses).await {
-            return Err(RunError::ForwardToSelf { url: url.clone(), listener });
-        }
-    }
+    config.check_service(call_events, admin).await?;
     Ok(Some(Arc::new(Service::new(url.clone(), config.forward_timeout)?)))
 }
 
@@ -325,8 +309,10 @@ fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &[SocketAddr], a
         admin = urls(admin, ""),
         "planet-call-exporter is listening"
     );
-    let endpoint = |destination: &Option<Destination>| {
-        destination.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string)
+    let endpoint = |push: &Push| match push {
+        Push::To(destination) => destination.to_string(),
+        Push::Off(_) => "off".to_owned(),
+        Push::Misconfigured => "off, misconfigured".to_owned(),
     };
     info!(
         otlp_metrics = endpoint(&otlp.metrics),
@@ -336,9 +322,6 @@ fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &[SocketAddr], a
         forward_to = config.forward_to.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string),
         "what leaves beside /metrics"
     );
-    for warning in &otlp.warnings {
-        warn!("{warning}");
-    }
     for unused in unused(config, otlp) {
         warn!("{unused}");
     }

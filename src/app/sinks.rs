@@ -1,13 +1,12 @@
 //! The sinks that are configured: built before the state is open, since that takes a while and what is configured wrongly is to
 //! be told at once, and started when it is.
 
-use std::io;
 use std::sync::Arc;
 
 use super::RunError;
 use super::parts::{Ends, Parts};
 use crate::config::otlp::OtlpSettings;
-use crate::config::{CallLog, Config, ForwardMode, IdentityMode};
+use crate::config::{CallLog, Config, ForwardMode};
 use crate::http::service::Service;
 use crate::journal::{Journal, Reader};
 use crate::sinks::call_log::{self, CallLogSink};
@@ -32,7 +31,8 @@ pub(super) struct ConfiguredSink {
 }
 
 enum Kind {
-    Spans(Arc<SpanSink>),
+    /// With what is wrong with its destination at the start.
+    Spans(Arc<SpanSink>, Option<String>),
     CallLog(Arc<CallLogSink>),
     Service(Arc<ServiceSink>),
 }
@@ -52,15 +52,17 @@ pub(super) fn configured(
     passages: Option<&Passages>,
     refused: &Arc<RefusedRequests>,
 ) -> Result<Vec<ConfiguredSink>, RunError> {
-    let identity = identity(config)?;
+    let identity = Identity::configured(config)?;
     let mut sinks = Vec::new();
     let ages = Ages { given_up: config.state_max_age, segment: config.segment_age };
     let mut add =
         |kind, settings| sinks.push(ConfiguredSink { kind, settings: Settings { ages, ..settings } });
-    if let Some(destination) = &otlp.traces {
-        let client = OtlpClient::new(destination.clone())?;
-        let sink = SpanSink::new(client, &otlp.resource, identity.clone())?;
-        add(Kind::Spans(Arc::new(sink)), spans::settings(otlp.span_batch, otlp.span_delay));
+    if let Some(destination) = otlp.traces.destination() {
+        let client = OtlpClient::new(destination.clone());
+        let trouble = client.trouble();
+        let sink = SpanSink::new(client, &otlp.resource, identity.clone(), otlp.sampling)?;
+        let settings = spans::settings(otlp.span_batch, otlp.span_delay);
+        add(Kind::Spans(Arc::new(sink), trouble), settings);
     }
     if config.call_log == CallLog::Stdout {
         add(Kind::CallLog(Arc::new(CallLogSink::new(identity))), call_log::settings());
@@ -99,12 +101,17 @@ impl OpenedSink {
         ends: &Ends,
     ) -> Arc<SinkStatus> {
         let OpenedSink { sink: ConfiguredSink { kind, settings }, reader, waiting } = self;
-        let destination = matches!(kind, Kind::Spans(_))
-            .then(|| DestinationWatch::new(settings.signal, readiness.latch_for_show(OTLP_TRACES)));
+        let destination = match &kind {
+            Kind::Spans(_, trouble) => {
+                let latch = readiness.latch_for_show(OTLP_TRACES);
+                Some(DestinationWatch::new(settings.signal, latch, trouble.clone()))
+            }
+            Kind::CallLog(_) | Kind::Service(_) => None,
+        };
         let quarantine = quarantine.clone();
         let drained = Drained { settings, reader, waiting, destination, quarantine, ends };
         match kind {
-            Kind::Spans(sink) => drained.into(sink, parts),
+            Kind::Spans(sink, _) => drained.into(sink, parts),
             Kind::CallLog(sink) => drained.into(sink, parts),
             Kind::Service(sink) => drained.into(sink, parts),
         }
@@ -132,23 +139,4 @@ impl Drained<'_> {
         parts.spawn_sink(name, drain.run(ends.sinks.clone()));
         status
     }
-}
-
-/// The shortest key of --identity hash: 128 bits.
-const SHORTEST_KEY: usize = 16;
-
-/// What leaves of users, with the key read from its file.
-fn identity(config: &Config) -> Result<Identity, RunError> {
-    let path = match (config.identity, &config.identity_key_file) {
-        (IdentityMode::Drop, _) => return Ok(Identity::Drop),
-        (IdentityMode::Keep, _) => return Ok(Identity::Keep),
-        (IdentityMode::Hash, path) => path.clone().unwrap_or_default(),
-    };
-    let unusable = |reason: String| RunError::IdentityKey { path: path.clone(), reason };
-    let key = std::fs::read(&path).map_err(|error: io::Error| unusable(error.to_string()))?;
-    let key = key.trim_ascii_end();
-    if key.len() < SHORTEST_KEY {
-        return Err(unusable(format!("expected a key of at least {SHORTEST_KEY} bytes, got {}", key.len())));
-    }
-    Ok(Identity::hash(key))
 }

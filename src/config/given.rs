@@ -1,7 +1,6 @@
-//! The reading of the command line and its environment: an empty variable is an unset one, and it is known which settings were given,
-//! and by what.
+//! The reading of the command line and its environment: an empty variable is an unset one, and it is known of each setting what gave
+//! it.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -11,29 +10,47 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 use super::{CommandLine, Config};
 use crate::http::peer::url_for_people;
 
-/// The settings that were given, by the names of their flags, each with what gave it: the flag itself or the variable.
+/// The settings, each with what gave it, in the order of their flags.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Given(BTreeMap<String, String>);
+pub struct Given(Vec<Setting>);
+
+/// A setting as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The name of its flag, without dashes.
+    pub flag: String,
+    /// Its value as it was written, or as it is by default; `None` if it has none.
+    pub value: Option<String>,
+    /// What gave it, such as `--idcs` or `PLANET_IDCS`; `None` if nothing did.
+    pub by: Option<String>,
+}
 
 impl Given {
     /// What was given on a command line and in its environment.
     fn of(matches: &ArgMatches) -> Given {
-        let mut given = BTreeMap::new();
-        for argument in Config::command().get_arguments() {
-            let (Some(flag), Some(variable)) = (argument.get_long(), argument.get_env()) else { continue };
-            let by = match matches.value_source(argument.get_id().as_str()) {
-                Some(ValueSource::CommandLine) => format!("--{flag}"),
-                Some(ValueSource::EnvVariable) => variable.to_string_lossy().into_owned(),
-                _ => continue,
+        let setting = |argument: &clap::Arg| {
+            let (flag, id) = (argument.get_long()?, argument.get_id().as_str());
+            let variable = argument.get_env()?;
+            let values = matches.get_raw(id).map(|values| values.map(OsStr::to_string_lossy));
+            let by = match matches.value_source(id) {
+                Some(ValueSource::CommandLine) => Some(format!("--{flag}")),
+                Some(ValueSource::EnvVariable) => Some(variable.to_string_lossy().into_owned()),
+                _ => None,
             };
-            given.insert(flag.to_owned(), by);
-        }
-        Given(given)
+            let value = values.map(|values| values.collect::<Vec<_>>().join(","));
+            Some(Setting { flag: flag.to_owned(), value, by })
+        };
+        Given(Config::command().get_arguments().filter_map(setting).collect())
     }
 
     /// What gave the setting of a flag, such as `--idcs` or `PLANET_IDCS`; `None` if nothing did.
     pub fn by(&self, flag: &str) -> Option<&str> {
-        self.0.get(flag).map(String::as_str)
+        self.0.iter().find(|setting| setting.flag == flag)?.by.as_deref()
+    }
+
+    /// Every setting.
+    pub fn settings(&self) -> &[Setting] {
+        &self.0
     }
 }
 
@@ -53,15 +70,23 @@ impl CommandLine {
     /// Reads these arguments, of which the first is the program's name, and the environment.
     ///
     /// # Errors
-    /// Something is wrong with them, or help is asked for.
+    /// Something is wrong with them, or help is asked for. Where it is a variable, the error names it.
     pub fn read_from<A: Into<OsString> + Clone>(
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<CommandLine, clap::Error> {
-        let command = without_empty_variables(CommandLine::command());
-        let matches = command.try_get_matches_from(arguments).map_err(without_secrets)?;
-        let mut read = CommandLine::from_arg_matches(&matches).map_err(without_secrets)?;
-        read.config.given = Given::of(&matches);
-        Ok(read)
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        let matches = without_empty_variables(CommandLine::command()).try_get_matches_from(&arguments);
+        let read = matches.and_then(|matches| {
+            let mut read = CommandLine::from_arg_matches(&matches)?;
+            read.config.given = Given::of(&matches);
+            if let (Some(super::Command::Check { config, .. }), Some((_, matches))) =
+                (&mut read.command, matches.subcommand())
+            {
+                config.given = Given::of(matches);
+            }
+            Ok(read)
+        });
+        read.map_err(|error| with_variable(without_secrets(error), &arguments))
     }
 }
 
@@ -74,6 +99,27 @@ fn without_secrets(mut error: clap::Error) -> clap::Error {
             let shown = url_for_people(given);
             error.insert(kind, ContextValue::String(shown));
         }
+    }
+    error
+}
+
+/// The error with the name of the variable that its value comes from, if it does not come from the command line.
+fn with_variable(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg).cloned() else {
+        return error;
+    };
+    let flag = argument.split(' ').next().unwrap_or_default();
+    let is_given = |given: &OsString| {
+        let given = given.to_string_lossy();
+        given.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    let configuration = Config::command();
+    let known = configuration.get_arguments().find(|known| known.get_long() == flag.strip_prefix("--"));
+    if let Some(variable) = known.and_then(|known| known.get_env()?.to_str())
+        && !arguments.iter().any(is_given)
+    {
+        let both = format!("{argument}' from the variable '{variable}");
+        error.insert(ContextKind::InvalidArg, ContextValue::String(both));
     }
     error
 }

@@ -5,9 +5,12 @@
 
 pub mod call_filter;
 pub mod callback_url;
+mod contradiction;
+pub mod environment;
 pub mod given;
 pub mod otlp;
 pub mod path;
+pub mod remark;
 pub mod routes;
 pub mod unused;
 mod values;
@@ -21,6 +24,7 @@ use ipnet::IpNet;
 
 use self::call_filter::CallFilter;
 use self::callback_url::CallbackUrl;
+pub use self::contradiction::Contradiction;
 use self::given::Given;
 use self::routes::{ProbeStatus, plain_path, registered_path};
 use self::values::{
@@ -60,6 +64,16 @@ pub enum Command {
         /// Which calls are shown.
         #[command(flatten)]
         filter: CallFilter,
+    },
+    /// Say what the exporter would do with these flags and variables, where each comes from, and whether it would run. Nothing is
+    /// changed. Exit with 1 if it would not, or not do what it is asked for.
+    Check {
+        /// What it would run with.
+        #[command(flatten)]
+        config: Box<Config>,
+        /// Connect to the collector, with an empty push, and to the service behind as well.
+        #[arg(long)]
+        connect: bool,
     },
     /// Send recorded requests again: those of a refused.jsonl, or the call events of a segment of the journal.
     Replay {
@@ -256,9 +270,10 @@ pub struct Config {
     #[arg(long, env = "PLANET_LOG_FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
 
-    /// What is logged: error, warn, info, debug, trace, or filter directives such as info,planet_call_exporter=debug.
-    #[arg(long, env = "PLANET_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = log_level)]
-    pub log_level: String,
+    /// What is logged: error, warn, info, debug, trace, or filter directives such as info,planet_call_exporter=debug
+    /// [default: that of OTEL_LOG_LEVEL, else info].
+    #[arg(long, env = "PLANET_LOG_LEVEL", value_name = "LEVEL", value_parser = log_level)]
+    pub log_level: Option<String>,
 
     /// Which of these were given.
     #[arg(skip)]
@@ -271,11 +286,9 @@ pub fn name_of(value: &impl ValueEnum) -> String {
 }
 
 const OTLP_HELP: &str = "\
-OTLP is on when OTEL_EXPORTER_OTLP_ENDPOINT, or its form for one signal, is set. It follows the variables of the \
-OpenTelemetry specification: OTEL_EXPORTER_OTLP_{ENDPOINT,PROTOCOL,HEADERS,TIMEOUT,COMPRESSION,CERTIFICATE,CLIENT_KEY,\
-CLIENT_CERTIFICATE,INSECURE} and their _METRICS_ and _TRACES_ forms, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, \
-OTEL_METRIC_EXPORT_INTERVAL, OTEL_BSP_SCHEDULE_DELAY, OTEL_BSP_MAX_EXPORT_BATCH_SIZE, OTEL_METRICS_EXPORTER=none, \
-OTEL_TRACES_EXPORTER=none, OTEL_SDK_DISABLED.";
+OTLP is on for a signal when OTEL_EXPORTER_OTLP_ENDPOINT, or its form for the signal, is set, or when OTEL_METRICS_EXPORTER or \
+OTEL_TRACES_EXPORTER is otlp. It follows the variables of the OpenTelemetry specification; docs/otlp.md has each of them and \
+what becomes of it.";
 
 /// What leaves the exporter of user IDs and IP addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

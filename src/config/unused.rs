@@ -92,7 +92,7 @@ const NO_PROXY_PROTOCOL: Obstacle = Obstacle {
 
 /// Whether anything is on that could carry identities.
 fn has_identities(config: &Config, otlp: &OtlpSettings) -> bool {
-    otlp.traces.is_some() || config.call_log == CallLog::Stdout
+    otlp.traces.destination().is_some() || config.call_log == CallLog::Stdout
 }
 
 /// Every flag with what takes its effect away.
@@ -152,10 +152,8 @@ mod tests {
     fn said(arguments: &str, has_spans: bool) -> Vec<String> {
         let arguments = ["planet-call-exporter"].into_iter().chain(arguments.split_whitespace());
         let config = CommandLine::read_from(arguments).expect("a configuration").config;
-        let endpoint = |name: &str| {
-            (has_spans && name == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").then(|| TRACES.to_owned())
-        };
-        let otlp = OtlpSettings::read(endpoint).expect("settings");
+        let endpoint = has_spans.then_some(("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", TRACES));
+        let otlp = OtlpSettings::read(&endpoint.into_iter().collect(), false);
         unused(&config, &otlp).iter().map(ToString::to_string).collect()
     }
 

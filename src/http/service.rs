@@ -71,16 +71,22 @@ impl ServiceUrl {
         Ok(request)
     }
 
+    /// Where connections go. An address of IPv6 stands without brackets.
+    pub fn host_and_port(&self) -> (&str, u16) {
+        let default = if self.scheme == Scheme::HTTPS { 443 } else { 80 };
+        let host = self.authority.host().trim_matches(['[', ']']);
+        (host, self.authority.port_u16().unwrap_or(default))
+    }
+
     /// Whether a request to it may arrive at one of these sockets of this process, as far as that can be told. Its name is looked
     /// up only if one has its port; one that cannot be found leads nowhere.
     pub async fn leads_to(&self, listening: &[SocketAddr]) -> bool {
-        let default = if self.scheme == Scheme::HTTPS { 443 } else { 80 };
-        let port = self.authority.port_u16().unwrap_or(default);
+        let (host, port) = self.host_and_port();
         let mut listening = listening.iter().filter(|address| address.port() == port).peekable();
         if listening.peek().is_none() {
             return false;
         }
-        let targets = addresses_of(self.authority.host().trim_matches(['[', ']']), port).await;
+        let targets = addresses_of(host, port).await;
         listening.any(|listening| targets.iter().any(|target| leads_to(*target, listening.ip())))
     }
 }

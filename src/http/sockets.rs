@@ -33,6 +33,14 @@ impl ListenAddress {
             ListenAddress::One(address) => address.port(),
         }
     }
+
+    /// Takes the addresses and gives them back without listening, so that nobody else is kept from them. Answers which they are.
+    ///
+    /// # Errors
+    /// As for a listener.
+    pub async fn try_out(&self) -> io::Result<Vec<SocketAddr>> {
+        bind(self).await?.iter().map(TcpSocket::local_addr).collect()
+    }
 }
 
 impl FromStr for ListenAddress {
@@ -100,13 +108,12 @@ impl Sockets {
     /// # Errors
     /// The name is unknown, or an address is in use, is not of this host, or needs privileges.
     pub(super) async fn bind(address: &ListenAddress) -> io::Result<Sockets> {
-        let sockets = match address {
-            ListenAddress::Everywhere(port) => vec![bind_everywhere(*port, bind_one)?],
-            ListenAddress::One(address) => vec![bind_one(*address)?],
-            ListenAddress::Named(name, port) => {
-                bind_each(tokio::net::lookup_host((name.as_str(), *port)).await?)?
-            }
-        };
+        Sockets::listen(bind(address).await?)
+    }
+
+    fn listen(bound: Vec<TcpSocket>) -> io::Result<Sockets> {
+        let sockets = bound.into_iter().map(|socket| socket.listen(BACKLOG));
+        let sockets = sockets.collect::<io::Result<Vec<TcpListener>>>()?;
         let addresses = sockets.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
         Ok(Sockets { sockets, addresses })
     }
@@ -139,8 +146,18 @@ impl Sockets {
 /// Connections that wait to be accepted, as in the standard library.
 const BACKLOG: u32 = 128;
 
+async fn bind(address: &ListenAddress) -> io::Result<Vec<TcpSocket>> {
+    Ok(match address {
+        ListenAddress::Everywhere(port) => vec![bind_everywhere(*port, bind_one)?],
+        ListenAddress::One(address) => vec![bind_one(*address)?],
+        ListenAddress::Named(name, port) => {
+            bind_each(tokio::net::lookup_host((name.as_str(), *port)).await?)?
+        }
+    })
+}
+
 /// Binds one address; `[::]` for both families, whatever the system's default is.
-fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind_one(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => {
@@ -152,7 +169,7 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     // Otherwise the port would be taken for a minute after a restart.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    Ok(socket)
 }
 
 /// Binds a port for both families, or for IPv4 where that is all there is.
@@ -164,8 +181,8 @@ fn bind_everywhere<S>(port: u16, bind: impl Fn(SocketAddr) -> io::Result<S>) -> 
 }
 
 /// Binds each of these addresses that there is on this host. Where the first was given a port, the others get the same.
-fn bind_each(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<Vec<TcpListener>> {
-    let mut sockets: Vec<TcpListener> = Vec::new();
+fn bind_each(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<Vec<TcpSocket>> {
+    let mut sockets: Vec<TcpSocket> = Vec::new();
     let mut absent = None;
     let mut seen = Vec::new();
     for mut address in addresses {
@@ -261,12 +278,11 @@ mod tests {
     async fn each_address_of_a_name_is_listened_on_under_one_port_and_each_gets_its_turn() {
         // The documentation's address is not of this host.
         let addresses = ["127.0.0.1:0", "127.0.0.1:0", "192.0.2.1:0", "127.0.0.2:0"].map(address);
-        let sockets = bind_each(addresses.into_iter()).expect("sockets");
-        let addresses: Vec<_> =
-            sockets.iter().map(|socket| socket.local_addr().expect("an address")).collect();
+        let bound = bind_each(addresses.into_iter()).expect("sockets");
+        let mut sockets = Sockets::listen(bound).expect("listeners");
+        let addresses = sockets.addresses().to_vec();
         let port = addresses[0].port();
         assert_eq!(addresses, ["127.0.0.1", "127.0.0.2"].map(|ip| address(&format!("{ip}:{port}"))));
-        let mut sockets = Sockets { sockets, addresses: addresses.clone() };
         let mut waiting = Vec::new();
         for to in [addresses[0], addresses[0], addresses[0], addresses[1]] {
             waiting.push(TcpStream::connect(to).await.expect("a connection"));
@@ -285,9 +301,10 @@ mod tests {
         let error = bind_each([address("192.0.2.1:0")].into_iter()).expect_err("it is not of this host");
         assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
         assert_eq!(bind_each(std::iter::empty()).expect_err("none").kind(), io::ErrorKind::NotFound);
-        let taken = bind_one(address("127.0.0.1:0")).expect("a socket");
-        let taken = taken.local_addr().expect("an address");
-        let error = bind_each([taken].into_iter()).expect_err("it is taken");
+        let taken = bind_one(address("127.0.0.1:0")).and_then(|socket| socket.listen(BACKLOG));
+        let taken = taken.expect("a listener");
+        let taken_address = taken.local_addr().expect("an address");
+        let error = bind_each([taken_address].into_iter()).expect_err("it is taken");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 

@@ -184,11 +184,12 @@ impl FileContent {
     }
 }
 
-/// TLS with files that may change.
+/// TLS with files that may change, or may come later.
 #[derive(Debug)]
 pub struct Reloading {
+    is_secure: bool,
     files: Files,
-    current: Mutex<Current>,
+    current: Mutex<Option<Current>>,
 }
 
 #[derive(Debug)]
@@ -200,40 +201,49 @@ struct Current {
 }
 
 impl Reloading {
-    /// What these files say now, for connections to `uri`; they are not looked at if it has no TLS.
-    ///
-    /// # Errors
-    /// One of them cannot be used, or the system has no authorities.
-    pub fn new(uri: &Uri, files: Files) -> Result<Reloading, TlsError> {
-        let files = if uri.scheme_str() == Some("https") { files } else { Files::default() };
-        let loaded = files.load()?;
-        let config = if uri.scheme_str() == Some("https") { loaded.config()? } else { plain_config()? };
-        Ok(Reloading { files, current: Mutex::new(Current { loaded, config, complaint: None }) })
+    /// TLS with these files for connections to `uri`; they are not looked at if it has none.
+    pub fn new(uri: &Uri, files: Files) -> Reloading {
+        Reloading { is_secure: uri.scheme_str() == Some("https"), files, current: Mutex::default() }
     }
 
-    /// The configuration of a new connection. It reads the files, if there are any, so it may block for a moment. Files that
-    /// cannot be used are said once, and leave everything as it was.
-    pub fn config(&self) -> ClientConfig {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.files != Files::default() {
-            let changed = match self.files.load() {
-                Ok(loaded) if loaded == current.loaded => Ok(None),
-                Ok(loaded) => loaded.config().map(|config| Some((loaded, config))),
-                Err(error) => Err(error),
-            };
-            current.take_in(changed);
+    /// The configuration of a new connection. It reads the files, if there are any, so it may block for a moment. Once they could be
+    /// used, files that cannot be are said once, and leave everything as it was.
+    ///
+    /// # Errors
+    /// A file cannot be used and never could, or the system has no authorities.
+    pub fn config(&self) -> Result<ClientConfig, TlsError> {
+        if !self.is_secure {
+            return plain_config();
         }
-        current.config.clone()
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = match &mut *current {
+            Some(current) => {
+                if self.files != Files::default() {
+                    current.take_in(self.files.load());
+                }
+                current
+            }
+            none => none.insert(Current::new(self.files.load()?)?),
+        };
+        Ok(current.config.clone())
     }
 }
 
 impl Current {
-    fn take_in(&mut self, changed: Result<Option<(Loaded, ClientConfig)>, TlsError>) {
+    fn new(loaded: Loaded) -> Result<Current, TlsError> {
+        Ok(Current { config: loaded.config()?, loaded, complaint: None })
+    }
+
+    fn take_in(&mut self, loaded: Result<Loaded, TlsError>) {
+        let changed = match loaded {
+            Ok(loaded) if loaded == self.loaded => Ok(None),
+            loaded => loaded.and_then(Current::new).map(Some),
+        };
         match changed {
             Ok(None) => self.complaint = None,
-            Ok(Some((loaded, config))) => {
+            Ok(Some(changed)) => {
                 info!("certificates have changed; new connections use them");
-                *self = Current { loaded, config, complaint: None };
+                *self = changed;
             }
             Err(error) => {
                 let complaint = causes(&error);

@@ -116,6 +116,15 @@ pub enum OutOfPlace {
     File(PathBuf),
 }
 
+/// Whether somebody holds the lock of a file. There is no way to ask: it is shared for a moment with who else asks.
+pub fn is_locked(file: &File) -> bool {
+    match file.try_lock_shared() {
+        // It goes with the descriptor at the latest.
+        Ok(()) => file.unlock().is_err(),
+        Err(error) => matches!(error, TryLockError::WouldBlock),
+    }
+}
+
 /// A directory of the file system, held by its descriptor: it stays the same one whatever happens to its path. Its files are
 /// readable by their owner only. Clones are the same directory.
 #[derive(Debug, Clone)]
@@ -163,6 +172,11 @@ impl Directory {
     /// cannot lock directories, everybody gets the lock.
     pub fn try_lock(&self) -> bool {
         !matches!(self.0.descriptor.try_lock(), Err(TryLockError::WouldBlock))
+    }
+
+    /// Whether somebody has locked the directory.
+    pub fn is_locked(&self) -> bool {
+        is_locked(&self.0.descriptor)
     }
 
     /// Opens a file for reading and appending, and makes it if it does not exist.

@@ -29,12 +29,22 @@ pub struct DestinationWatch {
 }
 
 impl DestinationWatch {
-    /// A destination of which nothing bad is known yet, for this signal.
-    pub fn new(signal: &'static str, latch: Latch) -> DestinationWatch {
+    /// A destination for this signal, and what is wrong with it as far as is known yet.
+    pub fn new(signal: &'static str, latch: Latch, trouble: Option<String>) -> DestinationWatch {
         let misconfigured = gauge!(catalog::EXPORTER_MISCONFIGURED.name, "signal" => signal);
-        misconfigured.set(0.0);
-        latch.open();
-        DestinationWatch { signal, latch, misconfigured, is_wrong: false, said: Repeats::new(AGAIN) }
+        let said = Repeats::new(AGAIN);
+        let mut destination = DestinationWatch { signal, latch, misconfigured, is_wrong: false, said };
+        match trouble {
+            Some(reason) => destination.note_wrong(&reason),
+            None => destination.set(false),
+        }
+        destination
+    }
+
+    /// Shows that a signal has no destination though it was asked for. Why, is said of the variable that it is for.
+    pub fn show_none(signal: &'static str, latch: &Latch) {
+        gauge!(catalog::EXPORTER_MISCONFIGURED.name, "signal" => signal).set(1.0);
+        latch.close();
     }
 
     /// Notes an answer that says that it is configured wrongly. It is said once, and again if it is for another reason or after a

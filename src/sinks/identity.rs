@@ -1,9 +1,14 @@
 //! What leaves the exporter of user IDs and IP addresses.
 
 use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use thiserror::Error;
+
+use crate::config::{Config, IdentityMode};
 
 /// What spans and the call log carry of an identity.
 #[derive(Clone)]
@@ -16,7 +21,45 @@ pub enum Identity {
     Keep,
 }
 
+/// Why the key of --identity hash cannot be used.
+#[derive(Debug, Error)]
+#[error("cannot use {path} for --identity hash: {reason}")]
+pub struct UnusableKey {
+    /// The file.
+    path: PathBuf,
+    /// Why not.
+    reason: String,
+}
+
+/// The shortest key of --identity hash: 128 bits.
+const SHORTEST_KEY: usize = 16;
+
 impl Identity {
+    /// What is configured, with the key read from its file.
+    ///
+    /// # Errors
+    /// The key cannot be read, or is too short.
+    pub fn configured(config: &Config) -> Result<Identity, UnusableKey> {
+        match (config.identity, &config.identity_key_file) {
+            (IdentityMode::Drop, _) => Ok(Identity::Drop),
+            (IdentityMode::Keep, _) => Ok(Identity::Keep),
+            (IdentityMode::Hash, path) => Identity::with_key_of(path.as_deref().unwrap_or(Path::new(""))),
+        }
+    }
+
+    fn with_key_of(path: &Path) -> Result<Identity, UnusableKey> {
+        let unusable = |reason: String| UnusableKey { path: path.to_owned(), reason };
+        let key = std::fs::read(path).map_err(|error: io::Error| unusable(error.to_string()))?;
+        let key = key.trim_ascii_end();
+        if key.len() < SHORTEST_KEY {
+            return Err(unusable(format!(
+                "expected a key of at least {SHORTEST_KEY} bytes, got {}",
+                key.len()
+            )));
+        }
+        Ok(Identity::hash(key))
+    }
+
     /// Hashes with this key.
     pub fn hash(key: &[u8]) -> Identity {
         match Hmac::new_from_slice(key) {

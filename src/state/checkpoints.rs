@@ -89,6 +89,21 @@ impl<S: Storage> Checkpoints<S> {
         Ok(checkpoint)
     }
 
+    /// Whether they can be read, as far as that decides over a start. Nothing is changed.
+    ///
+    /// # Errors
+    /// The one that would be used is whole, and this version of the program cannot read it.
+    pub fn check(&self, limits: &Limits) -> Result<(), StateError> {
+        match self.read_file(CHECKPOINT, limits) {
+            Ok(Some(_)) => Ok(()),
+            Err(error) if is_whole(&error) => Err(error),
+            Ok(None) | Err(_) => match self.read_file(PREVIOUS_CHECKPOINT, limits) {
+                Err(error) if is_whole(&error) => Err(error),
+                Ok(_) | Err(_) => Ok(()),
+            },
+        }
+    }
+
     fn read_file(&self, name: &str, limits: &Limits) -> Result<Option<Checkpoint>, StateError> {
         let path = self.path.join(name);
         match read_all(&self.storage, name) {

@@ -15,13 +15,17 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustix::fs::Access;
 use thiserror::Error;
 use tracing::warn;
 
+use super::OpenError;
 use super::checkpoints::{CHECKPOINT, Checkpoints, PREVIOUS_CHECKPOINT};
-use crate::journal::is_segment;
-use crate::journal::storage::{Directory, NEW, Storage};
+use crate::journal::storage::{Directory, NEW, Storage, is_locked};
+use crate::journal::{self, is_segment};
+use crate::ledger::Limits;
 use crate::ledger::checkpoint::UnusableCheckpoint;
 
 /// The file that says who holds the directory, and that it is ours.
@@ -83,26 +87,23 @@ impl StateDirectory {
     pub fn open(path: &Path) -> Result<StateDirectory, StateError> {
         let disk = |source| StateError::Disk { path: path.to_owned(), source };
         let directory = Directory::new(path).map_err(disk)?;
-        if !is_ours(&directory).map_err(disk)?
-            && let Some(file) = directory.list().map_err(disk)?.into_iter().find(|name| name != NOBODYS)
-        {
-            return Err(StateError::Foreign { path: path.to_owned(), file });
-        }
+        refuse_foreign(&directory)?;
         let mut lock = directory.open_or_create(LOCK).map_err(disk)?;
-        let is_free = match lock.try_lock() {
-            Ok(()) => true,
-            Err(TryLockError::WouldBlock) => false,
-            Err(TryLockError::Error(source)) => return Err(disk(source)),
+        let take = || match lock.try_lock() {
+            // Somebody may have removed the file of who holds it.
+            Ok(()) => Ok(directory.try_lock()),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(source)) => Err(disk(source)),
         };
-        // Somebody may have removed the file of who holds it.
-        if !is_free || !directory.try_lock() {
-            let mut holder = String::new();
-            lock.read_to_string(&mut holder).map_err(disk)?;
-            let holder = match holder.trim() {
-                "" => "another process".to_owned(),
-                holder => holder.to_owned(),
-            };
-            return Err(StateError::Held { path: path.to_owned(), holder });
+        let mut is_taken = take()?;
+        for _ in 0..PATIENCE {
+            if !is_taken {
+                std::thread::sleep(PAUSE);
+                is_taken = take()?;
+            }
+        }
+        if !is_taken {
+            return Err(held(path, &mut lock).unwrap_or_else(disk));
         }
         let holder =
             format!("process {} on {}\n", std::process::id(), gethostname::gethostname().to_string_lossy());
@@ -135,6 +136,89 @@ impl StateDirectory {
     }
 }
 
+/// Who only looks whether a directory is held shares its lock for a moment: so it is tried again this often, after such a pause.
+const PATIENCE: usize = 5;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Looks whether the state directory at `path` could be used, without changing anything.
+///
+/// # Errors
+/// It could not be made or written, is held by another process, or is not ours, or this version cannot read it.
+pub fn look(path: &Path, limits: &Limits) -> Result<Look, OpenError> {
+    let disk = |source| StateError::Disk { path: path.to_owned(), source };
+    let absolute = std::path::absolute(path).map_err(disk)?;
+    let found =
+        absolute.ancestors().find(|ancestor| ancestor.symlink_metadata().is_ok()).unwrap_or(&absolute);
+    let usable = |path: &Path, access| {
+        rustix::fs::access(path, access)
+            .map_err(|error| StateError::Disk { path: path.to_owned(), source: error.into() })
+    };
+    let directory =
+        Directory::existing(found).map_err(|source| StateError::Disk { path: found.to_owned(), source })?;
+    usable(found, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)?;
+    if found != absolute {
+        return Ok(Look::ToBeMade);
+    }
+    refuse_foreign(&directory)?;
+    for name in directory.list().map_err(disk)?.iter().filter(|name| *name != NOBODYS) {
+        usable(&path.join(name), Access::READ_OK | Access::WRITE_OK)?;
+    }
+    let mut lock = match File::open(path.join(LOCK)) {
+        Ok(lock) => Some(lock),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(source) => return Err(disk(source).into()),
+    };
+    if directory.is_locked() || lock.as_ref().is_some_and(is_locked) {
+        return Err(match &mut lock {
+            Some(lock) => held(path, lock).map_err(disk)?,
+            None => StateError::Held { path: path.to_owned(), holder: SOMEBODY.to_owned() },
+        }
+        .into());
+    }
+    journal::check(&directory)?;
+    Checkpoints::new(directory.clone(), path).check(limits)?;
+    match is_ours(&directory).map_err(disk)? {
+        true => Ok(Look::Ours),
+        false => Ok(Look::Empty),
+    }
+}
+
+/// What stands at the path of a state directory that could be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Nothing yet.
+    ToBeMade,
+    /// An empty directory.
+    Empty,
+    /// State of this program.
+    Ours,
+}
+
+fn refuse_foreign(directory: &Directory) -> Result<(), StateError> {
+    let disk = |source| StateError::Disk { path: directory.path().to_owned(), source };
+    if is_ours(directory).map_err(disk)? {
+        return Ok(());
+    }
+    match directory.list().map_err(disk)?.into_iter().find(|name| name != NOBODYS) {
+        Some(file) => Err(StateError::Foreign { path: directory.path().to_owned(), file }),
+        None => Ok(()),
+    }
+}
+
+/// Who holds a directory that does not say.
+const SOMEBODY: &str = "another process";
+
+/// That the directory at `path` is held, by whom its lock file names.
+fn held(path: &Path, lock: &mut File) -> io::Result<StateError> {
+    let mut holder = String::new();
+    lock.read_to_string(&mut holder)?;
+    let holder = match holder.trim() {
+        "" => SOMEBODY.to_owned(),
+        holder => holder.to_owned(),
+    };
+    Ok(StateError::Held { path: path.to_owned(), holder })
+}
+
 /// Whether a directory holds state of this program: it says so, or has a checkpoint or a segment of the journal.
 ///
 /// # Errors
@@ -148,4 +232,39 @@ pub fn is_ours(directory: &Directory) -> io::Result<bool> {
     let mut beginning = [0; 8];
     let mut segments = names.iter().filter(|name| name.ends_with(".segment"));
     Ok(segments.any(|name| directory.read_at(name, 0, &mut beginning).is_ok() && is_segment(&beginning)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_only_looks_for_a_moment_keeps_nobody_from_a_directory() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let path = scratch.path().to_owned();
+        drop(StateDirectory::open(&path).expect("it is free"));
+        let looking = File::open(path.join(LOCK)).expect("the lock file");
+        looking.lock_shared().expect("a lock");
+        let opening = std::thread::spawn(move || StateDirectory::open(&path).map(drop));
+        std::thread::sleep(PAUSE * 2);
+        looking.unlock().expect("unlocked");
+        opening.join().expect("no panic").expect("it is free again");
+    }
+
+    #[test]
+    fn a_look_says_who_holds_a_directory_and_takes_nothing() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let path = scratch.path().join("state");
+        let look = || look(&path, &Limits::default());
+        assert_eq!(look().expect("it can be made"), Look::ToBeMade);
+        assert!(!path.exists());
+        let held = StateDirectory::open(&path).expect("it is free");
+        let holder = format!("process {}", std::process::id());
+        assert!(look().expect_err("it is held").to_string().contains(&holder));
+        drop(held);
+        for _ in 0..2 {
+            assert_eq!(look().expect("it is free"), Look::Ours);
+        }
+        StateDirectory::open(&path).expect("nobody holds it");
+    }
 }

@@ -1,38 +1,39 @@
-//! What the `OTEL_*` environment variables say, validated.
+//! What the `OTEL_*` environment variables say.
 //!
-//! Source: OpenTelemetry specification, "Environment Variable Specification" and "OpenTelemetry Protocol Exporter".
-//! OTLP is on for a signal when an endpoint is set for it. An empty variable is an unset one.
+//! Source: OpenTelemetry specification, "Environment Variable Specification" and "OpenTelemetry Protocol Exporter". One table
+//! (`variables`) has each of them. OTLP is on for a signal when an endpoint is set for it, or when it is asked for by name. An empty
+//! variable is an unset one.
+//!
+//! A cluster may set these for all of its pods, so none of them stops anything: what cannot be read is said, and it is as if it were
+//! not set; where that would push elsewhere than was meant, the signal is not pushed.
 
+mod destination;
 mod proxy;
+mod reader;
+mod resource;
+mod sampling;
+mod variables;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use hyper::Uri;
-use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
-use opentelemetry::{Key, KeyValue};
+use hyper::header::{HeaderName, HeaderValue};
 use opentelemetry_sdk::Resource;
-use percent_encoding::percent_decode_str;
-use thiserror::Error;
 
-pub use proxy::OtlpProxy;
-
+use self::reader::Reader;
+use self::variables::{
+    HISTOGRAM_AGGREGATION, LOG_LEVEL, MAX_EXPORT_BATCH_SIZE, METRIC_EXPORT_INTERVAL, SCHEDULE_DELAY,
+    SDK_DISABLED, TEMPORALITY_PREFERENCE,
+};
+use super::environment::Environment;
+use super::remark::{InvalidVariable, Remark};
 use crate::http::peer::url_for_people;
 
-/// A variable that cannot be followed.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("invalid value {given:?} for {variable}: expected {expected}")]
-pub struct InvalidVariable {
-    /// Its name.
-    pub variable: String,
-    /// Its value; not shown where it can be a secret.
-    pub given: String,
-    /// What is accepted.
-    pub expected: &'static str,
-}
+pub use proxy::OtlpProxy;
+pub use sampling::Sampling;
 
 /// What a push carries; the value of the label `signal`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,9 @@ pub enum Signal {
 }
 
 impl Signal {
+    /// Both.
+    pub const ALL: [Signal; 2] = [Signal::Metrics, Signal::Traces];
+
     /// The value of the label `signal`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -82,11 +86,12 @@ impl Signal {
 }
 
 /// How OTLP is transported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Protocol {
     /// gRPC.
     Grpc,
     /// Protobuf in HTTP requests.
+    #[default]
     HttpProtobuf,
 }
 
@@ -124,13 +129,67 @@ impl fmt::Display for Destination {
     }
 }
 
+/// Whether a signal is pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Push {
+    /// It is not, and that is right.
+    Off(WhyOff),
+    /// It is not, though it was asked for, since a variable cannot be followed.
+    Misconfigured,
+    /// It is.
+    To(Box<Destination>),
+}
+
+/// Why a signal is not pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhyOff {
+    /// Nothing is to be pushed.
+    Disabled,
+    /// Its exporter is another one, or none.
+    Exporter,
+    /// Spans are pushed of no call.
+    Sampler,
+    /// Nothing says where to.
+    NoEndpoint,
+}
+
+impl Push {
+    /// Where the signal goes, if anywhere.
+    pub fn destination(&self) -> Option<&Destination> {
+        match self {
+            Push::To(destination) => Some(destination),
+            Push::Off(_) | Push::Misconfigured => None,
+        }
+    }
+
+    /// That a signal is rightly not pushed, and why.
+    fn why_off(&self, signal: Signal) -> Option<String> {
+        let Push::Off(reason) = self else { return None };
+        Some(format!("{} are not pushed, since {}", signal.as_str(), reason.explain(signal)))
+    }
+}
+
+impl WhyOff {
+    /// The reason for people, as it stands behind "since".
+    pub fn explain(self, signal: Signal) -> String {
+        match self {
+            WhyOff::Disabled => "OTEL_SDK_DISABLED is true".to_owned(),
+            WhyOff::Exporter => format!("OTEL_{}_EXPORTER does not name otlp", signal.in_variables()),
+            WhyOff::Sampler => "OTEL_TRACES_SAMPLER takes no call".to_owned(),
+            WhyOff::NoEndpoint => "no endpoint is set".to_owned(),
+        }
+    }
+}
+
 /// Everything about OTLP.
 #[derive(Debug, Clone)]
 pub struct OtlpSettings {
-    /// Where metrics go, if anywhere.
-    pub metrics: Option<Destination>,
-    /// Where spans go, if anywhere.
-    pub traces: Option<Destination>,
+    /// Whether and where metrics are pushed.
+    pub metrics: Push,
+    /// Whether and where spans are pushed.
+    pub traces: Push,
+    /// Of which calls spans are pushed.
+    pub sampling: Sampling,
     /// What the pushes say of their source.
     pub resource: Resource,
     is_in_kubernetes: bool,
@@ -140,255 +199,92 @@ pub struct OtlpSettings {
     pub span_delay: Duration,
     /// Spans in one request, at most.
     pub span_batch: usize,
-    /// What was asked for and is not done.
-    pub warnings: Vec<String>,
+    /// The level of the log, unless a flag says it.
+    pub log_level: &'static str,
+    /// What is to be said of the variables.
+    pub remarks: Vec<Remark>,
 }
 
+/// Milliseconds that can be configured.
+const MILLISECONDS: RangeInclusive<u64> = 1..=i32::MAX as u64;
+const SPANS: RangeInclusive<u64> = 1..=10_000;
+
 impl OtlpSettings {
-    /// Reads the variables through `variable`.
-    ///
-    /// # Errors
-    /// The first variable that cannot be followed.
-    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<OtlpSettings, InvalidVariable> {
-        let variables = Variables(&|name: &str| variable(name).filter(|value| !value.is_empty()));
-        let disabled =
-            variables.get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        let destination = |signal| if disabled { Ok(None) } else { variables.destination(signal) };
-        Ok(OtlpSettings {
-            metrics: destination(Signal::Metrics)?,
-            traces: destination(Signal::Traces)?,
-            resource: resource(),
-            is_in_kubernetes: variables.get("KUBERNETES_SERVICE_HOST").is_some(),
-            metric_interval: variables.milliseconds("OTEL_METRIC_EXPORT_INTERVAL", 60_000)?,
-            span_delay: variables.milliseconds("OTEL_BSP_SCHEDULE_DELAY", 5_000)?,
-            span_batch: variables.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512)?.min(10_000) as usize,
-            warnings: variables.warnings(),
-        })
+    /// What `environment` says. Of the log's level it is not asked if a flag says it.
+    pub fn read(environment: &Environment, has_log_level: bool) -> OtlpSettings {
+        let reader = Reader::new(environment);
+        let disabled = reader.boolean(&SDK_DISABLED, None).then_some(WhyOff::Disabled);
+        let sampling = sampling::sampling(&reader);
+        let unsampled = sampling.is_none().then_some(WhyOff::Sampler);
+        let metrics = destination::push(&reader, environment, Signal::Metrics, disabled);
+        let traces = destination::push(&reader, environment, Signal::Traces, disabled.or(unsampled));
+        let resource = resource::resource(&reader);
+        let milliseconds = |variable| Duration::from_millis(reader.number(variable, None, MILLISECONDS));
+        let metric_interval = milliseconds(&METRIC_EXPORT_INTERVAL);
+        let span_delay = milliseconds(&SCHEDULE_DELAY);
+        let span_batch = reader.number(&MAX_EXPORT_BATCH_SIZE, None, SPANS) as usize;
+        let log_level = if has_log_level { LOG_LEVEL.default() } else { log_level(&reader) };
+        reader.nothing_but_the_default(
+            &TEMPORALITY_PREFERENCE,
+            "metrics stay cumulative, since totals go on across restarts; the collector's cumulativetodelta processor makes deltas \
+             of them",
+        );
+        reader.nothing_but_the_default(
+            &HISTOGRAM_AGGREGATION,
+            "histograms keep the buckets of --duration-buckets and --setup-buckets; no processor of the collector makes \
+             exponential ones of them",
+        );
+        note_proxies(&reader, environment);
+        let remarks = reader.finish(&[(Signal::Metrics, &metrics), (Signal::Traces, &traces)]);
+        OtlpSettings {
+            metrics,
+            traces,
+            sampling,
+            resource,
+            is_in_kubernetes: environment.get("KUBERNETES_SERVICE_HOST").is_some(),
+            metric_interval,
+            span_delay,
+            span_batch,
+            log_level,
+            remarks,
+        }
+    }
+
+    /// Whether and where a signal is pushed.
+    pub fn push(&self, signal: Signal) -> &Push {
+        match signal {
+            Signal::Metrics => &self.metrics,
+            Signal::Traces => &self.traces,
+        }
     }
 
     /// Names the instance after the host and the port of call events, unless the environment names it. In Kubernetes it is the
     /// host's name alone, which is the pod's. Either is the same after a restart, so that series go on.
     pub fn name_instance(&mut self, port: u16) {
-        if self.resource.get(&INSTANCE).is_some() {
+        if self.resource.get(&resource::INSTANCE).is_some() {
             return;
         }
         let host = gethostname::gethostname().to_string_lossy().into_owned();
         let instance = if self.is_in_kubernetes { host } else { format!("{host}:{port}") };
-        let known = self.resource.iter().map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
-        let attributes = known.chain([KeyValue::new(INSTANCE, instance)]).collect::<Vec<_>>();
-        self.resource = Resource::builder_empty().with_attributes(attributes).build();
+        self.resource = resource::with(&self.resource, resource::INSTANCE, instance);
     }
 }
 
-/// A URI without the user and password that may stand in it, and these as Basic authorization, as for any URL (RFC 7617).
-fn without_credentials(uri: Uri) -> Option<(Uri, Option<HeaderValue>)> {
-    let authority = uri.authority()?.as_str();
-    let Some((credentials, host)) = authority.rsplit_once('@') else { return Some((uri, None)) };
-    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
-    let mut basic: Vec<u8> = percent_decode_str(user).collect();
-    basic.push(b':');
-    basic.extend(percent_decode_str(password));
-    let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(basic))).ok()?;
-    value.set_sensitive(true);
-    let host = host.parse().ok()?;
-    let mut parts = uri.into_parts();
-    parts.authority = Some(host);
-    Some((Uri::from_parts(parts).ok()?, Some(value)))
+fn log_level(reader: &Reader<'_>) -> &'static str {
+    let levels = ["error", "warn", "info", "debug", "trace"].map(|level| (level, level));
+    let choices: Vec<_> = levels.into_iter().chain([("none", "off")]).collect();
+    reader.choice(&LOG_LEVEL, None, &choices)
 }
 
-/// Who the telemetry comes from: what the environment says, and a default where it says nothing. Which instance it is, is known
-/// later.
-fn resource() -> Resource {
-    let detected = Resource::builder().build();
-    let service_name = Key::from_static_str("service.name");
-    let is_named =
-        detected.get(&service_name).is_some_and(|name| !name.as_str().starts_with("unknown_service"));
-    let mut defaults = vec![("service.version", env!("CARGO_PKG_VERSION").to_owned())];
-    defaults.retain(|(name, _)| detected.get(&Key::from_static_str(name)).is_none());
-    if !is_named {
-        defaults.push(("service.name", env!("CARGO_PKG_NAME").to_owned()));
-    }
-    let defaults = defaults.into_iter().map(|(name, value)| KeyValue::new(name, value));
-    Resource::builder().with_attributes(defaults).build()
-}
-
-const INSTANCE: Key = Key::from_static_str("service.instance.id");
-
-/// The variables that are set.
-struct Variables<'a>(&'a dyn Fn(&str) -> Option<String>);
-
-impl Variables<'_> {
-    fn get(&self, name: &str) -> Option<String> {
-        (self.0)(name)
-    }
-
-    /// A variable in its form for one signal or, failing that, its general form, with the name that was found.
-    fn for_signal(&self, signal: Signal, name: &str) -> Option<(String, String)> {
-        let specific = format!("OTEL_EXPORTER_OTLP_{}_{name}", signal.in_variables());
-        let general = format!("OTEL_EXPORTER_OTLP_{name}");
-        [specific, general].into_iter().find_map(|variable| Some((self.get(&variable)?, variable)))
-    }
-
-    fn number(&self, variable: &str, default: u64) -> Result<u64, InvalidVariable> {
-        let Some(given) = self.get(variable) else { return Ok(default) };
-        match given.trim().parse() {
-            Ok(number @ 1..) => Ok(number),
-            _ => Err(InvalidVariable {
-                variable: variable.to_owned(),
-                given,
-                expected: "a whole number above zero",
-            }),
-        }
-    }
-
-    fn milliseconds(&self, variable: &str, default: u64) -> Result<Duration, InvalidVariable> {
-        self.number(variable, default).map(Duration::from_millis)
-    }
-
-    fn destination(&self, signal: Signal) -> Result<Option<Destination>, InvalidVariable> {
-        let exporter = format!("OTEL_{}_EXPORTER", signal.in_variables());
-        match self.get(&exporter).as_deref() {
-            None | Some("otlp") => {}
-            Some("none") => return Ok(None),
-            Some(other) => {
-                let given = other.to_owned();
-                return Err(InvalidVariable { variable: exporter, given, expected: "otlp or none" });
-            }
-        }
-        let Some((given, variable)) = self.for_signal(signal, "ENDPOINT") else { return Ok(None) };
-        let protocol = self.protocol(signal)?;
-        let is_base = variable == "OTEL_EXPORTER_OTLP_ENDPOINT";
-        let endpoint = self.endpoint(&given, signal, protocol, is_base).and_then(without_credentials);
-        let Some((endpoint, credentials)) = endpoint else {
-            let expected = "a URL such as http://collector:4318, or for grpc http://collector:4317";
-            return Err(InvalidVariable { variable, given: url_for_people(&given), expected });
-        };
-        let mut headers = self.headers(signal)?;
-        // What is said in so many words holds.
-        if !headers.iter().any(|(name, _)| name == AUTHORIZATION) {
-            headers.extend(credentials.map(|credentials| (AUTHORIZATION, credentials)));
-        }
-        let proxy = proxy::of(&endpoint, |name| self.get(name));
-        Ok(Some(Destination {
-            signal,
-            endpoint,
-            protocol,
-            headers,
-            timeout: self.timeout(signal)?,
-            gzip: self.gzip(signal)?,
-            certificate: self.file(signal, "CERTIFICATE")?,
-            client_identity: self.client_identity(signal)?,
-            proxy,
-        }))
-    }
-
-    fn protocol(&self, signal: Signal) -> Result<Protocol, InvalidVariable> {
-        let Some((given, variable)) = self.for_signal(signal, "PROTOCOL") else {
-            return Ok(Protocol::HttpProtobuf);
-        };
-        match given.as_str() {
-            "grpc" => Ok(Protocol::Grpc),
-            "http/protobuf" => Ok(Protocol::HttpProtobuf),
-            _ => Err(InvalidVariable { variable, given, expected: "grpc or http/protobuf" }),
-        }
-    }
-
-    /// The full URI of a signal. The general endpoint of http/protobuf is a base below which each signal has its path;
-    /// its form for one signal is used as it is. gRPC has one path for each service.
-    fn endpoint(&self, given: &str, signal: Signal, protocol: Protocol, is_base: bool) -> Option<Uri> {
-        let has_scheme = given.contains("://");
-        let url = match (has_scheme, protocol) {
-            (true, _) => given.to_owned(),
-            (false, Protocol::Grpc) if self.insecure(signal) => format!("http://{given}"),
-            (false, Protocol::Grpc) => format!("https://{given}"),
-            (false, Protocol::HttpProtobuf) => return None,
-        };
-        let uri: Uri = url.parse().ok()?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
-            return None;
-        }
-        let path = match (protocol, is_base) {
-            (Protocol::Grpc, _) => signal.path(protocol).to_owned(),
-            (Protocol::HttpProtobuf, true) => {
-                uri.path().trim_end_matches('/').to_owned() + signal.path(protocol)
-            }
-            (Protocol::HttpProtobuf, false) => return Some(uri),
-        };
-        let mut parts = uri.into_parts();
-        parts.path_and_query = Some(path.parse().ok()?);
-        Uri::from_parts(parts).ok()
-    }
-
-    fn insecure(&self, signal: Signal) -> bool {
-        self.for_signal(signal, "INSECURE").is_some_and(|(value, _)| value.eq_ignore_ascii_case("true"))
-    }
-
-    /// Headers are a list `name=value,name=value` whose values are percent-encoded, as in W3C Baggage.
-    fn headers(&self, signal: Signal) -> Result<Vec<(HeaderName, HeaderValue)>, InvalidVariable> {
-        let Some((given, variable)) = self.for_signal(signal, "HEADERS") else { return Ok(Vec::new()) };
-        let header = |pair: &str| {
-            let (name, value) = pair.split_once('=')?;
-            let name: HeaderName = name.trim().parse().ok()?;
-            let value = percent_decode_str(value.trim()).decode_utf8().ok()?;
-            let mut value = HeaderValue::from_str(&value).ok()?;
-            value.set_sensitive(true);
-            Some((name, value))
-        };
-        let pairs = given.split(',').map(str::trim).filter(|pair| !pair.is_empty());
-        pairs.map(header).collect::<Option<_>>().ok_or(InvalidVariable {
-            variable,
+/// Says which proxies cannot be used.
+fn note_proxies(reader: &Reader<'_>, environment: &Environment) {
+    for name in proxy::unusable(|name| environment.get(name).map(str::to_owned)) {
+        reader.note(Remark::Invalid(InvalidVariable {
+            variable: name.to_owned(),
             given: "(not shown)".to_owned(),
-            expected: "name=value pairs joined by commas, with percent-encoded values",
-        })
-    }
-
-    fn timeout(&self, signal: Signal) -> Result<Duration, InvalidVariable> {
-        match self.for_signal(signal, "TIMEOUT") {
-            Some((_, variable)) => self.milliseconds(&variable, 10_000),
-            None => Ok(Duration::from_secs(10)),
-        }
-    }
-
-    fn gzip(&self, signal: Signal) -> Result<bool, InvalidVariable> {
-        let Some((given, variable)) = self.for_signal(signal, "COMPRESSION") else { return Ok(false) };
-        match given.as_str() {
-            "gzip" => Ok(true),
-            "none" => Ok(false),
-            _ => Err(InvalidVariable { variable, given, expected: "gzip or none" }),
-        }
-    }
-
-    fn file(&self, signal: Signal, name: &str) -> Result<Option<PathBuf>, InvalidVariable> {
-        let Some((given, variable)) = self.for_signal(signal, name) else { return Ok(None) };
-        match Path::new(&given).is_file() {
-            true => Ok(Some(PathBuf::from(given))),
-            false => Err(InvalidVariable { variable, given, expected: "the path of a readable PEM file" }),
-        }
-    }
-
-    fn client_identity(&self, signal: Signal) -> Result<Option<(PathBuf, PathBuf)>, InvalidVariable> {
-        match (self.file(signal, "CLIENT_CERTIFICATE")?, self.file(signal, "CLIENT_KEY")?) {
-            (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
-            (None, None) => Ok(None),
-            (certificate, _) => {
-                let missing = if certificate.is_some() { "CLIENT_KEY" } else { "CLIENT_CERTIFICATE" };
-                Err(InvalidVariable {
-                    variable: format!("OTEL_EXPORTER_OTLP_{missing}"),
-                    given: String::new(),
-                    expected: "a PEM file, since a client's certificate and its key go together",
-                })
-            }
-        }
-    }
-
-    /// Totals that survive restarts have to be cumulative, so another temporality is not offered.
-    fn warnings(&self) -> Vec<String> {
-        let variable = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
-        let preference =
-            self.get(variable).filter(|preference| !preference.eq_ignore_ascii_case("cumulative"));
-        let warning =
-            |preference| format!("{variable}={preference} is not followed: metrics are always cumulative");
-        preference.map(warning).into_iter().chain(proxy::warnings(|name| self.get(name))).collect()
+            expected: "a URL of http://, since that is the only way to a proxy".to_owned(),
+            instead: "the collector is reached without it".to_owned(),
+        }));
     }
 }
 

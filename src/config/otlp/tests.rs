@@ -1,21 +1,35 @@
-//! The variables are followed as the specification says, and wrong ones are named.
+//! The variables are followed as the specification says, wrong ones are named and stop nothing, and docs/otlp.md says what the code does.
 
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use hyper::header::AUTHORIZATION;
+
+use super::variables::{Role, SECTIONS, Variable};
 use super::*;
 
-fn read(variables: &[(&str, &str)]) -> Result<OtlpSettings, InvalidVariable> {
-    OtlpSettings::read(|name| {
-        variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-    })
+fn read(variables: &[(&str, &str)]) -> OtlpSettings {
+    OtlpSettings::read(&variables.iter().copied().collect(), false)
 }
 
 fn endpoints(variables: &[(&str, &str)]) -> (Option<String>, Option<String>) {
-    let settings = read(variables).expect("valid");
-    let endpoint = |destination: Option<Destination>| destination.map(|it| it.endpoint.to_string());
+    let settings = read(variables);
+    let endpoint = |push: Push| push.destination().map(|it| it.endpoint.to_string());
     (endpoint(settings.metrics), endpoint(settings.traces))
 }
 
 fn both(metrics: &str, traces: &str) -> (Option<String>, Option<String>) {
     (Some(metrics.to_owned()), Some(traces.to_owned()))
+}
+
+fn destination_of_spans(variables: &[(&str, &str)]) -> Destination {
+    read(variables).traces.destination().expect("a destination").clone()
+}
+
+/// What is said of these variables.
+fn said(variables: &[(&str, &str)]) -> Vec<String> {
+    read(variables).remarks.iter().map(ToString::to_string).collect()
 }
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
@@ -66,9 +80,9 @@ fn a_signal_has_variables_of_its_own() {
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "500"),
         ("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "gzip"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "1000"),
-    ])
-    .expect("valid");
-    let (metrics, traces) = (settings.metrics.expect("metrics"), settings.traces.expect("traces"));
+    ]);
+    let (metrics, traces) = (settings.metrics.destination(), settings.traces.destination());
+    let (metrics, traces) = (metrics.expect("metrics"), traces.expect("traces"));
     let headers: Vec<_> =
         metrics.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("text"))).collect();
     assert_eq!(headers, [("api-key", "a b"), ("x", "1")]);
@@ -81,44 +95,297 @@ fn a_signal_has_variables_of_its_own() {
 }
 
 #[test]
-fn wrong_values_name_the_variable() {
-    for (variable, value) in [
-        (ENDPOINT, "collector:4318"),
-        (ENDPOINT, "ftp://c"),
-        (PROTOCOL, "http/json"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "no value"),
-        ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "10s"),
-        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
-        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/does/not/exist.pem"),
-        ("OTEL_METRIC_EXPORT_INTERVAL", "0"),
-        ("OTEL_TRACES_EXPORTER", "jaeger"),
+fn a_wrong_value_is_named_and_the_next_best_holds() {
+    for (variable, value, expected, instead) in [
+        (PROTOCOL, "http/json", "grpc or http/protobuf", "the default, http/protobuf, holds"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "10s", "a whole number", "OTEL_EXPORTER_OTLP_TIMEOUT holds"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", "gzip or none", "the default, none, holds"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0", "from 1 to 2147483647", "the default, 60000, holds"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "2147483648", "from 1 to 2147483647", "60000"),
+        ("OTEL_METRIC_EXPORT_TIMEOUT", "-1", "a whole number", "as if it were not set"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10001", "from 1 to 10000", "512"),
+        ("OTEL_TRACES_EXPORTER", "jaeger", "otlp or none", "the push"),
+        ("OTEL_SDK_DISABLED", "1", "true or false", "the default, false, holds"),
+        ("OTEL_TRACES_SAMPLER", "xray", "always_off", "the default, parentbased_always_on, holds"),
+        ("OTEL_LOG_LEVEL", "loud", "debug", "the default, info, holds"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta", "cumulative", "cumulativetodelta"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "lowmemory", "cumulative", "cumulativetodelta"),
+        (
+            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+            "base2_exponential_bucket_histogram",
+            "explicit_bucket_histogram",
+            "--duration-buckets",
+        ),
     ] {
-        let error = read(&[(variable, value), (ENDPOINT, "http://c:4318")]).expect_err(variable);
-        assert_eq!(error.variable, variable);
-        assert!(error.to_string().contains(error.expected));
+        let variables = [(ENDPOINT, "http://c:4318"), ("OTEL_EXPORTER_OTLP_TIMEOUT", "7"), (variable, value)];
+        let said = said(&variables);
+        let [line] = &said[..] else { panic!("{variable}: {said:?}") };
+        assert!(line.starts_with(&format!("{variable}={value}: expected ")), "{line}");
+        assert!(line.contains(expected) && line.contains(instead), "{line}");
+        let settings = read(&variables);
+        for push in [&settings.metrics, &settings.traces] {
+            let destination = push.destination().expect("it is pushed");
+            assert_eq!((destination.protocol, destination.gzip), (Protocol::HttpProtobuf, false));
+            assert_eq!(destination.timeout, Duration::from_millis(7));
+        }
+        assert_eq!(settings.metric_interval, Duration::from_secs(60));
+        assert_eq!((settings.span_batch, settings.log_level), (512, "info"));
     }
 }
 
 #[test]
-fn a_secret_header_is_not_shown() {
-    let error =
-        read(&[(ENDPOINT, "http://c"), ("OTEL_EXPORTER_OTLP_HEADERS", "secret")]).expect_err("no pair");
-    assert!(!error.to_string().contains("secret"));
+fn case_does_not_matter_and_blanks_neither() {
+    let settings = read(&[
+        (ENDPOINT, " http://c:4317 "),
+        (PROTOCOL, "GRPC"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "GZip "),
+        ("OTEL_METRICS_EXPORTER", " Otlp "),
+        ("OTEL_TRACES_EXPORTER", "NONE"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", " 5 "),
+        ("OTEL_LOG_LEVEL", "Warn"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "Cumulative"),
+    ]);
+    let metrics = settings.metrics.destination().expect("metrics");
+    assert_eq!((metrics.protocol, metrics.gzip), (Protocol::Grpc, true));
+    assert_eq!(settings.traces, Push::Off(WhyOff::Exporter));
+    assert_eq!((settings.metric_interval, settings.log_level), (Duration::from_millis(5), "warn"));
+    assert_eq!(settings.remarks, []);
 }
 
 #[test]
-fn delta_is_warned_of() {
-    let preference = ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta");
-    assert_eq!(read(&[preference]).expect("valid").warnings.len(), 1);
+fn a_destination_that_cannot_be_used_is_not_pushed_to() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    for (variable, value, shown) in [
+        (ENDPOINT, "collector:4318", "collector:4318"),
+        (ENDPOINT, "ftp://c", "ftp://c"),
+        (ENDPOINT, "http://c:65536", "http://c:65536"),
+        (ENDPOINT, "http://c:", "http://c:"),
+        (ENDPOINT, "http://:4318", "http://:4318"),
+        (ENDPOINT, "ftp://user:secret@c", "ftp://c"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "secret", "(not shown)"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", file, file),
+    ] {
+        let variables = [(ENDPOINT, "https://c"), (variable, value)];
+        let settings = read(&variables);
+        assert_eq!((settings.metrics, settings.traces), (Push::Misconfigured, Push::Misconfigured));
+        let [remark @ Remark::Fatal(_)] = &settings.remarks[..] else { panic!("{:?}", settings.remarks) };
+        let line = remark.to_string();
+        assert!(
+            line.starts_with(&format!("{variable}={shown}: expected ")) && !line.contains("secret"),
+            "{line}"
+        );
+    }
+    let one = [(ENDPOINT, "http://c"), ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "=")];
+    let settings = read(&one);
+    assert!(settings.metrics.destination().is_some() && settings.traces == Push::Misconfigured);
+}
+
+#[test]
+fn a_certificate_that_is_not_there_is_said_and_waited_for() {
+    let variables = [(ENDPOINT, "https://c"), ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/does/not/exist.pem")];
+    assert!(read(&variables).metrics.destination().is_some_and(|metrics| metrics.certificate.is_some()));
+    assert!(matches!(&said(&variables)[..], [line] if line.contains("waits until it is there")));
+    let without_tls = [(ENDPOINT, "http://c"), variables[1]];
+    let said = said(&without_tls);
+    assert_eq!(said, ["OTEL_EXPORTER_OTLP_CERTIFICATE has no effect: it has one for an endpoint of https"]);
+}
+
+#[test]
+fn exporters_are_a_list_of_which_what_is_offered_counts() {
+    const AT_HOME: &str = "http://localhost:4318/v1/metrics";
+    for (exporters, endpoint, expected, remarks) in [
+        ("otlp", "", Some(AT_HOME), 0),
+        ("otlp,prometheus", "", Some(AT_HOME), 1),
+        ("console, otlp", "", Some(AT_HOME), 1),
+        ("prometheus", "http://c", None, 1),
+        ("none", "http://c", None, 0),
+        ("console", "http://c", Some("http://c/v1/metrics"), 1),
+        ("console", "", None, 1),
+    ] {
+        let variables =
+            [("OTEL_METRICS_EXPORTER", exporters), ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", endpoint)];
+        let settings = read(&variables);
+        let is_said = |remark: &&Remark| remark.to_string().starts_with("OTEL_METRICS_EXPORTER=");
+        assert_eq!(settings.remarks.iter().filter(is_said).count(), remarks, "{exporters}");
+        let whole = endpoint.to_owned() + "/";
+        let found = settings.metrics.destination().map(|metrics| metrics.endpoint.to_string());
+        let expected = expected.map(|expected| if endpoint.is_empty() { expected } else { &whole });
+        assert_eq!(found.as_deref(), expected, "{exporters}");
+    }
+}
+
+#[test]
+fn the_sampler_turns_spans_off_or_takes_a_part() {
+    let sampled = |sampler: &str, argument: &str| {
+        read(&[
+            (ENDPOINT, "http://c"),
+            ("OTEL_TRACES_SAMPLER", sampler),
+            ("OTEL_TRACES_SAMPLER_ARG", argument),
+        ])
+    };
+    let off = sampled("parentbased_always_off", "");
+    assert!(off.traces == Push::Off(WhyOff::Sampler) && off.metrics.destination().is_some());
+    assert_eq!(sampled("traceidratio", "0").traces, Push::Off(WhyOff::Sampler));
+    let part = sampled("traceidratio", "0.5");
+    assert!(part.traces.destination().is_some() && part.remarks.is_empty() && part.sampling != Sampling::ALL);
+    for argument in ["2", "-1", "NaN", "half"] {
+        let settings = sampled("traceidratio", argument);
+        assert_eq!((settings.remarks.len(), settings.sampling), (1, Sampling::ALL), "{argument}");
+    }
+}
+
+#[test]
+fn the_shorter_of_both_times_ends_an_attempt() {
+    let timeouts = |variables: &[(&str, &str)]| {
+        let all: Vec<_> = [(ENDPOINT, "http://c")].into_iter().chain(variables.iter().copied()).collect();
+        let settings = read(&all);
+        let timeout = |push: &Push| push.destination().map(|it| it.timeout.as_millis());
+        (timeout(&settings.metrics), timeout(&settings.traces))
+    };
+    let exports = [("OTEL_METRIC_EXPORT_TIMEOUT", "300"), ("OTEL_BSP_EXPORT_TIMEOUT", "20000")];
+    assert_eq!(timeouts(&[]), (Some(10_000), Some(10_000)));
+    assert_eq!(timeouts(&exports), (Some(300), Some(10_000)));
+    assert_eq!(
+        timeouts(&[("OTEL_EXPORTER_OTLP_TIMEOUT", "60000"), exports[1]]),
+        (Some(60_000), Some(20_000))
+    );
+}
+
+#[test]
+fn what_is_set_in_vain_is_said_with_the_reason_and_without_its_value() {
+    for (variables, expected) in [
+        (
+            &[("OTEL_PROPAGATORS", "secret")][..],
+            "OTEL_PROPAGATORS has no effect: a call event begins its trace",
+        ),
+        (&[("OTEL_EXPORTER_OTLP_ENDPONT", "secret")], "was OTEL_EXPORTER_OTLP_ENDPOINT meant?"),
+        (&[("OTEL_EXPORTER_OTLP_TRACE_HEADERS", "secret")], "was OTEL_EXPORTER_OTLP_TRACES_HEADERS meant?"),
+        (&[("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "secret")], "logs are not pushed"),
+        (&[("OTEL_SOMETHING", "secret")], "OTEL_SOMETHING is not known"),
+        (&[("OTEL_EXPORTER_OTLP_HEADERS", "secret")], "not pushed, since no endpoint is set"),
+        (&[("OTEL_SERVICE_NAME", "secret")], "not pushed, since no endpoint is set"),
+        (&[(ENDPOINT, "http://secret"), ("OTEL_SDK_DISABLED", "true")], "since OTEL_SDK_DISABLED is true"),
+        (
+            &[("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://c"), ("OTEL_BSP_SCHEDULE_DELAY", "7")],
+            "OTEL_BSP_SCHEDULE_DELAY has no effect: traces are not pushed, since no endpoint is set",
+        ),
+        (
+            &[(ENDPOINT, "http://c"), ("OTEL_EXPORTER_OTLP_INSECURE", "true")],
+            "for an endpoint of grpc without",
+        ),
+        (&[(ENDPOINT, "http://c"), ("OTEL_TRACES_SAMPLER_ARG", "0.5")], "where OTEL_TRACES_SAMPLER is"),
+        (
+            &[
+                (ENDPOINT, "http://secret"),
+                ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://c"),
+                ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c"),
+            ],
+            "OTEL_EXPORTER_OTLP_ENDPOINT has no effect: its forms",
+        ),
+    ] {
+        let said = said(variables);
+        let [line] = &said[..] else { panic!("{variables:?}: {said:?}") };
+        assert!(line.contains(expected) && !line.contains("secret"), "{line}");
+    }
+    let environment = [("OTEL_LOG_LEVEL", "debug")].into_iter().collect();
+    let settings = OtlpSettings::read(&environment, true);
+    assert!(matches!(&settings.remarks[..], [remark] if remark.to_string().contains("--log-level")));
+}
+
+/// Everything that is followed, set to what makes a difference.
+const EVERYTHING: &[(&str, &str)] = &[
+    (ENDPOINT, "c:4317"),
+    (PROTOCOL, "grpc"),
+    ("OTEL_EXPORTER_OTLP_INSECURE", "false"),
+    ("OTEL_TRACES_SAMPLER", "traceidratio"),
+];
+
+#[test]
+fn every_variable_that_the_table_calls_followed_is_read() {
+    let asked = |variable: &&Variable| matches!(variable.role, Role::Followed { .. });
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    for variable in variables::all().filter(asked) {
+        let value = match (variable.name, variable.default()) {
+            (name, _) if name.ends_with("_CERTIFICATE") || name.ends_with("_KEY") => file,
+            (name, _) if name.ends_with("_TIMEOUT") => "5",
+            (name, "") if name.ends_with("_EXPORTER") => "otlp",
+            (_, "") => "a=b",
+            (_, default) => default,
+        };
+        let mut variables = EVERYTHING.to_vec();
+        if !EVERYTHING.iter().any(|(name, _)| *name == variable.name) {
+            variables.push((variable.name, value));
+        }
+        if variable.name.contains("_CLIENT_") {
+            variables.push(("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", file));
+            variables.push(("OTEL_EXPORTER_OTLP_CLIENT_KEY", file));
+        }
+        if variable.name != "OTEL_TRACES_SAMPLER_ARG" {
+            variables.push(("OTEL_TRACES_SAMPLER_ARG", "0.5"));
+        }
+        let of_it = |line: &String| line.starts_with(variable.name);
+        assert_eq!(said(&variables).into_iter().find(of_it), None);
+    }
+}
+
+#[test]
+fn a_name_stands_in_the_table_once() {
+    let names: Vec<&str> = variables::all().map(|variable| variable.name).collect();
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+    for name in names.iter().filter(|name| !name.ends_with('*')) {
+        let (found, _) = variables::find(name).expect("it is known");
+        assert_eq!(found.name, *name);
+    }
+}
+
+/// What stands before the tables in docs/otlp.md.
+const MARK: &str = "<!-- The tables are made of src/config/otlp/variables.rs: PLANET_TEST_UPDATE=1 cargo test --lib documentation -->\n";
+
+/// The tables of docs/otlp.md.
+fn tables() -> String {
+    let mut text = String::new();
+    for (title, variables) in SECTIONS {
+        let _ = write!(text, "\n## {title}\n\n| variable | default | what becomes of it |\n|---|---|---|\n");
+        for variable in *variables {
+            let name = match variable.has_forms {
+                true => format!("`{}`, also with `METRICS_` or `TRACES_`", variable.name),
+                false => format!("`{}`", variable.name),
+            };
+            let default = match variable.default() {
+                "" => String::new(),
+                default => format!("`{default}`"),
+            };
+            let what = match variable.role {
+                Role::Followed { what, only: "", .. } => what.to_owned(),
+                Role::Followed { what, only, .. } => format!("{what} It has an effect {only}."),
+                Role::Unused(reason) => format!("Not used: {reason}."),
+            };
+            let _ = writeln!(text, "| {name} | {default} | {what} |");
+        }
+    }
+    text
+}
+
+#[test]
+fn the_documentation_says_what_the_table_says() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/otlp.md");
+    let written = std::fs::read_to_string(&file).expect("docs/otlp.md");
+    let (prose, _) = written.split_once(MARK).expect("the mark before the tables");
+    let expected = format!("{prose}{MARK}{}", tables());
+    if std::env::var_os("PLANET_TEST_UPDATE").is_some() {
+        std::fs::write(&file, &expected).expect("a file");
+    } else {
+        assert!(written == expected, "PLANET_TEST_UPDATE=1 writes docs/otlp.md anew, and git diff shows it");
+    }
 }
 
 #[test]
 fn an_instance_is_named_after_the_pod_or_host_and_port() {
     let host = gethostname::gethostname().to_string_lossy().into_owned();
     let instance = |variables: &[(&str, &str)], port| {
-        let mut settings = read(variables).expect("valid");
+        let mut settings = read(variables);
         settings.name_instance(port);
-        settings.resource.get(&INSTANCE).map(|instance| instance.to_string())
+        settings.resource.get(&resource::INSTANCE).map(|instance| instance.to_string())
     };
     assert_eq!(instance(&[], 9464), Some(format!("{host}:9464")));
     assert_ne!(instance(&[], 9464), instance(&[], 9465));
@@ -128,7 +395,7 @@ fn an_instance_is_named_after_the_pod_or_host_and_port() {
 #[test]
 fn credentials_in_an_endpoint_are_sent_and_not_shown() {
     let authorization = |variables: &[(&str, &str)]| {
-        let traces = read(variables).expect("valid").traces.expect("a destination");
+        let traces = destination_of_spans(variables);
         let shown = format!("{traces} {traces:?}");
         assert!(!shown.contains("s3cret") && !shown.contains("dXNl"), "{shown}");
         assert!(!traces.endpoint.to_string().contains('@'));
@@ -142,9 +409,8 @@ fn credentials_in_an_endpoint_are_sent_and_not_shown() {
     assert_eq!(authorization(&[(ENDPOINT, "https://c")]), [""; 0]);
     let headers = ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Bearer%20token");
     assert_eq!(authorization(&[(ENDPOINT, "https://user:s3cret@c"), headers]), ["Bearer token"]);
-    let traces =
-        read(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://u:p@c/a?token=t")]).expect("valid").traces;
-    assert_eq!(traces.expect("a destination").to_string(), "http://c/a");
+    let traces = destination_of_spans(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://u:p@c/a?token=t")]);
+    assert_eq!(traces.to_string(), "http://c/a");
 }
 
 #[test]
@@ -152,7 +418,9 @@ fn an_endpoint_that_is_none_is_refused_without_its_secrets() {
     for given in
         ["user:s3cret@c:4318", "ftp://user:s3cret@c", "http://user:s3/cret@c d", "http:// ?token=s3cret"]
     {
-        let error = read(&[(ENDPOINT, given)]).expect_err(given).to_string();
-        assert!(error.contains(ENDPOINT) && !error.contains("s3") && !error.contains("cret"), "{error}");
+        let settings = read(&[(ENDPOINT, given)]);
+        assert_eq!(settings.traces, Push::Misconfigured, "{given}");
+        let said: String = settings.remarks.iter().map(ToString::to_string).collect();
+        assert!(said.contains(ENDPOINT) && !said.contains("s3") && !said.contains("cret"), "{said}");
     }
 }

@@ -1,7 +1,8 @@
-//! What the program can do beside running: [look] at a state directory and [show](state) what is in it and its
-//! [calls], and send recorded requests again ([replay]).
+//! What the program can do beside running: [check] what a run would do, [look] at a state directory and [show](state) what is in
+//! it and its [calls], and send recorded requests again ([replay]).
 
 pub mod calls;
+pub mod check;
 pub mod look;
 pub mod replay;
 pub mod state;

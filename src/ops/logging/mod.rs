@@ -33,15 +33,15 @@ pub enum StartError {
 /// How long the end of the process waits for the last lines to be taken.
 pub const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Starts logging as configured. Panics are logged as well, each as one line. The last lines have to be
+/// Starts logging as configured, and at the level `level` if no flag says one. Panics are logged as well, each as one line. The last lines have to be
 /// [flushed](Log::flush).
 ///
 /// # Errors
 /// Logging was started before, or its thread cannot be started.
-pub fn start(config: &Config) -> Result<Log, StartError> {
+pub fn start(config: &Config, level: &str) -> Result<Log, StartError> {
     use tracing_subscriber::util::SubscriberInitExt;
 
-    let filter = EnvFilter::new(&config.log_level);
+    let filter = EnvFilter::new(config.log_level.as_deref().unwrap_or(level));
     let is_terminal = io::stderr().is_terminal();
     let format = config.log_format.unwrap_or(if is_terminal { LogFormat::Text } else { LogFormat::Json });
     let log = Log::start(io::stderr())?;

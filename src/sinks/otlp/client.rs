@@ -22,7 +22,6 @@ use hyper::{HeaderMap, Method, Request, Response};
 use crate::config::otlp::{Destination, Protocol, Signal};
 use crate::http::obstacle::Obstacle;
 use crate::http::peer::causes;
-use crate::http::tls::TlsError;
 
 use super::answer::{self, Taken};
 use super::connection::{Connection, Connector, Task};
@@ -55,12 +54,14 @@ pub struct OtlpClient {
 
 impl OtlpClient {
     /// A client for `destination`. It connects when there is something to send.
-    ///
-    /// # Errors
-    /// A certificate or key cannot be used.
-    pub fn new(destination: Destination) -> Result<OtlpClient, TlsError> {
-        let connector = Arc::new(Connector::new(&destination)?);
-        Ok(OtlpClient { destination, connector, unused: Arc::default() })
+    pub fn new(destination: Destination) -> OtlpClient {
+        let connector = Arc::new(Connector::new(&destination));
+        OtlpClient { destination, connector, unused: Arc::default() }
+    }
+
+    /// What is wrong with a certificate or key now, if anything is. It reads their files.
+    pub fn trouble(&self) -> Option<String> {
+        self.connector.check().err().map(|error| self.explain(&error))
     }
 
     /// The signal that this client carries.

@@ -31,7 +31,7 @@ use crate::config::otlp::{Destination, OtlpProxy, Protocol};
 use crate::http::observed::{Observed, Traffic};
 use crate::http::obstacle::Obstacle;
 use crate::http::peer::causes;
-use crate::http::tls::{self, Files, Reloading, TlsError, Versions};
+use crate::http::tls::{self, Files, Reloading, Versions};
 
 /// The pause between the pings of HTTP/2, at least. Servers on grpc-go take two that they think needless, and then close the
 /// connection; so no more go in an exchange, nor while it is idle.
@@ -148,10 +148,7 @@ pub(super) struct Connector {
 
 impl Connector {
     /// Connections to `destination`.
-    ///
-    /// # Errors
-    /// A certificate or key cannot be used.
-    pub(super) fn new(destination: &Destination) -> Result<Connector, TlsError> {
+    pub(super) fn new(destination: &Destination) -> Connector {
         let uri = destination.endpoint.clone();
         let mut tcp = HttpConnector::new_with_resolver(RotatingResolver::default());
         tcp.enforce_http(false);
@@ -161,8 +158,8 @@ impl Connector {
             certificate: destination.certificate.clone(),
             client_identity: destination.client_identity.clone(),
         };
-        Ok(Connector {
-            tls: Arc::new(Reloading::new(&uri, files)?),
+        Connector {
+            tls: Arc::new(Reloading::new(&uri, files)),
             versions: match destination.protocol {
                 Protocol::Grpc => Versions::Http2,
                 Protocol::HttpProtobuf => Versions::Http1OrHttp2,
@@ -171,7 +168,12 @@ impl Connector {
             proxy: destination.proxy.clone(),
             tcp,
             uri,
-        })
+        }
+    }
+
+    /// Whether its files can be used, so that a connection may come about.
+    pub(super) fn check(&self) -> Result<(), SendError> {
+        self.tls.config().map(drop).map_err(|error| SendError::Tls(causes(&error)))
     }
 
     /// A new connection.
@@ -180,6 +182,7 @@ impl Connector {
         // It may read files.
         let config = tokio::task::spawn_blocking(move || tls.config()).await;
         let config = config.map_err(|error| SendError::no_connection(&error))?;
+        let config = config.map_err(|error| SendError::Tls(causes(&error)))?;
         let is_secure = self.uri.scheme_str() == Some("https");
         match &self.proxy {
             None => {

@@ -17,6 +17,8 @@ enum Sign {
     ObstacleBehindProxy(Obstacle),
     /// The connection ended without an answer; with TLS or not.
     Ended { is_secure: bool },
+    /// The files of TLS cannot be used.
+    Files,
     /// No answer in time.
     Timeout,
     /// An answer with this status, or one of its kind.
@@ -63,6 +65,10 @@ static TABLE: &[Row] = &[
     (Sign::Obstacle(Obstacle::NoConnection), SLOW),
     (Sign::Timeout, SLOW),
     // Certificates.
+    (
+        Sign::Files,
+        "OTEL_EXPORTER_OTLP_CERTIFICATE, _CLIENT_CERTIFICATE and _CLIENT_KEY should name PEM files; they are read again for each attempt",
+    ),
     (
         Sign::Obstacle(Obstacle::Untrusted),
         "OTEL_EXPORTER_OTLP_CERTIFICATE names the file of the authority to trust; without it the system's are",
@@ -140,7 +146,7 @@ impl Sign {
             (Sign::Ended { is_secure }, SendError::NoAnswer { obstacle: Obstacle::Ended, .. }) => {
                 is_secure == (destination.endpoint.scheme_str() == Some("https"))
             }
-            (Sign::Timeout, SendError::Timeout(_)) => true,
+            (Sign::Files, SendError::Tls(_)) | (Sign::Timeout, SendError::Timeout(_)) => true,
             (sign, SendError::Answer { meaning: Meaning::Misconfigured, code, message, .. }) => match sign {
                 Sign::Status(status) => code.starts_with(status),
                 Sign::Words(words) => message.to_ascii_lowercase().contains(words),
@@ -179,11 +185,13 @@ mod tests {
 
     /// Where spans go with these variables, each given after `OTEL_EXPORTER_OTLP_`, but for that of a proxy.
     fn destination(variables: &[(&str, &str)]) -> Destination {
-        let settings = OtlpSettings::read(|name| {
-            let name = name.strip_prefix("OTEL_EXPORTER_OTLP_").unwrap_or(name);
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-        });
-        settings.expect("valid").traces.expect("a destination")
+        let whole = |name: &str| match name {
+            "HTTPS_PROXY" => name.to_owned(),
+            name => format!("OTEL_EXPORTER_OTLP_{name}"),
+        };
+        let environment = variables.iter().map(|(name, value)| (whole(name), *value)).collect();
+        let settings = OtlpSettings::read(&environment, false);
+        settings.traces.destination().expect("a destination").clone()
     }
 
     fn no_answer(obstacle: Obstacle) -> SendError {
@@ -221,6 +229,7 @@ mod tests {
             (no_answer(Obstacle::NoRoute), &base, "network"),
             (no_answer(Obstacle::NoConnection), &base, "a firewall may drop"),
             (SendError::Timeout(Duration::from_secs(1)), &base, "OTEL_EXPORTER_OTLP_TIMEOUT"),
+            (SendError::Tls("cannot read ca.pem".to_owned()), &secure, "should name PEM files"),
             (no_answer(Obstacle::Untrusted), &secure, "OTEL_EXPORTER_OTLP_CERTIFICATE names"),
             (no_answer(Obstacle::OtherName), &secure, "a name that is in its certificate"),
             (no_answer(Obstacle::NotValidNow), &secure, "renewed"),

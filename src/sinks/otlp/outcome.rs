@@ -20,6 +20,9 @@ pub enum SendError {
         /// What the libraries say.
         detail: String,
     },
+    /// The files of TLS cannot be used, so no connection was tried.
+    #[error("{0}")]
+    Tls(String),
     /// No answer in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
@@ -65,6 +68,7 @@ impl SendError {
             SendError::Answer { meaning, .. } => *meaning,
             SendError::MoreThanOne(_) => Meaning::TooLarge,
             SendError::NoAnswer { obstacle, .. } => answer::of_obstacle(*obstacle),
+            SendError::Tls(_) => Meaning::Misconfigured,
             SendError::Timeout(_) | SendError::Interrupted(_) => Meaning::Later,
         }
     }

@@ -25,6 +25,7 @@ use super::otlp::complaints::Complaints;
 use super::otlp::outcome::SendError;
 use super::{Ages, Failure, Settings, Sink};
 use crate::callback::Record;
+use crate::config::otlp::Sampling;
 use crate::http::backoff::Backoff;
 
 /// The pauses before another attempt.
@@ -50,10 +51,11 @@ pub fn settings(batch: usize, delay: Duration) -> Settings {
 pub struct SpanSink {
     sender: SpanSender,
     identity: Identity,
+    sampling: Sampling,
 }
 
 impl SpanSink {
-    /// Sends spans through `client`, with as much of users as `identity` says.
+    /// Sends spans of the calls that `sampling` takes through `client`, with as much of users as `identity` says.
     ///
     /// # Errors
     /// The span exporter cannot be built.
@@ -61,8 +63,13 @@ impl SpanSink {
         client: OtlpClient,
         resource: &Resource,
         identity: Identity,
+        sampling: Sampling,
     ) -> Result<SpanSink, ExporterBuildError> {
-        Ok(SpanSink { sender: SpanSender::new(client, resource)?, identity })
+        Ok(SpanSink { sender: SpanSender::new(client, resource)?, identity, sampling })
+    }
+
+    fn is_sampled(&self, span: &SpanData) -> bool {
+        self.sampling.takes(span.span_context.trace_id().to_bytes())
     }
 
     fn span(&self, record: &[u8]) -> Option<SpanData> {
@@ -78,8 +85,9 @@ impl SpanSink {
 
 impl Sink for SpanSink {
     async fn deliver(&self, records: Vec<Bytes>) -> Result<u64, Failure> {
-        let spans: Vec<SpanData> = records.iter().filter_map(|record| self.span(record)).collect();
+        let mut spans: Vec<SpanData> = records.iter().filter_map(|record| self.span(record)).collect();
         let without_span = (records.len() - spans.len()) as u64;
+        spans.retain(|span| self.is_sampled(span));
         if spans.is_empty() {
             return Ok(without_span);
         }

@@ -109,7 +109,7 @@ async fn a_destination_that_is_configured_wrongly_is_shown_and_costs_nothing() {
     let peer = ScriptedPeer::new(|_| Act::Misconfigured);
     let latch = readiness.latch_for_show("otlp_traces");
     let mut world =
-        World::to_destination(in_batches(512), peer, |signal| DestinationWatch::new(signal, latch));
+        World::to_destination(in_batches(512), peer, |signal| DestinationWatch::new(signal, latch, None));
     let is_shown = |world: &World| {
         let page = world.metrics.render();
         let line = page.lines().find(|line| line.starts_with("planet_exporter_misconfigured{"));

@@ -1,0 +1,59 @@
+//! Flags that contradict each other.
+
+use std::net::SocketAddr;
+
+use thiserror::Error;
+
+use super::Config;
+use super::routes::Routes;
+use crate::http::Purpose;
+use crate::http::service::ServiceUrl;
+
+/// Flags that contradict each other.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Contradiction {
+    /// What is passed on would come back.
+    #[error("--forward-to {url} is where {} listens; expected the URL of the service behind", .listener.flag())]
+    ForwardToSelf {
+        /// The URL.
+        url: ServiceUrl,
+        /// Who would get it.
+        listener: Purpose,
+    },
+    /// A path has two meanings.
+    #[error("--readiness-path {0} is where call events come in; expected another path")]
+    ReadinessAtCallback(String),
+}
+
+impl Config {
+    /// Looks for a path with two meanings.
+    ///
+    /// # Errors
+    /// There is one.
+    pub fn check_paths(&self) -> Result<(), Contradiction> {
+        match &self.readiness_path {
+            Some(path) if Routes::of(self).find(path.as_bytes(), &[]).is_some() => {
+                Err(Contradiction::ReadinessAtCallback(path.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks whether the service behind is this process, which listens on these addresses.
+    ///
+    /// # Errors
+    /// It is.
+    pub async fn check_service(
+        &self,
+        call_events: &[SocketAddr],
+        admin: &[SocketAddr],
+    ) -> Result<(), Contradiction> {
+        let Some(url) = &self.forward_to else { return Ok(()) };
+        for (listener, addresses) in [(Purpose::CallEvents, call_events), (Purpose::Admin, admin)] {
+            if url.leads_to(addresses).await {
+                return Err(Contradiction::ForwardToSelf { url: url.clone(), listener });
+            }
+        }
+        Ok(())
+    }
+}
