@@ -50,7 +50,7 @@ pub trait Handler: Send + Sync + 'static {
     /// request is answered 400 before anybody sees it.
     const TAKES_RAW_QUERIES: bool = false;
 
-    /// Whether it finds an [`OpenConnection`] among each request's extensions.
+    /// Whether it finds an [`OpenConnection`](super::OpenConnection) among each request's extensions.
     const TELLS_CONNECTIONS_APART: bool = false;
 
     /// Answers one request from `peer`, whose address is one of IPv4 if it speaks that, whatever socket took its connection.

@@ -1,7 +1,7 @@
 //! What the ledger counts: one specification for each metric of calls.
 //!
 //! A new metric takes an entry in the catalog and one here, a new label a source in `callback::labels` and its place here;
-//! both also the truth of the call-simulator, which is held against this list, and a line of the README.
+//! both also the truth of the call-simulator, which is held against this list.
 
 use std::time::Duration;
 

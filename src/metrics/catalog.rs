@@ -26,6 +26,8 @@ pub struct Metric {
     pub kind: Kind,
     /// What it counts or measures, in a sentence.
     pub description: &'static str,
+    /// The names of its labels. With `--services` the metrics of calls have the label `service` as well.
+    pub labels: &'static [&'static str],
 }
 
 impl Metric {
@@ -48,24 +50,39 @@ impl Metric {
     }
 }
 
-const fn sum(name: &'static str, unit: &'static str, description: &'static str) -> Metric {
-    Metric { name, unit, kind: Kind::Sum, description }
+const fn sum(
+    name: &'static str,
+    unit: &'static str,
+    description: &'static str,
+    labels: &'static [&'static str],
+) -> Metric {
+    Metric { name, unit, kind: Kind::Sum, description, labels }
 }
 
-const fn gauge(name: &'static str, unit: &'static str, description: &'static str) -> Metric {
-    Metric { name, unit, kind: Kind::Gauge, description }
+const fn gauge(
+    name: &'static str,
+    unit: &'static str,
+    description: &'static str,
+    labels: &'static [&'static str],
+) -> Metric {
+    Metric { name, unit, kind: Kind::Gauge, description, labels }
 }
 
-const fn histogram(name: &'static str, unit: &'static str, description: &'static str) -> Metric {
-    Metric { name, unit, kind: Kind::Histogram, description }
+const fn histogram(
+    name: &'static str,
+    unit: &'static str,
+    description: &'static str,
+    labels: &'static [&'static str],
+) -> Metric {
+    Metric { name, unit, kind: Kind::Histogram, description, labels }
 }
 
 /// Declares the metrics, each once, and the list of them.
 macro_rules! catalog {
-    ($($name:ident = $kind:ident($otel:literal, $unit:literal, $description:literal);)*) => {
+    ($($name:ident = $kind:ident($otel:literal, $unit:literal, $description:literal $(, $label:literal)*);)*) => {
         $(
             #[doc = $description]
-            pub static $name: Metric = $kind($otel, $unit, $description);
+            pub static $name: Metric = $kind($otel, $unit, $description, &[$($label),*]);
         )*
 
         /// Every metric, in the order in which they are shown.
@@ -75,59 +92,79 @@ macro_rules! catalog {
 
 catalog! {
     CALLS = sum("planet.calls", "{call}",
-        "Ended 1-to-1 calls.");
+        "Ended 1-to-1 calls.",
+        "media_type", "idc", "disconnect_reason", "fault_domain", "releaser", "answered");
     CALL_RESULTS = sum("planet.call.results", "{call}",
-        "Ended 1-to-1 calls by whose fault their release was. Audio and video stand at 0 for an IDC from its first call.");
+        "Ended 1-to-1 calls by whose fault their release was. Audio and video stand at 0 for an IDC from its first call.",
+        "media_type", "idc", "fault_domain", "answered");
     CALL_DURATION = histogram("planet.call.duration", "s",
-        "Conversation time of answered calls, from answer to end.");
+        "Conversation time of answered calls, from answer to end.",
+        "media_type", "idc", "disconnect_reason", "fault_domain");
     CALL_SETUP_DURATION = histogram("planet.call.setup.duration", "s",
-        "Time from a call's creation to its answer, or to its end if it was never answered.");
+        "Time from a call's creation to its answer, or to its end if it was never answered.",
+        "media_type", "idc", "answered");
     CALL_BILLED = sum("planet.call.billed", "s",
-        "Billed time of calls.");
+        "Billed time of calls.",
+        "media_type", "idc");
     CALL_RELEASES = sum("planet.call.releases", "{release}",
-        "Releases of calls by Q.850 cause (terminate) and detailed release code, as they were sent.");
+        "Releases of calls by Q.850 cause (terminate) and detailed release code, as they were sent.",
+        "terminate", "rel_code", "rel_code_str");
     CALL_USER_RELEASES = sum("planet.call.user_releases", "{release}",
-        "Releases of calls with a release code that the application defines, by that code (user_rel_code).");
+        "Releases of calls with a release code that the application defines, by that code (user_rel_code).",
+        "user_rel_code");
     CALL_ABNORMAL_RELEASES = sum("planet.call.abnormal_releases", "{release}",
         "Releases whose fault domain is client, network, platform, application or unknown. Every known reason \
-         stands at 0 for an IDC from its first call; UNKNOWN is every reason that is not in the published table.");
+         stands at 0 for an IDC from its first call; UNKNOWN is every reason that is not in the published table.",
+        "idc", "disconnect_reason", "fault_domain");
     CALL_RECENT_ABNORMAL = gauge("planet.call.recent.abnormal", "{call}",
-        "How many of the last 32 calls were released abnormally.");
+        "How many of the last 32 calls were released abnormally.",
+        "media_type", "idc");
     CALL_RECENT_CALLS = gauge("planet.call.recent.calls", "{call}",
-        "How many calls planet_call_recent_abnormal is about: 32, or all if there were fewer.");
+        "How many calls planet_call_recent_abnormal is about: 32, or all if there were fewer.",
+        "media_type", "idc");
     CALL_LAST_EVENT_TIME = gauge("planet.call.last_event.time", "s",
         "When the last call event was accepted, in seconds since the Unix epoch.");
     EXPORTER_LABEL_OVERFLOWS = sum("planet.exporter.label_overflows", "{event}",
         "Call events that were counted under the label value other because a limit of distinct values or label \
-         sets was reached, by what reached it.");
+         sets was reached, by what reached it.",
+        "limit");
     EXPORTER_DEPARTED_CALLS = gauge("planet.exporter.departed_calls", "{call}",
         "Calls that were counted by series that are not shown any more, because a label value from outside was unused for \
-         a day, by metric. With what the metric shows they make the total.");
+         a day, by metric. With what the metric shows they make the total.",
+        "metric");
     EXPORTER_EVENTS = sum("planet.exporter.events", "{event}",
         "Call events by result: accepted, duplicate (its sid was seen before), refused (it cannot be a call), \
          unavailable (it could not be stored and was answered 503), undurable (it could not be stored in time, so it \
          was passed on and is held in memory until it can), uncounted (it was passed on and forgotten, since there was \
          no room to hold it), panicked (this program could not read it, which is a bug), wrong_path (it came to another \
          path than the registered one, or with another method, and is kept like a refused one), probe (a request to \
-         the callback without any parameter).");
+         the callback without any parameter).",
+        "result");
     EXPORTER_ANOMALIES = sum("planet.exporter.anomalies", "{anomaly}",
         "Oddities of accepted call events by kind; each counts once an event. contradicting_repeat is a call of \
-         which a repeat says something else than what was counted.");
+         which a repeat says something else than what was counted.",
+        "kind");
     EXPORTER_REQUESTS = sum("planet.exporter.requests", "{request}",
-        "Requests to the call event listener by HTTP status code.");
+        "Requests to the call event listener by HTTP status code.",
+        "code");
     EXPORTER_REQUEST_DURATION = histogram("planet.exporter.request.duration", "s",
         "Time from a request's head having been read to its answer, on the call event listener; without requests \
          that are passed on.");
     EXPORTER_CONNECTIONS = gauge("planet.exporter.connections", "{connection}",
-        "Open connections by listener.");
+        "Open connections by listener.",
+        "listener");
     EXPORTER_EVICTED_CONNECTIONS = sum("planet.exporter.evicted_connections", "{connection}",
-        "Idle connections closed because the limit of connections was reached and a new one came, by listener.");
+        "Idle connections closed because the limit of connections was reached and a new one came, by listener.",
+        "listener");
     EXPORTER_REJECTED_CONNECTIONS = sum("planet.exporter.rejected_connections", "{connection}",
-        "Connections turned away because the limit of connections was reached and none was idle, by listener.");
+        "Connections turned away because the limit of connections was reached and none was idle, by listener.",
+        "listener");
     EXPORTER_ACCEPT_FAILURES = sum("planet.exporter.accept_failures", "{failure}",
-        "Failures to accept a connection, such as for want of file descriptors, by listener.");
+        "Failures to accept a connection, such as for want of file descriptors, by listener.",
+        "listener");
     EXPORTER_INVALID_REQUESTS = sum("planet.exporter.invalid_requests", "{request}",
-        "Requests that could not be read as HTTP/1.1, or whose head was too large, by listener.");
+        "Requests that could not be read as HTTP/1.1, or whose head was too large, by listener.",
+        "listener");
     EXPORTER_SEEN_SIDS = gauge("planet.exporter.seen_sids", "{sid}",
         "Session IDs in the window in which a repeat is recognized.");
     EXPORTER_REFUSED_REQUESTS = gauge("planet.exporter.refused_requests", "{request}",
@@ -144,44 +181,58 @@ catalog! {
     EXPORTER_JOURNAL_SYNC_DURATION = histogram("planet.exporter.journal.sync.duration", "s",
         "Time that storing a batch of call events on disk took, from the write to the end of the sync.");
     EXPORTER_BACKLOG = gauge("planet.exporter.backlog", "{event}",
-        "Call events that a sink has not finished.");
+        "Call events that a sink has not finished.",
+        "sink");
     EXPORTER_BACKLOG_AGE = gauge("planet.exporter.backlog.age", "s",
-        "Age of the oldest call event that a sink has not finished; 0 without a backlog.");
+        "Age of the oldest call event that a sink has not finished; 0 without a backlog.",
+        "sink");
     EXPORTER_DELIVERED_EVENTS = sum("planet.exporter.delivered_events", "{event}",
-        "Call events that a sink delivered, as its peer confirmed.");
+        "Call events that a sink delivered, as its peer confirmed.",
+        "sink");
     EXPORTER_DROPPED_EVENTS = sum("planet.exporter.dropped_events", "{event}",
         "Call events that a sink did not deliver and will not, by cause: backlog (it passed its limit), refused (the \
          peer refused them for good), age (they failed for too long), gone (there is no peer any more), shutdown (they \
-         waited in memory when the exporter ended).");
+         waited in memory when the exporter ended).",
+        "sink", "cause");
     EXPORTER_UNORDERED_EVENTS = sum("planet.exporter.unordered_events", "{event}",
         "Call events that wait for a sink on disk only, since too many wait, and may be overtaken by later ones of the \
-         same caller.");
+         same caller.",
+        "sink");
     EXPORTER_SINK_GONE = gauge("planet.exporter.sink_gone", "{state}",
-        "1 if what a sink writes to is gone, so that its events are dropped until the next start, else 0.");
+        "1 if what a sink writes to is gone, so that its events are dropped until the next start, else 0.",
+        "sink");
     EXPORTER_QUARANTINED_EVENTS = sum("planet.exporter.quarantined_events", "{event}",
         "Stored call events that a part of the exporter could not read, which is a bug; they are set aside, by the part \
-         (fold or a sink). What the fold sets aside is not in the totals.");
+         (fold or a sink). What the fold sets aside is not in the totals.",
+        "by");
     EXPORTER_DELIVERIES = sum("planet.exporter.deliveries", "{delivery}",
         "Attempts to deliver, by signal (metrics, traces, call_log, or call_events for the service behind) and result: \
-         success, partial (some of it was refused), retry (to be tried again), refused (never to be tried again).");
+         success, partial (some of it was refused), retry (to be tried again), refused (never to be tried again).",
+        "signal", "result");
     EXPORTER_MISCONFIGURED = gauge("planet.exporter.misconfigured", "{state}",
         "1 while a destination of OTLP answers as if it were configured wrongly (credentials, path, protocol), by \
-         signal, else 0. What goes there waits.");
+         signal, else 0. What goes there waits.",
+        "signal");
     EXPORTER_DELIVERY_DURATION = histogram("planet.exporter.delivery.duration", "s",
-        "Time that an attempt to deliver took, by signal.");
+        "Time that an attempt to deliver took, by signal.",
+        "signal");
     EXPORTER_PROXY_FAILURES = sum("planet.exporter.proxy.failures", "{failure}",
         "Requests that were not passed on to the service behind, or not to their end, by error: unreachable \
          (502), timeout (504), request_timeout (408, the client was too slow), bad_body (400, the client's body broke off), switching_protocols (502), no_path (501), aborted (the \
-         service broke off its answer).");
+         service broke off its answer).",
+        "error");
     EXPORTER_PROXY_DURATION = histogram("planet.exporter.proxy.duration", "s",
         "Time from passing a request on to the head of the answer of the service behind, or to the failure.");
     EXPORTER_BUILD_INFO = gauge("planet.exporter.build_info", "{info}",
-        "Always 1; the labels say which version runs.");
+        "Always 1; the labels say which version runs.",
+        "version");
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::fmt::Write;
+    use std::path::Path;
 
     use super::*;
 
@@ -196,6 +247,42 @@ mod tests {
         assert_eq!(name(&CALL_ABNORMAL_RELEASES), "planet_call_abnormal_releases_total");
         assert_eq!(name(&CALL_LAST_EVENT_TIME), "planet_call_last_event_time_seconds");
         assert_eq!(name(&EXPORTER_JOURNAL_SIZE), "planet_exporter_journal_size_bytes");
+    }
+
+    /// What stands before the table in docs/metrics.md.
+    const MARK: &str = "<!-- The table is made of src/metrics/catalog.rs: PLANET_TEST_UPDATE=1 cargo test --lib catalog -->\n";
+
+    /// The table of docs/metrics.md.
+    fn table() -> String {
+        let mut text =
+            "\n| Prometheus | OpenTelemetry, unit | what | labels |\n|---|---|---|---|\n".to_owned();
+        for metric in METRICS {
+            let Metric { name, unit, description, .. } = metric;
+            let kind = match metric.kind {
+                Kind::Sum => "",
+                Kind::Gauge => "Gauge. ",
+                Kind::Histogram => "Histogram. ",
+            };
+            let (shown, labels) = (metric.prometheus_name(), metric.labels.join(", "));
+            let _ = writeln!(text, "| {shown} | {name}, `{unit}` | {kind}{description} | {labels} |");
+        }
+        text
+    }
+
+    #[test]
+    fn the_documentation_has_the_catalog() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+        let written = std::fs::read_to_string(&file).expect("docs/metrics.md");
+        let (prose, _) = written.split_once(MARK).expect("the mark before the table");
+        let expected = format!("{prose}{MARK}{}", table());
+        if std::env::var_os("PLANET_TEST_UPDATE").is_some() {
+            std::fs::write(&file, &expected).expect("a file");
+        } else {
+            assert!(
+                written == expected,
+                "PLANET_TEST_UPDATE=1 writes docs/metrics.md anew, and git diff shows it"
+            );
+        }
     }
 
     #[test]

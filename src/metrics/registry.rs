@@ -131,6 +131,14 @@ fn families(page: &str, started_at: SystemTime) -> Vec<Family> {
     let mut families: Vec<_> = METRICS.iter().map(family).collect();
     families.retain(|family| !family.points.is_empty());
     for family in &mut families {
+        debug_assert!(
+            family.points.iter().all(|point| point
+                .labels
+                .iter()
+                .map(|(name, _)| name)
+                .eq(family.metric.labels)),
+            "{family:?} has the labels that the catalog says"
+        );
         family.points.sort_by(|one, other| one.labels.cmp(&other.labels));
     }
     families

@@ -201,3 +201,15 @@ fn forged_release_codes_take_no_cause_away() {
     let causes = by_label(&ledger, &catalog::CALL_RELEASES, "terminate");
     assert_eq!((causes["77"], causes["17"], causes["other"]), (1, 1, 15));
 }
+
+#[test]
+fn the_catalog_says_which_labels_there_are() {
+    let mut ledger = ledger(Limits::default());
+    ledger.apply(read(
+        "sid=1&type=A&rc_idc=KR&duration=5&setup_time=1&start_time=2&user_rel_code=A&terminate=16",
+    ));
+    for family in ledger.families() {
+        let names = |point: &Point| point.labels.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        assert!(family.points.iter().all(|point| names(point) == family.metric.labels), "{family:?}");
+    }
+}

@@ -51,9 +51,9 @@
 //!
 //! # Bounds
 //!
-//! At most [`MOST_READERS`] are remembered, each for a [`DAY`] after it asked last. For a further one, the one goes that has not
+//! At most 64 readers are remembered, each for a day after it asked last. For a further one, the one goes that has not
 //! asked for longest, and what it was shown at its value is old from then on. A checkpoint is asked for when a reader was shown something new; they
-//! take a tenth of the time at most. An answer waits for it for at most [`PATIENCE`]; after that, what is not kept is shown at 0 again,
+//! take a tenth of the time at most. An answer waits for it for at most a second; after that, what is not kept is shown at 0 again,
 //! as it is as long as a disk fails. A series that leaves and comes back is born again.
 
 use std::net::IpAddr;
@@ -248,7 +248,7 @@ impl Readers {
     }
 
     /// What a reader is to be shown that asks at `now`, when everything that there is was born up to `births`. It may wait as
-    /// long as it has `patience`, and never for more than [`PATIENCE`], until that is known.
+    /// long as it has `patience`, and never for more than a second, until that is known.
     pub async fn ask(&self, who: &Who, births: Births, now: SystemTime, patience: Duration) -> Asked {
         let reader = self.find(who, births, now);
         // A checkpoint may be on its way.
