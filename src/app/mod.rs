@@ -163,6 +163,7 @@ pub async fn run(
     view.show(&state, statuses);
     if let Some(destination) = &otlp.metrics {
         let client = OtlpClient::new(destination.clone())?;
+        view.note_push_to(destination.to_string());
         let view = Arc::clone(&view);
         let ends = otlp_metrics::Ends {
             stop: ends.sinks.clone(),

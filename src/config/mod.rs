@@ -275,7 +275,8 @@ OTLP is on when OTEL_EXPORTER_OTLP_ENDPOINT, or its form for one signal, is set.
 OpenTelemetry specification: OTEL_EXPORTER_OTLP_{ENDPOINT,PROTOCOL,HEADERS,TIMEOUT,COMPRESSION,CERTIFICATE,CLIENT_KEY,\
 CLIENT_CERTIFICATE,INSECURE} and their _METRICS_ and _TRACES_ forms, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, \
 OTEL_METRIC_EXPORT_INTERVAL, OTEL_BSP_SCHEDULE_DELAY, OTEL_BSP_MAX_EXPORT_BATCH_SIZE, OTEL_METRICS_EXPORTER=none, \
-OTEL_TRACES_EXPORTER=none, OTEL_SDK_DISABLED.";
+OTEL_TRACES_EXPORTER=none, OTEL_SDK_DISABLED. A Prometheus that scrapes and gets the pushes too has every call twice: \
+OTEL_METRICS_EXPORTER=none pushes spans only.";
 
 /// What leaves the exporter of user IDs and IP addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
