@@ -347,27 +347,54 @@ fn the_rendered_container_runs() {
     }
 }
 
-/// What goes with the pod is told apart by the pod; what a claim keeps goes on under the same name.
+/// What goes with the pod is told apart by the pod; what a claim keeps goes on under the same name. To a Prometheus that scrapes
+/// it is the same instance.
 #[test]
 fn telemetry_says_where_it_comes_from() {
     let receiver = OtlpReceiver::start([]);
-    let otlp = json!({
-        "otlp": {"endpoint": receiver.endpoint(), "protocol": "grpc", "resourceAttributes": {"team": "voice"}},
-        "extraEnv": [{"name": "OTEL_METRIC_EXPORT_INTERVAL", "value": "100"}],
-    });
-    let both = [
-        "team",
-        "service.name",
-        "service.instance.id",
-        "k8s.namespace.name",
-        "k8s.pod.name",
-        "k8s.container.name",
-    ];
-    for (chart, values, more) in [
-        (charts::gateway(), json!({"exporter": otlp}), &[][..]),
-        (charts::example(), json!({"callExporter": otlp}), &["k8s.pod.uid", "k8s.node.name"]),
+    let exporter = |state: Value| {
+        json!({
+            "otlp": {
+                "endpoint": receiver.endpoint(),
+                "protocol": "grpc",
+                "metrics": true,
+                "resourceAttributes": {"team": "voice"},
+            },
+            "extraEnv": [{"name": "OTEL_METRIC_EXPORT_INTERVAL", "value": "100"}],
+            "state": state,
+        })
+    };
+    let on_a_claim = json!({"existingClaim": "calls", "claimTemplate": {"enabled": false}});
+    let all = ["team", "service.name", "service.instance.id", "k8s.namespace.name", "k8s.container.name"];
+    let (of_pod, of_claim) = ("voice.live-0.planet-call-exporter", "voice.calls.planet-call-exporter");
+    for (chart, values, instance, more) in [
+        (
+            charts::gateway(),
+            json!({"exporter": exporter(json!({})), "serviceMonitor": {"enabled": true}}),
+            of_pod,
+            &["k8s.pod.name"][..],
+        ),
+        (
+            charts::gateway(),
+            json!({
+                "exporter": exporter(on_a_claim.clone()),
+                "workload": {"kind": "Deployment"},
+                "podMonitor": {"enabled": true},
+            }),
+            of_claim,
+            &[],
+        ),
+        (charts::example(), json!({"callExporter": exporter(on_a_claim)}), of_claim, &[]),
+        (
+            charts::example(),
+            json!({"callExporter": exporter(json!({}))}),
+            of_pod,
+            &["k8s.pod.name", "k8s.pod.uid", "k8s.node.name"],
+        ),
     ] {
-        let container = exporter_container(&charts::render(&chart, &values).objects);
+        let objects = charts::render(&chart, &values).objects;
+        assert_eq!(scraped_instance(&objects), instance);
+        let container = exporter_container(&objects);
         let scratch = Scratch::new("container");
         let known = receiver.metrics().len();
         let _exporter = Exporter::launch_as_it_is(&mut as_kubernetes_would(&container, &scratch));
@@ -377,15 +404,69 @@ fn telemetry_says_where_it_comes_from() {
             let attribute = resource.attributes.iter().find(|attribute| attribute.key == name);
             format!("{:?}", attribute.and_then(|attribute| attribute.value.clone()))
         };
-        assert!(value("service.instance.id").contains("voice.live-0.planet-call-exporter"), "{resource:?}");
+        assert!(value("service.instance.id").contains(&format!("\"{instance}\"")), "{resource:?}");
         assert!(value("service.name").contains(RELEASE), "{resource:?}");
         let names: BTreeSet<_> = resource.attributes.iter().map(|attribute| attribute.key.as_str()).collect();
-        for name in both.iter().chain(more) {
+        for name in all.iter().chain(more) {
             assert!(names.contains(name), "{name} in {names:?}");
         }
-        let of_the_pod: Vec<_> =
-            names.iter().filter(|name| ["k8s.pod.uid", "k8s.node.name"].contains(*name)).collect();
+        let of_the_pod: Vec<_> = names
+            .iter()
+            .filter(|name| ["k8s.pod.name", "k8s.pod.uid", "k8s.node.name"].contains(*name))
+            .collect();
         assert_eq!(of_the_pod.len(), more.len(), "{names:?}");
+    }
+}
+
+/// What a Prometheus calls the pod `live-0` by the monitor among these objects.
+fn scraped_instance(objects: &[Value]) -> String {
+    let endpoints = objects.iter().flat_map(|object| {
+        let spec = &object["spec"];
+        list(&spec["endpoints"]).chain(list(&spec["podMetricsEndpoints"]))
+    });
+    let relabelings = endpoints.flat_map(|endpoint| list(&endpoint["relabelings"]));
+    let of_instance: Vec<_> =
+        relabelings.filter(|relabeling| relabeling["targetLabel"] == "instance").collect();
+    let [relabeling] = of_instance[..] else { panic!("one relabeling of instance in {of_instance:?}") };
+    let source = |label: &Value| match text(label) {
+        "__meta_kubernetes_namespace" => NAMESPACE,
+        "__meta_kubernetes_pod_name" => "live-0",
+        "__meta_kubernetes_pod_container_name" => "planet-call-exporter",
+        other => panic!("what is {other}?"),
+    };
+    let sources: Vec<_> = list(&relabeling["sourceLabels"]).map(source).collect();
+    let joined = sources.join(relabeling["separator"].as_str().unwrap_or(";"));
+    relabeling["replacement"].as_str().unwrap_or("$1").replace("$1", &joined)
+}
+
+/// Metrics go one way to one Prometheus: an endpoint is for spans, unless metrics are asked for, and the gateway says what that means.
+#[test]
+fn metrics_are_pushed_only_if_that_is_asked_for() {
+    let values = |metrics: &[bool]| {
+        let mut otlp = json!({"endpoint": "http://collector:4318"});
+        metrics.iter().for_each(|metrics| otlp["metrics"] = json!(metrics));
+        json!({ "otlp": otlp })
+    };
+    let is_pushing = |objects: &[Value]| {
+        let none = json!({"name": "OTEL_METRICS_EXPORTER", "value": "none"});
+        !list(&exporter_container(objects)["env"]).any(|variable| *variable == none)
+    };
+    for (metrics, is_asked_for) in [(&[][..], false), (&[false], false), (&[true], true)] {
+        let sidecar = charts::render(&charts::example(), &json!({"callExporter": values(metrics)}));
+        assert_eq!(is_pushing(&sidecar.objects), is_asked_for);
+        for is_scraped in [false, true] {
+            let gateway = charts::render(
+                &charts::gateway(),
+                &json!({"exporter": values(metrics), "podMonitor": {"enabled": is_scraped}}),
+            );
+            assert_eq!(is_pushing(&gateway.objects), is_asked_for);
+            assert_eq!(
+                gateway.notes.contains("has every call twice"),
+                is_asked_for && is_scraped,
+                "{}",
+                gateway.notes
+            );
+        }
     }
 }
 
@@ -485,11 +566,32 @@ fn the_component_and_the_plain_sidecar_are_what_the_chart_renders() {
     assert_eq!(of_pod(&plain), of_pod(&rendered.objects));
 
     let built = charts::kustomize(&path("helm/examples/kustomize"));
-    assert_eq!(charts::validate(&built, &KUBERNETES), Vec::<String>::new());
+    let (core, custom): (Vec<_>, Vec<_>) = built.iter().cloned().partition(is_core);
+    assert_eq!(charts::validate(&core, &KUBERNETES), Vec::<String>::new());
+    charts::validate_custom_resources(&custom).expect("a valid PodMonitor");
     let (mut containers, volumes) = of_pod(&plain);
     containers[0]["image"] = json!("registry.example.com/planet-call-exporter:0.2.0");
     containers[0]["args"].as_array_mut().expect("arguments").push(json!("--idcs=KR,JP"));
-    assert_eq!(of_pod(&built), (containers, volumes));
+    let mut of_built = of_pod(&built);
+    let added = of_built.0[0]["env"].as_array_mut().expect("variables").split_off(1);
+    assert_eq!(of_built, (containers, volumes));
+
+    // It is scraped and sends spans, as the same instance.
+    let value = |name: &str| {
+        let variable = added.iter().find(|variable| variable["name"] == name).expect("a variable");
+        let known = |text: &str, name: &str| {
+            let variable = added.iter().find(|variable| variable["name"] == name).expect("a variable");
+            text.replace(&format!("$({name})"), &from_elsewhere(&variable["valueFrom"]))
+        };
+        ["K8S_NAMESPACE_NAME", "K8S_POD_NAME"]
+            .iter()
+            .fold(text(&variable["value"]).to_owned(), |text, name| known(&text, name))
+    };
+    assert_eq!(
+        value("OTEL_RESOURCE_ATTRIBUTES"),
+        format!("service.instance.id={}", scraped_instance(&built))
+    );
+    assert_eq!(value("OTEL_METRICS_EXPORTER"), "none");
 }
 
 /// A row of a README says what the value is called and its default, or that of all that is in it.

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use support::backend::labels;
 use support::call::CallEventQuery;
-use support::eventually;
 use support::exporter::{Exporter, command};
 use support::otlp_receiver::OtlpReceiver;
 use support::service::{self, Service};
+use support::{eventually, http};
 
 fn send(exporter: &Exporter, numbers: std::ops::Range<usize>) {
     for number in numbers {
@@ -78,6 +78,40 @@ fn two_exporters_on_one_host_are_two_instances() {
         let port = format!(":{}", exporter.call_events.port());
         assert!(instances.iter().any(|instance| instance.ends_with(&port)), "{instances:?}");
     }
+}
+
+#[test]
+fn who_pushes_metrics_and_is_scraped_too_says_so_once() {
+    let receiver = Service::start();
+    let scrapes = |exporter: &Exporter| {
+        let header = [("X-Prometheus-Scrape-Timeout-Seconds", "10")];
+        assert_eq!(http::request(exporter.admin, "GET", "/metrics", &header).status, 200);
+    };
+    let said = |exporter: &Exporter| {
+        let lines = exporter.process.stderr.all();
+        lines.into_iter().filter(|line| line.contains("metrics are scraped and pushed")).collect::<Vec<_>>()
+    };
+    let exporter = pushing_metrics_to(&receiver);
+    // A person is no path to a Prometheus.
+    exporter.metrics();
+    for _ in 0..3 {
+        scrapes(&exporter);
+    }
+    let line = exporter.process.stderr.wait_for("metrics are scraped and pushed");
+    assert!(line.contains("INFO") && line.contains(&receiver.url()), "{line}");
+    exporter.process.signal("TERM");
+    exporter.process.stderr.wait_for("stopped");
+    assert_eq!(said(&exporter), [line]);
+
+    let spans_only =
+        Exporter::launch(command().envs([
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url().as_str()),
+            ("OTEL_METRICS_EXPORTER", "none"),
+        ]));
+    scrapes(&spans_only);
+    spans_only.process.signal("TERM");
+    spans_only.process.stderr.wait_for("stopped");
+    assert_eq!(said(&spans_only), Vec::<String>::new());
 }
 
 /// The exporter with metrics pushed over HTTP, often.

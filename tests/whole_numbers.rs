@@ -6,10 +6,12 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::json;
 use support::call::CallEventQuery;
 use support::exporter::{Exporter, command};
 use support::prometheus::Prometheus;
@@ -143,6 +145,84 @@ fn prometheus_2_holds_every_call_whatever_dies() {
 #[ignore = "needs the Prometheus that tests/run --peers builds"]
 fn prometheus_3_holds_every_call_whatever_dies() {
     every_call_is_held(&prometheus_3());
+}
+
+/// The pod of an exporter, as Prometheus discovers it.
+struct Pod {
+    directory: Scratch,
+}
+
+impl Pod {
+    fn is_at(&self, address: SocketAddr) {
+        let labels = json!({
+            "__meta_kubernetes_namespace": "voice",
+            "__meta_kubernetes_pod_name": "live-0",
+            "__meta_kubernetes_pod_container_name": "planet-call-exporter",
+            "__meta_kubernetes_pod_container_port_name": "planet-metrics",
+        });
+        let pods = json!([{"targets": [address.to_string()], "labels": labels}]);
+        let written = self.directory.0.join("pods.new");
+        fs::write(&written, pods.to_string()).expect("a file");
+        fs::rename(written, self.file()).expect("a file in its place");
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.0.join("pods.json")
+    }
+
+    /// The scrape job of the documentation, which finds the pod in a file.
+    fn scrape_job(&self) -> String {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/prometheus.md");
+        let page = fs::read_to_string(page).expect("the documentation");
+        let lines = page.lines().skip_while(|line| line.trim() != "scrape_configs:");
+        let job: Vec<_> = lines.map_while(|line| line.strip_prefix("    ")).collect();
+        let discovery =
+            format!("file_sd_configs: [{{files: ['{}'], refresh_interval: 1s}}]", self.file().display());
+        let found = job.join("\n").replace("kubernetes_sd_configs: [{role: pod}]", &discovery);
+        assert!(found.contains(&discovery), "{found}");
+        format!("global: {{scrape_interval: 1s}}\n{found}\n")
+    }
+}
+
+/// A pod that is replaced again and again, by a kill or in order. Its address changes, and calls come before Prometheus finds it.
+fn every_call_is_held_across_pods(program: &Path) {
+    let (mut site, pod) = (Site::new(), Pod { directory: Scratch::new("pods") });
+    let mut exporter = site.start();
+    pod.is_at(site.admin);
+    let mut prometheus = Prometheus::configured(program, &pod.scrape_job());
+    let up = r#"up{job="planet-call-exporter",instance="voice.live-0.planet-call-exporter"}"#;
+    prometheus.wait_until(up, |up| up == 1.0);
+    let mut sent = 0;
+    for (number, burst) in [90, 41, 7, 120, 33].into_iter().enumerate() {
+        send(&exporter, sent..sent + burst);
+        sent += burst;
+        if number % 2 == 0 {
+            exporter.kill();
+        } else {
+            assert_holds(&mut prometheus, &exporter, sent);
+            exporter.process.signal("TERM");
+            exporter.process.wait();
+        }
+        site.admin = free_address();
+        exporter = site.start();
+        send(&exporter, sent..sent + burst);
+        sent += burst;
+        pod.is_at(site.admin);
+        prometheus.wait_until(up, |up| up == 1.0);
+    }
+    assert_holds(&mut prometheus, &exporter, sent);
+    assert_eq!(prometheus.samples("count by (instance) (last_over_time(up[1h]))"), Ok(1));
+}
+
+#[test]
+fn prometheus_2_holds_every_call_of_a_pod_that_is_replaced() {
+    every_call_is_held_across_pods(Path::new("prometheus"));
+}
+
+#[test]
+#[ignore = "needs the Prometheus that tests/run --peers builds"]
+fn prometheus_3_holds_every_call_of_a_pod_that_is_replaced() {
+    every_call_is_held_across_pods(&prometheus_3());
 }
 
 fn prometheus_3() -> PathBuf {

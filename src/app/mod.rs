@@ -151,6 +151,7 @@ pub async fn run(
     }
     if let Some(destination) = otlp.metrics.destination() {
         let client = OtlpClient::new(destination.clone());
+        view.note_push_to(destination.to_string());
         let view = Arc::clone(&view);
         let ends = otlp_metrics::Ends {
             stop: ends.sinks.clone(),

@@ -288,7 +288,8 @@ pub fn name_of(value: &impl ValueEnum) -> String {
 const OTLP_HELP: &str = "\
 OTLP is on for a signal when OTEL_EXPORTER_OTLP_ENDPOINT, or its form for the signal, is set, or when OTEL_METRICS_EXPORTER or \
 OTEL_TRACES_EXPORTER is otlp. It follows the variables of the OpenTelemetry specification; docs/otlp.md has each of them and \
-what becomes of it.";
+what becomes of it. A Prometheus that scrapes and gets the pushes too has every call twice: \
+OTEL_METRICS_EXPORTER=none pushes spans only.";
 
 /// What leaves the exporter of user IDs and IP addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -128,6 +128,7 @@ impl AdminHandler {
         let scraper = Scraper::of(request, peer);
         let (asked, shown) = match &scraper {
             Some(scraper) => {
+                self.view.note_scrape();
                 let asked = self.view.shown_to(&scraper.who, scraper.timeout / 4).await;
                 (asked, asked.map_or(BEFORE_TOTALS, |asked| asked.shown))
             }

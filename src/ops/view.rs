@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use metrics::{counter, gauge};
+use tracing::info;
 
 use crate::journal::Journal;
 use crate::metrics::birth::Birth;
@@ -27,6 +28,8 @@ pub struct View {
     health: Arc<Health>,
     refused: Arc<RefusedRequests>,
     own_births: Mutex<OwnBirths>,
+    /// Where metrics are pushed, until it was said that they are scraped too.
+    pushed_to: Mutex<Option<String>>,
     opened: OnceLock<Opened>,
 }
 
@@ -42,7 +45,8 @@ struct Opened {
 impl View {
     /// A view of these, and of nothing else yet.
     pub fn new(registry: OwnMetrics, health: Arc<Health>, refused: Arc<RefusedRequests>) -> View {
-        View { registry, health, refused, own_births: Mutex::default(), opened: OnceLock::new() }
+        let (own_births, pushed_to) = (Mutex::default(), Mutex::default());
+        View { registry, health, refused, own_births, pushed_to, opened: OnceLock::new() }
     }
 
     /// Shows the state and the sinks from now on.
@@ -51,6 +55,27 @@ impl View {
         let (known, journal) = (state.known.clone(), state.journal.clone());
         // It is shown once; a second time would be the same.
         let _ = self.opened.set(Opened { fold, readers, known, journal, sinks });
+    }
+
+    /// Notes where metrics are pushed.
+    pub fn note_push_to(&self, destination: String) {
+        *self.pushed_to() = Some(destination);
+    }
+
+    /// Notes that a Prometheus scrapes. One that gets the pushes too has every call twice, which is said once.
+    pub fn note_scrape(&self) {
+        if let Some(otlp_metrics) = self.pushed_to().take() {
+            info!(
+                otlp_metrics,
+                "metrics are scraped and pushed: a Prometheus that gets both has every call twice; OTEL_METRICS_EXPORTER=none \
+                 leaves the pushes out"
+            );
+        }
+    }
+
+    fn pushed_to(&self) -> MutexGuard<'_, Option<String>> {
+        // Nothing in here panics between two changes that belong together.
+        self.pushed_to.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the exporter is alive and ready.

@@ -34,13 +34,18 @@ impl Prometheus {
 
     /// The same of this program, which may be of another version.
     pub fn of(program: &Path, jobs: &[(&str, SocketAddr)], more: &str) -> Prometheus {
-        let scratch = Scratch::new("prometheus");
-        let configuration = scratch.0.join("prometheus.yml");
         let mut text =
             format!("{more}\nglobal: {{scrape_interval: 1s, evaluation_interval: 1s}}\nscrape_configs:\n");
         for (job, admin) in jobs {
             text += &format!("  - {{job_name: {job}, static_configs: [{{targets: ['{admin}']}}]}}\n");
         }
+        Prometheus::configured(program, &text)
+    }
+
+    /// Starts this program with a configuration, and waits until it is ready.
+    pub fn configured(program: &Path, text: &str) -> Prometheus {
+        let scratch = Scratch::new("prometheus");
+        let configuration = scratch.0.join("prometheus.yml");
         std::fs::write(&configuration, text).expect("a configuration");
         let mut process = Process::start(
             "prometheus",

@@ -129,16 +129,17 @@ httpGet:
   valueFrom:
     fieldRef:
       fieldPath: metadata.namespace
+{{- $attributes := dict "k8s.namespace.name" "$(K8S_NAMESPACE_NAME)" "k8s.container.name" $.Values.containerName }}
+{{- /* With a claim the totals go on in the next pod, wherever that runs; a series that goes on may not change its attributes. */}}
+{{- $claim := include "planet-call-exporter-sidecar.sharedClaim" $ }}
+{{- if not $claim }}
 - name: K8S_POD_NAME
   valueFrom:
     fieldRef:
       fieldPath: metadata.name
-{{- $attributes := dict
-      "k8s.namespace.name" "$(K8S_NAMESPACE_NAME)"
-      "k8s.pod.name" "$(K8S_POD_NAME)"
-      "k8s.container.name" $.Values.containerName
-      "service.instance.id" (printf "$(K8S_NAMESPACE_NAME).$(K8S_POD_NAME).%s" $.Values.containerName) }}
-{{- /* With a claim the totals go on in the next pod, wherever that runs; a series that goes on may not change its attributes. */}}
+{{- $_ := set $attributes "k8s.pod.name" "$(K8S_POD_NAME)" }}
+{{- end }}
+{{- $_ := set $attributes "service.instance.id" (printf "$(K8S_NAMESPACE_NAME).%s.%s" ($claim | default "$(K8S_POD_NAME)") $.Values.containerName) }}
 {{- if not (include "planet-call-exporter-sidecar.stateOutlivesPod" $) }}
 - name: K8S_POD_UID
   valueFrom:
@@ -200,6 +201,30 @@ httpGet:
 {{- define "planet-call-exporter-sidecar.stateOutlivesPod" -}}
 {{- with .Values.state }}
 {{- if and .enabled (or .existingClaim .claimTemplate.enabled) }}true{{ end }}
+{{- end }}
+{{- end }}
+
+{{/* The claim that pods of any name take over from each other, if there is one. The totals go by its name then, not by the pod's. */}}
+{{- define "planet-call-exporter-sidecar.sharedClaim" -}}
+{{- with .Values.state }}
+{{- if .enabled }}{{ .existingClaim }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{/* The list of relabelings of a ServiceMonitor or PodMonitor. By themselves they call an instance by its pod's address, and the next
+pod would begin new series; with these it is what service.instance.id is over OTLP. */}}
+{{- define "planet-call-exporter-sidecar.relabelings" -}}
+{{- $claim := include "planet-call-exporter-sidecar.sharedClaim" . -}}
+{{- if $claim -}}
+- sourceLabels: [__meta_kubernetes_namespace]
+  targetLabel: instance
+  replacement: $1.{{ $claim }}.{{ .Values.containerName }}
+- action: labeldrop
+  regex: pod
+{{- else -}}
+- sourceLabels: [__meta_kubernetes_namespace, __meta_kubernetes_pod_name, __meta_kubernetes_pod_container_name]
+  separator: .
+  targetLabel: instance
 {{- end }}
 {{- end }}
 
