@@ -189,7 +189,7 @@ fn every_call_is_held_across_pods(program: &Path) {
     let (mut site, pod) = (Site::new(), Pod { directory: Scratch::new("pods") });
     let mut exporter = site.start();
     pod.is_at(site.admin);
-    let mut prometheus = Prometheus::configured(program, &pod.scrape_job());
+    let mut prometheus = Prometheus::configured(program, &pod.scrape_job(), &[]);
     let up = r#"up{job="planet-call-exporter",instance="voice.live-0.planet-call-exporter"}"#;
     prometheus.wait_until(up, |up| up == 1.0);
     let mut sent = 0;
@@ -223,6 +223,51 @@ fn prometheus_2_holds_every_call_of_a_pod_that_is_replaced() {
 #[ignore = "needs the Prometheus that tests/run --peers builds"]
 fn prometheus_3_holds_every_call_of_a_pod_that_is_replaced() {
     every_call_is_held_across_pods(&prometheus_3());
+}
+
+#[test]
+#[ignore = "needs the Prometheus that tests/run --peers builds"]
+fn prometheus_3_holds_every_call_that_is_pushed_to_it_and_knows_when_the_series_have_ended() {
+    // It takes what it was not told the start of, and makes zeros of starts that it is told.
+    for features in ["", "--enable-feature=created-timestamp-zero-ingestion"] {
+        let arguments: Vec<&str> = ["--web.enable-otlp-receiver", features]
+            .into_iter()
+            .filter(|argument| !argument.is_empty())
+            .collect();
+        let mut prometheus = Prometheus::configured(&prometheus_3(), "global: {}", &arguments);
+        let (site, endpoint) = (Site::new(), prometheus.otlp_metrics());
+        let pushing = |identity: &str| {
+            Exporter::launch_as_it_is(
+                site.command()
+                    .env("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &endpoint)
+                    .env("OTEL_METRIC_EXPORT_INTERVAL", "300")
+                    .env("OTEL_RESOURCE_ATTRIBUTES", format!("service.instance.id={identity}")),
+            )
+        };
+        let mut exporter = pushing("pod-0");
+        let mut sent = 0;
+        for burst in [100, 7, 60, 1, 132] {
+            send(&exporter, sent..sent + burst);
+            sent += burst;
+            if burst % 2 == 0 {
+                exporter.kill();
+                exporter = pushing("pod-0");
+            }
+        }
+        assert_holds(&mut prometheus, &exporter, sent);
+        let gone = |prometheus: &Prometheus| prometheus.query("planet_calls_total").is_empty();
+        assert!(!gone(&prometheus));
+        exporter.process.signal("TERM");
+        exporter.process.wait();
+        eventually("an end of the series", || gone(&prometheus).then_some(()));
+        // Under another identity old totals are no new calls.
+        let exporter = pushing("pod-1");
+        prometheus.wait_until("sum(planet_calls_total)", |calls| calls == sent as f64);
+        assert_eq!(held(&prometheus, OF_CALLS[0]), sent as f64, "{features}");
+        send(&exporter, sent..sent + 30);
+        prometheus.wait_until("sum(planet_calls_total)", |calls| calls == (sent + 30) as f64);
+        assert_eq!(held(&prometheus, OF_CALLS[0]), (sent + 30) as f64, "{features}");
+    }
 }
 
 fn prometheus_3() -> PathBuf {

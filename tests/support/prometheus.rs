@@ -39,11 +39,11 @@ impl Prometheus {
         for (job, admin) in jobs {
             text += &format!("  - {{job_name: {job}, static_configs: [{{targets: ['{admin}']}}]}}\n");
         }
-        Prometheus::configured(program, &text)
+        Prometheus::configured(program, &text, &[])
     }
 
-    /// Starts this program with a configuration, and waits until it is ready.
-    pub fn configured(program: &Path, text: &str) -> Prometheus {
+    /// Starts this program with a configuration and more arguments, and waits until it is ready.
+    pub fn configured(program: &Path, text: &str, arguments: &[&str]) -> Prometheus {
         let scratch = Scratch::new("prometheus");
         let configuration = scratch.0.join("prometheus.yml");
         std::fs::write(&configuration, text).expect("a configuration");
@@ -52,7 +52,8 @@ impl Prometheus {
             Command::new(program)
                 .arg(format!("--config.file={}", configuration.display()))
                 .arg(format!("--storage.tsdb.path={}", scratch.0.join("data").display()))
-                .arg("--web.listen-address=127.0.0.1:0"),
+                .arg("--web.listen-address=127.0.0.1:0")
+                .args(arguments),
         );
         let line = process.eventually("its address", |process| process.stderr.find("msg=\"Listening on\""));
         let address = line.split_once("address=").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
@@ -62,6 +63,11 @@ impl Prometheus {
             (answer.status == 200).then_some(())
         });
         Prometheus { process, address, _scratch: scratch }
+    }
+
+    /// Where a Prometheus 3 with --web.enable-otlp-receiver takes metrics over OTLP.
+    pub fn otlp_metrics(&self) -> String {
+        format!("http://{}/api/v1/otlp/v1/metrics", self.address)
     }
 
     /// The answer to an instant query: series without `job` and `instance`, and their values.
