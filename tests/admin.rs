@@ -94,6 +94,9 @@ fn idcs() -> impl Iterator<Item = String> {
     codes.filter(|code| assigned_code(code).is_some()).take(IDCS)
 }
 
+/// With this many series of calls, their durations have one for each reason as well.
+const MANY_SERIES: [&str; 2] = ["--max-series", "100000"];
+
 /// Sends calls of many IDCs with many reasons, so that the page becomes too large for the buffers of a connection.
 fn make_page_large(exporter: &Exporter) {
     let mut connection = Connection::open(exporter.call_events);
@@ -111,7 +114,7 @@ fn make_page_large(exporter: &Exporter) {
 
 #[test]
 fn readers_that_take_their_page_slowly_hold_up_nobody() {
-    let exporter = Exporter::start();
+    let exporter = Exporter::with(&MANY_SERIES);
     make_page_large(&exporter);
     let page = exporter.admin("/metrics");
     assert!(page.body.len() > TOO_LARGE, "{} bytes", page.body.len());
@@ -135,7 +138,7 @@ fn readers_that_take_their_page_slowly_hold_up_nobody() {
 
 #[test]
 fn many_who_ask_at_once_share_a_page() {
-    let exporter = Exporter::start();
+    let exporter = Exporter::with(&MANY_SERIES);
     make_page_large(&exporter);
     let address = exporter.admin;
     let ask = move || http::get(address, "/metrics");
@@ -152,7 +155,7 @@ const LONGER_THAN_AN_ANSWER_MAY_TAKE: Duration = Duration::from_secs(40);
 
 #[test]
 fn readers_that_take_a_byte_a_second_hold_up_nobody_and_lose_their_connection() {
-    let exporter = Exporter::with(&["--idle-timeout", "1h"]);
+    let exporter = Exporter::with(&[&MANY_SERIES[..], &["--idle-timeout", "1h"]].concat());
     make_page_large(&exporter);
     let begun = Instant::now();
     let readers: Vec<_> = (0..8)
