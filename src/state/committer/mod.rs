@@ -118,6 +118,16 @@ impl CommitterHandle {
         self.health.is_failing()
     }
 
+    /// Why an event that is submitted now would be refused, as far as is known without trying. Where events are held, none is.
+    pub fn refuses(&self) -> Option<NotStored> {
+        let has_room = self.tasks.capacity() > 0 && self.bytes.available_permits() > EVENT_OVERHEAD;
+        match (&self.passages, self.is_failing(), has_room) {
+            (None, true, _) => Some(NotStored::Storage),
+            (None, false, false) => Some(NotStored::Busy),
+            (None, false, true) | (Some(_), _, _) => None,
+        }
+    }
+
     /// Has the committer find out whether the journal can be written, and store what it holds if it can. Completes when that is
     /// done.
     pub fn probe(&self) -> oneshot::Receiver<()> {
