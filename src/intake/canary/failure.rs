@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn an_error_has_the_reason_of_what_is_the_matter() {
-        let rejected = rustls::Error::AlertReceived(rustls::AlertDescription::UnrecognizedName);
+        let rejected = rustls::Error::AlertReceived(rustls::AlertDescription::UnrecognisedName);
         for (error, reason) in [
             (io::Error::other("dns error"), "unresolved"),
             (io::ErrorKind::ConnectionRefused.into(), "unreachable"),
