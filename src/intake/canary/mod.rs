@@ -9,7 +9,7 @@
 //!
 //! # The proof
 //!
-//! The [nonce](Nonce) is a random number that no other canary has. Whatever answers 200 by itself, such as an ingress, a cache or a
+//! The nonce is a random number that no other canary has. Whatever answers 200 by itself, such as an ingress, a cache or a
 //! service, does not put it into that header; every exporter does, with nothing configured and nothing kept. So it does not matter
 //! which replica gets it. The answer says what a number is, and never repeats a text: this is no reflector.
 //!
