@@ -361,6 +361,8 @@ def exporter_dashboard():
                [(own("planet_exporter_deliveries_total", "signal, result") + " > 0", "{{signal}} {{result}}")], 8),
         series("Passed on", "Requests a second that were not passed on to the service behind, by error.", "reqps",
                [(own("planet_exporter_proxy_failures_total", "error"), "{{error}}")], 8),
+        series("Canary", "Requests of the exporter to itself through its public URL, a second, by what came of them. Empty without --canary-url.",
+               "reqps", [(own("planet_exporter_canary_round_trips_total", "result"), "{{result}}")], 8),
         series("Connections", "Open connections.", "short",
                [(gauge("planet_exporter_connections", "instance, listener"), "{{instance}} {{listener}}")], 8),
         series("Memory", "Resident memory.", "bytes",

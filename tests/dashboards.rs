@@ -234,7 +234,7 @@ impl Scene {
         let exporter = Exporter::launch(
             command()
                 .args(["--state-dir", state.to_str().expect("a path in UTF-8"), "--idcs", "KR,JP,TW"])
-                .args(["--forward-to", &service.url()])
+                .args(["--forward-to", &service.url(), "--canary-url", "http://127.0.0.1:9/call_event"])
                 .env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", format!("http://{}/v1/traces", backend.address()))
                 .env("OTEL_BSP_SCHEDULE_DELAY", "100")
                 .env(

@@ -31,6 +31,7 @@ use crate::http::service::Service;
 use crate::http::tls::TlsError;
 use crate::http::{BindError, Limits, Purpose, Server, TrustedProxies};
 use crate::intake::acceptance::{Acceptance, Store};
+use crate::intake::canary::sender::{CANARY, Sender as CanarySender};
 use crate::intake::checks::Checks;
 use crate::intake::handler::CallbackHandler;
 use crate::intake::proxy::Proxy;
@@ -128,6 +129,12 @@ pub async fn run(
     otlp.name_instance(call_events.addresses().first().map_or(config.listen.port(), SocketAddr::port));
     let service = service(&config, call_events.addresses(), &admin).await?;
 
+    let canary = config
+        .canary_url
+        .clone()
+        .map(|url| CanarySender::new(url, config.canary_interval, readiness.latch_for_show(CANARY)));
+    let canary = canary.transpose()?;
+
     let passages = service.is_some().then(|| Passages::new(config.forward_mode == ForwardMode::Stored));
     let sinks = sinks::configured(&config, &otlp, service.as_ref(), passages.as_ref(), &refused)?;
 
@@ -198,6 +205,13 @@ pub async fn run(
         Checks::new(health, config.readiness_path, &config.call_event_path),
     );
     parts.spawn_intake("intake", call_events.run(Arc::new(handler), ends.intake.clone()));
+    if let Some(canary) = canary {
+        let (drain, stop) = (ends.intake.drain.clone(), ends.sinks.clone());
+        parts.spawn_sink("the canary", async move {
+            canary.run(drain).await;
+            stop.cancelled().await;
+        });
+    }
     parts.spawn_sink("the upkeep of metrics", upkeep(view, ends.sinks.clone()));
     for (name, file) in [("the file of refused requests", refused_file), ("the quarantine", quarantine_file)]
     {
@@ -321,6 +335,7 @@ fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &[SocketAddr], a
         call_log = name_of(&config.call_log),
         identity = name_of(&config.identity),
         forward_to = config.forward_to.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string),
+        canary = config.canary_url.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string),
         "what leaves beside /metrics"
     );
     for unused in unused(config, otlp) {

@@ -5,6 +5,7 @@
 
 pub mod call_filter;
 pub mod callback_url;
+pub mod canary_url;
 mod contradiction;
 pub mod environment;
 pub mod given;
@@ -24,11 +25,13 @@ use ipnet::IpNet;
 
 use self::call_filter::CallFilter;
 use self::callback_url::CallbackUrl;
+use self::canary_url::CanaryUrl;
 pub use self::contradiction::Contradiction;
 use self::given::Given;
 use self::routes::{ProbeStatus, plain_path, registered_path};
 use self::values::{
-    bytes, duration, idc, log_level, longest_call, network, number, positive, service, state_bytes, uri_bytes,
+    bytes, canary_interval, duration, idc, log_level, longest_call, network, number, positive, service,
+    state_bytes, uri_bytes,
 };
 use crate::http::ListenAddress;
 use crate::http::service::ServiceUrl;
@@ -109,6 +112,15 @@ pub struct Config {
     /// behind [default: none; /readyz if no service is behind].
     #[arg(long, env = "PLANET_READINESS_PATH", value_name = "PATH", value_parser = plain_path)]
     pub readiness_path: Option<String>,
+
+    /// Public URL of the call event callback, as registered with LINE Planet: the exporter sends itself a request through it, which is
+    /// no call, and counts whether it arrives [default: none, nothing is sent].
+    #[arg(long, env = "PLANET_CANARY_URL", value_name = "URL", hide_env_values = true)]
+    pub canary_url: Option<CanaryUrl>,
+
+    /// Time from one such request to the next.
+    #[arg(long, env = "PLANET_CANARY_INTERVAL", value_name = "DURATION", default_value = "60s", value_parser = canary_interval)]
+    pub canary_interval: Duration,
 
     /// Where /metrics, /livez, /readyz and the landing page are, as with --listen. 9464 is also the default of OpenTelemetry SDKs'
     /// Prometheus exporters: in one pod one of the two needs another port.

@@ -90,17 +90,24 @@ const NO_PROXY_PROTOCOL: Obstacle = Obstacle {
     reason: "it is about the PROXY protocol, which is off without --proxy-protocol required",
 };
 
+const NO_CANARY: Obstacle = Obstacle {
+    is_there: |config, _| config.canary_url.is_none(),
+    reason: "no canary is sent without --canary-url",
+};
+
 /// Whether anything is on that could carry identities.
 fn has_identities(config: &Config, otlp: &OtlpSettings) -> bool {
     otlp.traces.destination().is_some() || config.call_log == CallLog::Stdout
 }
 
 /// Every flag with what takes its effect away.
-const NEEDS: [(&str, &[Obstacle]); 39] = [
+const NEEDS: [(&str, &[Obstacle]); 41] = [
     ("listen", &[]),
     ("call-event-path", &[]),
     ("probe-status", &[]),
     ("readiness-path", &[]),
+    ("canary-url", &[]),
+    ("canary-interval", &[NO_CANARY]),
     ("admin-listen", &[]),
     ("state-dir", &[]),
     ("state-max-bytes", &[IN_MEMORY]),
@@ -167,6 +174,7 @@ mod tests {
 
     /// For each flag with an obstacle: what it is given, what stands against it, and what helps.
     const OBSTACLES: &[(&str, &str, &str)] = &[
+        ("--canary-interval 30s", "", "--canary-url http://a/call_event"),
         ("--state-max-bytes 2MiB", "", "--state-dir /x"),
         ("--segment-age 1h", "", "--state-dir /x"),
         ("--state-max-age 1h", "", "--state-dir /x"),

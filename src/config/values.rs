@@ -95,6 +95,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A time from one canary to the next.
+pub(super) fn canary_interval(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(interval) if interval >= Duration::from_secs(1) => Ok(interval),
+        _ => Err("expected a duration of at least 1s, such as 30s or 5m".to_owned()),
+    }
+}
+
 /// The longest URI that hyper reads.
 const LONGEST_URI: u64 = 65_534;
 

@@ -61,6 +61,11 @@ impl Obstacle {
         }
     }
 
+    /// Whether an error is one of TLS, whatever it shows.
+    pub fn is_of_tls(error: &(dyn Error + 'static)) -> bool {
+        chain(error).any(|error| error.is::<rustls::Error>())
+    }
+
     /// Whether the peer speaks another protocol than it was spoken to in, which time does not cure.
     pub fn is_of_protocol(self) -> bool {
         matches!(

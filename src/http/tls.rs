@@ -10,6 +10,7 @@ use std::time::Duration;
 use hyper::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
+use rustls::client::Resumption;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
@@ -84,15 +85,36 @@ pub fn connector(
     connect_timeout: Duration,
     versions: Versions,
 ) -> Result<HttpsConnector<HttpConnector>, TlsError> {
+    Ok(wrap(tcp(connect_timeout), config_for(uri)?, versions))
+}
+
+/// The same for HTTP/1.1, with a full handshake each time: no session goes on, in which the other end would not show its certificate.
+///
+/// # Errors
+/// The system has no authorities.
+pub fn connector_without_sessions(
+    uri: &Uri,
+    connect_timeout: Duration,
+) -> Result<HttpsConnector<HttpConnector>, TlsError> {
+    let mut config = config_for(uri)?;
+    config.resumption = Resumption::disabled();
+    Ok(wrap(tcp(connect_timeout), config, Versions::Http1))
+}
+
+fn tcp(connect_timeout: Duration) -> HttpConnector {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(connect_timeout));
-    let config = match uri.scheme_str() {
-        Some("https") => Files::default().load()?.config()?,
-        _ => plain_config()?,
-    };
-    Ok(wrap(tcp, config, versions))
+    tcp
+}
+
+/// The configuration of who trusts the system's authorities.
+fn config_for(uri: &Uri) -> Result<ClientConfig, TlsError> {
+    match uri.scheme_str() {
+        Some("https") => Files::default().load()?.config(),
+        _ => plain_config(),
+    }
 }
 
 /// Connections of `inner`, with TLS where the URI says so.

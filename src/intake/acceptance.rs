@@ -230,6 +230,14 @@ impl Acceptance {
         Ok(Accepted { outcome, contradicts: arrival.contradicts() })
     }
 
+    /// Why an event that comes now would be answered 503, as far as is known without trying.
+    pub fn refuses(&self) -> Option<NotStored> {
+        match &self.store {
+            Store::Memory(..) => None,
+            Store::Disk(committer) => committer.refuses(),
+        }
+    }
+
     /// Counts an event that could not be passed on either, and is answered 503.
     pub fn note_unavailable(&self) {
         self.unavailable.increment(1);

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | GET call event, good, or a repeat | 200, empty | the same; inline: the service's |
 //! | GET or HEAD without parameters: a probe | 200, empty (with `--probe-status 400` as below) | the same; inline: the service's |
+//! | GET [canary](super::canary) of an exporter | 200 with its nonce, or 503 | the same |
 //! | GET call event that cannot be a call | 400, a problem document naming the parameter | the service's |
 //! | a query with raw bytes that no URI may have | as the same query without; the connection is closed | the same, byte for byte |
 //! | two Host fields, or none in HTTP/1.1 | 400, a problem document; the query of a call event is kept | the same |
@@ -33,6 +34,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use tracing::{debug, error, warn};
 
 use super::acceptance::{Acceptance, Accepted, Outcome};
+use super::canary::Nonce;
 use super::checks::{Checks, is_read};
 use super::metrics::IntakeMetrics;
 use super::misdirected::Misdirected;
@@ -145,6 +147,10 @@ impl CallbackHandler {
         }
         if uri.path().len() + 1 + whole_query.len() > self.longest_uri {
             return Answer::Own(response::empty(StatusCode::URI_TOO_LONG));
+        }
+        if let Some(nonce) = Nonce::of_query(query) {
+            self.metrics.canary.increment(1);
+            return Answer::Own(nonce.answer(self.acceptance.refuses()));
         }
         let received_at = now_in_milliseconds();
         let (key, fingerprint, record) = match shielded(|| self.read(found, request, received_at, peer)) {

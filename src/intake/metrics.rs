@@ -8,6 +8,7 @@ use crate::metrics::catalog;
 /// The metrics of intake, looked up once.
 pub(super) struct IntakeMetrics {
     pub(super) probe: Counter,
+    pub(super) canary: Counter,
     pub(super) refused: Counter,
     pub(super) panicked: Counter,
     pub(super) contradicting: Counter,
@@ -31,6 +32,7 @@ impl IntakeMetrics {
         ];
         IntakeMetrics {
             probe: event("probe"),
+            canary: event("canary"),
             refused: event("refused"),
             panicked: event("panicked"),
             contradicting: counter!(catalog::EXPORTER_ANOMALIES.name, "kind" => "contradicting_repeat"),

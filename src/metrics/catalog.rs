@@ -138,7 +138,7 @@ catalog! {
          was passed on and is held in memory until it can), uncounted (it was passed on and forgotten, since there was \
          no room to hold it), panicked (this program could not read it, which is a bug), wrong_path (it came to another \
          path than the registered one, or with another method, and is kept like a refused one), probe (a request to \
-         the callback without any parameter).",
+         the callback without any parameter), canary (a request of an exporter to itself, which is no call event).",
         "result");
     EXPORTER_ANOMALIES = sum("planet.exporter.anomalies", "{anomaly}",
         "Oddities of accepted call events by kind; each counts once an event. contradicting_repeat is a call of \
@@ -150,6 +150,15 @@ catalog! {
     EXPORTER_REQUEST_DURATION = histogram("planet.exporter.request.duration", "s",
         "Time from a request's head having been read to its answer, on the call event listener; without requests \
          that are passed on.");
+    EXPORTER_CANARY_ROUND_TRIPS = sum("planet.exporter.canary.round_trips", "{round_trip}",
+        "Requests of the exporter to itself through its public URL, by result: success, or why it did not come back: \
+         unresolved, unreachable, tls, timeout, refused (an exporter got it, and cannot store), status (another answer), \
+         no_echo (something else than an exporter answered).",
+        "result");
+    EXPORTER_CANARY_DURATION = histogram("planet.exporter.canary.duration", "s",
+        "Time from the lookup of the name to the head of the answer, of successful round trips.");
+    EXPORTER_CANARY_LAST_SUCCESS_TIME = gauge("planet.exporter.canary.last_success.time", "s",
+        "When the last successful round trip ended, in seconds since the Unix epoch; 0 before the first.");
     EXPORTER_CONNECTIONS = gauge("planet.exporter.connections", "{connection}",
         "Open connections by listener.",
         "listener");

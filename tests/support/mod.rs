@@ -24,6 +24,7 @@ pub mod service;
 #[cfg(feature = "simulator")]
 pub mod simulator;
 pub mod small_disk;
+pub mod tls_front;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

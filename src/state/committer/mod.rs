@@ -42,6 +42,9 @@ const MOST_WAITING_BYTES: usize = 12 * 1024 * 1024;
 /// What an event takes beside its record: its places in queues and tables.
 const EVENT_OVERHEAD: usize = 768;
 
+/// What the record of an ordinary call event takes at most.
+const ORDINARY_RECORD: usize = 2 * 1024;
+
 /// An event that is to be stored.
 #[derive(Debug)]
 pub struct Submission {
@@ -116,6 +119,17 @@ impl CommitterHandle {
     /// Whether the journal is known to be unwritable.
     pub fn is_failing(&self) -> bool {
         self.health.is_failing()
+    }
+
+    /// Why an event that is submitted now would be refused, as far as is known without trying. Where events are held, none is.
+    pub fn refuses(&self) -> Option<NotStored> {
+        let is_room = self.bytes.available_permits() >= EVENT_OVERHEAD + ORDINARY_RECORD;
+        let has_room = is_room && self.tasks.capacity() > 0;
+        match (&self.passages, self.is_failing(), has_room) {
+            (None, true, _) => Some(NotStored::Storage),
+            (None, false, false) => Some(NotStored::Busy),
+            (None, false, true) | (Some(_), _, _) => None,
+        }
     }
 
     /// Has the committer find out whether the journal can be written, and store what it holds if it can. Completes when that is

@@ -153,6 +153,22 @@ async fn a_repeat_counts_once_whether_or_not_its_client_waits() {
 }
 
 #[tokio::test]
+async fn that_there_is_no_room_for_another_event_is_known_without_one() {
+    let disk = SimulatedDisk::default();
+    let opened = open(&disk);
+    assert_eq!(opened.acceptance.refuses(), None);
+    let held = disk.hold();
+    let is_refused = |sid: &u32| give_up_at_once(opened.accept(*sid)) == Some(Err(NotStored::Busy));
+    let events = (0..2 * MOST_WAITING as u32).find(is_refused).expect("an event for which there is no room");
+    assert_eq!(opened.acceptance.refuses(), Some(NotStored::Busy));
+    drop(held);
+    while opened.position() < u64::from(events) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(opened.acceptance.refuses(), None);
+}
+
+#[tokio::test]
 async fn what_waits_for_a_disk_that_hangs_is_bounded_though_clients_give_up() {
     let disk = SimulatedDisk::default();
     let opened = open(&disk);
