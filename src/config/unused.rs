@@ -96,7 +96,7 @@ fn has_identities(config: &Config, otlp: &OtlpSettings) -> bool {
 }
 
 /// Every flag with what takes its effect away.
-const NEEDS: [(&str, &[Obstacle]); 39] = [
+const NEEDS: [(&str, &[Obstacle]); 40] = [
     ("listen", &[]),
     ("call-event-path", &[]),
     ("probe-status", &[]),
@@ -116,6 +116,7 @@ const NEEDS: [(&str, &[Obstacle]); 39] = [
     ("setup-buckets", &[]),
     ("max-series", &[]),
     ("series-zero-for", &[]),
+    ("created-series", &[]),
     ("seen-max", &[]),
     ("seen-age", &[]),
     ("refused-max", &[]),

@@ -349,6 +349,7 @@ impl Ledger {
             started_at: Some(self.started_at),
             born: Birth::NONE,
             value: Value::Gauge(unix_seconds(time)),
+            exemplars: Vec::new(),
         });
         let last_event =
             Family { metric: &catalog::CALL_LAST_EVENT_TIME, points: last_event.into_iter().collect() };

@@ -174,7 +174,13 @@ impl Table {
             let labels = names.clone().zip(labels.iter());
             let labels = labels.map(|(name, label)| (name.to_owned(), label.as_str().to_owned())).collect();
             let started_at = Some(if row.born == Birth::NONE { started_at } else { row.born.time() });
-            Point { labels, started_at, born: row.born, value: Value::from(&row.total) }
+            Point {
+                labels,
+                started_at,
+                born: row.born,
+                value: Value::from(&row.total),
+                exemplars: Vec::new(),
+            }
         };
         self.rows.iter().map(point).collect()
     }

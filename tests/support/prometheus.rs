@@ -87,6 +87,11 @@ impl Prometheus {
         growth
     }
 
+    /// The answer of its API to a GET.
+    pub fn get(&self, path_and_query: &str) -> serde_json::Value {
+        http::get(self.address, path_and_query).json()
+    }
+
     /// How many samples the query answers, or what is wrong with it.
     pub fn samples(&self, query: &str) -> Result<usize, String> {
         let path = format!("/api/v1/query?query={}", percent_encode(query.as_bytes()));

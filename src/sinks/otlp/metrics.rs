@@ -384,7 +384,8 @@ mod tests {
 
     fn point(start: u64, value: Value) -> Point {
         let started_at = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(start));
-        Point { labels: vec![("idc".into(), "KR".into())], started_at, born: Birth::NONE, value }
+        let labels = vec![("idc".into(), "KR".into())];
+        Point { labels, started_at, born: Birth::NONE, value, exemplars: Vec::new() }
     }
 
     #[test]
