@@ -10,13 +10,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use support::call::CallEventQuery;
+use support::call::{CallEventQuery, sid};
 use support::exporter::Exporter;
 use support::http::{self, Response};
 use support::prometheus::Prometheus;
-use support::{eventually, simulator};
+use support::{Scratch, eventually, simulator};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -86,7 +87,7 @@ fn parsed(page: &str) -> Vec<Value> {
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 print(json.dumps([
     [family.name, family.type, family.unit, family.documentation, [
-        [sample.name, sample.labels, sample.value, sample.exemplar and [*sample.exemplar]] for sample in family.samples]]
+        [sample.name, sample.labels, sample.value, sample.exemplar and str(sample.exemplar)] for sample in family.samples]]
     for family in text_string_to_metric_families(sys.stdin.read())]))";
     let named = std::env::var_os("PLANET_TEST_PROMETHEUS_CLIENT").map(PathBuf::from);
     let modules =
@@ -153,6 +154,8 @@ fn the_reference_parser_reads_the_same_samples_as_the_text_page_has() {
     ] {
         assert_eq!(of_families.get(name), Some(&(kind, unit)), "{name}");
     }
+    let exemplars = families.iter().flat_map(|family| family[4].as_array().expect("samples"));
+    assert!(exemplars.filter(|sample| !sample[3].is_null()).count() > 10, "exemplars are read");
     // The parser judges: a page that is wrong is found to be so.
     let wrong = page.replace("# TYPE planet_calls counter", "# TYPE planet_calls_total counter");
     assert!(std::panic::catch_unwind(|| parsed(&wrong)).is_err());
@@ -225,6 +228,147 @@ fn prometheus_2_makes_the_same_series_of_both_formats() {
 #[ignore = "needs the Prometheus that tests/run --peers builds"]
 fn prometheus_3_makes_the_same_series_of_both_formats() {
     both_formats_are_the_same_series(&prometheus_3());
+}
+
+/// The trace IDs of the exemplars that a Prometheus keeps, each with its value and the labels of its series.
+fn exemplars(prometheus: &Prometheus, selector: &str) -> BTreeMap<String, (f64, Value)> {
+    let query = format!("/api/v1/query_exemplars?query={selector}&start=0&end=4000000000");
+    let answer = prometheus.get(&query);
+    assert_eq!(answer["status"], "success", "{answer}");
+    let mut exemplars = BTreeMap::new();
+    for series in answer["data"].as_array().expect("a list") {
+        for exemplar in series["exemplars"].as_array().expect("a list") {
+            assert_eq!(exemplar["labels"].as_object().map(serde_json::Map::len), Some(1), "{exemplar}");
+            let trace_id = exemplar["labels"]["trace_id"].as_str().expect("a trace ID").to_owned();
+            let value = exemplar["value"].as_str().expect("text").parse().expect("a number");
+            exemplars.insert(trace_id, (value, series["seriesLabels"].clone()));
+        }
+    }
+    exemplars
+}
+
+fn trace_id(number: usize) -> String {
+    sid(number).replace('-', "")
+}
+
+/// A Prometheus that keeps exemplars shows which calls were counted, from graph to trace.
+fn the_calls_behind_a_graph_are_found(program: &Path) {
+    let exporter = Exporter::start();
+    let feature = ["--enable-feature=exemplar-storage"];
+    let mut prometheus = Prometheus::with(program, &[("planet", exporter.admin)], "", &feature);
+    prometheus.wait_until("up", |up| up == 1.0);
+    let send = |number: usize, reason: &str, duration: &str| {
+        let query = CallEventQuery::new(number).with("disconnect_reason", reason).with("duration", duration);
+        assert_eq!(exporter.send(&query.encode()).status, 200);
+    };
+    send(1, "1001", "30");
+    send(2, "1301", "4000");
+    let found = |prometheus: &Prometheus, selector: &str, number: usize| {
+        eventually("the exemplar", || exemplars(prometheus, selector).remove(&trace_id(number)))
+    };
+    let (value, series) = found(&prometheus, "planet_call_duration_seconds_bucket", 1);
+    assert_eq!((value, &series["le"].as_str().expect("a bucket")[..2]), (30.0, "30"));
+    let (value, series) = found(&prometheus, "planet_call_duration_seconds_bucket", 2);
+    assert_eq!((value, &series["le"].as_str().expect("a bucket")[..4]), (4000.0, "7200"));
+    let (value, series) = found(&prometheus, "planet_call_setup_duration_seconds_bucket", 2);
+    assert_eq!((value, &series["answered"]), (4.0, &Value::from("true")));
+    let (value, series) = found(&prometheus, "planet_call_abnormal_releases_total", 2);
+    assert_eq!((value, &series["disconnect_reason"]), (1.0, &Value::from("NETWORK_UNSTABLE")));
+    // A later one is added to those that Prometheus has.
+    send(3, "1301", "4001");
+    found(&prometheus, "planet_call_abnormal_releases_total", 3);
+    let kept = exemplars(&prometheus, "planet_call_abnormal_releases_total");
+    assert_eq!(kept.keys().collect::<Vec<_>>(), [&trace_id(2), &trace_id(3)]);
+    for word in ["out-of-order exemplars", "Error on ingesting", "Error while adding exemplar"] {
+        assert!(prometheus.said(word).is_none(), "{word}");
+    }
+}
+
+#[test]
+fn prometheus_2_finds_the_calls_behind_a_graph() {
+    the_calls_behind_a_graph_are_found(Path::new("prometheus"));
+}
+
+#[test]
+#[ignore = "needs the Prometheus that tests/run --peers builds"]
+fn prometheus_3_finds_the_calls_behind_a_graph() {
+    the_calls_behind_a_graph_are_found(&prometheus_3());
+}
+
+#[test]
+fn exemplars_are_in_openmetrics_only_and_in_memory_only() {
+    let scratch = Scratch::new("exemplars");
+    let state = scratch.0.join("state").to_string_lossy().into_owned();
+    let mut exporter = Exporter::with(&["--state-dir", &state]);
+    send_calls(&exporter);
+    let shown = openmetrics(&exporter);
+    let (mut buckets, mut releases) = (0, 0);
+    for line in shown.lines().filter(|line| line.contains(" # {")) {
+        let (sample, exemplar) = line.rsplit_once(" # ").expect("an exemplar");
+        let name = sample.split('{').next().expect("a name");
+        match name {
+            "planet_call_duration_seconds_bucket" | "planet_call_setup_duration_seconds_bucket" => {
+                buckets += 1
+            }
+            "planet_call_abnormal_releases_total" => releases += 1,
+            _ => panic!("{line}"),
+        }
+        assert!(exemplar.starts_with("{trace_id=\"") && exemplar.find("\"}") == Some(43), "{line}");
+        assert!(!sample.ends_with(" 0"), "what has counted nothing shows no call: {line}");
+    }
+    assert!(buckets > 10 && releases > 3, "{buckets} of buckets, {releases} of releases");
+    assert!(!exporter.admin("/metrics").text().contains("trace_id"));
+    exporter.process.signal("TERM");
+    exporter.process.wait();
+    let again = Exporter::with(&["--state-dir", &state]);
+    let shown = openmetrics(&again);
+    assert!(again.metrics().sum("planet_calls_total") > 500.0 && !shown.contains("trace_id"));
+}
+
+#[test]
+fn a_series_that_is_shown_at_zero_shows_no_call() {
+    let exporter = Exporter::start();
+    let mut connection = http::Connection::open(exporter.admin);
+    let mut scraped = || {
+        connection.send(format!(
+            "GET /metrics HTTP/1.1\r\nHost: x\r\nUser-Agent: Prometheus/3.1\r\nAccept: {PROMETHEUS_3}\r\n\
+             X-Prometheus-Scrape-Timeout-Seconds: 10\r\n\r\n"
+        ));
+        let page = connection.receive().text();
+        page.lines().filter(|line| line.contains("trace_id")).count()
+    };
+    assert_eq!(scraped(), 0);
+    assert_eq!(exporter.send(&CallEventQuery::new(1).encode()).status, 200);
+    assert_eq!(scraped(), 0, "the page on which they stand at 0");
+    // A bucket of the duration and one of the setup duration.
+    assert_eq!(scraped(), 2);
+}
+
+#[test]
+fn births_are_shown_if_they_are_wanted_and_known() {
+    let before = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64();
+    for arguments in [&["--created-series"][..], &["--created-series=true"]] {
+        let exporter = Exporter::with(arguments);
+        send_calls(&exporter);
+        let page = openmetrics(&exporter);
+        let samples = samples(&parsed(&page));
+        let births: Vec<_> = samples.iter().filter(|((name, _), _)| name.ends_with("_created")).collect();
+        let names: BTreeSet<_> = births.iter().map(|((name, _), _)| name.as_str()).collect();
+        for name in [
+            "planet_calls_created",
+            "planet_call_duration_seconds_created",
+            "planet_exporter_events_created",
+            "planet_exporter_request_duration_seconds_created",
+        ] {
+            assert!(names.contains(name), "{name} is among {names:?}");
+        }
+        assert!(names.iter().all(|name| name.starts_with("planet_")), "{names:?}");
+        for (series, born) in births {
+            assert!(*born >= before - 1.0 && *born < before + 600.0, "{series:?} {born}");
+        }
+        assert!(!exporter.admin("/metrics").text().contains("_created"));
+    }
+    assert!(!openmetrics(&Exporter::start()).contains("_created"));
 }
 
 fn prometheus_3() -> PathBuf {

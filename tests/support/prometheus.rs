@@ -34,6 +34,11 @@ impl Prometheus {
 
     /// The same of this program, which may be of another version.
     pub fn of(program: &Path, jobs: &[(&str, SocketAddr)], more: &str) -> Prometheus {
+        Prometheus::with(program, jobs, more, &[])
+    }
+
+    /// The same with these arguments, too.
+    pub fn with(program: &Path, jobs: &[(&str, SocketAddr)], more: &str, arguments: &[&str]) -> Prometheus {
         let scratch = Scratch::new("prometheus");
         let configuration = scratch.0.join("prometheus.yml");
         let mut text =
@@ -47,7 +52,8 @@ impl Prometheus {
             Command::new(program)
                 .arg(format!("--config.file={}", configuration.display()))
                 .arg(format!("--storage.tsdb.path={}", scratch.0.join("data").display()))
-                .arg("--web.listen-address=127.0.0.1:0"),
+                .arg("--web.listen-address=127.0.0.1:0")
+                .args(arguments),
         );
         let line = process.eventually("its address", |process| process.stderr.find("msg=\"Listening on\""));
         let address = line.split_once("address=").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
@@ -90,6 +96,11 @@ impl Prometheus {
     /// The answer of its API to a GET.
     pub fn get(&self, path_and_query: &str) -> serde_json::Value {
         http::get(self.address, path_and_query).json()
+    }
+
+    /// The first line of its log with this text in it, if there is one by now.
+    pub fn said(&self, text: &str) -> Option<String> {
+        self.process.stderr.find(text)
     }
 
     /// How many samples the query answers, or what is wrong with it.
