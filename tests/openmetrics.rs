@@ -347,7 +347,7 @@ fn a_series_that_is_shown_at_zero_shows_no_call() {
 #[test]
 fn births_are_shown_if_they_are_wanted_and_known() {
     let before = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64();
-    for arguments in [&["--created-series"][..], &["--created-series=true"]] {
+    for arguments in [&["--created-series", "true"][..], &["--created-series=true"]] {
         let exporter = Exporter::with(arguments);
         send_calls(&exporter);
         let page = openmetrics(&exporter);

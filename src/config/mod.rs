@@ -171,8 +171,7 @@ pub struct Config {
     pub series_zero_for: Duration,
 
     /// Show in OpenMetrics when each series was born, as a sample that ends in _created. Prometheus makes a series of its own of each.
-    #[arg(long, env = "PLANET_CREATED_SERIES", value_name = "BOOLEAN", default_value_t = false, default_missing_value = "true",
-          num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    #[arg(long, env = "PLANET_CREATED_SERIES", value_name = "BOOLEAN", default_value_t = false, action = ArgAction::Set)]
     pub created_series: bool,
 
     /// Session IDs that are remembered, to recognize a repeated call event. Each takes 60 to 150 bytes of memory.
