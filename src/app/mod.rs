@@ -112,7 +112,8 @@ pub async fn run(
     let (refused, refused_lines) = refused_requests(&config);
     let health = Arc::new(Health::new(readiness.clone()));
     let view = Arc::new(View::new(registry, Arc::clone(&health), Arc::clone(&refused)));
-    let admin_handler = AdminHandler::new(Arc::clone(&view), config.call_event_path.clone());
+    let admin_handler =
+        AdminHandler::new(Arc::clone(&view), config.call_event_path.clone(), config.created_series);
     let (admin, admin_thread) = admin::start(
         config.admin_listen.clone(),
         limits(&config, ADMIN_HEAD),

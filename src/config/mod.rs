@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use self::call_filter::CallFilter;
@@ -195,6 +195,10 @@ pub struct Config {
     #[arg(long, env = "PLANET_SERIES_ZERO_FOR", value_name = "DURATION", default_value = "5m",
           value_parser = humantime::parse_duration)]
     pub series_zero_for: Duration,
+
+    /// Show in OpenMetrics when each series was born, as a sample that ends in _created. Prometheus makes a series of its own of each.
+    #[arg(long, env = "PLANET_CREATED_SERIES", value_name = "BOOLEAN", default_value_t = false, action = ArgAction::Set)]
+    pub created_series: bool,
 
     /// Session IDs that are remembered, to recognize a repeated call event. Each takes 60 to 150 bytes of memory.
     #[arg(long, env = "PLANET_SEEN_MAX", value_name = "NUMBER", default_value = "500000", value_parser = positive)]

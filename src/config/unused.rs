@@ -101,7 +101,7 @@ fn has_identities(config: &Config, otlp: &OtlpSettings) -> bool {
 }
 
 /// Every flag with what takes its effect away.
-const NEEDS: [(&str, &[Obstacle]); 41] = [
+const NEEDS: [(&str, &[Obstacle]); 42] = [
     ("listen", &[]),
     ("call-event-path", &[]),
     ("probe-status", &[]),
@@ -123,6 +123,7 @@ const NEEDS: [(&str, &[Obstacle]); 41] = [
     ("setup-buckets", &[]),
     ("max-series", &[]),
     ("series-zero-for", &[]),
+    ("created-series", &[]),
     ("seen-max", &[]),
     ("seen-age", &[]),
     ("refused-max", &[]),

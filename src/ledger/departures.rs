@@ -107,6 +107,7 @@ impl Ledger {
             started_at: Some(self.started_at),
             born: Birth::NONE,
             value: Value::Gauge(departed as f64),
+            exemplars: Vec::new(),
         };
         Family { metric: &catalog::EXPORTER_DEPARTED_CALLS, points: counted.map(point).collect() }
     }

@@ -111,8 +111,8 @@ impl Histogram {
         self.counts.len() == buckets.bounds().len() + 1
     }
 
-    /// Counts a duration.
-    pub fn observe(&mut self, duration: Duration) {
+    /// Counts a duration. Answers the place of its bucket.
+    pub fn observe(&mut self, duration: Duration) -> usize {
         let seconds = duration.as_secs_f64();
         let bucket = self.buckets.bounds().partition_point(|bound| *bound < seconds);
         // There is a count for each bucket, and one for what is above every bound.
@@ -121,6 +121,7 @@ impl Histogram {
         }
         let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         self.sum_milliseconds = self.sum_milliseconds.saturating_add(milliseconds);
+        bucket
     }
 
     /// Counts what another histogram with the same buckets counted.

@@ -8,6 +8,7 @@
 mod cardinality;
 pub mod checkpoint;
 mod departures;
+mod exemplars;
 mod histogram;
 mod label;
 mod recent;
@@ -23,10 +24,10 @@ use crate::callback::call_event::MediaType;
 use crate::callback::labels::{self, LabelSource, LabelValue};
 use crate::callback::reason::{DisconnectReason, FaultDomain};
 use crate::callback::record::UnreadableRecord;
-use crate::callback::{Anomalies, Anomaly, CallEvent, Kind, Record};
+use crate::callback::{Anomalies, Anomaly, CallEvent, Key, Kind, Record};
 use crate::metrics::birth::Birth;
 use crate::metrics::catalog::{self, Metric};
-use crate::metrics::family::{Family, Point, Value};
+use crate::metrics::family::{Exemplar, Family, Point, Value};
 
 use cardinality::CardinalityLimit;
 use departures::Departed;
@@ -281,7 +282,8 @@ impl Ledger {
         let recent = recent::label_set(&labels, &self.limits);
         let idc = labels.get(LabelSource::Idc).clone();
         let is_abnormal = event.fault_domain.is_abnormal();
-        Additions { rows, idc, recent, is_abnormal, anomalies, overflows, received_at: event.received_at }
+        let (sid, received_at) = (event.sid, event.received_at);
+        Additions { rows, idc, recent, is_abnormal, anomalies, overflows, sid, received_at }
     }
 
     /// The label of a value, or `None` if it is none of those that are told apart.
@@ -325,16 +327,22 @@ impl Ledger {
         let (mut is_born, mut is_new_result) = (false, false);
         for (at, row, addend) in additions.rows {
             let (metric, table) = (&SPECIFICATIONS[at], &mut self.tables[at]);
-            let is_new = table.add(&row, addend, moment, self.buckets.of(metric));
+            let exemplar = metric.has_exemplars().then(|| Exemplar {
+                // The trace ID of a call is its sid.
+                trace_id: additions.sid.bytes(),
+                value: addend.as_f64(),
+                at: additions.received_at,
+            });
+            let is_new = table.add(&row, addend, moment, self.buckets.of(metric), exemplar);
             is_born |= is_new;
             is_new_result |= is_new && metric.metric == &catalog::CALL_RESULTS;
         }
         for anomaly in additions.anomalies.iter() {
             let labels = [Label::Known(anomaly.as_str())];
-            is_born |= self.anomalies.add(&labels, Addend::Number(1), moment, None);
+            is_born |= self.anomalies.add(&labels, Addend::Number(1), moment, None, None);
         }
         for limit in additions.overflows {
-            is_born |= self.overflows.add(&[Label::Known(limit)], Addend::Number(1), moment, None);
+            is_born |= self.overflows.add(&[Label::Known(limit)], Addend::Number(1), moment, None, None);
         }
         self.note_birth(is_born, birth);
         if is_new_result {
@@ -356,6 +364,7 @@ impl Ledger {
             started_at: Some(self.started_at),
             born: Birth::NONE,
             value: Value::Gauge(unix_seconds(time)),
+            exemplars: Vec::new(),
         });
         let last_event =
             Family { metric: &catalog::CALL_LAST_EVENT_TIME, points: last_event.into_iter().collect() };
@@ -444,6 +453,7 @@ struct Additions {
     anomalies: Anomalies,
     /// Each limit that made a label `other`.
     overflows: Vec<&'static str>,
+    sid: Key,
     received_at: SystemTime,
 }
 

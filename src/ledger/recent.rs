@@ -69,6 +69,7 @@ impl RecentCalls {
                     started_at: Some(started_at),
                     born: Birth::NONE,
                     value: Value::Gauge(f64::from(value(recent))),
+                    exemplars: Vec::new(),
                 }
             };
             Family { metric, points: self.0.iter().map(point).collect() }

@@ -68,6 +68,14 @@ impl Specification {
         self.labels.iter().copied().chain(service)
     }
 
+    /// Whether calls to look at are shown beside its numbers: of durations, and of what alerts are about.
+    pub(super) fn has_exemplars(&self) -> bool {
+        match self.adds {
+            Adds::Duration(..) => true,
+            Adds::Number(_) => self.metric == &catalog::CALL_ABNORMAL_RELEASES,
+        }
+    }
+
     /// What an event adds, if anything.
     pub(super) fn addend(&self, event: &CallEvent<'_>) -> Option<Addend> {
         match self.adds {

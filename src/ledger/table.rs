@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::exemplars::Exemplars;
 use super::histogram::{Buckets, Histogram};
 use super::label::Label;
 use crate::metrics::birth::Birth;
-use crate::metrics::family::{Point, Value};
+use crate::metrics::family::{Exemplar, Point, Value};
 
 /// The values of a table's labels, in the order of its labels.
 pub(super) type LabelSet = Arc<[Label]>;
@@ -21,6 +22,16 @@ pub(super) enum Addend {
     Number(u64),
     /// A duration, which a histogram counts.
     Duration(Duration),
+}
+
+impl Addend {
+    /// How much it is, in the metric's unit.
+    pub(super) fn as_f64(self) -> f64 {
+        match self {
+            Addend::Number(number) => number as f64,
+            Addend::Duration(duration) => duration.as_secs_f64(),
+        }
+    }
 }
 
 /// What the events of one label set add up to.
@@ -56,23 +67,32 @@ impl Total {
         }
     }
 
-    /// Adds. A number cannot become more than the largest.
-    fn add(&mut self, addend: Addend) {
+    /// Adds. A number cannot become more than the largest. Answers the place of the bucket that counts it; a number has one.
+    fn add(&mut self, addend: Addend) -> usize {
         match (self, addend) {
             (Total::Number(total), Addend::Number(number)) => *total = total.saturating_add(number),
-            (Total::Histogram(histogram), Addend::Duration(duration)) => histogram.observe(duration),
+            (Total::Histogram(histogram), Addend::Duration(duration)) => return histogram.observe(duration),
             (total, addend) => debug_assert!(false, "{addend:?} cannot be added to {total:?}"),
         }
+        0
     }
 }
 
-/// A row: what its events add up to, when the last of them came, and when it was born.
+/// A row: what its events add up to, when the last of them came, when it was born, and which of them to look at.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Row {
     pub(super) total: Total,
     /// In seconds since the Unix epoch; 0 before the first event.
     pub(super) used: u64,
     pub(super) born: Birth,
+    pub(super) exemplars: Exemplars,
+}
+
+impl Row {
+    /// A row to which nothing was added yet.
+    pub(super) fn zero(born: Birth, buckets: Option<&Buckets>) -> Row {
+        Row { total: Total::zero(buckets), used: 0, born, exemplars: Exemplars::default() }
+    }
 }
 
 /// When an event is added.
@@ -119,23 +139,28 @@ impl Table {
     pub(super) fn start_at_zero(&mut self, labels: &[Label], born: Birth, buckets: Option<&Buckets>) -> bool {
         let is_new = !self.rows.contains_key(labels);
         if is_new {
-            self.rows.insert(labels.into(), Row { total: Total::zero(buckets), used: 0, born });
+            self.rows.insert(labels.into(), Row::zero(born, buckets));
         }
         is_new
     }
 
-    /// Adds to the row of these labels what an event adds. Answers whether there was no such row.
+    /// Adds to the row of these labels what an event adds, and shows the event if it is an exemplar. Answers whether there was no such
+    /// row.
     pub(super) fn add(
         &mut self,
         labels: &[Label],
         addend: Addend,
         moment: Moment,
         buckets: Option<&Buckets>,
+        exemplar: Option<Exemplar>,
     ) -> bool {
         let is_new = self.start_at_zero(labels, moment.birth, buckets);
         if let Some(row) = self.rows.get_mut(labels) {
-            row.total.add(addend);
+            let place = row.total.add(addend);
             row.used = moment.second.max(row.used);
+            if let Some(exemplar) = exemplar {
+                row.exemplars.note(place, exemplar);
+            }
         }
         is_new
     }
@@ -174,7 +199,13 @@ impl Table {
             let labels = names.clone().zip(labels.iter());
             let labels = labels.map(|(name, label)| (name.to_owned(), label.as_str().to_owned())).collect();
             let started_at = Some(if row.born == Birth::NONE { started_at } else { row.born.time() });
-            Point { labels, started_at, born: row.born, value: Value::from(&row.total) }
+            Point {
+                labels,
+                started_at,
+                born: row.born,
+                value: Value::from(&row.total),
+                exemplars: row.exemplars.to_vec(),
+            }
         };
         self.rows.iter().map(point).collect()
     }

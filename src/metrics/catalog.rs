@@ -15,6 +15,17 @@ pub enum Kind {
     Histogram,
 }
 
+impl Kind {
+    /// The type under which Prometheus knows it.
+    pub const fn prometheus_type(self) -> &'static str {
+        match self {
+            Kind::Sum => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
 /// A metric of the catalog.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Metric {

@@ -26,6 +26,27 @@ pub struct Point {
     pub born: Birth,
     /// The value.
     pub value: Value,
+    /// Calls to look at, of those that it counts: at most one for each bucket, by its place; for a sum at most one, at 0.
+    pub exemplars: Vec<(usize, Exemplar)>,
+}
+
+impl Point {
+    /// Lets it stand as it did before anything was counted.
+    pub fn start_at_zero(&mut self) {
+        self.value = self.value.zeroed();
+        self.exemplars.clear();
+    }
+}
+
+/// A call to look at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Exemplar {
+    /// The bytes of its trace ID.
+    pub trace_id: [u8; 16],
+    /// What it added, in the metric's unit.
+    pub value: f64,
+    /// When the exporter received it.
+    pub at: SystemTime,
 }
 
 /// What a point holds.
@@ -48,8 +69,7 @@ pub enum Value {
 
 impl Value {
     /// The same before anything was counted. A gauge counts nothing and stays.
-    #[must_use]
-    pub fn zeroed(&self) -> Value {
+    fn zeroed(&self) -> Value {
         match self {
             Value::Sum(_) => Value::Sum(0),
             Value::Histogram { bounds, counts, .. } => {
@@ -88,6 +108,7 @@ mod tests {
             started_at: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(start)),
             born: Birth::NONE,
             value: Value::Sum(*value),
+            exemplars: Vec::new(),
         };
         Family { metric, points: points.iter().map(point).collect() }
     }

@@ -1,8 +1,9 @@
 //! The ground floor: the catalog of every metric, their values at one moment, the registry of the exporter's own, and the
-//! text that Prometheus reads. It knows no other part.
+//! pages that Prometheus reads. It knows no other part.
 
 pub mod birth;
 pub mod catalog;
 pub mod family;
+pub mod openmetrics;
 pub mod registry;
 pub mod text;

@@ -74,12 +74,25 @@ impl OwnMetrics {
         families(&self.recorder.render(), self.started_at)
     }
 
-    /// The same, and what the catalog does not have, which is about the process, in text format 0.0.4 and in a stable order.
-    pub fn families_and_process(&self) -> (Vec<Family>, String) {
+    /// The same, and what the catalog does not have, which is about the process, in a stable order.
+    pub fn families_and_process(&self) -> (Vec<Family>, Vec<ProcessFamily>) {
         self.process.collect();
         let page = self.recorder.render();
         (families(&page, self.started_at), beside_the_catalog(&page))
     }
+}
+
+/// A metric about the process, which the catalog does not have. None of them is a histogram.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessFamily {
+    /// The name of its samples.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// What it measures, in plain words.
+    pub description: String,
+    /// The lines of its samples.
+    pub samples: Vec<String>,
 }
 
 fn describe(metric: &'static Metric) {
@@ -95,23 +108,22 @@ fn describe(metric: &'static Metric) {
     }
 }
 
-/// The families of a page that are not in the catalog, sorted by name, and the samples of each by label. None of them is
-/// a histogram, whose buckets have an order of their own.
-fn beside_the_catalog(page: &str) -> String {
+/// The families of a page that are not in the catalog, sorted by name, and the samples of each by label.
+fn beside_the_catalog(page: &str) -> Vec<ProcessFamily> {
     let names: BTreeSet<_> = METRICS.iter().map(|metric| metric.prometheus_name()).collect();
-    let mut families: BTreeMap<&str, String> = BTreeMap::new();
-    for family in page.split("\n\n").map(str::trim_end) {
-        let (mut lines, mut samples): (Vec<_>, Vec<_>) =
-            family.lines().partition(|line| line.starts_with('#'));
-        let name_and_kind = lines.iter().find_map(|line| line.strip_prefix("# TYPE "));
-        let Some((name, _)) = name_and_kind.and_then(|line| line.split_once(' ')) else { continue };
-        if !names.contains(name) {
-            samples.sort_unstable();
-            lines.append(&mut samples);
-            families.insert(name, lines.join("\n") + "\n\n");
-        }
-    }
-    families.into_values().collect()
+    let family = |family: &str| {
+        let after = |start: &str| family.lines().find_map(|line| line.strip_prefix(start)?.split_once(' '));
+        let (name, kind) = after("# TYPE ").filter(|(name, _)| !names.contains(*name))?;
+        let kind = [Kind::Sum, Kind::Gauge].into_iter().find(|known| known.prometheus_type() == kind)?;
+        let description = after("# HELP ").map_or("", |(_, description)| description).to_owned();
+        let samples = family.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let mut samples: Vec<_> = samples.map(str::to_owned).collect();
+        samples.sort_unstable();
+        Some(ProcessFamily { name: name.to_owned(), kind, description, samples })
+    };
+    let mut families: Vec<_> = page.split("\n\n").filter_map(family).collect();
+    families.sort_by(|one, other| one.name.cmp(&other.name));
+    families
 }
 
 /// The families of the catalog on a page.
@@ -181,6 +193,7 @@ impl<'a> Sample<'a> {
             started_at: Some(started_at),
             born: Birth::NONE,
             value,
+            exemplars: Vec::new(),
         })
     }
 }
@@ -211,6 +224,7 @@ fn histogram_points(name: &str, samples: &[Sample<'_>], started_at: SystemTime) 
             started_at: Some(started_at),
             born: Birth::NONE,
             value: Value::Histogram { bounds, counts, sum },
+            exemplars: Vec::new(),
         }
     };
     parts.into_iter().map(point).collect()
@@ -250,9 +264,12 @@ mod tests {
         ] {
             assert!(page.contains(line), "{line} is on the page:\n{page}");
         }
-        assert!(process.contains("\nprocess_resident_memory_bytes ") && !process.contains("planet_"));
-        let names: Vec<_> = process.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-        assert!(names.is_sorted(), "{names:?}");
+        let names: Vec<_> = process.iter().map(|family| family.name.as_str()).collect();
+        assert!(names.is_sorted() && names.iter().all(|name| name.starts_with("process_")), "{names:?}");
+        let memory = process.iter().find(|family| family.name == "process_resident_memory_bytes");
+        let memory = memory.expect("memory");
+        assert_eq!((memory.kind, memory.samples.len()), (Kind::Gauge, 1), "{memory:?}");
+        assert!(memory.samples[0].starts_with("process_resident_memory_bytes "), "{memory:?}");
 
         // Rendered by us, the families are the same lines as on the recorder's page: one page, since under cargo test
         // other tests record in the same process meanwhile.

@@ -2,86 +2,104 @@
 //!
 //! Source: Prometheus's documentation of its exposition formats.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use metrics_exporter_prometheus::formatting::{write_help_line, write_type_line};
 
 use super::catalog::Kind;
 use super::family::{Family, Point, Value};
+use super::registry::ProcessFamily;
 
 /// The content type of the page. Prometheus 3 insists on the version.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Renders families in their order and what is about the process.
+pub fn render_all(families: &[Family], process: &[ProcessFamily]) -> String {
+    let mut page = render(families);
+    for ProcessFamily { name, kind, description, samples } in process {
+        write_head(&mut page, name, *kind, description);
+        samples.iter().for_each(|sample| page.extend([sample, "\n"]));
+        page.push('\n');
+    }
+    page
+}
 
 /// Renders families in their order.
 pub fn render(families: &[Family]) -> String {
     let mut page = String::new();
     for family in families {
-        render_family(&mut page, family);
+        let name = family.metric.prometheus_name();
+        write_head(&mut page, &name, family.metric.kind, family.metric.description);
+        family.points.iter().for_each(|point| write_samples(&mut page, &name, point, |_| String::new()));
+        page.push('\n');
     }
     page
 }
 
-fn render_family(page: &mut String, family: &Family) {
-    let name = family.metric.prometheus_name();
-    let kind = match family.metric.kind {
-        Kind::Sum => "counter",
-        Kind::Gauge => "gauge",
-        Kind::Histogram => "histogram",
-    };
-    write_help_line(page, &name, None, None, family.metric.description);
-    write_type_line(page, &name, None, None, kind);
-    for Point { labels, value, .. } in &family.points {
-        let labels = Labels(labels);
-        match value {
-            Value::Sum(value) => sample(page, &name, "", &labels.to_text(None), value),
-            Value::Gauge(value) => sample(page, &name, "", &labels.to_text(None), value),
-            Value::Histogram { bounds, counts, sum } => {
-                let mut cumulative = 0u64;
-                let bounds = bounds.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
-                for (bound, count) in bounds.zip(counts) {
-                    cumulative = cumulative.saturating_add(*count);
-                    sample(page, &name, "_bucket", &labels.to_text(Some(&bound)), cumulative);
-                }
-                let labels = labels.to_text(None);
-                sample(page, &name, "_sum", &labels, sum);
-                sample(page, &name, "_count", &labels, cumulative);
+fn write_head(page: &mut String, name: &str, kind: Kind, description: &str) {
+    write_help_line(page, name, None, None, description);
+    write_type_line(page, name, None, None, kind.prometheus_type());
+}
+
+/// Writes the samples of a point of a metric with this name. `behind` is what stands behind that of a sum or a gauge, whose place is
+/// 0, and behind that of each bucket.
+pub(super) fn write_samples(page: &mut String, name: &str, point: &Point, behind: impl Fn(usize) -> String) {
+    let labels = Labels(&point.labels);
+    match &point.value {
+        Value::Sum(value) => sample(page, name, "", &labels.to_text(None), value, &behind(0)),
+        Value::Gauge(value) => sample(page, name, "", &labels.to_text(None), value, &behind(0)),
+        Value::Histogram { bounds, counts, sum } => {
+            let mut cumulative = 0u64;
+            let bounds = bounds.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+            for (place, (bound, count)) in bounds.zip(counts).enumerate() {
+                cumulative = cumulative.saturating_add(*count);
+                let labels = labels.to_text(Some(&bound));
+                sample(page, name, "_bucket", &labels, cumulative, &behind(place));
             }
+            let labels = labels.to_text(None);
+            sample(page, name, "_sum", &labels, sum, "");
+            sample(page, name, "_count", &labels, cumulative, "");
         }
     }
-    page.push('\n');
 }
 
-fn sample(page: &mut String, name: &str, suffix: &str, labels: &str, value: impl std::fmt::Display) {
+fn sample(page: &mut String, name: &str, suffix: &str, labels: &str, value: impl Display, behind: &str) {
     // Writing to a String cannot fail.
-    let _ = writeln!(page, "{name}{suffix}{labels} {value}");
+    let _ = writeln!(page, "{name}{suffix}{labels} {value}{behind}");
 }
 
-/// Labels as the format writes them. The escaping is our own: the crate's takes a backslash before a quote for an
+/// Labels as both formats write them. The escaping is our own: the crate's takes a backslash before a quote for an
 /// escape that is already there, so that two values can become one.
-struct Labels<'a>(&'a [(String, String)]);
+pub(super) struct Labels<'a>(pub(super) &'a [(String, String)]);
 
 impl Labels<'_> {
-    fn to_text(&self, le: Option<&str>) -> String {
+    /// The labels, and that of a bucket, in braces; nothing if there are none.
+    pub(super) fn to_text(&self, le: Option<&str>) -> String {
         let labels = self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let mut text = String::new();
         for (name, value) in labels.chain(le.map(|bound| ("le", bound))) {
             text.push(if text.is_empty() { '{' } else { ',' });
             text.push_str(name);
             text.push_str("=\"");
-            for character in value.chars() {
-                match character {
-                    '\\' => text.push_str("\\\\"),
-                    '"' => text.push_str("\\\""),
-                    '\n' => text.push_str("\\n"),
-                    other => text.push(other),
-                }
-            }
+            push_escaped(&mut text, value);
             text.push('"');
         }
         if !text.is_empty() {
             text.push('}');
         }
         text
+    }
+}
+
+/// Appends what stands between quotes.
+pub(super) fn push_escaped(text: &mut String, value: &str) {
+    for character in value.chars() {
+        match character {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            other => text.push(other),
+        }
     }
 }
 
@@ -93,7 +111,8 @@ mod tests {
 
     fn family(metric: &'static catalog::Metric, label: &str, value: Value) -> Family {
         let labels = vec![("idc".to_owned(), label.to_owned())];
-        Family { metric, points: vec![Point { labels, started_at: None, born: Birth::NONE, value }] }
+        let point = Point { labels, started_at: None, born: Birth::NONE, value, exemplars: Vec::new() };
+        Family { metric, points: vec![point] }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! | request | answer |
 //! |---|---|
 //! | GET / | what this is, its version, links |
-//! | GET /metrics | every metric in text format 0.0.4, compressed if asked for |
+//! | GET /metrics | every metric in text format 0.0.4, or in OpenMetrics 1.0.0 for who asks for it; compressed if asked for |
 //! | GET /livez | 200 as long as the process serves, 503 if the parts that take call events are stuck; nothing outside it counts |
 //! | GET /readyz | 200 if call events can be taken, else 503 and what is amiss; with `exclude=NAME` whatever that part says; with `verbose` every part |
 //! | GET /refused | refused requests as JSON lines; only to this host, since they carry personal data |
@@ -18,18 +18,19 @@ use std::time::{Duration, Instant};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT, VARY};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::pages::Pages;
+use super::negotiation::{self, Format};
+use super::pages::{Kept, Pages};
 use super::view::View;
 use crate::http::response::{self, Body};
 use crate::http::{BindError, Ending, Handler, Limits, ListenAddress, OpenConnection, Purpose, Server};
 use crate::metrics::birth::Birth;
-use crate::metrics::text;
+use crate::metrics::{openmetrics, text};
 use crate::state::readers::{Births, Who};
 use crate::state::thread::{STACK, Thread};
 
@@ -38,8 +39,33 @@ pub struct AdminHandler {
     view: Arc<View>,
     /// The path of the call event callback, for the landing page.
     call_event_path: String,
+    text: FormatPages,
+    openmetrics: FormatPages,
+}
+
+/// The pages of one format.
+struct FormatPages {
     plain: Pages,
     compressed: Pages,
+}
+
+impl FormatPages {
+    /// Pages that `make` makes for who was shown these births, and that are kept in `kept`.
+    fn new(
+        kept: &Arc<Kept>,
+        make: impl Fn(Births) -> (String, Births) + Clone + Send + Sync + 'static,
+    ) -> FormatPages {
+        let of_compressed = make.clone();
+        let plain = Pages::new(kept, move |shown| {
+            let (page, births) = make(shown);
+            (page.into_bytes(), births)
+        });
+        let compressed = Pages::new(kept, move |shown| {
+            let (page, births) = of_compressed(shown);
+            (gzip(page.as_bytes()), births)
+        });
+        FormatPages { plain, compressed }
+    }
 }
 
 /// Starts the admin port on a thread and a runtime of its own, so that it answers while everything else is still coming up,
@@ -84,19 +110,16 @@ pub async fn start(
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl AdminHandler {
-    /// Shows what is to be seen in `view`; names the path of call events.
-    pub fn new(view: Arc<View>, call_event_path: String) -> AdminHandler {
+    /// Shows what is to be seen in `view`; names the path of call events. In OpenMetrics, `with_created` says when series were born.
+    pub fn new(view: Arc<View>, call_event_path: String, with_created: bool) -> AdminHandler {
         let kept = Arc::default();
-        let (of_plain, of_compressed) = (Arc::clone(&view), Arc::clone(&view));
-        let plain = Pages::new(&kept, move |shown| {
-            let (page, births) = of_plain.page(shown);
-            (page.into_bytes(), births)
+        let (of_text, of_openmetrics) = (Arc::clone(&view), Arc::clone(&view));
+        let text = FormatPages::new(&kept, move |shown| of_text.page(shown, text::render_all));
+        let openmetrics = FormatPages::new(&kept, move |shown| {
+            of_openmetrics
+                .page(shown, |families, process| openmetrics::render(families, process, with_created))
         });
-        let compressed = Pages::new(&kept, move |shown| {
-            let (page, births) = of_compressed.page(shown);
-            (gzip(page.as_bytes()), births)
-        });
-        AdminHandler { view, call_event_path, plain, compressed }
+        AdminHandler { view, call_event_path, text, openmetrics }
     }
 }
 
@@ -134,10 +157,15 @@ impl AdminHandler {
             }
             None => (None, Births::ANY),
         };
-        let is_gzip = accepts_gzip(request);
+        let format = Format::wanted(request.headers());
+        let of_format = match format {
+            Format::Text => &self.text,
+            Format::OpenMetrics => &self.openmetrics,
+        };
+        let is_gzip = negotiation::accepts_gzip(request.headers());
         let page = match is_gzip {
-            true => self.compressed.page(shown).await,
-            false => self.plain.page(shown).await,
+            true => of_format.compressed.page(shown).await,
+            false => of_format.plain.page(shown).await,
         };
         let page = match page {
             Ok(page) => page,
@@ -160,7 +188,8 @@ impl AdminHandler {
         };
         let mut answer = Response::new(response::streamed(page));
         let headers = answer.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(text::CONTENT_TYPE));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+        headers.insert(VARY, HeaderValue::from_static(negotiation::VARY));
         if is_gzip {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
@@ -215,17 +244,6 @@ impl Scraper {
         let who = Who::scrapes(peer.ip(), text(USER_AGENT.as_str()).unwrap_or_default(), proxied, connection);
         Some(Scraper { who, timeout: timeout.unwrap_or(ANSWER_TIMEOUT) })
     }
-}
-
-/// Whether the client takes gzip. The names of codings have no case, and a weight of 0 refuses one (RFC 9110, sections
-/// 8.4.1 and 12.5.3).
-fn accepts_gzip(request: &Request<Incoming>) -> bool {
-    let accepted = request.headers().get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    accepted.flat_map(|value| value.split(',')).any(|coding| {
-        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
-        let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
-        name.trim().eq_ignore_ascii_case("gzip") && weight.unwrap_or(1.0) > 0.0
-    })
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

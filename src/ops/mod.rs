@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod commands;
 pub mod logging;
+mod negotiation;
 mod pages;
 pub mod signals;
 pub mod view;

@@ -11,8 +11,7 @@ use crate::journal::Journal;
 use crate::metrics::birth::Birth;
 use crate::metrics::catalog;
 use crate::metrics::family::{self, Family};
-use crate::metrics::registry::OwnMetrics;
-use crate::metrics::text;
+use crate::metrics::registry::{OwnMetrics, ProcessFamily};
 use crate::sinks::metrics::SinkStatus;
 use crate::sinks::otlp::metrics::Source;
 use crate::state::fold::Fold;
@@ -117,11 +116,15 @@ impl View {
         }
     }
 
-    /// The page of /metrics for who was shown these births, and what there is on it.
-    pub fn page(&self, shown: Births) -> (String, Births) {
+    /// The page of /metrics for who was shown these births, as `render` makes it, and what there is on it.
+    pub fn page(
+        &self,
+        shown: Births,
+        render: impl FnOnce(&[Family], &[ProcessFamily]) -> String,
+    ) -> (String, Births) {
         let (totals, births) = self.totals(shown);
         let (own, own_births, process) = self.own(shown, OwnMetrics::families_and_process);
-        let page = text::render(&family::merge(totals.into_iter().chain(own))) + &process;
+        let page = render(&family::merge(totals.into_iter().chain(own)), &process);
         (page, Births { totals: births, own: own_births })
     }
 
@@ -218,7 +221,7 @@ impl Source for Arc<View> {
 fn show_at_zero(families: &mut [Family], shown: Birth) {
     for point in families.iter_mut().flat_map(|family| &mut family.points) {
         if point.born > shown {
-            point.value = point.value.zeroed();
+            point.start_at_zero();
         }
     }
 }

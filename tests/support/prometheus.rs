@@ -34,12 +34,17 @@ impl Prometheus {
 
     /// The same of this program, which may be of another version.
     pub fn of(program: &Path, jobs: &[(&str, SocketAddr)], more: &str) -> Prometheus {
+        Prometheus::with(program, jobs, more, &[])
+    }
+
+    /// The same with these arguments, too.
+    pub fn with(program: &Path, jobs: &[(&str, SocketAddr)], more: &str, arguments: &[&str]) -> Prometheus {
         let mut text =
             format!("{more}\nglobal: {{scrape_interval: 1s, evaluation_interval: 1s}}\nscrape_configs:\n");
         for (job, admin) in jobs {
             text += &format!("  - {{job_name: {job}, static_configs: [{{targets: ['{admin}']}}]}}\n");
         }
-        Prometheus::configured(program, &text, &[])
+        Prometheus::configured(program, &text, arguments)
     }
 
     /// Starts this program with a configuration and more arguments, and waits until it is ready.
@@ -96,6 +101,16 @@ impl Prometheus {
             *growth.entry(read_series(series).expect("labels")).or_default() += grown;
         }
         growth
+    }
+
+    /// The answer of its API to a GET.
+    pub fn get(&self, path_and_query: &str) -> serde_json::Value {
+        http::get(self.address, path_and_query).json()
+    }
+
+    /// The first line of its log with this text in it, if there is one by now.
+    pub fn said(&self, text: &str) -> Option<String> {
+        self.process.stderr.find(text)
     }
 
     /// How many samples the query answers, or what is wrong with it.

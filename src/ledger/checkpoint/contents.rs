@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Checkpoint, Marks, OLDEST_READER, UnreadableContents};
 use crate::callback::labels::LabelSource;
+use crate::ledger::exemplars::Exemplars;
 use crate::ledger::histogram::Buckets;
 use crate::ledger::label::Label;
 use crate::ledger::recent::{Recent, RecentCalls};
@@ -307,7 +308,12 @@ impl Place<'_> {
             }
             filled.insert(
                 labels,
-                Row { total, used: used.unwrap_or(last_event), born: born.unwrap_or_default() },
+                Row {
+                    total,
+                    used: used.unwrap_or(last_event),
+                    born: born.unwrap_or_default(),
+                    exemplars: Exemplars::default(),
+                },
             );
         }
         self.table.rows = filled;

@@ -101,12 +101,13 @@ fn points(ledger: &Ledger, metric: &Metric) -> Vec<Point> {
     families.flat_map(|family| family.points).collect()
 }
 
-/// Every family but those for which the order of events matters, and of no series when it was born.
+/// Every family but those for which the order of events matters, and of no series when it was born or which call it shows.
 fn without_births(ledger: &Ledger) -> Vec<Family> {
     let mut families = ledger.families();
     families.retain(|family| family.metric != &catalog::CALL_RECENT_ABNORMAL);
     for point in families.iter_mut().flat_map(|family| &mut family.points) {
         (point.born, point.started_at) = (Birth::NONE, None);
+        point.exemplars.clear();
     }
     families
 }
@@ -457,11 +458,18 @@ fn durations_have_a_tenth_of_the_series_of_calls_and_lose_their_reasons_past_it(
 fn totals_that_cannot_grow_any_more_stay() {
     let mut total = table::Total::Number(u64::MAX - 1);
     let mut table = Table::default();
-    table
-        .rows
-        .insert([Label::Known("x")].into(), table::Row { total: total.clone(), used: 0, born: Birth::NONE });
+    table.rows.insert(
+        [Label::Known("x")].into(),
+        table::Row { total: total.clone(), ..table::Row::zero(Birth::NONE, None) },
+    );
     for _ in 0..3 {
-        table.add(&[Label::Known("x")], Addend::Number(1), Moment { second: 1, birth: Birth::NONE }, None);
+        table.add(
+            &[Label::Known("x")],
+            Addend::Number(1),
+            Moment { second: 1, birth: Birth::NONE },
+            None,
+            None,
+        );
     }
     total = table.rows.into_values().next().expect("a row").total;
     assert_eq!(total, table::Total::Number(u64::MAX));

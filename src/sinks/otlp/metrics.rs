@@ -13,8 +13,8 @@ use opentelemetry::Key;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, DataPointFlags, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint,
-    ResourceMetrics, ScopeMetrics, Sum, metric, number_data_point,
+    AggregationTemporality, DataPointFlags, Exemplar, Gauge, Histogram, HistogramDataPoint, Metric,
+    NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, exemplar, metric, number_data_point,
 };
 use opentelemetry_proto::tonic::resource;
 use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
@@ -32,10 +32,11 @@ use crate::config::otlp::Signal;
 use crate::http::backoff::Backoff;
 use crate::http::peer::Peer;
 use crate::metrics::catalog::Kind;
-use crate::metrics::family::{Family, Point, Value};
+use crate::metrics::family::{self, Family, Point, Value};
 use crate::sinks::destination::DestinationWatch;
 use crate::sinks::drain::MISCONFIGURED_PAUSE;
 use crate::sinks::metrics::{AttemptMetrics, AttemptResult};
+use crate::sinks::spans::span::span_id;
 use crate::state::readers::{Asked, Births, Who};
 
 /// What is pushed.
@@ -286,11 +287,13 @@ fn end_series(metrics: &mut ResourceMetrics) {
             Some(metric::Data::Sum(Sum { data_points, .. }) | metric::Data::Gauge(Gauge { data_points })) => {
                 for point in data_points {
                     (point.value, point.flags) = (None, ended);
+                    point.exemplars.clear();
                 }
             }
             Some(metric::Data::Histogram(Histogram { data_points, .. })) => {
                 for point in data_points {
                     (point.count, point.sum, point.flags) = (0, None, ended);
+                    point.exemplars.clear();
                     point.bucket_counts.clear();
                     point.explicit_bounds.clear();
                 }
@@ -339,6 +342,7 @@ fn number(point: &Point, time: u64) -> Option<NumberDataPoint> {
         start_time_unix_nano: start,
         time_unix_nano: time,
         value: Some(value),
+        exemplars: exemplars(point),
         ..NumberDataPoint::default()
     })
 }
@@ -353,8 +357,21 @@ fn histogram(point: &Point, time: u64) -> Option<HistogramDataPoint> {
         sum: Some(*sum),
         bucket_counts: counts.clone(),
         explicit_bounds: bounds.clone(),
+        exemplars: exemplars(point),
         ..HistogramDataPoint::default()
     })
+}
+
+/// The calls to look at, each by its span.
+fn exemplars(point: &Point) -> Vec<Exemplar> {
+    let exemplar = |(_, exemplar): &(usize, family::Exemplar)| Exemplar {
+        filtered_attributes: Vec::new(),
+        time_unix_nano: unix_nanoseconds(exemplar.at),
+        span_id: span_id(exemplar.trace_id).to_bytes().to_vec(),
+        trace_id: exemplar.trace_id.to_vec(),
+        value: Some(exemplar::Value::AsDouble(exemplar.value)),
+    };
+    point.exemplars.iter().map(exemplar).collect()
 }
 
 /// When a point's series began, if that is to be told. After the point itself, since the clock was ahead then, it is none.
@@ -384,7 +401,14 @@ mod tests {
 
     fn point(start: u64, value: Value) -> Point {
         let started_at = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(start));
-        Point { labels: vec![("idc".into(), "KR".into())], started_at, born: Birth::NONE, value }
+        let labels = vec![("idc".into(), "KR".into())];
+        Point { labels, started_at, born: Birth::NONE, value, exemplars: Vec::new() }
+    }
+
+    fn with_exemplar(point: Point) -> Point {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(4);
+        let exemplar = family::Exemplar { trace_id: [7; 16], value: 8.5, at };
+        Point { exemplars: vec![(1, exemplar)], ..point }
     }
 
     #[test]
@@ -396,7 +420,10 @@ mod tests {
                 points: vec![point(1, Value::Sum(7)), point(2, Value::Sum(8))],
             },
             Family { metric: &catalog::CALL_LAST_EVENT_TIME, points: vec![point(1, Value::Gauge(1.5))] },
-            Family { metric: &catalog::CALL_DURATION, points: vec![point(3, histogram_value)] },
+            Family {
+                metric: &catalog::CALL_DURATION,
+                points: vec![with_exemplar(point(3, histogram_value))],
+            },
         ];
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(5);
         let request = request(&families, &Resource::builder_empty().build(), now);
@@ -418,5 +445,17 @@ mod tests {
         let point = &histogram.data_points[0];
         assert_eq!(point.start_time_unix_nano, 3_000_000_000);
         assert_eq!((point.count, point.sum, &point.bucket_counts[..]), (6, Some(90.5), &[1, 2, 3][..]));
+        let exemplar = &point.exemplars[0];
+        assert_eq!((&exemplar.trace_id[..], exemplar.span_id.len()), (&[7; 16][..], 8));
+        assert_eq!(exemplar.value, Some(exemplar::Value::AsDouble(8.5)));
+        assert_eq!((point.exemplars.len(), exemplar.time_unix_nano), (1, 4_000_000_000));
+        let mut ended = request;
+        ended.resource_metrics.iter_mut().for_each(end_series);
+        let Some(metric::Data::Histogram(histogram)) =
+            &ended.resource_metrics[0].scope_metrics[0].metrics[2].data
+        else {
+            panic!("a histogram")
+        };
+        assert!(histogram.data_points[0].exemplars.is_empty(), "what has ended shows no call");
     }
 }

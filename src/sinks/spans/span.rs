@@ -72,14 +72,19 @@ pub fn span(event: &CallEvent<'_>, identity: &Identity) -> SpanData {
     }
 }
 
-/// The trace ID is the sid's bytes, the span ID the first eight of their SHA-256.
+/// The trace ID is the sid's bytes.
 fn span_context(sid: Key) -> SpanContext {
-    let trace_id = TraceId::from_bytes(sid.bytes());
-    let digest = Sha256::digest(sid.bytes());
+    let (trace_id, span_id) = (TraceId::from_bytes(sid.bytes()), span_id(sid.bytes()));
+    SpanContext::new(trace_id, span_id, TraceFlags::SAMPLED, false, TraceState::default())
+}
+
+/// The ID of the span of the call with this trace ID: the first eight bytes of its SHA-256.
+pub fn span_id(trace_id: [u8; 16]) -> SpanId {
+    let digest = Sha256::digest(trace_id);
     let mut span_id: [u8; 8] = std::array::from_fn(|at| digest[at]);
     // All zero is no valid span ID (W3C Trace Context).
     span_id[7] |= u8::from(span_id == [0; 8]);
-    SpanContext::new(trace_id, SpanId::from_bytes(span_id), TraceFlags::SAMPLED, false, TraceState::default())
+    SpanId::from_bytes(span_id)
 }
 
 /// Every parameter that was sent: numbers as numbers, identities as the configuration allows.
