@@ -10,7 +10,9 @@ use flate2::read::GzDecoder;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
-use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, Metric, metric, number_data_point};
+use opentelemetry_proto::tonic::metrics::v1::{
+    AggregationTemporality, DataPointFlags, Metric, metric, number_data_point,
+};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 
@@ -152,7 +154,7 @@ impl Received {
                 if sum.aggregation_temporality != cumulative || !sum.is_monotonic {
                     self.complaints.push(format!("{name} is not cumulative and monotonic"));
                 }
-                for point in &sum.data_points {
+                for point in sum.data_points.iter().filter(|point| !has_ended(point.flags)) {
                     if point.start_time_unix_nano == 0 {
                         self.complaints.push(format!("{name} has no start time"));
                     }
@@ -160,7 +162,7 @@ impl Received {
                 }
             }
             Some(metric::Data::Gauge(gauge)) => {
-                for point in &gauge.data_points {
+                for point in gauge.data_points.iter().filter(|point| !has_ended(point.flags)) {
                     self.series.insert((name.clone(), labels(&point.attributes)), number(&point.value));
                 }
             }
@@ -168,7 +170,7 @@ impl Received {
                 if histogram.aggregation_temporality != cumulative {
                     self.complaints.push(format!("{name} is not cumulative"));
                 }
-                for point in &histogram.data_points {
+                for point in histogram.data_points.iter().filter(|point| !has_ended(point.flags)) {
                     let labels = labels(&point.attributes);
                     let mut insert = |suffix: &str, labels: &BTreeMap<_, _>, value| {
                         self.series.insert((format!("{name}_{suffix}"), labels.clone()), value);
@@ -209,6 +211,11 @@ fn prometheus_name(metric: &Metric) -> String {
         Some(metric::Data::Sum(sum)) if sum.is_monotonic => name + "_total",
         _ => name,
     }
+}
+
+/// Whether a point has no value, and says that its series has ended.
+fn has_ended(flags: u32) -> bool {
+    flags & DataPointFlags::NoRecordedValueMask as u32 != 0
 }
 
 fn number(value: &Option<number_data_point::Value>) -> f64 {
