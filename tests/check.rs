@@ -72,7 +72,12 @@ fn everything(directory: &Path) -> Vec<String> {
 fn every_value_is_shown_with_where_it_comes_from() {
     let said = check(
         &["--seen-max", "7", "--idcs", "KR,JP", "--segment-age", "1h"],
-        &[("PLANET_CALL_LOG", "stdout"), ("PLANET_IDC", "secret"), ("OTEL_PROPAGATORS", "secret")],
+        &[
+            ("PLANET_CALL_LOG", "stdout"),
+            ("PLANET_IDC", "secret"),
+            ("PLANET_CANARY_URL", "https://calls.example.com/call_event?token=secret"),
+            ("OTEL_PROPAGATORS", "secret"),
+        ],
     );
     said.is_fine();
     assert_eq!(said.line("--seen-max"), "--seen-max 7 flag");

@@ -134,7 +134,6 @@ pub async fn run(
         .canary_url
         .clone()
         .map(|url| CanarySender::new(url, config.canary_interval, readiness.latch_for_show(CANARY)));
-    let canary = canary.transpose()?;
 
     let passages = service.is_some().then(|| Passages::new(config.forward_mode == ForwardMode::Stored));
     let sinks = sinks::configured(&config, &otlp, service.as_ref(), passages.as_ref(), &refused)?;

@@ -51,7 +51,7 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
     /// No authority to trust.
     #[error(
-        "no certificate authority to trust: the system has none, and no file of them (OTEL_EXPORTER_OTLP_CERTIFICATE) is configured"
+        "no certificate authority to trust: the system has none, and neither SSL_CERT_FILE nor, for a collector, OTEL_EXPORTER_OTLP_CERTIFICATE names a file of them"
     )]
     NoAuthorities,
 }

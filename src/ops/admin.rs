@@ -31,7 +31,7 @@ use crate::http::response::{self, Body};
 use crate::http::{BindError, Ending, Handler, Limits, ListenAddress, OpenConnection, Purpose, Server};
 use crate::metrics::birth::Birth;
 use crate::metrics::{openmetrics, text};
-use crate::state::readers::{Births, Who};
+use crate::state::readers::{Asked, Births, Who};
 use crate::state::thread::{STACK, Thread};
 
 /// Answers the admin port.
@@ -149,24 +149,24 @@ impl AdminHandler {
     async fn metrics(&self, request: &Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let asked_at = Instant::now();
         let scraper = Scraper::of(request, peer);
-        let (asked, shown) = match &scraper {
-            Some(scraper) => {
-                self.view.note_scrape();
-                let asked = self.view.shown_to(&scraper.who, scraper.timeout / 4).await;
-                (asked, asked.map_or(BEFORE_TOTALS, |asked| asked.shown))
-            }
-            None => (None, Births::ANY),
-        };
+        if scraper.is_some() {
+            self.view.note_scrape();
+        }
         let format = Format::wanted(request.headers());
-        let of_format = match format {
+        let is_gzip = negotiation::accepts_gzip(request.headers());
+        let pages = match format {
             Format::Text => &self.text,
             Format::OpenMetrics => &self.openmetrics,
         };
-        let is_gzip = negotiation::accepts_gzip(request.headers());
-        let page = match is_gzip {
-            true => of_format.compressed.page(shown).await,
-            false => of_format.plain.page(shown).await,
-        };
+        let pages = if is_gzip { &pages.compressed } else { &pages.plain };
+        let (mut asked, shown) = self.shown_to(scraper.as_ref()).await;
+        let mut page = pages.page(shown).await;
+        if asked.is_none() && scraper.is_some() && self.view.is_open() {
+            // The totals came meanwhile, and may be on it.
+            let (asked_again, shown) = self.shown_to(scraper.as_ref()).await;
+            asked = asked_again;
+            page = pages.page(shown).await;
+        }
         let page = match page {
             Ok(page) => page,
             Err(error) => {
@@ -194,6 +194,13 @@ impl AdminHandler {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         answer
+    }
+
+    /// What who asks is to be shown; without a scraper, everything at its value.
+    async fn shown_to(&self, scraper: Option<&Scraper>) -> (Option<Asked>, Births) {
+        let Some(scraper) = scraper else { return (None, Births::ANY) };
+        let asked = self.view.shown_to(&scraper.who, scraper.timeout / 4).await;
+        (asked, asked.map_or(BEFORE_TOTALS, |asked| asked.shown))
     }
 
     fn refused(&self) -> Response<Body> {

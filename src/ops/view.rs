@@ -1,6 +1,7 @@
 //! What there is to see of the exporter at one moment: its metrics, whether it is ready, what was refused.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -27,6 +28,8 @@ pub struct View {
     health: Arc<Health>,
     refused: Arc<RefusedRequests>,
     own_births: Mutex<OwnBirths>,
+    /// The latest of them, in microseconds, for who must not wait for a page.
+    latest_own_birth: AtomicU64,
     /// Where metrics are pushed, until it was said that they are scraped too.
     pushed_to: Mutex<Option<String>>,
     opened: OnceLock<Opened>,
@@ -45,7 +48,8 @@ impl View {
     /// A view of these, and of nothing else yet.
     pub fn new(registry: OwnMetrics, health: Arc<Health>, refused: Arc<RefusedRequests>) -> View {
         let (own_births, pushed_to) = (Mutex::default(), Mutex::default());
-        View { registry, health, refused, own_births, pushed_to, opened: OnceLock::new() }
+        let latest_own_birth = AtomicU64::default();
+        View { registry, health, refused, own_births, latest_own_birth, pushed_to, opened: OnceLock::new() }
     }
 
     /// Shows the state and the sinks from now on.
@@ -105,8 +109,14 @@ impl View {
     /// What a reader of metrics is to be shown that can wait so long; `None` before the state is open, when there are no totals.
     pub async fn shown_to(&self, who: &Who, patience: Duration) -> Option<Asked> {
         let opened = self.opened.get()?;
-        let births = Births { totals: opened.fold.births(), own: self.own_births().latest };
+        let own = Birth::from_micros(self.latest_own_birth.load(Ordering::Acquire));
+        let births = Births { totals: opened.fold.births(), own };
         Some(opened.readers.ask(who, births, SystemTime::now(), patience).await)
+    }
+
+    /// Whether there are totals.
+    pub fn is_open(&self) -> bool {
+        self.opened.get().is_some()
     }
 
     /// Notes that a reader has taken an answer with everything born up to `births` to its end.
@@ -149,6 +159,7 @@ impl View {
         let mut births = self.own_births();
         let (mut families, beside) = read(&self.registry);
         births.note(&mut families, SystemTime::now());
+        self.latest_own_birth.store(births.latest.as_micros(), Ordering::Release);
         show_at_zero(&mut families, shown.own);
         (families, births.latest, beside)
     }

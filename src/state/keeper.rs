@@ -66,21 +66,22 @@ impl Keeper {
     /// Keeps the state until `stop`, and once more then. To be run when all readers of the journal are there.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut looks = tokio::time::interval(LOOK_INTERVAL);
-        let (mut kept_at, mut pause) = (Instant::now(), LEAST_PAUSE);
+        let (mut kept_at, mut pause, mut is_wanted) = (Instant::now(), LEAST_PAUSE, false);
         loop {
-            let is_wanted = tokio::select! {
-                _ = looks.tick() => false,
-                () = self.readers.unkept() => {
-                    tokio::time::sleep_until((kept_at + pause).into()).await;
-                    true
-                }
+            let due = kept_at + pause;
+            tokio::select! {
+                _ = looks.tick() => {}
+                () = self.readers.unkept(), if !is_wanted => is_wanted = true,
+                () = tokio::time::sleep_until(due.into()), if is_wanted => {}
                 () = stop.cancelled() => break,
-            };
-            if is_wanted || kept_at.elapsed() >= CHECKPOINT_INTERVAL || self.journal.is_pressed() {
+            }
+            let is_due = is_wanted && due <= Instant::now();
+            if is_due || kept_at.elapsed() >= CHECKPOINT_INTERVAL || self.journal.is_pressed() {
                 // Writing waits for the disk, which the other tasks must not.
                 let started = Instant::now();
                 block_in_place(|| self.keep(SystemTime::now(), started));
-                (kept_at, pause) = (Instant::now(), LEAST_PAUSE.max(REST * started.elapsed()));
+                (kept_at, is_wanted) = (Instant::now(), false);
+                pause = (REST * started.elapsed()).clamp(LEAST_PAUSE, CHECKPOINT_INTERVAL);
             }
         }
         block_in_place(|| self.keep(SystemTime::now(), Instant::now()));

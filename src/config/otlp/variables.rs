@@ -310,7 +310,10 @@ pub(super) const SECTIONS: &[(&str, &[Variable])] = &[
         &[
             METRIC_EXPORT_INTERVAL,
             METRIC_EXPORT_TIMEOUT,
-            Variable::unused("OTEL_METRICS_EXEMPLAR_FILTER", "metrics have no exemplars"),
+            Variable::unused(
+                "OTEL_METRICS_EXEMPLAR_FILTER",
+                "the exemplar of a bucket is always the latest call in it",
+            ),
         ],
     ),
     (

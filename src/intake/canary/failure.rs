@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::Nonce;
 use crate::http::obstacle::Obstacle;
 use crate::http::peer::{causes, url_for_people};
+use crate::http::tls::TlsError;
 
 /// Why a canary did not come back.
 #[derive(Debug, Error)]
@@ -24,6 +25,9 @@ pub(super) enum Failure {
         /// What the libraries say.
         detail: String,
     },
+    /// TLS is not possible from here.
+    #[error("{0}")]
+    NoAuthorities(TlsError),
     /// It took too long.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
@@ -83,7 +87,8 @@ impl Failure {
             Failure::NoAnswer { obstacle: Obstacle::Unresolved, .. } => UNRESOLVED,
             Failure::NoAnswer { obstacle: Obstacle::NoConnection, .. } | Failure::Timeout(_) => TIMEOUT,
             Failure::NoAnswer { is_of_tls: true, .. }
-            | Failure::NoAnswer { obstacle: Obstacle::SpeaksTls, .. } => TLS,
+            | Failure::NoAnswer { obstacle: Obstacle::SpeaksTls, .. }
+            | Failure::NoAuthorities(_) => TLS,
             Failure::NoAnswer { .. } => UNREACHABLE,
             Failure::Refused => REFUSED,
             Failure::Status { .. } => STATUS,
@@ -95,6 +100,9 @@ impl Failure {
     pub(super) fn cure(&self) -> &'static str {
         match self {
             Failure::NoAnswer { obstacle, .. } => of_obstacle(*obstacle),
+            Failure::NoAuthorities(_) => {
+                "install the system's authorities, or let SSL_CERT_FILE name a file of them"
+            }
             Failure::Timeout(_) => {
                 "what stands in front of the exporter may hang, or a firewall may drop what goes there"
             }

@@ -8,8 +8,6 @@ use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HeaderMap, HeaderValue, USER_AGENT};
 use hyper::service::Service;
 use hyper::{Request, StatusCode};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::service::TowerToHyperService;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tokio::task::JoinSet;
@@ -22,7 +20,7 @@ use super::failure::{Failure, REASONS};
 use crate::config::canary_url::CanaryUrl;
 use crate::http::headers::add_host;
 use crate::http::pace::{LeftOut, Repeats};
-use crate::http::tls::{self, TlsError};
+use crate::http::tls;
 use crate::metrics::catalog;
 use crate::state::readiness::Latch;
 
@@ -43,7 +41,6 @@ const AGAIN: Duration = Duration::from_secs(3_600);
 pub struct Sender {
     url: CanaryUrl,
     interval: Duration,
-    connector: HttpsConnector<HttpConnector>,
     latch: Latch,
     metrics: CanaryMetrics,
     failing_since: Option<Instant>,
@@ -52,22 +49,10 @@ pub struct Sender {
 
 impl Sender {
     /// Sends one to `url` every `interval`. `latch` is closed while they do not come back.
-    ///
-    /// # Errors
-    /// For https: no authority to trust.
-    pub fn new(url: CanaryUrl, interval: Duration, latch: Latch) -> Result<Sender, TlsError> {
-        let connector = tls::connector_without_sessions(url.uri(), TIMEOUT)?;
+    pub fn new(url: CanaryUrl, interval: Duration, latch: Latch) -> Sender {
         latch.open();
         let said = Repeats::new(AGAIN);
-        Ok(Sender {
-            url,
-            interval,
-            connector,
-            latch,
-            metrics: CanaryMetrics::new(),
-            failing_since: None,
-            said,
-        })
+        Sender { url, interval, latch, metrics: CanaryMetrics::new(), failing_since: None, said }
     }
 
     /// Sends them until `stop`. One that is on its way then is forgotten.
@@ -101,7 +86,9 @@ impl Sender {
         add_host(headers, &uri);
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        let connector = TowerToHyperService::new(self.connector.clone());
+        // With the authorities of now, without which a canary fails, and nothing else.
+        let connector = tls::connector_without_sessions(&uri, TIMEOUT).map_err(Failure::NoAuthorities)?;
+        let connector = TowerToHyperService::new(connector);
         let stream = connector.call(uri).await.map_err(|error| Failure::no_answer(&*error))?;
         let no_answer = |error: hyper::Error| Failure::no_answer(&error);
         let handshake = http1::Builder::new().max_buf_size(LARGEST_HEAD).handshake(stream).await;

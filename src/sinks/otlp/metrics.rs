@@ -86,6 +86,7 @@ pub async fn run(
         largest: LARGEST_MESSAGE,
         exhausted: 0,
         has_taken: false,
+        incomplete: 0,
     };
     let mut pause = interval;
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
@@ -121,6 +122,15 @@ enum Pushed {
     WithoutNew,
 }
 
+/// How much of a request the receiver took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// All of it.
+    Whole,
+    /// It refused some of it for good.
+    Partly,
+}
+
 /// A push that failed, and when to try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Failed(Duration);
@@ -130,6 +140,9 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often in a row the receiver is exhausted until it may be for the size of messages.
 const EXHAUSTED_IN_A_ROW: u32 = 3;
+
+/// How many pushes in a row of which something was refused count as none, until one counts as taken all the same.
+const MOST_INCOMPLETE: u32 = 3;
 
 /// The push to one receiver.
 struct Push {
@@ -145,6 +158,8 @@ struct Push {
     exhausted: u32,
     /// Whether the receiver has taken anything.
     has_taken: bool,
+    /// Pushes in a row of which something was refused.
+    incomplete: u32,
 }
 
 impl Push {
@@ -152,8 +167,12 @@ impl Push {
     async fn push(&mut self, source: &impl Source) -> Result<Pushed, Failed> {
         let Some(asked) = source.ask(&self.who).await else { return Ok(Pushed::WithoutNew) };
         let (families, births) = source.families(asked.shown);
-        self.send(request(&families, &self.resource, SystemTime::now())).await?;
-        source.answered(asked, births);
+        let sent = self.send(request(&families, &self.resource, SystemTime::now())).await?;
+        // What was refused may be what stood at 0. It is shown so again, and not for ever.
+        self.incomplete = if sent == Sent::Whole { 0 } else { self.incomplete + 1 };
+        if self.incomplete.is_multiple_of(MOST_INCOMPLETE) {
+            source.answered(asked, births);
+        }
         Ok(if births.are_all_in(asked.shown) { Pushed::WithoutNew } else { Pushed::WithNew })
     }
 
@@ -164,7 +183,7 @@ impl Push {
             self.push(source).await?;
         }
         let end = self.end_of(source).await;
-        self.send(end).await
+        self.send(end).await.map(|_| ())
     }
 
     /// What says that every series has ended, a moment after its last value.
@@ -176,7 +195,8 @@ impl Push {
     }
 
     /// Sends a request, in as many messages as it takes.
-    async fn send(&mut self, whole: ExportMetricsServiceRequest) -> Result<(), Failed> {
+    async fn send(&mut self, whole: ExportMetricsServiceRequest) -> Result<Sent, Failed> {
+        let mut sent = Sent::Whole;
         let mut messages = VecDeque::from(parts::of(whole, self.largest));
         while let Some(message) = messages.pop_front() {
             let bytes = Bytes::from(message.encode_to_vec());
@@ -189,6 +209,9 @@ impl Push {
                     (self.exhausted, self.has_taken) = (0, true);
                     self.note_answer();
                     self.complaints.note_taken(&taken);
+                    if taken.rejected > 0 {
+                        sent = Sent::Partly;
+                    }
                 }
                 Err(error) if error.meaning() == Meaning::TooLarge && size > SMALLEST_MESSAGE => {
                     self.note_answer();
@@ -203,12 +226,13 @@ impl Push {
                         // What is left would fail likewise, and the next push has it too.
                         return Err(Failed(pause));
                     }
+                    sent = Sent::Partly;
                 }
             }
         }
         // What was exhausted for a while is not for ever.
         self.largest = (self.largest + self.largest / 8).min(LARGEST_MESSAGE);
-        Ok(())
+        Ok(sent)
     }
 
     fn note_answer(&mut self) {

@@ -52,7 +52,7 @@
 //! # Bounds
 //!
 //! At most 64 readers are remembered, each for a day after it asked last. For a further one, the one goes that has not
-//! asked for longest, and what it was shown at its value is old from then on. A checkpoint is asked for when a reader was shown something new; they
+//! asked for longest. What a forgotten one was shown at its value is old from then on. A checkpoint is asked for when a reader was shown something new; they
 //! take a tenth of the time at most. An answer waits for it for at most a second; after that, what is not kept is shown at 0 again,
 //! as it is as long as a disk fails. A series that leaves and comes back is born again.
 
@@ -355,7 +355,10 @@ impl Readers {
         known.asked += 1;
         let asked = known.asked;
         let is_forgotten = |reader: &Reader| now.duration_since(reader.asked_at).is_ok_and(|age| age >= DAY);
-        known.readers.retain(|reader| reader.is_connected() || !is_forgotten(reader));
+        let Known { readers, old, .. } = &mut *known;
+        for forgotten in readers.extract_if(.., |reader| !reader.is_connected() && is_forgotten(reader)) {
+            *old = old.max(forgotten.valued);
+        }
         let of_name = |reader: &&mut Reader| reader.who.name == who.name;
         let mut same = known.readers.iter_mut().filter(of_name);
         if let Some(reader) = same.find(|reader| reader.is_on(who.connection.as_ref())) {

@@ -301,9 +301,13 @@ async fn readers_are_bounded_and_what_a_forgotten_one_was_shown_stays_known() {
     }
     assert!(!known(&readers, "192.0.2.1"));
     assert_eq!(readers.marks(Birth::ANY).old, births(900).totals);
-    // After a day without a question a reader is forgotten.
-    shown(&readers, &scraper(7_777), births(900), 1_020 + 86_400).await;
+    // After a day without a question a reader is forgotten, but not what it was shown.
+    let asked = readers.ask(&scraper(3), births(990), at(1_020), PATIENCE).await;
+    readers.answered(asked, births(990));
+    shown(&readers, &scraper(3), births(990), 1_020).await;
+    shown(&readers, &scraper(7_777), births(990), 1_020 + 86_400).await;
     assert_eq!(readers.marks(Birth::ANY).readers.len(), 1);
+    assert_eq!(readers.marks(Birth::ANY).old, births(990).totals);
     let long = "é".repeat(200);
     let who = Who::scrapes(IpAddr::V4(Ipv4Addr::LOCALHOST), &long, Some(&long), None);
     assert!(who.name.len() <= 2 * LONGEST_NAME + 50, "{}", who.name.len());

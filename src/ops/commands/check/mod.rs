@@ -11,7 +11,7 @@ use crate::config::otlp::{OtlpSettings, Protocol, Push, Signal};
 use crate::config::remark::Remark;
 use crate::config::unused::unused;
 use crate::config::{CallLog, Config, ForwardMode, IdentityMode};
-use crate::http::peer::for_people;
+use crate::http::peer::{for_people, url_for_people};
 
 use findings::Finding;
 
@@ -35,7 +35,7 @@ pub async fn check(plan: &Plan, connect: bool, output: &mut impl Write) -> io::R
     writeln!(output, "{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))?;
     let settings = plan.config.given.settings().iter().map(|Setting { flag, value, by }| {
         let value = value.as_deref().unwrap_or("none");
-        [format!("--{flag}"), for_people(value), source(by.as_deref())]
+        [format!("--{flag}"), shown(value), source(by.as_deref())]
     });
     write_table("flags", settings.collect(), output)?;
     write_table("what it would do", what_it_does(plan), output)?;
@@ -79,6 +79,11 @@ fn write_table<const COLUMNS: usize>(
         writeln!(output, "  {}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
     }
     Ok(())
+}
+
+/// A value as it is shown: of a URL only what is no secret.
+fn shown(value: &str) -> String {
+    if value.contains("://") { url_for_people(value) } else { for_people(value) }
 }
 
 /// Where a value comes from.
