@@ -189,7 +189,7 @@ fn wrong_values_are_refused_with_what_is_accepted() {
         (json!({"prometheusRule": {"settings": {"objective": 99.9}}}), "exclusiveMaximum: got 99.9, want 1"),
         (
             json!({"prometheusRule": {"enabled": true, "disabledAlerts": ["PlanetCalls"]}}),
-            "the alerts are PlanetCallsAbnormalFast,",
+            "the alerts are PlanetPushError,",
         ),
         (
             json!({"dashboards": {"grafanaOperator": {"enabled": true}}}),

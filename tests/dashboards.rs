@@ -421,7 +421,7 @@ fn an_incident_reaches_the_alertmanager_and_a_normal_run_does_not() {
     simulator::report(of_incident);
     // What the end of the run brings about has been evaluated, too, and was told.
     let ended = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock").as_secs_f64();
-    prometheus.wait_until("min(timestamp(job:planet_calls:rate5m))", |evaluated| evaluated > ended + 3.0);
+    prometheus.wait_until("min(timestamp(planet:objective:ratio))", |evaluated| evaluated > ended + 3.0);
     for labels in alertmanager.alerts() {
         assert_eq!(labels["job"], "incident", "{labels:?}");
         assert!(labels.get("idc").is_none_or(|idc| idc == "JP"), "{labels:?}");
