@@ -20,7 +20,8 @@
 //!    the same totals, from the latest checkpoint on.
 //! 5. Each of the [`sinks`] drains the journal at its own position. One that is slow or down stands still and holds up nobody
 //!    else; a single event that has to wait is set aside, so that the position moves on.
-//! 6. [`ops::admin`] shows the totals to Prometheus, [`sinks::otlp::metrics`] pushes them.
+//! 6. [`ops::admin`] shows the totals to Prometheus, [`sinks::otlp::metrics`] pushes them; [`state::readers`] know what each reader was
+//!    shown, and let it see a new series at 0 first.
 //!
 //! One way, no back and forth. The journal is the record; the ledger is a fold over it.
 //!

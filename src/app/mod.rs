@@ -209,6 +209,7 @@ pub async fn run(
         let (drain, stop) = (ends.intake.drain.clone(), ends.sinks.clone());
         parts.spawn_sink("the canary", async move {
             canary.run(drain).await;
+            // It sends none while the exporter drains, and no part may end before it is told to.
             stop.cancelled().await;
         });
     }

@@ -61,39 +61,18 @@ impl Metric {
     }
 }
 
-const fn sum(
-    name: &'static str,
-    unit: &'static str,
-    description: &'static str,
-    labels: &'static [&'static str],
-) -> Metric {
-    Metric { name, unit, kind: Kind::Sum, description, labels }
-}
-
-const fn gauge(
-    name: &'static str,
-    unit: &'static str,
-    description: &'static str,
-    labels: &'static [&'static str],
-) -> Metric {
-    Metric { name, unit, kind: Kind::Gauge, description, labels }
-}
-
-const fn histogram(
-    name: &'static str,
-    unit: &'static str,
-    description: &'static str,
-    labels: &'static [&'static str],
-) -> Metric {
-    Metric { name, unit, kind: Kind::Histogram, description, labels }
-}
-
 /// Declares the metrics, each once, and the list of them.
 macro_rules! catalog {
     ($($name:ident = $kind:ident($otel:literal, $unit:literal, $description:literal $(, $label:literal)*);)*) => {
         $(
             #[doc = $description]
-            pub static $name: Metric = $kind($otel, $unit, $description, &[$($label),*]);
+            pub static $name: Metric = Metric {
+                name: $otel,
+                unit: $unit,
+                kind: Kind::$kind,
+                description: $description,
+                labels: &[$($label),*],
+            };
         )*
 
         /// Every metric, in the order in which they are shown.
@@ -102,48 +81,48 @@ macro_rules! catalog {
 }
 
 catalog! {
-    CALLS = sum("planet.calls", "{call}",
+    CALLS = Sum("planet.calls", "{call}",
         "Ended 1-to-1 calls.",
         "media_type", "idc", "disconnect_reason", "fault_domain", "releaser", "answered");
-    CALL_RESULTS = sum("planet.call.results", "{call}",
+    CALL_RESULTS = Sum("planet.call.results", "{call}",
         "Ended 1-to-1 calls by whose fault their release was. Audio and video stand at 0 for an IDC from its first call.",
         "media_type", "idc", "fault_domain", "answered");
-    CALL_DURATION = histogram("planet.call.duration", "s",
+    CALL_DURATION = Histogram("planet.call.duration", "s",
         "Conversation time of answered calls, from answer to end.",
         "media_type", "idc", "disconnect_reason", "fault_domain");
-    CALL_SETUP_DURATION = histogram("planet.call.setup.duration", "s",
+    CALL_SETUP_DURATION = Histogram("planet.call.setup.duration", "s",
         "Time from a call's creation to its answer, or to its end if it was never answered.",
         "media_type", "idc", "answered");
-    CALL_BILLED = sum("planet.call.billed", "s",
+    CALL_BILLED = Sum("planet.call.billed", "s",
         "Billed time of calls.",
         "media_type", "idc");
-    CALL_RELEASES = sum("planet.call.releases", "{release}",
+    CALL_RELEASES = Sum("planet.call.releases", "{release}",
         "Releases of calls by Q.850 cause (terminate) and detailed release code, as they were sent.",
         "terminate", "rel_code", "rel_code_str");
-    CALL_USER_RELEASES = sum("planet.call.user_releases", "{release}",
+    CALL_USER_RELEASES = Sum("planet.call.user_releases", "{release}",
         "Releases of calls with a release code that the application defines, by that code (user_rel_code).",
         "user_rel_code");
-    CALL_ABNORMAL_RELEASES = sum("planet.call.abnormal_releases", "{release}",
+    CALL_ABNORMAL_RELEASES = Sum("planet.call.abnormal_releases", "{release}",
         "Releases whose fault domain is client, network, platform, application or unknown. Every known reason \
          stands at 0 for an IDC from its first call; UNKNOWN is every reason that is not in the published table.",
         "idc", "disconnect_reason", "fault_domain");
-    CALL_RECENT_ABNORMAL = gauge("planet.call.recent.abnormal", "{call}",
+    CALL_RECENT_ABNORMAL = Gauge("planet.call.recent.abnormal", "{call}",
         "How many of the last 32 calls were released abnormally.",
         "media_type", "idc");
-    CALL_RECENT_CALLS = gauge("planet.call.recent.calls", "{call}",
+    CALL_RECENT_CALLS = Gauge("planet.call.recent.calls", "{call}",
         "How many calls planet_call_recent_abnormal is about: 32, or all if there were fewer.",
         "media_type", "idc");
-    CALL_LAST_EVENT_TIME = gauge("planet.call.last_event.time", "s",
+    CALL_LAST_EVENT_TIME = Gauge("planet.call.last_event.time", "s",
         "When the last call event was accepted, in seconds since the Unix epoch.");
-    EXPORTER_LABEL_OVERFLOWS = sum("planet.exporter.label_overflows", "{event}",
+    EXPORTER_LABEL_OVERFLOWS = Sum("planet.exporter.label_overflows", "{event}",
         "Call events that were counted under the label value other because a limit of distinct values or label \
          sets was reached, by what reached it.",
         "limit");
-    EXPORTER_DEPARTED_CALLS = gauge("planet.exporter.departed_calls", "{call}",
+    EXPORTER_DEPARTED_CALLS = Gauge("planet.exporter.departed_calls", "{call}",
         "Calls that were counted by series that are not shown any more, because a label value from outside was unused for \
          a day, by metric. With what the metric shows they make the total.",
         "metric");
-    EXPORTER_EVENTS = sum("planet.exporter.events", "{event}",
+    EXPORTER_EVENTS = Sum("planet.exporter.events", "{event}",
         "Call events by result: accepted, duplicate (its sid was seen before), refused (it cannot be a call), \
          unavailable (it could not be stored and was answered 503), undurable (it could not be stored in time, so it \
          was passed on and is held in memory until it can), uncounted (it was passed on and forgotten, since there was \
@@ -151,99 +130,99 @@ catalog! {
          path than the registered one, or with another method, and is kept like a refused one), probe (a request to \
          the callback without any parameter), canary (a request of an exporter to itself, which is no call event).",
         "result");
-    EXPORTER_ANOMALIES = sum("planet.exporter.anomalies", "{anomaly}",
+    EXPORTER_ANOMALIES = Sum("planet.exporter.anomalies", "{anomaly}",
         "Oddities of accepted call events by kind; each counts once an event. contradicting_repeat is a call of \
          which a repeat says something else than what was counted.",
         "kind");
-    EXPORTER_REQUESTS = sum("planet.exporter.requests", "{request}",
+    EXPORTER_REQUESTS = Sum("planet.exporter.requests", "{request}",
         "Requests to the call event listener by HTTP status code.",
         "code");
-    EXPORTER_REQUEST_DURATION = histogram("planet.exporter.request.duration", "s",
+    EXPORTER_REQUEST_DURATION = Histogram("planet.exporter.request.duration", "s",
         "Time from a request's head having been read to its answer, on the call event listener; without requests \
          that are passed on.");
-    EXPORTER_CANARY_ROUND_TRIPS = sum("planet.exporter.canary.round_trips", "{round_trip}",
+    EXPORTER_CANARY_ROUND_TRIPS = Sum("planet.exporter.canary.round_trips", "{round_trip}",
         "Requests of the exporter to itself through its public URL, by result: success, or why it did not come back: \
          unresolved, unreachable, tls, timeout, refused (an exporter got it, and cannot store), status (another answer), \
          no_echo (something else than an exporter answered).",
         "result");
-    EXPORTER_CANARY_DURATION = histogram("planet.exporter.canary.duration", "s",
+    EXPORTER_CANARY_DURATION = Histogram("planet.exporter.canary.duration", "s",
         "Time from the lookup of the name to the head of the answer, of successful round trips.");
-    EXPORTER_CANARY_LAST_SUCCESS_TIME = gauge("planet.exporter.canary.last_success.time", "s",
+    EXPORTER_CANARY_LAST_SUCCESS_TIME = Gauge("planet.exporter.canary.last_success.time", "s",
         "When the last successful round trip ended, in seconds since the Unix epoch; 0 before the first.");
-    EXPORTER_CONNECTIONS = gauge("planet.exporter.connections", "{connection}",
+    EXPORTER_CONNECTIONS = Gauge("planet.exporter.connections", "{connection}",
         "Open connections by listener.",
         "listener");
-    EXPORTER_EVICTED_CONNECTIONS = sum("planet.exporter.evicted_connections", "{connection}",
+    EXPORTER_EVICTED_CONNECTIONS = Sum("planet.exporter.evicted_connections", "{connection}",
         "Idle connections closed because the limit of connections was reached and a new one came, by listener.",
         "listener");
-    EXPORTER_REJECTED_CONNECTIONS = sum("planet.exporter.rejected_connections", "{connection}",
+    EXPORTER_REJECTED_CONNECTIONS = Sum("planet.exporter.rejected_connections", "{connection}",
         "Connections turned away because the limit of connections was reached and none was idle, by listener.",
         "listener");
-    EXPORTER_ACCEPT_FAILURES = sum("planet.exporter.accept_failures", "{failure}",
+    EXPORTER_ACCEPT_FAILURES = Sum("planet.exporter.accept_failures", "{failure}",
         "Failures to accept a connection, such as for want of file descriptors, by listener.",
         "listener");
-    EXPORTER_INVALID_REQUESTS = sum("planet.exporter.invalid_requests", "{request}",
+    EXPORTER_INVALID_REQUESTS = Sum("planet.exporter.invalid_requests", "{request}",
         "Requests that could not be read as HTTP/1.1, or whose head was too large, by listener.",
         "listener");
-    EXPORTER_SEEN_SIDS = gauge("planet.exporter.seen_sids", "{sid}",
+    EXPORTER_SEEN_SIDS = Gauge("planet.exporter.seen_sids", "{sid}",
         "Session IDs in the window in which a repeat is recognized.");
-    EXPORTER_REFUSED_REQUESTS = gauge("planet.exporter.refused_requests", "{request}",
+    EXPORTER_REFUSED_REQUESTS = Gauge("planet.exporter.refused_requests", "{request}",
         "Refused requests that are kept to be looked at.");
-    EXPORTER_STORAGE_FAILING = gauge("planet.exporter.storage_failing", "{state}",
+    EXPORTER_STORAGE_FAILING = Gauge("planet.exporter.storage_failing", "{state}",
         "1 while call events cannot be stored, else 0.");
-    EXPORTER_UNDURABLE_EVENTS = gauge("planet.exporter.undurable_events", "{event}",
+    EXPORTER_UNDURABLE_EVENTS = Gauge("planet.exporter.undurable_events", "{event}",
         "Call events that could not be stored in time and are held in memory until the disk takes them.");
-    EXPORTER_JOURNAL_SIZE = gauge("planet.exporter.journal.size", "By",
+    EXPORTER_JOURNAL_SIZE = Gauge("planet.exporter.journal.size", "By",
         "Bytes that the journal and what sinks have set aside of it take.");
-    EXPORTER_JOURNAL_DAMAGED = gauge("planet.exporter.journal.damaged_records", "{record}",
+    EXPORTER_JOURNAL_DAMAGED = Gauge("planet.exporter.journal.damaged_records", "{record}",
         "Acknowledged records that were found damaged in the state directory at the start, and are not in the \
          totals unless a checkpoint has them.");
-    EXPORTER_JOURNAL_SYNC_DURATION = histogram("planet.exporter.journal.sync.duration", "s",
+    EXPORTER_JOURNAL_SYNC_DURATION = Histogram("planet.exporter.journal.sync.duration", "s",
         "Time that storing a batch of call events on disk took, from the write to the end of the sync.");
-    EXPORTER_BACKLOG = gauge("planet.exporter.backlog", "{event}",
+    EXPORTER_BACKLOG = Gauge("planet.exporter.backlog", "{event}",
         "Call events that a sink has not finished.",
         "sink");
-    EXPORTER_BACKLOG_AGE = gauge("planet.exporter.backlog.age", "s",
+    EXPORTER_BACKLOG_AGE = Gauge("planet.exporter.backlog.age", "s",
         "Age of the oldest call event that a sink has not finished; 0 without a backlog.",
         "sink");
-    EXPORTER_DELIVERED_EVENTS = sum("planet.exporter.delivered_events", "{event}",
+    EXPORTER_DELIVERED_EVENTS = Sum("planet.exporter.delivered_events", "{event}",
         "Call events that a sink delivered, as its peer confirmed.",
         "sink");
-    EXPORTER_DROPPED_EVENTS = sum("planet.exporter.dropped_events", "{event}",
+    EXPORTER_DROPPED_EVENTS = Sum("planet.exporter.dropped_events", "{event}",
         "Call events that a sink did not deliver and will not, by cause: backlog (it passed its limit), refused (the \
          peer refused them for good), age (they failed for too long), gone (there is no peer any more), shutdown (they \
          waited in memory when the exporter ended).",
         "sink", "cause");
-    EXPORTER_UNORDERED_EVENTS = sum("planet.exporter.unordered_events", "{event}",
+    EXPORTER_UNORDERED_EVENTS = Sum("planet.exporter.unordered_events", "{event}",
         "Call events that wait for a sink on disk only, since too many wait, and may be overtaken by later ones of the \
          same caller.",
         "sink");
-    EXPORTER_SINK_GONE = gauge("planet.exporter.sink_gone", "{state}",
+    EXPORTER_SINK_GONE = Gauge("planet.exporter.sink_gone", "{state}",
         "1 if what a sink writes to is gone, so that its events are dropped until the next start, else 0.",
         "sink");
-    EXPORTER_QUARANTINED_EVENTS = sum("planet.exporter.quarantined_events", "{event}",
+    EXPORTER_QUARANTINED_EVENTS = Sum("planet.exporter.quarantined_events", "{event}",
         "Stored call events that a part of the exporter could not read, which is a bug; they are set aside, by the part \
          (fold or a sink). What the fold sets aside is not in the totals.",
         "by");
-    EXPORTER_DELIVERIES = sum("planet.exporter.deliveries", "{delivery}",
+    EXPORTER_DELIVERIES = Sum("planet.exporter.deliveries", "{delivery}",
         "Attempts to deliver, by signal (metrics, traces, call_log, or call_events for the service behind) and result: \
          success, partial (some of it was refused), retry (to be tried again), refused (never to be tried again).",
         "signal", "result");
-    EXPORTER_MISCONFIGURED = gauge("planet.exporter.misconfigured", "{state}",
+    EXPORTER_MISCONFIGURED = Gauge("planet.exporter.misconfigured", "{state}",
         "1 while a destination of OTLP answers as if it were configured wrongly (credentials, path, protocol), by \
          signal, else 0. What goes there waits.",
         "signal");
-    EXPORTER_DELIVERY_DURATION = histogram("planet.exporter.delivery.duration", "s",
+    EXPORTER_DELIVERY_DURATION = Histogram("planet.exporter.delivery.duration", "s",
         "Time that an attempt to deliver took, by signal.",
         "signal");
-    EXPORTER_PROXY_FAILURES = sum("planet.exporter.proxy.failures", "{failure}",
+    EXPORTER_PROXY_FAILURES = Sum("planet.exporter.proxy.failures", "{failure}",
         "Requests that were not passed on to the service behind, or not to their end, by error: unreachable \
          (502), timeout (504), request_timeout (408, the client was too slow), bad_body (400, the client's body broke off), switching_protocols (502), no_path (501), aborted (the \
          service broke off its answer).",
         "error");
-    EXPORTER_PROXY_DURATION = histogram("planet.exporter.proxy.duration", "s",
+    EXPORTER_PROXY_DURATION = Histogram("planet.exporter.proxy.duration", "s",
         "Time from passing a request on to the head of the answer of the service behind, or to the failure.");
-    EXPORTER_BUILD_INFO = gauge("planet.exporter.build_info", "{info}",
+    EXPORTER_BUILD_INFO = Gauge("planet.exporter.build_info", "{info}",
         "Always 1; the labels say which version runs.",
         "version");
 }
@@ -252,9 +231,9 @@ catalog! {
 mod tests {
     use std::collections::BTreeSet;
     use std::fmt::Write;
-    use std::path::Path;
 
     use super::*;
+    use crate::metrics::documented::assert_documented;
 
     #[test]
     fn names_follow_the_contract() {
@@ -291,18 +270,7 @@ mod tests {
 
     #[test]
     fn the_documentation_has_the_catalog() {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
-        let written = std::fs::read_to_string(&file).expect("docs/metrics.md");
-        let (prose, _) = written.split_once(MARK).expect("the mark before the table");
-        let expected = format!("{prose}{MARK}{}", table());
-        if std::env::var_os("PLANET_TEST_UPDATE").is_some() {
-            std::fs::write(&file, &expected).expect("a file");
-        } else {
-            assert!(
-                written == expected,
-                "PLANET_TEST_UPDATE=1 writes docs/metrics.md anew, and git diff shows it"
-            );
-        }
+        assert_documented("docs/metrics.md", MARK, &table());
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 pub mod birth;
 pub mod catalog;
+#[cfg(test)]
+pub(crate) mod documented;
 pub mod family;
 pub mod openmetrics;
 pub mod registry;

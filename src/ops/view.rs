@@ -237,13 +237,14 @@ fn show_at_zero(families: &mut [Family], shown: Birth) {
     }
 }
 
-/// A series: the name of its metric, and its labels.
-type Series = (&'static str, Vec<(String, String)>);
+/// The labels of a series.
+type Labels = Vec<(String, String)>;
 
 /// When the series of the exporter's own metrics were seen for the first time. They are as many as the program has words for.
 #[derive(Default)]
 struct OwnBirths {
-    births: HashMap<Series, Birth>,
+    /// By the name of the metric.
+    births: HashMap<&'static str, HashMap<Labels, Birth>>,
     latest: Birth,
 }
 
@@ -252,9 +253,10 @@ impl OwnBirths {
     fn note(&mut self, families: &mut [Family], now: SystemTime) {
         let birth = self.latest.next_at(now);
         for family in families {
+            let births = self.births.entry(family.metric.name).or_default();
             for point in &mut family.points {
-                let series = (family.metric.name, point.labels.clone());
-                point.born = *self.births.entry(series).or_insert_with(|| {
+                point.born = births.get(&point.labels).copied().unwrap_or_else(|| {
+                    births.insert(point.labels.clone(), birth);
                     self.latest = birth;
                     birth
                 });

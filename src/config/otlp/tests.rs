@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::Path;
 
 use hyper::header::AUTHORIZATION;
 
 use super::variables::{Role, SECTIONS, Variable};
 use super::*;
+use crate::metrics::documented::assert_documented;
 
 fn read(variables: &[(&str, &str)]) -> OtlpSettings {
     OtlpSettings::read(&variables.iter().copied().collect(), false)
@@ -368,15 +368,7 @@ fn tables() -> String {
 
 #[test]
 fn the_documentation_says_what_the_table_says() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/otlp.md");
-    let written = std::fs::read_to_string(&file).expect("docs/otlp.md");
-    let (prose, _) = written.split_once(MARK).expect("the mark before the tables");
-    let expected = format!("{prose}{MARK}{}", tables());
-    if std::env::var_os("PLANET_TEST_UPDATE").is_some() {
-        std::fs::write(&file, &expected).expect("a file");
-    } else {
-        assert!(written == expected, "PLANET_TEST_UPDATE=1 writes docs/otlp.md anew, and git diff shows it");
-    }
+    assert_documented("docs/otlp.md", MARK, &tables());
 }
 
 #[test]

@@ -90,8 +90,6 @@ pub struct Births {
 }
 
 impl Births {
-    /// Before every birth: who was shown nothing yet.
-    pub const NONE: Births = Births { totals: Birth::NONE, own: Birth::NONE };
     /// After every birth: who is shown these sees each value at once.
     pub const ANY: Births = Births { totals: Birth::ANY, own: Birth::ANY };
 
@@ -137,8 +135,7 @@ impl Who {
 
 /// The beginning of a text that tells readers apart.
 fn cut(text: &str) -> &str {
-    let end = (0..=LONGEST_NAME.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-    &text[..end.unwrap_or(0)]
+    &text[..text.floor_char_boundary(LONGEST_NAME)]
 }
 
 /// An answer that a reader waits for.

@@ -257,7 +257,7 @@ async fn a_value_is_not_shown_before_it_is_kept_and_an_answer_waits_a_moment_for
     let readers = Arc::new(Readers::on_disk(&Marks::default(), Duration::ZERO));
     let connection = Arc::new(());
     let who = prometheus(1, &connection);
-    let asked = readers.ask(&who, Births::NONE, at(0), PATIENCE).await;
+    let asked = readers.ask(&who, births(0), at(0), PATIENCE).await;
     readers.answered(asked, births(5));
     assert!(readers.has_unkept());
     readers.unkept().await;
