@@ -113,8 +113,8 @@ catalog! {
         "How many calls planet_call_recent_abnormal is about: 32, or all if there were fewer.",
         "media_type", "idc");
     CALL_ABNORMAL_CALLERS = Gauge("planet.call.abnormal_callers", "{caller}",
-        "About how many different callers had an abnormal call in the last 5 or 60 minutes: exact for a few, within a few \
-         percent for many. 20000 stands for that many or more.",
+        "How many different callers had an abnormal call in the last 5 or 60 minutes, exact up to \
+         512 in 60 minutes and within a few percent beyond. 20000 stands for that many or more.",
         "idc", "window");
     CALL_LAST_EVENT_TIME = Gauge("planet.call.last_event.time", "s",
         "When the last call event was accepted, in seconds since the Unix epoch.");

@@ -3,8 +3,9 @@
 //!
 //! # What is known
 //!
-//! For each IDC, and with `--services` for each service in it, a [`Sketch`]: 4,096 times, each that of the last abnormal call of any of the
-//! callers whose keyed hash leads there. It can be asked about how many there are, and not who.
+//! For each IDC, and with `--services` for each service in it, a [`Sketch`]: keyed hashes of up to 512 callers with the time of the last abnormal
+//! call of each; for more, 4,096 times, each that of the last abnormal call of any of the callers whose hash leads there. It can be
+//! asked how many there are, and not who.
 //!
 //! A *caller* is the pair of `from_service_id` and `from_user_id`, since two services may give the same user ID to different people. A
 //! call without a user ID counts as a caller of its own, so that calls of unknown people never look like one bot. Its time is that of
@@ -27,8 +28,8 @@
 //! - After that: the journal is read at the start, as far as it goes back an hour. Calls that are in the totals of the checkpoint already are
 //!   [recalled](crate::state::fold::Fold::recall) into the sketches; others are folded, and so are in both.
 //!
-//! So the sketches are a fold of the last hour of the journal, and do not depend on its order. After a restart they are keyed anew, and count the same within
-//! their error. The journal has the last hour as long as `--seen-age` and `--seen-max` (139 calls a second with the default) cover it;
+//! So the sketches are a fold of the last hour of the journal. After a restart they are keyed anew, and up to 512 callers of an IDC are as many as
+//! before; more of them are about as many. The journal has the last hour as long as `--seen-age` and `--seen-max` (139 calls a second with the default) cover it;
 //! otherwise the 60 minutes begin with what it has. Without a state directory they begin with the process.
 //!
 //! # Bounds
