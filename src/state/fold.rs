@@ -6,6 +6,8 @@
 //! [keeps up](Fold::keep_up), without a lock that others need: if more was handed over than may wait, which bounds memory, it
 //! folds itself.
 //!
+//! Beside the totals, of which checkpoints are kept, it notes the [callers](crate::ledger::callers) of abnormal calls, of whom none is.
+//!
 //! A record on which the fold panics, or that cannot be read, is quarantined, and the fold goes on. It adds nothing to the
 //! totals.
 
@@ -139,12 +141,13 @@ impl Fold {
         }
     }
 
-    /// The totals at this moment. A copy, so that whoever renders it holds up nobody.
+    /// The totals at this moment.
+    #[cfg(test)]
     pub fn ledger(&self) -> Ledger {
         self.catch_up().kept.ledger.clone()
     }
 
-    /// The same, with the number of callers at `now`.
+    /// The totals at this moment, with the number of callers at `now`. A copy, so that whoever renders it holds up nobody.
     pub fn ledger_and_callers(&self, now: SystemTime) -> (Ledger, CallerCounts) {
         let totals = self.catch_up();
         (totals.kept.ledger.clone(), totals.callers.count(now))

@@ -3,7 +3,7 @@
 //!
 //! # What is known
 //!
-//! For each IDC, and with `--services` for each service in it, a [`Sketch`]: keyed hashes of up to 512 callers with the time of the last abnormal
+//! For each IDC, and with `--services` for each service in it, a *sketch*: keyed hashes of up to 512 callers with the time of the last abnormal
 //! call of each; for more, 4,096 times, each that of the last abnormal call of any of the callers whose hash leads there. It can be
 //! asked how many there are, and not who.
 //!
