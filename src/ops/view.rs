@@ -145,7 +145,7 @@ impl View {
         let Some(opened) = self.opened.get() else { return (Vec::new(), Birth::NONE) };
         let (ledger, callers) = opened.fold.ledger_and_callers(SystemTime::now());
         let mut families = ledger.families();
-        families.push(callers.family(&ledger));
+        families.extend(callers.map(|callers| callers.family(&ledger)));
         show_at_zero(&mut families, shown.totals);
         (families, ledger.births())
     }

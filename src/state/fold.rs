@@ -58,6 +58,8 @@ struct Totals {
     kept: Checkpoint,
     /// What is not.
     callers: AbnormalCallers,
+    /// Whether these are all.
+    are_callers_known: bool,
 }
 
 /// What was handed over and not folded.
@@ -79,7 +81,7 @@ impl Fold {
     pub fn new(kept: Checkpoint, callers: AbnormalCallers, quarantine: Quarantine) -> Fold {
         quarantine.start_at_zero(NAME);
         let births = AtomicU64::new(kept.ledger.births().as_micros());
-        let totals = Mutex::new(Totals { kept, callers });
+        let totals = Mutex::new(Totals { kept, callers, are_callers_known: true });
         Fold { waiting: Mutex::default(), gathered: Condvar::new(), totals, births, quarantine }
     }
 
@@ -147,10 +149,15 @@ impl Fold {
         self.catch_up().kept.ledger.clone()
     }
 
-    /// The totals at this moment, with the number of callers at `now`. A copy, so that whoever renders it holds up nobody.
-    pub fn ledger_and_callers(&self, now: SystemTime) -> (Ledger, CallerCounts) {
+    /// Shows the number of callers from now on, or not while some are still to be recalled.
+    pub fn show_callers(&self, are_known: bool) {
+        self.totals().are_callers_known = are_known;
+    }
+
+    /// The totals at this moment, with the number of callers at `now` if it is shown. A copy, so that whoever renders it holds up nobody.
+    pub fn ledger_and_callers(&self, now: SystemTime) -> (Ledger, Option<CallerCounts>) {
         let totals = self.catch_up();
-        (totals.kept.ledger.clone(), totals.callers.count(now))
+        (totals.kept.ledger.clone(), totals.are_callers_known.then(|| totals.callers.count(now)))
     }
 
     /// The totals with the position that they stand for.
@@ -205,7 +212,7 @@ impl Fold {
 
     /// Folds a record or sets it aside, unless a newer version of this program wrote it.
     fn fold(&self, totals: &mut Totals, sequence: u64, record: &[u8]) -> Result<(), UnreadableRecord> {
-        let Totals { kept: Checkpoint { position, ledger, .. }, callers } = totals;
+        let Totals { kept: Checkpoint { position, ledger, .. }, callers, .. } = totals;
         *position = sequence + 1;
         let folded = shielded(|| {
             fault_point(NAME, record);

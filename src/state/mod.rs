@@ -4,7 +4,7 @@
 //! journal has beyond it, the window of keys, and the callers of the last hour. From then on the [`committer`] stores what intake hands it ([`known`] is what
 //! both must agree on: the [`window`] and what is on its way), the [`fold`] takes what was stored into the totals, and the
 //! [`keeper`] writes [`checkpoints`] and drops what the journal need not keep, which is [`bounded`] whatever comes. [`undurable`]
-//! is what becomes of events that the disk does not take; `fingerprints` learns what a repeat may contradict. [`readiness`] has a latch that is closed while the
+//! is what becomes of events that the disk does not take; `fingerprints` learns what a repeat may contradict, and `recall` who called lately. [`readiness`] has a latch that is closed while the
 //! disk fails; [`health`] tells it to who asks. [`refused`] keeps requests that were refused and [`quarantine`] records that this program fails on, for people,
 //! in [`json_lines`]. [`readers`] is what each reader of metrics was shown.
 
@@ -22,6 +22,7 @@ pub mod known;
 pub mod quarantine;
 pub mod readers;
 pub mod readiness;
+mod recall;
 pub mod refused;
 pub mod thread;
 pub mod undurable;
@@ -55,6 +56,7 @@ use known::SharedKnown;
 use quarantine::Quarantine;
 use readers::Readers;
 use readiness::Readiness;
+use recall::Recall;
 use thread::Thread;
 use undurable::Passages;
 use window::Window;
@@ -184,7 +186,7 @@ fn open_directory(
     let fold = Arc::new(Fold::new(totals, abnormal_callers(config), quarantine.clone()));
     let mut reading = Reading {
         position,
-        recalled_from: SystemTime::now().checked_sub(AbnormalCallers::LONGEST_WINDOW),
+        recall: Recall::before(position),
         window: Window::new(config.seen_max, config.seen_age),
         fold: &fold,
         first: None,
@@ -196,7 +198,7 @@ fn open_directory(
     let journal = DiskJournal::open(storage.clone(), max_bytes, position, |sequence, record| {
         reading.record(sequence, record)
     })?;
-    let Reading { window, first, folded, newer, .. } = reading;
+    let Reading { window, recall, first, folded, newer, .. } = reading;
     if let Some(newer) = newer {
         return Err(newer);
     }
@@ -238,7 +240,7 @@ fn open_directory(
         "the state directory has been read"
     );
     let known = SharedKnown::new(window, journal.end());
-    fingerprints::learn(&journal, &known).map_err(OpenError::Thread)?;
+    fingerprints::learn(&journal, &known, &fold, recall).map_err(OpenError::Thread)?;
     let fold_thread = fold.start().map_err(OpenError::Thread)?;
     // What a service behind can have is taken without the disk.
     let latch = if passages.is_some() { readiness.latch_for_show(STORAGE) } else { readiness.latch(STORAGE) };
@@ -264,8 +266,7 @@ fn open_directory(
 struct Reading<'a> {
     /// Records before this sequence number are in the totals already.
     position: u64,
-    /// Callers of abnormal calls from then on are counted, also where the totals have the calls.
-    recalled_from: Option<SystemTime>,
+    recall: Recall,
     window: Window,
     fold: &'a Fold,
     first: Option<u64>,
@@ -280,9 +281,7 @@ impl Reading<'_> {
         match shielded(|| Record::decode(bytes)) {
             Ok(Ok(record)) => {
                 self.window.insert(record.key, Fingerprint::UNKNOWN, sequence, record.received_at);
-                if sequence < self.position && Some(record.received_at) >= self.recalled_from {
-                    self.fold.recall(&record);
-                }
+                self.recall.at_start(self.fold, sequence, &record);
             }
             Ok(Err(reason @ UnreadableRecord::Version(_))) => newer = Some(reason),
             Ok(Err(error)) => error!(%error, sequence, "a record of the journal cannot be read"),

@@ -26,7 +26,7 @@
 //!
 //! - Before it is synced: the call was not acknowledged, and comes again.
 //! - After that: the journal is read at the start, as far as it goes back an hour. Calls that are in the totals of the checkpoint already are
-//!   [recalled](crate::state::fold::Fold::recall) into the sketches; others are folded, and so are in both.
+//!   recalled into the sketches (`state::recall`); others are folded, and so are in both.
 //!
 //! So the sketches are a fold of the last hour of the journal. After a restart they are keyed anew, and up to 512 callers of an IDC are as many as
 //! before; more of them are about as many. The journal has the last hour as long as `--seen-age` and `--seen-max` (139 calls a second with the default) cover it;
@@ -35,7 +35,8 @@
 //! # Bounds
 //!
 //! 16 KiB for each IDC that had an abnormal call, of 249 codes, those of `--idcs`, and `other`: 4 MiB for each service that is told apart. A read
-//! looks at every cell. The start reads at most the calls of an hour once more, and at most `--seen-max`.
+//! looks at every cell. A start takes half a second at most for what it recalls, and leaves the rest, of at most `--seen-max` calls, to a
+//! thread; until that is done the number is not shown.
 
 mod sketch;
 
