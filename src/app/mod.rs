@@ -358,7 +358,7 @@ fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &[SocketAddr], a
     }
 }
 
-/// Takes in the samples of the exporter's own histograms now and then, and shows that this runtime gets on.
+/// Forgets now and then what is kept for a while only, and shows that this runtime gets on.
 async fn upkeep(view: Arc<View>, stop: CancellationToken) {
     let mut interval = tokio::time::interval(Duration::from_secs(5));
     while stop.run_until_cancelled(interval.tick()).await.is_some() {
