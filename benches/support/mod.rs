@@ -42,9 +42,14 @@ impl Server {
 
     /// A line of the process's status in /proc, in KiB.
     pub(crate) fn status_kib(&self, name: &str) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let status = self.proc("status")?;
         let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line")?;
         Ok(line.trim_end_matches("kB").trim().parse()?)
+    }
+
+    /// A file of its process in /proc.
+    pub(crate) fn proc(&self, file: &str) -> Result<String> {
+        Ok(std::fs::read_to_string(format!("/proc/{}/{file}", self.process.id()))?)
     }
 
     /// The body of /metrics, with these lines in the head of the request.

@@ -171,7 +171,7 @@ impl View {
     }
 
     /// Forgets refused requests that are old, which would otherwise stay in memory until somebody looks.
-    pub fn run_upkeep(&self) {
+    pub fn forget_old(&self) {
         self.refused.forget_old(SystemTime::now());
     }
 
