@@ -31,8 +31,6 @@ fn main() -> Result<()> {
          time with gzip | memory | at most |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
-    let exporter = start()?;
-    print_row("no calls", &exporter)?;
     for (service, idcs, calls) in [
         ("one IDC, 200 calls", "KR:1", 200),
         ("three IDCs, 20,000 calls", "KR:60,JP:30,TW:10", 20_000),
