@@ -10,6 +10,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use support::call::CallEventQuery;
 use support::exporter::{Exporter, command};
@@ -34,7 +35,7 @@ fn send(exporter: &Exporter, numbers: std::ops::Range<usize>, reasons: &[&str]) 
         let call = CallEventQuery::new(number)
             .with("rc_idc", ["KR", "JP", "TW"][number % 3])
             .with("disconnect_reason", reasons[number % reasons.len()])
-            .with("type", if number.is_multiple_of(2) { "V" } else { "A" })
+            .with("type", if number.is_multiple_of(7) { "V" } else { "A" })
             .with("rel_code", &(number % 7).to_string());
         assert_eq!(exporter.send(&call.encode()).status, 200);
     }
@@ -139,14 +140,16 @@ fn rules(vmalert: &Program) -> Vec<serde_json::Value> {
     groups.iter().flat_map(|group| group["rules"].as_array().expect("rules").clone()).collect()
 }
 
-/// Waits until each group has been evaluated so often from now on.
-fn wait_for_evaluations(vmalert: &Program, often: usize) {
+/// Waits until each group has been evaluated so often from now on, and has found what was recorded before.
+fn wait_for_evaluations(vmalert: &Program, holder: &Program, often: usize) {
     let mut seen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     eventually("evaluations", || {
         for group in vmalert.data("groups") {
             let text = |field: &str| group[field].as_str().expect("a text").to_owned();
             seen.entry(text("name")).or_default().insert(text("lastEvaluation"));
         }
+        holder.flush();
+        std::thread::sleep(Duration::from_millis(200));
         seen.values().all(|times| times.len() > often).then_some(())
     });
 }
@@ -161,9 +164,8 @@ fn alerts(vmalert: &Program) -> Vec<String> {
 #[ignore = "needs the VictoriaMetrics that tests/run --peers builds"]
 fn old_totals_alert_nobody_and_new_calls_that_fail_do() {
     let exporter = Exporter::with(&["--series-zero-for", "1ms"]);
-    // So few of each sort that VictoriaMetrics's increase() takes them for new.
-    let reasons = ["1001", "1301", "1001", "1302"];
-    send(&exporter, 0..60, &reasons);
+    // So few abnormal ones in each series that VictoriaMetrics's increase() takes them for new, and so many others that it does not.
+    send(&exporter, 0..60, &["1301", "1001", "1001", "1001", "1001"]);
     // They have been there for a while when it comes.
     assert_eq!(exporter.metrics().sum("planet_calls_total"), 60.0);
     let holder = scraping(exporter.admin);
@@ -173,11 +175,13 @@ fn old_totals_alert_nobody_and_new_calls_that_fail_do() {
         prometheus::query(holder.address, "sum(increase(planet_call_results_total[10m])) > 0");
     assert_eq!(taken_for_new.len(), 1, "otherwise this proves nothing");
     let vmalert = Program::vmalert(&holder);
-    // An alert reads what is recorded in four steps, each of which is seen by the next one an evaluation or two later.
-    wait_for_evaluations(&vmalert, 10);
+    // An alert reads what is recorded in four steps, each of which the next one sees an evaluation later, or two.
+    wait_for_evaluations(&vmalert, &holder, 8);
     assert_eq!(alerts(&vmalert), Vec::<String>::new());
-    send(&exporter, 60..120, &["1301"]);
+    // A fault that there was not before: its series began at 0.
+    send(&exporter, 60..120, &["1305"]);
     eventually("a page", || {
+        holder.flush();
         let pages = vmalert.data("alerts").into_iter().filter(|alert| alert["labels"]["severity"] == "page");
         pages.filter(|alert| alert["state"] == "firing").count().gt(&0).then_some(())
     });

@@ -77,12 +77,12 @@ impl Prometheus {
 
     /// The answer to an instant query: series without `job` and `instance`, and their values.
     pub fn query(&self, query: &str) -> BTreeMap<Series, f64> {
-        query(self.address, query)
+        self::query(self.address, query)
     }
 
     /// How much each series has grown since its first sample, as its raw samples say, with what began anew added.
     pub fn growth(&self, selector: &str) -> BTreeMap<Series, f64> {
-        growth(self.address, selector)
+        self::growth(self.address, selector)
     }
 
     /// The answer of its API to a GET.

@@ -70,8 +70,14 @@ impl Program {
     /// Waits until the query answers one sample with this value.
     pub fn wait_until(&self, query: &str, value: f64) {
         eventually(&format!("{value} of {query}"), || {
+            self.flush();
             prometheus::query(self.address, query).into_values().eq([value]).then_some(())
         });
+    }
+
+    /// Lets a VictoriaMetrics show at once what it has, where new series can take ten seconds otherwise.
+    pub fn flush(&self) {
+        assert_eq!(http::get(self.address, "/internal/force_flush").status, 200);
     }
 
     /// What its API answers for this name, such as the groups of rules.
