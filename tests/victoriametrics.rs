@@ -84,7 +84,10 @@ fn every_call_is_held_whether_victoria_metrics_scrapes_or_vmagent() {
     let abnormal = exporter.metrics().sum("planet_call_abnormal_releases_total");
     for holder in [&scraper, &written_to] {
         for metric in OF_CALLS {
-            eventually("all calls", || (holder.growth(metric) >= sent as f64).then_some(()));
+            eventually("all calls", || {
+                holder.flush();
+                (holder.growth(metric) >= sent as f64).then_some(())
+            });
             assert_eq!(holder.growth(metric), sent as f64, "{metric}");
         }
         assert_eq!(holder.growth("planet_call_abnormal_releases_total"), abnormal);
@@ -113,6 +116,7 @@ fn what_is_pushed_has_the_names_and_labels_of_the_page_with_job_and_instance() {
         let page = exporter.metrics().beginning_with("planet_call");
         let query = format!("{{__name__=~'planet_call.*',{of_this}}}");
         eventually("what the page shows", || {
+            holder.flush();
             (prometheus::query(holder.address, &query) == page).then_some(())
         });
         assert_eq!(holder.growth(&format!("planet_calls_total{{{of_this}}}")), 60.0);
@@ -121,6 +125,7 @@ fn what_is_pushed_has_the_names_and_labels_of_the_page_with_job_and_instance() {
     // The rules find it.
     let vmalert = Program::vmalert(&holder);
     let of_calls = eventually("rules that were evaluated", || {
+        holder.flush();
         let rules = rules(&vmalert);
         assert!(rules.iter().all(|rule| rule["health"] != "err"), "{rules:#?}");
         let query = |rule: &serde_json::Value| rule["query"].as_str().expect("a query").to_owned();
@@ -135,7 +140,7 @@ fn what_is_pushed_has_the_names_and_labels_of_the_page_with_job_and_instance() {
 
 /// The rules of a vmalert, with what became of their latest evaluation.
 fn rules(vmalert: &Program) -> Vec<serde_json::Value> {
-    let groups = vmalert.data("groups");
+    let groups = vmalert.rule_groups();
     assert!(!groups.is_empty());
     groups.iter().flat_map(|group| group["rules"].as_array().expect("rules").clone()).collect()
 }
@@ -144,7 +149,7 @@ fn rules(vmalert: &Program) -> Vec<serde_json::Value> {
 fn wait_for_evaluations(vmalert: &Program, holder: &Program, often: usize) {
     let mut seen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     eventually("evaluations", || {
-        for group in vmalert.data("groups") {
+        for group in vmalert.rule_groups() {
             let text = |field: &str| group[field].as_str().expect("a text").to_owned();
             seen.entry(text("name")).or_default().insert(text("lastEvaluation"));
         }
@@ -156,7 +161,7 @@ fn wait_for_evaluations(vmalert: &Program, holder: &Program, often: usize) {
 
 /// The names of the alerts that are pending or firing, but for that of settings, which are not there at first.
 fn alerts(vmalert: &Program) -> Vec<String> {
-    let alerts = vmalert.data("alerts").into_iter().filter(|alert| alert["name"] != "PlanetSettings");
+    let alerts = vmalert.alerts().into_iter().filter(|alert| alert["name"] != "PlanetSettings");
     alerts.map(|alert| format!("{} {}", alert["name"], alert["state"])).collect()
 }
 
@@ -182,7 +187,7 @@ fn old_totals_alert_nobody_and_new_calls_that_fail_do() {
     send(&exporter, 60..120, &["1305"]);
     eventually("a page", || {
         holder.flush();
-        let pages = vmalert.data("alerts").into_iter().filter(|alert| alert["labels"]["severity"] == "page");
+        let pages = vmalert.alerts().into_iter().filter(|alert| alert["labels"]["severity"] == "page");
         pages.filter(|alert| alert["state"] == "firing").count().gt(&0).then_some(())
     });
 }

@@ -21,7 +21,7 @@ pub struct Program {
 
 impl Program {
     /// Starts the command of the documentation that begins like this, with these names in it and in its files replaced and with
-    /// more flags, which come before those of the documentation; waits until it is up.
+    /// more flags, which prevail over those of the documentation; waits until it is up.
     pub fn start(beginning: &str, names: &[(&str, &str)], flags: &[&str]) -> Program {
         let (scratch, address) = (Scratch::new("victoriametrics"), free_address());
         let (scrape, relabel) = (block("scrape_configs:"), block("- source_labels: [service_name]"));
@@ -80,12 +80,17 @@ impl Program {
         assert_eq!(http::get(self.address, "/internal/force_flush").status, 200);
     }
 
-    /// What its API answers for this name, such as the groups of rules.
-    pub fn data(&self, name: &str) -> Vec<Value> {
-        let path = match name {
-            "groups" => "/api/v1/rules",
-            _ => "/api/v1/alerts",
-        };
+    /// The groups of rules of a vmalert, with what became of their latest evaluation.
+    pub fn rule_groups(&self) -> Vec<Value> {
+        self.listed("/api/v1/rules", "groups")
+    }
+
+    /// The alerts of a vmalert that are pending or firing.
+    pub fn alerts(&self) -> Vec<Value> {
+        self.listed("/api/v1/alerts", "alerts")
+    }
+
+    fn listed(&self, path: &str, name: &str) -> Vec<Value> {
         let answer = http::get(self.address, path).json();
         answer["data"][name].as_array().unwrap_or_else(|| panic!("no {name} in {answer}")).clone()
     }
