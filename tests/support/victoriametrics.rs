@@ -113,7 +113,7 @@ pub fn program(name: &str) -> PathBuf {
 
 /// The words of the command of the documentation that begins like this.
 pub fn command_line(beginning: &str, names: &[(&str, &str)]) -> Vec<String> {
-    let words = replaced(block(beginning), names).replace('\'', "");
+    let words = replaced(block(beginning), names).replace("\\\n", " ").replace('\'', "");
     words.split_whitespace().map(str::to_owned).collect()
 }
 
