@@ -4,8 +4,9 @@ import { useEffect, useLayoutEffect, useRef, useState } from 'react';
 import { createRoot } from 'react-dom/client';
 import * as grafana from '@grafana/data';
 import { BigValue, GlobalStyles, PanelChrome, Table, ThemeContext, TimeSeries, VizRepeater } from '@grafana/ui';
-import { Preview, placed } from './shown.mjs';
+import { Preview, placed, register } from './shown.mjs';
 
+register(grafana);
 const asked = new URLSearchParams(location.search);
 const preview = new Preview(grafana, {
   prometheus: asked.get('prometheus'), now: Number(asked.get('now')), range: grafana.rangeUtil.intervalToSeconds(asked.get('range')),
@@ -25,7 +26,7 @@ function Stat({ panel, frames, width, height }) {
   const values = preview.values(panel, frames);
   const { colorMode, textMode, orientation = 'auto' } = panel.options;
   const value = ({ value, width, height, count }) => (
-    <BigValue value={value.display} count={count} colorMode={colorMode} graphMode="none" justifyMode="auto" textMode={textMode ?? 'auto'} width={width} height={height} theme={theme} wideLayout />
+    <BigValue value={value.display} count={count} colorMode={colorMode} graphMode="none" justifyMode="auto" textMode={textMode ?? 'auto'} text={panel.options.text} width={width} height={height} theme={theme} wideLayout />
   );
   return <VizRepeater getValues={() => values} source={values} renderValue={value} renderCounter={0} width={width} height={height} autoGrid itemSpacing={3} orientation={orientation} />;
 }

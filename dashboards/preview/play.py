@@ -84,6 +84,9 @@ class Exporter:
                 for domain in DOMAINS:
                     for answered in ("true", "false"):
                         self.add("planet_call_results_total", 0, media_type=media, idc=idc, fault_domain=domain, answered=answered)
+            for media in MEDIA:
+                for reason in REASONS:
+                    self.release(0, media, idc, reason)
             for reason in filter(is_abnormal, REASONS):
                 self.add("planet_call_abnormal_releases_total", 0, idc=idc, disconnect_reason=reason, fault_domain=REASONS[reason][0])
         for result in ("accepted", "duplicate", "refused", "unavailable", "undurable", "uncounted", "panicked", "wrong_path", "probe", "canary"):
@@ -144,12 +147,17 @@ class Exporter:
         self.add(f"{name}_sum", seconds, **labels)
         self.add(f"{name}_count", 1, **labels)
 
-    def call(self, chance, media, idc, reason, time):
+    def release(self, number, media, idc, reason):
         domain, releaser, cause, code, is_answered, _ = REASONS[reason]
         answered = str(is_answered).lower()
-        self.add("planet_calls_total", 1, media_type=media, idc=idc, disconnect_reason=reason, fault_domain=domain, releaser=releaser, answered=answered)
-        self.add("planet_call_results_total", 1, media_type=media, idc=idc, fault_domain=domain, answered=answered)
-        self.add("planet_call_releases_total", 1, terminate=cause, rel_code=code, rel_code_str=reason)
+        self.add("planet_calls_total", number, media_type=media, idc=idc, disconnect_reason=reason, fault_domain=domain, releaser=releaser, answered=answered)
+        self.add("planet_call_results_total", number, media_type=media, idc=idc, fault_domain=domain, answered=answered)
+        self.add("planet_call_releases_total", number, terminate=cause, rel_code=code, rel_code_str=reason)
+
+    def call(self, chance, media, idc, reason, time):
+        domain, _, _, _, is_answered, _ = REASONS[reason]
+        answered = str(is_answered).lower()
+        self.release(1, media, idc, reason)
         self.recent[media, idc].append(is_abnormal(reason))
         if is_abnormal(reason):
             self.add("planet_call_abnormal_releases_total", 1, idc=idc, disconnect_reason=reason, fault_domain=domain)

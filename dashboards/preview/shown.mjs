@@ -15,6 +15,12 @@ const GRAPH = {
 const TABLE = { align: 'auto', cellOptions: { type: 'auto' }, inspect: false };
 const MORE = ['lineStyle', 'width', 'filterable', 'axisSoftMin', 'axisSoftMax', 'fillBelowTo', 'transform'];
 
+/** Makes the transformations known, once. */
+export function register(grafana) {
+  const known = new Map(Object.values(grafana.standardTransformers).map((each) => [each.id, each]));
+  grafana.standardTransformersRegistry.setInit(() => [...known.values()].map((each) => ({ id: each.id, name: each.name, transformation: each })));
+}
+
 export class Preview {
   /** `prometheus` is its URL, `now` in seconds; `range` and `scrape`, the interval, in seconds. */
   constructor(grafana, { prometheus, now, range, scrape = 30, theme = 'dark' }) {
@@ -23,8 +29,6 @@ export class Preview {
     const property = (path, isCustom) => ({ id: isCustom ? `custom.${path}` : path, path, isCustom, name: path, process: (value) => value, shouldApply: () => true });
     const custom = [...new Set([...Object.keys(GRAPH), ...Object.keys(TABLE), ...MORE])];
     this.registry = new grafana.Registry(() => [...STANDARD.map((path) => property(path, false)), ...custom.map((path) => property(path, true))]);
-    const known = new Map(Object.values(grafana.standardTransformers).map((each) => [each.id, each]));
-    grafana.standardTransformersRegistry.setInit(() => [...known.values()].map((each) => ({ id: each.id, name: each.name, transformation: each })));
   }
 
   async ask(path, parameters) {
