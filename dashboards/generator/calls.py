@@ -40,7 +40,8 @@ def alerts():
     """Alerts that fire, with what they are about in one column."""
     about = '"where", " ", "idc", "media_type", "disconnect_reason", "sink", "signal", "kind", "setting", "instance"'
     since = f"1000 * (ALERTS_FOR_STATE{{{of.ALERTS}}} and ignoring (alertstate) {of.FIRING})"
-    fire = f'max by (alertname, severity, where) (label_replace(label_join({since}, {about}), "where", "$1", "where", " *(.*?) *"))'
+    trimmed = f'label_replace(label_join({since}, {about}), "where", "$1", "where", " *(.*?) *")'
+    fire = f'max by (alertname, severity, where) (label_replace({trimmed}, "where", "$1 $2", "where", "(.*?) +(.*)"))'
     no_rules = 'label_replace(absent(planet:objective:ratio), "alertname", "The rules are not loaded", "", "") * 0'
     return table("Alerts that fire", "What rules/alerts.rules.yml says, and when each began; pages before tickets. RUNBOOK.md has a section for each.", 9, [
         Column("Alert", label="alertname", width=205),

@@ -73,19 +73,22 @@ async function prometheus(data) {
   return fail('Prometheus does not get ready');
 }
 
-/** Plays eight days once, and again when play.py has changed. */
+/** Plays hours, or days where they are to be seen, once, and again when play.py has changed. */
 function played() {
-  const directory = path.join(root, 'target/dashboards-played');
+  const length = options.range.some((range) => /[dw]$/.test(range)) ? ['--hours', '4', '--days', '8'] : ['--hours', '4'];
+  const directory = path.join(root, 'target', `dashboards-played${length.join('')}`);
   const player = path.join(here, 'play.py');
   const truth = path.join(directory, 'truth.json');
   if (!fs.existsSync(truth) || fs.statSync(truth).mtimeMs < fs.statSync(player).mtimeMs) {
-    console.log('playing eight days');
+    console.log(`playing into ${directory}${length.length > 2 ? ', which takes minutes' : ''}`);
+    const unfinished = `${directory}.unfinished`;
     fs.rmSync(directory, { recursive: true, force: true });
-    childProcess.execFileSync('python3', [player, `${directory}.unfinished`, '--days', '8'], { stdio: 'inherit' });
-    const samples = path.join(`${directory}.unfinished`, 'played.om');
-    childProcess.execFileSync('promtool', ['tsdb', 'create-blocks-from', '--max-block-duration=2000h', 'openmetrics', '-q', samples, path.join(`${directory}.unfinished`, 'data')]);
+    fs.rmSync(unfinished, { recursive: true, force: true });
+    childProcess.execFileSync('python3', [player, unfinished, ...length], { stdio: 'inherit' });
+    const samples = path.join(unfinished, 'played.om');
+    childProcess.execFileSync('promtool', ['tsdb', 'create-blocks-from', '--max-block-duration=2000h', 'openmetrics', '-q', samples, path.join(unfinished, 'data')]);
     fs.rmSync(samples);
-    fs.renameSync(`${directory}.unfinished`, directory);
+    fs.renameSync(unfinished, directory);
   }
   return directory;
 }

@@ -8,10 +8,12 @@ a job, and each job a state that dashboards must show: see STATES. All of it is 
 import argparse
 import bisect
 import collections
+import datetime
 import json
 import math
 import pathlib
 import random
+import statistics
 
 STEP = 30  # seconds between samples where somebody looks closely
 COARSE = 240
@@ -77,6 +79,8 @@ class Exporter:
     def __init__(self, job, instance, state, started):
         self.labels = f'job="{job}",instance="{instance}"'
         self.state, self.values, self.prefixes = state, {}, {}
+        self.instance, self.starts, self.failed = instance, [started], 0
+        self.setups = []  # (time, IDC, seconds) of answered calls
         self.recent = {(media, idc): collections.deque(maxlen=32) for media in MEDIA for idc in state.idcs}
         self.callers = collections.deque()
         for idc in state.idcs:
@@ -167,7 +171,10 @@ class Exporter:
             seconds = 95 * math.exp(chance.gauss(0, 1.1))
             self.observe("planet_call_duration_seconds", seconds, media_type=media, idc=idc)
             self.add("planet_call_billed_seconds_total", math.ceil(seconds), media_type=media, idc=idc)
-        self.observe("planet_call_setup_duration_seconds", 6 * math.exp(chance.gauss(0, 0.6)), media_type=media, idc=idc, answered=answered)
+        setup = 6 * math.exp(chance.gauss(0, 0.6))
+        if is_answered:
+            self.setups.append((time, idc, setup))
+        self.observe("planet_call_setup_duration_seconds", setup, media_type=media, idc=idc, answered=answered)
         self.add("planet_exporter_events_total", 1, result="accepted")
         self.add("planet_exporter_requests_total", 1, code=200)
         self.observe("planet_exporter_request_duration_seconds", 0.004)
@@ -191,12 +198,14 @@ class Exporter:
         if self.state.pushed:
             self.add("planet_exporter_deliveries_total", 1, signal="metrics", result="success")
         if self.state.sick and time > now - 18 * 60:
+            self.failed += 1
             self.add("planet_exporter_deliveries_total", 1, signal="traces", result="retry")
             self.set("planet_exporter_backlog", (time - now + 18 * 60) // 2, sink="spans")
             self.set("planet_exporter_backlog_age_seconds", time - now + 18 * 60, sink="spans")
             if "voice-1" in self.labels:
                 self.set("planet_exporter_storage_failing", int(time > now - 4 * 60))
             elif (time - now) % 300 == 0:
+                self.starts.append(time - 4)
                 self.set("process_start_time_seconds", time - 4)
 
 
@@ -257,38 +266,57 @@ class Service:
             yield "PlanetExporterRestarts", 'instance="voice-0",severity="page"', now - 5 * 60
             yield "PlanetStorageFailing", 'instance="voice-1",severity="page"', now - 3 * 60
             for instance in ("voice-0", "voice-1"):
-                yield "PlanetBacklogOld", f'instance="{instance}",sink="spans",severity="ticket"', now - 2 * 60
+                yield "PlanetBacklogOld", f'sink="spans",instance="{instance}",severity="ticket"', now - 2 * 60
 
-    def truth(self):
-        """The calls by window: [media_type, idc, disconnect_reason, fault_domain, answered, number]."""
+    def truth(self, began):
+        """What the dashboards must say. Calls by window: [media_type, idc, disconnect_reason, fault_domain, answered, releaser, cause, code, number]."""
         def counted(start, end):
             of = collections.Counter(call[1:] for call in self.calls if start < call[0] <= end)
-            return [[*call, REASONS[call[2]][0], REASONS[call[2]][4], number] for call, number in sorted(of.items())]
-        now = self.now
-        return {"10m": counted(now - 600, now), "1h": counted(now - HOUR, now), "last week": counted(now - WEEK - HOUR, now - WEEK)}
+            return [[*call, *(REASONS[call[2]][number] for number in (0, 4, 1, 2, 3)), number] for call, number in sorted(of.items())]
+        now, exporters = self.now, self.exporters
+        answered = {idc: [seconds for each in exporters for time, of, seconds in each.setups if of == idc and time > now - 600] for idc in self.state.idcs}
+        return {
+            "calls": {
+                "10m": counted(now - 600, now), "1h": counted(now - HOUR, now), "hour before": counted(now - 2 * HOUR, now - HOUR),
+                "last week": counted(now - WEEK - HOUR, now - WEEK), "before": counted(began, now - HOUR),
+            },
+            "fails from": self.state.incident and clock(now - 60 * self.state.incident.minutes),
+            "time to answer": {idc: statistics.median(seconds) for idc, seconds in answered.items() if seconds},
+            "callers": {idc: sum(each.values["planet_call_abnormal_callers", idc, "5m"] for each in exporters) for idc in self.state.idcs},
+            "failed deliveries": sum(each.failed for each in exporters),
+            "since the last call": now - max(each.values["planet_call_last_event_time_seconds",] for each in exporters),
+            "alerts": [[name, " ".join(part.split('"')[1] for part in labels.split(",") if "severity" not in part), labels.split('severity="')[1][:-1], clock(since)]
+                       for name, labels, since in self.alerts()],
+            "exporters": {each.instance: {
+                "started": clock(each.starts[-1]), "starts": len(each.starts) - 1, "last call": clock(each.values["planet_call_last_event_time_seconds",]),
+                "oldest": each.values["planet_exporter_backlog_age_seconds", "spans"],
+            } for each in exporters},
+        }
 
 
-def times(now, days):
-    """When there are samples: close together for the last hours and those of a week ago, far apart between."""
-    close = 4 * HOUR if days else 2 * HOUR
-    chosen = set(range(now - close, now + 1, STEP)) | set(range(now - WEEK - (close if days else HOUR), now - WEEK + (HOUR if days else 1), STEP))
-    if days:
-        chosen |= set(range(now - days * DAY, now, COARSE))
-    return sorted(chosen)
+def clock(time):
+    return datetime.datetime.fromtimestamp(time, datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def times(now, hours, days):
+    """When there are samples: close together for the last hours and those of a week ago, far apart between, if at all."""
+    chosen = set(range(now - hours * HOUR, now + 1, STEP)) | set(range(now - WEEK - (hours - 1) * HOUR, now - WEEK + 1, STEP))
+    return sorted(chosen | set(range(now - days * DAY, now, COARSE)))
 
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("directory", type=pathlib.Path)
     arguments.add_argument("--now", type=int, default=START, help="the time at which somebody looks, in seconds since the Unix epoch")
-    arguments.add_argument("--days", type=int, default=0, help="days before, with few samples [none but the last hours, and those of a week ago]")
+    arguments.add_argument("--hours", type=int, default=2, help="hours with many samples, up to now and up to a week ago")
+    arguments.add_argument("--days", type=int, default=0, help="days with few samples")
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE", help="another value than the default of a setting")
     arguments.add_argument("--no-rules", action="store_true", help="as if no rules were loaded: no settings, no alerts")
     arguments.add_argument("--state", action="append", choices=STATES, help="only these")
     given = arguments.parse_args()
     settings = SETTINGS | {name: float(value) for name, value in (each.split("=") for each in given.setting)}
-    moments = times(given.now, given.days)
+    moments = times(given.now, given.hours, given.days)
     truth = {}
     given.directory.mkdir(parents=True, exist_ok=True)
     with open(given.directory / "played.om", "w") as file:
@@ -300,7 +328,7 @@ def main():
                 # In a long pause nothing was played.
                 service.advance(time, min(time - before, COARSE))
                 service.write(file, time)
-            truth[job] = service.truth()
+            truth[job] = service.truth(moments[0])
         for name, value in {} if given.no_rules else settings.items():
             file.writelines(f"{name} {value} {time}\n" for time in moments)
         file.write("# EOF\n")

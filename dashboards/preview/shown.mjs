@@ -161,13 +161,13 @@ export class Preview {
     });
   }
 
-  /** What a stat or a table shows, as text. A stat: texts by name. A table: a list of texts by column. */
+  /** What a stat or a table shows, as text. A stat: a text, or texts by name. A table: a list of texts by column, or what it says when it is empty. */
   async text(panel, width = 600, scoped = {}) {
     const { formattedValueToString, getFieldDisplayName } = this.grafana;
     const { frames } = await this.frames(panel, width, scoped);
     if (panel.type === 'stat') {
-      // A frame that came without any value says what the panel says without one.
-      return Object.fromEntries(this.values(panel, frames).map(({ display, name }) => [display.title ?? name ?? '', formattedValueToString(display)]));
+      const values = this.values(panel, frames).map(({ display }) => [display.title, formattedValueToString(display)]);
+      return values.length === 1 ? values[0][1] : Object.fromEntries(values);
     }
     const [frame] = frames;
     if (!frame?.length) return panel.fieldConfig.defaults.noValue ?? 'No data';
