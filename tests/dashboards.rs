@@ -155,12 +155,13 @@ fn every_alert_is_complete_and_its_runbook_has_a_section_for_it() {
 /// What the users of such dashboards complain of must not be.
 #[test]
 fn dashboards_keep_the_rules_of_dashboards() {
-    let domains = ["none", "user", "client", "network", "platform", "application", "unknown"];
     for dashboard in dashboards() {
         let title = dashboard["title"].as_str().expect("a title");
         assert_eq!(dashboard["schemaVersion"], 39, "{title}");
         assert!(dashboard["uid"].as_str().is_some_and(|uid| uid.starts_with("planet-")), "{title}");
         assert_eq!(dashboard["links"][0]["tags"], dashboard["tags"], "{title} leads to the others");
+        let alerts = dashboard["annotations"]["list"][0]["expr"].as_str();
+        assert!(alerts.is_some_and(|alerts| alerts.contains("ALERTS{")), "{title} shows when alerts fired");
         let variables = dashboard["templating"]["list"].as_array().expect("variables");
         let names: Vec<_> =
             variables.iter().map(|variable| variable["name"].as_str().expect("a name")).collect();
@@ -183,38 +184,92 @@ fn dashboards_keep_the_rules_of_dashboards() {
                 }
             }
         }
+        let bottom = places.iter().map(|(_, y)| y + 1).max().expect("panels");
+        assert_eq!(places.len() as u64, 24 * bottom, "{title} has no holes");
     }
-    let units = ["cps", "reqps", "percentunit", "s", "dtdurations", "short", "bytes"];
     for (dashboard, panel) in panels() {
         let name = format!("{dashboard}, {}", panel["title"]);
         for text in ["title", "description"] {
             assert!(panel[text].as_str().is_some_and(|text| !text.is_empty()), "{name} has a {text}");
         }
-        let unit = panel["fieldConfig"]["defaults"]["unit"].as_str().unwrap_or_default();
-        assert!(units.contains(&unit), "{name} has the unit {unit:?}");
+        assert!(panel["fieldConfig"]["defaults"]["noValue"].is_string(), "{name} says when it is empty");
         assert_eq!(panel["datasource"]["uid"], "${datasource}", "{name}");
-        let overrides = panel["fieldConfig"]["overrides"].as_array().expect("overrides");
-        for domain in domains {
+        assert_units_and_colours(&name, &panel);
+        for target in panel["targets"].as_array().expect("targets") {
+            assert_windows(&name, &panel, target);
+        }
+        for expression in expressions(&panel) {
+            assert_heeds_the_variables(&name, &expression);
+        }
+    }
+}
+
+/// A colour means a fault domain or a state: everything else has that of text, or shades of grey.
+fn assert_units_and_colours(name: &str, panel: &Value) {
+    let units = ["percentunit", "s", "dthms", "short", "none", "bytes", "dateTimeAsIsoNoDateIfToday"];
+    let defaults = &panel["fieldConfig"]["defaults"];
+    let unit = defaults["unit"].as_str().unwrap_or_default();
+    assert!(units.contains(&unit), "{name} has the unit {unit:?}");
+    let colour = &defaults["color"];
+    match colour["mode"].as_str() {
+        Some("thresholds") => {}
+        Some("fixed") => assert_eq!(colour["fixedColor"], "text", "{name}"),
+        Some("shades") => assert_eq!(colour["fixedColor"], "#B4BAC4", "{name}"),
+        mode => panic!("{name} has the colours {mode:?}"),
+    }
+    let overrides = panel["fieldConfig"]["overrides"].as_array().expect("overrides");
+    if panel["type"] == "timeseries" {
+        for domain in ["none", "user", "client", "network", "platform", "application", "unknown"] {
             let colours = overrides.iter().filter(|matcher| matcher["matcher"]["options"] == domain).count();
             assert_eq!(colours, 1, "{name} has one colour for {domain}");
         }
-        for expression in expressions(&panel) {
-            assert!(expression.contains("job=~\"$job\""), "{name} heeds the service: {expression}");
-            assert!(
-                expression.contains("instance=~\"$instance\""),
-                "{name} heeds the instance: {expression}"
-            );
-            for call in ["rate(", "increase(", "changes("] {
-                for rest in expression.split(call).skip(1) {
-                    let window = rest.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
-                    let window = window.map(|(window, _)| window).unwrap_or_default();
-                    let is_allowed = match call {
-                        "rate(" => window == "$__rate_interval",
-                        _ => ["$__rate_interval", "$__range", "1h", "7d"].contains(&window),
-                    };
-                    assert!(is_allowed, "{name}: the window {window:?} in {expression}");
-                }
-            }
+    }
+}
+
+/// A headline is of a fixed window, which its title or a column names, or of the time that is shown; a share in a graph is of a window that does not depend on the width of
+/// a screen.
+fn assert_windows(name: &str, panel: &Value, target: &Value) {
+    let is_number = panel["type"] == "stat" || panel["type"] == "table";
+    assert_eq!(target["instant"], is_number, "{name}");
+    let expression = target["expr"].as_str().expect("an expression");
+    let is_share = panel["fieldConfig"]["defaults"]["unit"] == "percentunit";
+    for call in ["rate(", "increase(", "changes(", "resets("] {
+        for rest in expression.split(call).skip(1) {
+            let window = rest.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+            let window = window.map(|(window, _)| window).unwrap_or_default();
+            let of_alerts = ["5m", "10m", "20m", "90m", "1h", "7d"];
+            let is_allowed = of_alerts.contains(&window)
+                || match window {
+                    "$__range" => is_number,
+                    "$window" => !is_number,
+                    "$__rate_interval" => !is_number && !is_share,
+                    _ => false,
+                };
+            assert!(is_allowed, "{name}: the window {window:?} in {expression}");
+        }
+    }
+}
+
+fn assert_heeds_the_variables(name: &str, expression: &str) {
+    // Alerts and settings are of no exporter.
+    let is_of_none = expression.contains("ALERTS") || expression.contains("\"setting\"");
+    for variable in ["job=~\"$job", "instance=~\"$instance\""] {
+        assert!(is_of_none || expression.contains(variable), "{name} heeds {variable}: {expression}");
+    }
+}
+
+/// Whoever is woken up by an alert finds what it looked at.
+#[test]
+fn every_metric_of_an_alert_is_in_a_panel() {
+    let shown: BTreeSet<_> = panels()
+        .iter()
+        .flat_map(|(_, panel)| expressions(panel))
+        .flat_map(|expression| metric_names(&expression))
+        .collect();
+    for (name, expression) in rules() {
+        for metric in metric_names(&expression) {
+            // What rules record is made of metrics that are looked for themselves.
+            assert!(shown.contains(&metric) || metric.contains(':'), "{name} looks at {metric}");
         }
     }
 }
@@ -252,11 +307,13 @@ fn as_sent(expression: &str) -> String {
     expression
         .replace("$__rate_interval", "10m")
         .replace("$__range", "10m")
+        .replace("$window", "10m")
         .replace("offset 1w", "offset 1s")
         .replace("$job", "planet")
         .replace("$instance", ".+")
         .replace("$media_type", ".+")
         .replace("$idc", ".+")
+        .replace("$reason", ".+")
 }
 
 /// The names of metrics in an expression.
@@ -282,12 +339,21 @@ fn every_expression_has_an_answer_and_indicators_are_what_was_sent() {
     prometheus.wait_until("sum(planet_calls_total)", |calls| calls == report.acknowledged as f64);
 
     let page = http::get(scene.exporter.admin, "/metrics").text();
-    let known = |name: &str| page.lines().any(|line| line.split(['{', ' ']).next() == Some(name));
+    // A selector of either form of a histogram has the name of the native one.
+    let known = |name: &str| {
+        let classic = format!("{name}_bucket");
+        page.lines().any(|line| line.split(['{', ' ']).next().is_some_and(|line| line == name || line == classic))
+    };
     for (dashboard, panel) in panels() {
         for expression in expressions(&panel) {
             let (name, sent) = (format!("{dashboard}, {}", panel["title"]), as_sent(&expression));
             for metric in metric_names(&expression) {
                 assert!(known(&metric), "{name} asks for {metric}, which is not exported");
+            }
+            // No alert need fire here, and no share is over its limit for long.
+            if expression.contains("ALERTS") && panel["type"] == "table" {
+                prometheus.samples(&sent).unwrap_or_else(|error| panic!("{name}: {sent}: {error}"));
+                continue;
             }
             eventually(&format!("data for {name}: {sent}"), || match prometheus.samples(&sent) {
                 Ok(samples) => (samples > 0).then_some(()),
@@ -305,8 +371,9 @@ fn every_expression_has_an_answer_and_indicators_are_what_was_sent() {
     for (dashboard, panel) in panels() {
         for metric in expressions(&panel).iter().flat_map(|expression| metric_names(expression)) {
             let is_of_process = metric.starts_with("process_");
+            let is_pushed = pushed.contains(&metric) || pushed.contains(&format!("{metric}_bucket"));
             assert!(
-                is_of_process || pushed.contains(&metric),
+                is_of_process || is_pushed,
                 "{dashboard}: {metric} does not come over OTLP"
             );
         }
@@ -316,9 +383,7 @@ fn every_expression_has_an_answer_and_indicators_are_what_was_sent() {
         prometheus.samples(&expression).unwrap_or_else(|error| panic!("{name}: {expression}: {error}"));
         for metric in metric_names(&expression) {
             let is_recorded = metric.starts_with("planet_calls:") || recorded.contains(&metric);
-            // A selector of either form of a histogram has the name of the native one.
-            let is_known = known(&metric) || known(&format!("{metric}_bucket"));
-            assert!(is_known || is_recorded, "{name} asks for {metric}, which is not exported");
+            assert!(known(&metric) || is_recorded, "{name} asks for {metric}, which is not exported");
         }
         // What holds only in an incident, or after a day, is empty here.
         let is_rare = ["failing", "decaying", "missing", "expected"].iter().any(|rare| name.contains(rare));
@@ -339,9 +404,9 @@ fn every_expression_has_an_answer_and_indicators_are_what_was_sent() {
         |labels: &BTreeMap<String, String>| !["none", "user"].contains(&labels["fault_domain"].as_str());
     let all = sum(&|_| true);
     let expected = [
-        ("ASR", sum(&is_answered) / all),
-        ("NER", 1.0 - sum(&is_abnormal) / all),
-        ("Drop ratio", sum(&|labels| is_answered(labels) && is_abnormal(labels)) / sum(&is_answered)),
+        ("Answered (ASR), 10 min", sum(&is_answered) / all),
+        ("Delivered (NER), 10 minutes", 1.0 - sum(&is_abnormal) / all),
+        ("Cut off, 10 minutes", sum(&|labels| is_answered(labels) && is_abnormal(labels)) / sum(&is_answered)),
     ];
     for (title, expected) in expected {
         let (_, panel) = panels().into_iter().find(|(_, panel)| panel["title"] == title).expect("the panel");

@@ -45,7 +45,7 @@ def alerts():
     no_rules = 'label_replace(absent(planet:objective:ratio), "alertname", "The rules are not loaded", "", "") * 0'
     return table("Alerts that fire", "What rules/alerts.rules.yml says, and when each began; pages before tickets. RUNBOOK.md has a section for each.", 9, [
         Column("Alert", label="alertname", width=205),
-        Column("Severity", label="severity", width=72, words=mappings({"page": (None, BAD), "ticket": (None, WARNING)}), coloured=True),
+        Column("Severity", label="severity", width=80, words=mappings({"page": (None, BAD), "ticket": (None, WARNING)}), coloured=True),
         Column("Where", label="where"),
         Column("Since", f"{fire} or {no_rules}", width=165, unit="dateTimeAsIsoNoDateIfToday", words=mappings({0: ("-", None)})),
     ], "Severity", height=5, empty="No alert fires", descending=False)

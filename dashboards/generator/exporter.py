@@ -31,7 +31,7 @@ ALL_STATES = {
 def restarts(window):
     """Starts in a window: of the time of the start where it is scraped, else of counters that began anew."""
     times = f"sum by ({BY}) (changes(process_start_time_seconds{{{EXPORTER}}}[{window}])) and on ({BY}) last_over_time({of.BUILD}[{window}])"
-    counters = f'max by ({BY}) (resets({{__name__=~"planet_exporter_(requests|deliveries)_total",{EXPORTER}}}[{window}]))'
+    counters = f'max by ({BY}) (resets({{__name__=~"planet_exporter_requests_total|planet_exporter_deliveries_total",{EXPORTER}}}[{window}]))'
     return f"({times} or {counters})"
 
 

@@ -49,10 +49,11 @@ def movers():
     labels = of.EXPORTER + ',idc=~"$idc",disconnect_reason=~"$reason"'
     def number(offset=""):
         return found("1h", "", by, offset, "planet_call_abnormal_releases_total", labels)
-    grown = f"topk(10, {number()} - {number('1h')} > 0.5)"
+    before = f"({number('1h')} or 0 * {number()})"
+    grown = f"topk(10, {number()} - {before} > 0.5)"
     return table("Top movers", "What grew most, both media together: abnormal releases in the last hour, less those in the hour before.", 12, [
         *reason_columns(),
-        Column("Hour before", f"round({number('1h')}) and on ({by}) {grown}", width=105),
+        Column("Hour before", f"round({before}) and on ({by}) {grown}", width=105),
         Column("1 hour", f"round({number()}) and on ({by}) {grown}", width=70),
         Column("More", f"round({grown})", width=70),
     ], "More", height=9, empty="none seen in an hour")
