@@ -1,7 +1,7 @@
 //! What a state directory is, and the same in memory: what an event goes through once intake has read it.
 //!
 //! [`open`] reads what a [`directory`] holds, unless that is for a newer release: the latest checkpoint of the totals, what the
-//! journal has beyond it, and the window of keys. From then on the [`committer`] stores what intake hands it ([`known`] is what
+//! journal has beyond it, the window of keys, and the callers of the last hour. From then on the [`committer`] stores what intake hands it ([`known`] is what
 //! both must agree on: the [`window`] and what is on its way), the [`fold`] takes what was stored into the totals, and the
 //! [`keeper`] writes [`checkpoints`] and drops what the journal need not keep, which is [`bounded`] whatever comes. [`undurable`]
 //! is what becomes of events that the disk does not take; `fingerprints` learns what a repeat may contradict. [`readiness`] has a latch that is closed while the
@@ -41,6 +41,7 @@ use crate::config::Config;
 use crate::journal::disk::DiskJournal;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::{self, Journal, JournalError};
+use crate::ledger::callers::AbnormalCallers;
 use crate::ledger::checkpoint::{Checkpoint, Marks};
 use crate::ledger::{Ledger, Limits};
 
@@ -132,7 +133,7 @@ fn open_in_memory(config: &Config) -> Result<State, OpenError> {
     let mut ledger = new_ledger(config);
     config.idcs.iter().for_each(|idc| ledger.expect_idc(idc));
     let quarantine = Quarantine::in_memory();
-    let fold = Arc::new(Fold::new(Checkpoint::of(ledger), quarantine.clone()));
+    let fold = Arc::new(Fold::new(Checkpoint::of(ledger), abnormal_callers(config), quarantine.clone()));
     let threads = vec![fold.start().map_err(OpenError::Thread)?];
     let known = SharedKnown::new(Window::new(config.seen_max, config.seen_age), 0);
     let storage = Storage::Memory(Arc::clone(&journal));
@@ -145,6 +146,11 @@ fn open_in_memory(config: &Config) -> Result<State, OpenError> {
 fn new_ledger(config: &Config) -> Ledger {
     let (durations, setup_durations) = (config.duration_buckets.clone(), config.setup_buckets.clone());
     Ledger::new(SystemTime::now(), ledger_limits(config), durations, setup_durations)
+}
+
+/// No callers of abnormal calls yet.
+fn abnormal_callers(config: &Config) -> AbnormalCallers {
+    AbnormalCallers::new(&config.idcs, &config.services)
 }
 
 fn ledger_limits(config: &Config) -> Limits {
@@ -175,9 +181,10 @@ fn open_directory(
     let marks = totals.marks.take();
     warn_of_other_buckets(config, &totals.ledger);
     let position = totals.position;
-    let fold = Arc::new(Fold::new(totals, quarantine.clone()));
+    let fold = Arc::new(Fold::new(totals, abnormal_callers(config), quarantine.clone()));
     let mut reading = Reading {
         position,
+        recalled_from: SystemTime::now().checked_sub(AbnormalCallers::LONGEST_WINDOW),
         window: Window::new(config.seen_max, config.seen_age),
         fold: &fold,
         first: None,
@@ -257,6 +264,8 @@ fn open_directory(
 struct Reading<'a> {
     /// Records before this sequence number are in the totals already.
     position: u64,
+    /// Callers of abnormal calls from then on are counted, also where the totals have the calls.
+    recalled_from: Option<SystemTime>,
     window: Window,
     fold: &'a Fold,
     first: Option<u64>,
@@ -271,6 +280,9 @@ impl Reading<'_> {
         match shielded(|| Record::decode(bytes)) {
             Ok(Ok(record)) => {
                 self.window.insert(record.key, Fingerprint::UNKNOWN, sequence, record.received_at);
+                if sequence < self.position && Some(record.received_at) >= self.recalled_from {
+                    self.fold.recall(&record);
+                }
             }
             Ok(Err(reason @ UnreadableRecord::Version(_))) => newer = Some(reason),
             Ok(Err(error)) => error!(%error, sequence, "a record of the journal cannot be read"),
