@@ -21,7 +21,8 @@ fn path(relative: &str) -> PathBuf {
 }
 
 fn output(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}, which tests/run installs: {error}"));
+    let output =
+        command.output().unwrap_or_else(|error| panic!("{command:?}, which tests/run installs: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8")
 }
@@ -35,7 +36,9 @@ struct Played {
 impl Played {
     fn new(arguments: &[&str]) -> Played {
         let scratch = Scratch::new("played");
-        output(Command::new("python3").arg(path("dashboards/preview/play.py")).arg(&scratch.0).args(arguments));
+        output(
+            Command::new("python3").arg(path("dashboards/preview/play.py")).arg(&scratch.0).args(arguments),
+        );
         let truth = fs::read(scratch.0.join("truth.json")).expect("the truth");
         let prometheus = Prometheus::with_samples(&scratch.0.join("played.om"));
         Played { prometheus, truth: serde_json::from_slice(&truth).expect("JSON") }
@@ -118,8 +121,10 @@ impl<'a> Service<'a> {
 
     /// The state of calls of the last ten minutes, by the rules' default settings.
     fn state(&self, is_wanted: impl Fn(&Calls) -> bool) -> &'static str {
-        let (all, abnormal) =
-            (self.number("10m", &is_wanted), self.number("10m", |calls| is_wanted(calls) && calls.is_abnormal()));
+        let (all, abnormal) = (
+            self.number("10m", &is_wanted),
+            self.number("10m", |calls| is_wanted(calls) && calls.is_abnormal()),
+        );
         let share = f64::from(abnormal) / f64::from(all);
         match (all, abnormal) {
             (_, 10..) if share > 0.04 => "failing",
@@ -234,9 +239,7 @@ fn compare_calls(service: &Service<'_>, comparison: &mut Comparison<'_>, headlin
     let abnormal = service.number("10m", Calls::is_abnormal);
     let cut_off = service.number("10m", |calls| calls.is_answered && calls.is_abnormal());
     comparison.stat(page, "Now", headline.into());
-    let ratio = |part, whole: u32, empty: &str| {
-        json!({"share": percent(part, whole).unwrap_or(empty.to_owned()), "calls": whole.to_string()})
-    };
+    let ratio = |part, whole: u32, empty: &str| json!({"share": percent(part, whole).unwrap_or(empty.to_owned()), "calls": whole.to_string()});
     comparison.stat(page, "Delivered (NER), 10 minutes", ratio(all - abnormal, all, "no calls"));
     comparison.stat(page, "Answered (ASR), 10 min", ratio(answered, all, "no calls"));
     comparison.stat(page, "Cut off, 10 minutes", ratio(cut_off, answered, "none answered"));
@@ -246,19 +249,19 @@ fn compare_calls(service: &Service<'_>, comparison: &mut Comparison<'_>, headlin
         _ => assert_eq!(*since, "not failing"),
     }
     let alerts = service.truth["alerts"].as_array().expect("alerts").iter();
-    let alerts = alerts.map(|alert| {
-        json!({"Alert": alert[0], "Where": alert[1], "Severity": alert[2], "Since": alert[3]})
-    });
+    let alerts = alerts.map(
+        |alert| json!({"Alert": alert[0], "Where": alert[1], "Severity": alert[2], "Fires since": alert[3]}),
+    );
     comparison.table(page, "Alerts that fire", alerts.collect());
     let media = service.values(&["10m", "last week"], |calls| calls.media_type.clone());
-    let media = media.iter().map(|medium| {
-        with(json!({"Medium": medium}), service.shares(|calls| calls.media_type == *medium))
-    });
+    let media = media
+        .iter()
+        .map(|medium| with(json!({"Medium": medium}), service.shares(|calls| calls.media_type == *medium)));
     comparison.table(page, "Audio and video, 10 minutes", media.collect());
     compare_idcs(service, comparison);
     let by_domain = ABNORMAL.into_iter().filter_map(|domain| {
         let of = |window| service.number(window, |calls| calls.domain == domain).to_string();
-        let row = json!({"Whose": who(domain), "10 min": of("10m"), "1 hour": of("1h"), "Last week": of("last week")});
+        let row = json!({"Whose": who(domain), "10 min": of("10m"), "1 hour": of("1h")});
         (of("1h") != "0").then_some(row)
     });
     comparison.table(page, "Whose fault", by_domain.collect());
@@ -361,20 +364,26 @@ fn compare_releases(service: &Service<'_>, comparison: &mut Comparison<'_>) {
     });
     movers.retain(|row| row["More"] != "0");
     comparison.table(page, "Top movers", movers);
-    let mut new =
-        reasons(service, |reason, number| json!({"Reason": reason.0, "Whose": reason.1, "1 hour": number("1h")}));
+    let mut new = reasons(
+        service,
+        |reason, number| json!({"Reason": reason.0, "Whose": reason.1, "1 hour": number("1h")}),
+    );
     new.retain(|row| number("before", row["Reason"].as_str().expect("text")) == 0);
     comparison.table(page, "First seen", new);
     let abnormal: Vec<_> = service.calls["1h"].iter().filter(|calls| calls.is_abnormal()).collect();
     let idcs: BTreeSet<_> = abnormal.iter().map(|calls| calls.idc.clone()).collect();
-    comparison.table(page, "IDC and reason", reasons(service, |reason, _| {
-        let of_idc = |idc: &String| {
-            let number = service.number("1h", |calls| calls.reason == reason.0 && calls.idc == *idc);
-            (idc.clone(), number.to_string().into())
-        };
-        let row: serde_json::Map<_, _> = idcs.iter().map(of_idc).collect();
-        with(json!({"Reason": reason.0}), row.into())
-    }));
+    comparison.table(
+        page,
+        "IDC and reason",
+        reasons(service, |reason, _| {
+            let of_idc = |idc: &String| {
+                let number = service.number("1h", |calls| calls.reason == reason.0 && calls.idc == *idc);
+                (idc.clone(), number.to_string().into())
+            };
+            let row: serde_json::Map<_, _> = idcs.iter().map(of_idc).collect();
+            with(json!({"Reason": reason.0}), row.into())
+        }),
+    );
     let all = service.number("1h", |_| true);
     let counts = |label: &dyn Fn(&Calls) -> Value| -> Vec<Value> {
         let labels: BTreeMap<String, Value> =
@@ -410,7 +419,11 @@ fn compare_exporter(
     let alive = states.iter().filter(|state| **state != "dead").count();
     comparison.stat(page, "Alive", alive.to_string().into());
     let since = service.truth["since the last call"].as_u64().expect("seconds");
-    comparison.stat(page, "Since the last call event", format!("00:{:02}:{:02}", since / 60, since % 60).into());
+    comparison.stat(
+        page,
+        "Since the last call event",
+        format!("00:{:02}:{:02}", since / 60, since % 60).into(),
+    );
     comparison.panel(page, "Call events, 10 minutes");
     let shown = comparison.panel(page, "Exporters").as_array().expect("rows");
     assert_eq!(shown.len(), 2, "{shown:?}");
@@ -513,7 +526,7 @@ fn an_empty_prometheus_is_not_well() {
     comparison.stat("planet-exporter", "Now", "No exporter".into());
     comparison.stat("planet-exporter", "Alive", "0".into());
     let alerts = comparison.panel("planet-calls", "Alerts that fire");
-    assert_eq!(alerts, &json!([{"Alert": "The rules are not loaded", "Since": "-"}]));
+    assert_eq!(alerts, &json!([{"Alert": "The rules are not loaded", "Fires since": "-"}]));
     for table in ["IDC of the caller, 10 minutes", "Audio and video, 10 minutes"] {
         assert_eq!(comparison.panel("planet-calls", table), "no calls", "{table}");
     }
@@ -526,7 +539,7 @@ fn limits_are_those_of_the_settings_and_their_defaults_without_rules() {
     let generous = Played::new(&["--state", "incident", "--setting", "planet:objective:ratio=0.9"]);
     let shown = generous.shown(&["incident"]);
     let mut comparison = Comparison::new(&shown, "incident");
-    comparison.stat("planet-calls", "Now", "An alert pages".into());
+    comparison.stat("planet-calls", "Now", "Some calls fail".into());
     comparison.stat("planet-idcs", "JP: Now, 10 minutes", "Calls fail".into());
     for row in comparison.panel("planet-calls", "Audio and video, 10 minutes").as_array().expect("rows") {
         assert_eq!(row["State"], "well", "{row}");

@@ -343,7 +343,8 @@ fn every_expression_has_an_answer_and_indicators_are_what_was_sent() {
     // A selector of either form of a histogram has the name of the native one.
     let known = |name: &str| {
         let classic = format!("{name}_bucket");
-        page.lines().any(|line| line.split(['{', ' ']).next().is_some_and(|line| line == name || line == classic))
+        page.lines()
+            .any(|line| line.split(['{', ' ']).next().is_some_and(|line| line == name || line == classic))
     };
     for (dashboard, panel) in panels() {
         for expression in expressions(&panel) {
@@ -373,10 +374,7 @@ fn every_expression_has_an_answer_and_indicators_are_what_was_sent() {
         for metric in expressions(&panel).iter().flat_map(|expression| metric_names(expression)) {
             let is_of_process = metric.starts_with("process_");
             let is_pushed = pushed.contains(&metric) || pushed.contains(&format!("{metric}_bucket"));
-            assert!(
-                is_of_process || is_pushed,
-                "{dashboard}: {metric} does not come over OTLP"
-            );
+            assert!(is_of_process || is_pushed, "{dashboard}: {metric} does not come over OTLP");
         }
     }
     let recorded: BTreeSet<_> = self::rules().into_iter().map(|(name, _)| name).collect();
@@ -407,7 +405,10 @@ fn every_expression_has_an_answer_and_indicators_are_what_was_sent() {
     let expected = [
         ("Answered (ASR), 10 min", sum(&is_answered) / all),
         ("Delivered (NER), 10 minutes", 1.0 - sum(&is_abnormal) / all),
-        ("Cut off, 10 minutes", sum(&|labels| is_answered(labels) && is_abnormal(labels)) / sum(&is_answered)),
+        (
+            "Cut off, 10 minutes",
+            sum(&|labels| is_answered(labels) && is_abnormal(labels)) / sum(&is_answered),
+        ),
     ];
     for (title, expected) in expected {
         let (_, panel) = panels().into_iter().find(|(_, panel)| panel["title"] == title).expect("the panel");

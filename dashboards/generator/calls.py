@@ -8,8 +8,9 @@ STATE = {
     of.NO_CALLS: ("No calls", QUIET),
     of.WELL: ("Calls connect", GOOD),
     of.IS_WORSE: ("Worse than usual", WARNING),
-    of.FAILS: ("Calls fail", BAD),
     of.PAGES: ("An alert pages", BAD),
+    of.FAILS_IN_PART: ("Some calls fail", BAD),
+    of.FAILS: ("Calls fail", BAD),
     of.GONE: ("Exporter gone", BAD),
 }
 SINCE = mappings({of.TOO_LONG: ("more than 6 hours", None), of.NEVER: ("not failing", None)})
@@ -19,10 +20,10 @@ A_WEEK_AGO = {"window": "1h", "offset": "1w"}
 
 def headline():
     return [
-        stat("Now", "The worst of: exporters gone for all of a day's; calls that fail, as alerts have it, in the last 10 minutes, or of the last 32 calls of each "
-             "kind; an alert that pages; more abnormal calls than the objective allows.", 6, [(of.state_of_all(), "")], words=STATE, is_background=True,
+        stat("Now", "The worst of: every exporter gone; calls that fail, as alerts have it, in the last 10 minutes, or of the last 32 calls of each kind; such calls of an IDC or a "
+             "medium; an alert that pages; more abnormal calls than the objective allows.", 6, [(of.state_of_all(), "")], words=STATE, is_background=True,
              empty="No exporter in a day"),
-        stat("Failing since", "When the share of calls that end abnormally was last within its limit, over 5 minutes.", 5, [(of.failing_since(), "")],
+        stat("Failing since", "When the share of calls that end abnormally was last within its limit, over 5 minutes: of the IDC that fails longest, or of all.", 5, [(of.failing_since(), "")],
              "dateTimeAsIsoNoDateIfToday", words={of.TOO_LONG: ("more than 6 hours", None), of.NEVER: ("not failing", None)}, empty="unknown"),
         ratio_of("Delivered (NER), 10 minutes", "Network effectiveness ratio (ITU-T E.425): fault domain none or user / all calls, whatever people then did. The number of calls is "
                  "beside it.", 5, f"1 - {of.abnormal()} / {of.calls()}", of.calls()),
@@ -43,11 +44,11 @@ def alerts():
     trimmed = f'label_replace(label_join({since}, {about}), "where", "$1", "where", " *(.*?) *")'
     fire = f'max by (alertname, severity, where) (label_replace({trimmed}, "where", "$1 $2", "where", "(.*?) +(.*)"))'
     no_rules = 'label_replace(absent(planet:objective:ratio), "alertname", "The rules are not loaded", "", "") * 0'
-    return table("Alerts that fire", "What rules/alerts.rules.yml says, and when each began; pages before tickets. RUNBOOK.md has a section for each.", 9, [
-        Column("Alert", label="alertname", width=205),
+    return table("Alerts that fire", "What rules/alerts.rules.yml says, and when each began; pages before tickets. RUNBOOK.md has a section for each.", 10, [
+        Column("Alert", label="alertname", width=200),
         Column("Severity", label="severity", width=80, words=mappings({"page": (None, BAD), "ticket": (None, WARNING)}), coloured=True),
         Column("Where", label="where"),
-        Column("Since", f"{fire} or {no_rules}", width=165, unit="dateTimeAsIsoNoDateIfToday", words=mappings({0: ("-", None)})),
+        Column("Fires since", f"{fire} or {no_rules}", width=152, unit="dateTimeAsIsoNoDateIfToday", words=mappings({0: ("-", None)})),
     ], "Severity", height=5, empty="No alert fires", descending=False)
 
 
@@ -80,14 +81,12 @@ def idcs():
 
 
 def faults():
-    def number(window, offset=""):
-        found = of.abnormal(window, "fault_domain", offset)
-        return f"round({found}) and on (fault_domain) {of.abnormal('1h', 'fault_domain')} > 0.5"
-    return table("Whose fault", "Calls that ended abnormally by whose fault it is; last week is the hour that ended a week ago.", 7, [
+    def number(window):
+        return f"round({of.abnormal(window, 'fault_domain')}) and on (fault_domain) {of.abnormal('1h', 'fault_domain')} > 0.5"
+    return table("Whose fault", "Calls that ended abnormally by whose fault it is.", 6, [
         Column("Whose", label="fault_domain", words=DOMAIN_WORDS, coloured=True),
         Column("10 min", number("10m"), width=65),
         Column("1 hour", number("1h"), width=65),
-        Column("Last week", number("1h", "1w"), width=90, empty="-"),
     ], "10 min", height=5, empty="none seen in an hour")
 
 
@@ -128,10 +127,10 @@ def page():
                 [(answered(), "now", "now"), (answered("1w"), last_week, "past")], "percentunit", max=1)],
         [series("Time to answer", "From the creation of an answered call to its answer (start_time - setup_time, whole seconds); dotted: the limit of the 95th percentile.", 8,
                 [(of.quantile(0.5, setup, more=ANSWERED), "median", "now"), (of.quantile(0.95, setup, more=ANSWERED), "p95", "second"),
-                 (of.constant(of.setting("planet:time_to_answer_limit:seconds")), "limit of p95", "limit")], "s"),
+                 (of.constant(of.setting("planet:time_to_answer_limit:seconds")), "limit of p95", "limit")], "s", exemplar=True),
          series("Call duration", "Conversation time of answered calls; dashed: a week before.", 8,
                 [(of.quantile(0.5, duration), "median", "now"), (of.mean(duration, "$window"), "mean (ACD)", "second"),
-                 (of.quantile(0.5, duration, offset="1w"), "median last week", "past")], "dthms"),
+                 (of.quantile(0.5, duration, offset="1w"), "median last week", "past")], "dthms", exemplar=True),
          series("Billed minutes a minute", "Billed time of calls, all media.", 8, [(of.total("rate", "planet_call_billed_seconds_total", "$window"), "billed", "now")])],
         [heat_map("Times to answer", "Answered calls by time to answer.", setup, 12, f",{ANSWERED}"),
          heat_map("Call durations", "Answered calls by conversation time.", duration, 12)],

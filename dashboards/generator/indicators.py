@@ -93,7 +93,7 @@ def mean(metric, window, labels=CALLS, more=""):
 
 
 # States, in the order of their weight.
-NO_CALLS, WELL, IS_WORSE, FAILS, PAGES, GONE = range(6)
+NO_CALLS, WELL, IS_WORSE, PAGES, FAILS_IN_PART, FAILS, GONE = range(7)
 
 
 def failing(by="", window=NOW):
@@ -115,11 +115,12 @@ def state(by="", window=NOW):
 
 
 def state_of_all():
-    """The state of calls, of alerts that page, and of exporters that are gone: the worst of them."""
+    """The state of calls, of those of an IDC or a medium, of alerts that page, and of exporters that are gone: the worst of them."""
     gone = f"(count({KNOWN}) unless count({BUILD})) * 0 + {GONE}"
     pages = f'count(ALERTS{{{ALERTS},alertstate="firing",severity="page"}}) * 0 + {PAGES}'
     # With exporters that have had no call yet there is no series of calls.
-    return f"{gone} or {failing()} * 0 + {FAILS} or {pages} or {state()} or count({BUILD}) * 0 + {NO_CALLS}"
+    part = f"count({failing('idc')} or {failing('media_type')}) * 0 + {FAILS_IN_PART}"
+    return f"{gone} or {failing()} * 0 + {FAILS} or {part} or {pages} or {state()} or count({BUILD}) * 0 + {NO_CALLS}"
 
 
 # In place of a time.
@@ -131,11 +132,16 @@ def constant(number):
     return f"count({BUILD}) * 0 + {number}"
 
 
-def failing_since(by=""):
-    """When the share of abnormal calls was last within its limit, in milliseconds, where calls fail now."""
+def began(by=""):
+    """When the share of abnormal calls was last within its limit, in milliseconds, where calls fail now and it was within six hours."""
     within = f"timestamp({share(abnormal('5m', by), calls('5m', by=by))} <= {FAILING})"
-    fails = failing(by)
-    return (f"1000 * (max_over_time({within}[6h:1m]) and {fails}) or {fails} * 0 + {TOO_LONG} or ({calls(by=by)} * 0 + {NEVER} and on () count({BUILD}))")
+    return f"1000 * (max_over_time({within}[6h:1m]) and {failing(by)})"
+
+
+def failing_since(by=""):
+    """When calls began to fail, in milliseconds; of all calls when those of the first IDC did, where that is known, since in the share of all it is seen later."""
+    first = began(by) if by else f"min({began('idc')}) or {began()}"
+    return f"{first} or {failing(by)} * 0 + {TOO_LONG} or ({calls(by=by)} * 0 + {NEVER} and on () count({BUILD}))"
 
 
 def whose(by):

@@ -123,7 +123,7 @@ STYLES = {
 }
 
 
-def series(title, description, width, lines, unit="short", height=8, stacked=False, step="", empty="no calls", shades=False, more=(), **defaults):
+def series(title, description, width, lines, unit="short", height=8, stacked=False, step="", empty="no calls", shades=False, exemplar=False, more=(), **defaults):
     """A graph. A line is an expression, its name, and its style; stacked ones are bars in the colours of fault domains."""
     custom = {"lineWidth": 1, "fillOpacity": 0, "showPoints": "never", "axisSoftMin": 0}
     if stacked:
@@ -136,7 +136,7 @@ def series(title, description, width, lines, unit="short", height=8, stacked=Fal
             styled.append(override("byFrameRefID", "ABCDEFGH"[number], fixed(colour), *line))
     colour = {"mode": "shades", "fixedColor": "#B4BAC4"} if shades else {"mode": "fixed", "fixedColor": TEXT}
     options = {"legend": {"displayMode": "list", "placement": "bottom", "showLegend": True}, "tooltip": {"mode": "multi", "sort": "desc"}}
-    interval = {"interval": step} if step else {}
+    interval = {**({"interval": step} if step else {}), **({"exemplar": True} if exemplar else {})}
     return panel("timeseries", title, description, width, height,
                  [target(expression, name, number, **interval) for number, (expression, name, *_) in enumerate(lines)],
                  {"unit": unit, "noValue": empty, "color": colour, "custom": custom, **defaults}, [*styled, *DOMAIN_COLOURS, *more], options)
@@ -219,8 +219,8 @@ def row(title, **more):
 
 
 def link(uid, **chosen):
-    """The address of another dashboard with what is chosen here, and this."""
-    kept = {"datasource", "job", "instance", "media_type", "idc", "reason"} - chosen.keys()
+    """The address of a dashboard with what is chosen here, and this. Only Planet / Releases has reasons to choose."""
+    kept = {"datasource", "job", "instance", "media_type", "idc"} - chosen.keys()
     variables = [f"${{{name}:queryparam}}" for name in sorted(kept)]
     return f"/d/{uid}?" + "&".join(variables + [f"var-{name}={value}" for name, value in chosen.items()] + ["${__url_time_range}"])
 

@@ -19,6 +19,7 @@ Draws dashboards, all or those named, such as planet-calls, into DIRECTORY/STATE
   --width PIXELS...      [1440]
   --height PIXELS        [of the whole dashboard]
   --theme dark|light     [dark]
+  --grey                 as who sees no colours would see them
   --out DIRECTORY        [target/dashboards]
 `;
 const STATES = ['calm', 'incident', 'quiet', 'killed', 'pushed', 'sick', 'empty'];
@@ -31,7 +32,7 @@ const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     help: { type: 'boolean' }, state: several(...STATES), prometheus: { type: 'string' }, now: { type: 'string' }, scrape: { type: 'string', default: '30' },
-    var: several(), range: several('3h'), width: several('1440'), height: { type: 'string' }, theme: { type: 'string', default: 'dark' },
+    var: several(), range: several('3h'), width: several('1440'), height: { type: 'string' }, theme: { type: 'string', default: 'dark' }, grey: { type: 'boolean' },
     out: { type: 'string', default: path.join(root, 'target/dashboards') },
   },
 });
@@ -132,7 +133,8 @@ async function picture(browser, server, { state, name, range, width, prometheus,
   const height = options.height ? Number(options.height) : await view.evaluate(() => document.documentElement.scrollHeight);
   await view.setViewportSize({ width: Number(width), height });
   await view.waitForTimeout(500);
-  const file = path.join(options.out, `${state}-${name}-${range}-${width}.png`);
+  if (options.grey) await view.addStyleTag({ content: 'html { filter: grayscale(1) }' });
+  const file = path.join(options.out, `${state}-${name}-${range}-${width}${options.grey ? '-grey' : ''}.png`);
   await view.screenshot({ path: file });
   errors.push(...(await view.evaluate(() => window.shown?.errors ?? [])));
   await view.close();

@@ -112,7 +112,7 @@ export class Preview {
       ] })];
     }
     const count = Math.floor((answer.end - answer.start) / answer.step) + 1;
-    return answer.series.map(({ metric, value, values }) => {
+    return answer.series.flatMap((series) => (series.histograms ? classic(series) : [series])).map(({ metric, value, values }) => {
       const times = value ? [value[0]] : Array.from({ length: count }, (_, index) => answer.start + index * answer.step);
       const at = new Map((values ?? [value]).map(([time, text]) => [time, number(text)]));
       const legend = target.legendFormat === '__auto' ? '' : target.legendFormat.replace(/\{\{\s*(\w+)\s*\}\}/g, (_, label) => metric[label] ?? '');
@@ -212,6 +212,16 @@ export function placed(dashboard, variables) {
     shift += (values.length - 1) * height;
     return all;
   });
+}
+
+/** A native histogram as a classic one: a series for each upper bound, with the label le. */
+function classic({ metric, histograms }) {
+  const bounds = new Map();
+  for (const [, { buckets = [] }] of histograms) for (const [, , upper] of buckets) bounds.set(number(upper), upper);
+  return [...bounds.entries()].sort(([one], [other]) => one - other).map(([bound, le]) => ({
+    metric: { ...metric, le },
+    values: histograms.map(([time, { buckets = [] }]) => [time, String(buckets.filter(([, , upper]) => number(upper) <= bound).reduce((sum, [, , , count]) => sum + Number(count), 0))]),
+  }));
 }
 
 function number(text) {
