@@ -254,9 +254,11 @@ fn compare_calls(service: &Service<'_>, comparison: &mut Comparison<'_>, headlin
     );
     comparison.table(page, "Alerts that fire", alerts.collect());
     let media = service.values(&["10m", "last week"], |calls| calls.media_type.clone());
-    let media = media
-        .iter()
-        .map(|medium| with(json!({"Medium": medium}), service.shares(|calls| calls.media_type == *medium)));
+    let media = media.iter().map(|medium| {
+        let mut shares = service.shares(|calls| calls.media_type == *medium);
+        shares.as_object_mut().expect("columns").remove("Abnormal");
+        with(json!({"Medium": medium}), shares)
+    });
     comparison.table(page, "Audio and video, 10 minutes", media.collect());
     compare_idcs(service, comparison);
     let by_domain = ABNORMAL.into_iter().filter_map(|domain| {

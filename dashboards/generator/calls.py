@@ -44,11 +44,11 @@ def alerts():
     trimmed = f'label_replace(label_join({since}, {about}), "where", "$1", "where", " *(.*?) *")'
     fire = f'max by (alertname, severity, where) (label_replace({trimmed}, "where", "$1 $2", "where", "(.*?) +(.*)"))'
     no_rules = 'label_replace(absent(planet:objective:ratio), "alertname", "The rules are not loaded", "", "") * 0'
-    return table("Alerts that fire", "What rules/alerts.rules.yml says, and when each began; pages before tickets. RUNBOOK.md has a section for each.", 10, [
+    return table("Alerts that fire", "What rules/alerts.rules.yml says, and when each began; pages before tickets. RUNBOOK.md has a section for each.", 11, [
         Column("Alert", label="alertname", width=200),
         Column("Severity", label="severity", width=80, words=mappings({"page": (None, BAD), "ticket": (None, WARNING)}), coloured=True),
         Column("Where", label="where"),
-        Column("Fires since", f"{fire} or {no_rules}", width=152, unit="dateTimeAsIsoNoDateIfToday", words=mappings({0: ("-", None)})),
+        Column("Fires since", f"{fire} or {no_rules}", width=165, unit="dateTimeAsIsoNoDateIfToday", words=mappings({0: ("-", None)})),
     ], "Severity", height=5, empty="No alert fires", descending=False)
 
 
@@ -64,8 +64,8 @@ def shares(by):
 
 
 def audio_and_video():
-    return table("Audio and video, 10 minutes", "By medium: abnormal calls, and their share; last week is the hour that ended a week ago.", 8,
-                 [Column("Medium", label="media_type", width=72), *shares("media_type")], "State", height=5)
+    return table("Audio and video, 10 minutes", "By medium: calls, and the share that ended abnormally; last week is the hour that ended a week ago.", 7,
+                 [Column("Medium", label="media_type", width=72), *(each for each in shares("media_type") if each.name != "Abnormal")], "State", height=5)
 
 
 def idcs():

@@ -262,6 +262,15 @@ OF_CALLS = EXPORTERS + [
 ]
 
 
+def fired(name, severity, colour):
+    """When alerts fired, over every graph."""
+    return {
+        "name": name, "datasource": SOURCE, "enable": True, "hide": False, "iconColor": colour, "step": "60s", "titleFormat": "{{alertname}} {{idc}}{{media_type}}{{instance}}",
+        "textFormat": severity, "tagKeys": "", "useValueForTime": False,
+        "expr": f'max by (alertname, idc, media_type, instance) (ALERTS{{{of.ALERTS},alertstate="firing",severity="{severity}"}})',
+    }
+
+
 def dashboard(uid, title, description, variables, rows):
     """A dashboard. A row is a list of panels from left to right, in which a list stands for panels one below the other."""
     panels, top = [], 0
@@ -278,11 +287,6 @@ def dashboard(uid, title, description, variables, rows):
         top += height
     for number, each in enumerate(panels, start=1):
         each["id"] = number
-    alerts = {
-        "name": "Alerts", "datasource": SOURCE, "enable": True, "hide": False, "iconColor": BAD, "step": "60s", "titleFormat": "{{alertname}} {{idc}}{{media_type}}{{instance}}",
-        "textFormat": "{{severity}}", "tagKeys": "severity", "useValueForTime": False,
-        "expr": f"max by (alertname, severity, idc, media_type, instance) ({of.FIRING})",
-    }
     return {
         "uid": uid,
         "title": title,
@@ -295,7 +299,7 @@ def dashboard(uid, title, description, variables, rows):
         "time": {"from": "now-3h", "to": "now"},
         "timezone": "browser",
         "links": [{"type": "dashboards", "title": "Planet", "tags": [TAG], "asDropdown": False, "includeVars": True, "keepTime": True}],
-        "annotations": {"list": [alerts]},
+        "annotations": {"list": [fired("Pages", "page", BAD), fired("Tickets", "ticket", WARNING)]},
         "templating": {"list": variables},
         "panels": panels,
     }
