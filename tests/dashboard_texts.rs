@@ -248,11 +248,7 @@ fn compare_calls(service: &Service<'_>, comparison: &mut Comparison<'_>, headlin
         "failing" => assert_since(since, &service.truth["fails from"]),
         _ => assert_eq!(*since, "not failing"),
     }
-    let alerts = service.truth["alerts"].as_array().expect("alerts").iter();
-    let alerts = alerts.map(
-        |alert| json!({"Alert": alert[0], "Where": alert[1], "Severity": alert[2], "Fires since": alert[3]}),
-    );
-    comparison.table(page, "Alerts that fire", alerts.collect());
+    compare_alerts(service, comparison);
     let media = service.values(&["10m", "last week"], |calls| calls.media_type.clone());
     let media = media.iter().map(|medium| {
         let mut shares = service.shares(|calls| calls.media_type == *medium);
@@ -270,6 +266,16 @@ fn compare_calls(service: &Service<'_>, comparison: &mut Comparison<'_>, headlin
     comparison.table(page, "Why", reasons(service, |reason, number| {
         json!({"Reason": reason.0, "Whose": who(&reason.1), "10 min": number("10m"), "1 hour": number("1h"), "Last week": number("last week")})
     }));
+}
+
+fn compare_alerts(service: &Service<'_>, comparison: &mut Comparison<'_>) {
+    let alerts = service.truth["alerts"].as_array().expect("alerts").iter();
+    let alerts = alerts.map(|alert| {
+        let row = json!({"Alert": alert[0], "Severity": alert[2], "Fires since": alert[3]});
+        // Of a whole service there is nothing more to say, and a column in which nothing stands is not there.
+        if alert[1] == "" { row } else { with(row, json!({"Where": alert[1]})) }
+    });
+    comparison.table("planet-calls", "Alerts that fire", alerts.collect());
 }
 
 /// Rows for the abnormal reasons of the last hour.
@@ -504,6 +510,7 @@ fn assert_killed_exporters_are_seen(played: &Played, shown: &Value) {
     compare_exporter(&service, settings, &mut comparison, "An exporter is dead", ["dead", "dead"]);
     comparison.stat("planet-calls", "Now", "Exporter gone".into());
     comparison.stat("planet-calls", "Failing since", "unknown".into());
+    compare_alerts(&service, &mut comparison);
     let calls = &shown["killed"]["planet-calls"];
     for table in ["IDC of the caller, 10 minutes", "Audio and video, 10 minutes"] {
         for row in calls[table].as_array().expect("rows") {

@@ -23,7 +23,7 @@ def headline():
         stat("Now", "The worst of: every exporter gone; calls that fail, as alerts have it, in the last 10 minutes, or of the last 32 calls of each kind; such calls of an IDC or a "
              "medium; an alert that pages; more abnormal calls than the objective allows.", 6, [(of.state_of_all(), "")], words=STATE, is_background=True,
              empty="No exporter in a day"),
-        stat("Failing since", "When the share of calls that end abnormally was last within its limit, over 5 minutes: of the IDC that fails longest, or of all.", 5, [(of.failing_since(), "")],
+        stat("Failing since", "When the share of calls that end abnormally was last within its limit: of the IDC that fails longest, or of all.", 5, [(of.failing_since(), "")],
              "dateTimeAsIsoNoDateIfToday", words={of.TOO_LONG: ("more than 6 hours", None), of.NEVER: ("not failing", None)}, empty="unknown"),
         ratio_of("Delivered (NER), 10 minutes", "Network effectiveness ratio (ITU-T E.425): fault domain none or user / all calls, whatever people then did. The number of calls is "
                  "beside it.", 5, f"1 - {of.abnormal()} / {of.calls()}", of.calls()),
@@ -76,7 +76,7 @@ def idcs():
         *shares(by),
         Column("Mostly", label="fault_domain", words=DOMAIN_NAMES, coloured=True, width=92),
         Column("", of.whose(by)),
-        Column("Failing since", of.failing_since(by), unit="dateTimeAsIsoNoDateIfToday", words=SINCE),
+        Column("Failing since", of.failing_since(by), unit="dateTimeAsIsoNoDateIfToday", words=SINCE, empty="unknown"),
     ], "State")
 
 

@@ -44,12 +44,12 @@ def states():
     age = f"max by ({BY}) (planet_exporter_backlog_age_seconds{{{EXPORTER}}})"
     return " or ".join([
         # It does not answer Prometheus; or nothing of its whole job is there any more.
-        where(f"up{{{EXPORTER}}} == 0 and on ({BY}) {KNOWN} or ({KNOWN} unless on (job) {of.BUILD})", DEAD),
+        where(f"up{{{EXPORTER}}} == 0 and on ({BY}) {KNOWN} or ({KNOWN} unless on (job) {of.ALIVE})", DEAD),
         where(f"{restarts('20m')} > 2", RESTARTING),
         where(f"planet_exporter_storage_failing{{{EXPORTER}}} > 0 or {unstored} > 0", NOT_STORING),
         where(f"{unready} > 0", NOT_READY),
         where(f"{age} > {of.setting('planet:backlog_age_limit:seconds')} or planet_exporter_sink_gone{{{EXPORTER}}} > 0 or planet_exporter_misconfigured{{{EXPORTER}}} > 0", BEHIND),
-        where(of.BUILD, ALIVE),
+        where(of.ALIVE, ALIVE),
         # Another has taken its place.
         where(KNOWN, LEFT),
     ])

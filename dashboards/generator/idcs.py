@@ -19,7 +19,7 @@ def side_by_side():
         Column("Callers hit, 5 min", f'sum by (idc) (planet_call_abnormal_callers{{{of.EXPORTER},idc=~"$idc",window="5m"}})', decimals=0, empty="-", width=140),
         Column("Mostly", label="fault_domain", words=DOMAIN_WORDS, coloured=True, width=190),
         Column("", of.whose(by)),
-        Column("Failing since", of.failing_since(by), unit="dateTimeAsIsoNoDateIfToday", words=SINCE),
+        Column("Failing since", of.failing_since(by), unit="dateTimeAsIsoNoDateIfToday", words=SINCE, empty="unknown"),
     ], "State", height=7)
 
 

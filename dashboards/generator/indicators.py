@@ -14,6 +14,8 @@ NOW = "10m"
 ALERTS = 'alertname=~"Planet.*",job=~"$job|"'
 FIRING = f'ALERTS{{{ALERTS},alertstate="firing"}}'
 BUILD = f"planet_exporter_build_info{{{EXPORTER}}}"
+# Seen within three minutes: what is pushed leaves no mark when it ends, and is found for five.
+ALIVE = f"({BUILD} and time() - timestamp({BUILD}) < 180)"
 KNOWN = f"last_over_time({BUILD}[1d])"
 # A cause that alerts know, not a part of $window: the last hour and a half, for services with few calls.
 SLOW = "90m"
@@ -108,7 +110,8 @@ def failing(by="", window=NOW):
 
 def state(by="", window=NOW):
     """The state of calls as a number, by labels. Of exporters that are gone it is not known."""
-    gone = f"{calls(window, by=by)} * 0 + {GONE} unless on () count({BUILD})"
+    # What is far in the past may have few samples left.
+    gone = f"{calls(window, by=by)} * 0 + {GONE} unless on () count({ALIVE if window == NOW else BUILD})"
     worse = f"({abnormal(window, by)} >= 0.8 * {LEAST} and {share(abnormal(window, by), calls(window, by=by))} > {WORSE})"
     return (f"({gone}) or {failing(by, window)} * 0 + {FAILS} or {worse} * 0 + {IS_WORSE} or ({calls(window, by=by)} > 0) * 0 + {WELL} "
             f"or {calls(window, by=by)} * 0 + {NO_CALLS}")
@@ -116,7 +119,7 @@ def state(by="", window=NOW):
 
 def state_of_all():
     """The state of calls, of those of an IDC or a medium, of alerts that page, and of exporters that are gone: the worst of them."""
-    gone = f"(count({KNOWN}) unless count({BUILD})) * 0 + {GONE}"
+    gone = f"(count({KNOWN}) unless count({ALIVE})) * 0 + {GONE}"
     pages = f'count(ALERTS{{{ALERTS},alertstate="firing",severity="page"}}) * 0 + {PAGES}'
     # With exporters that have had no call yet there is no series of calls.
     part = f"count({failing('idc')} or {failing('media_type')}) * 0 + {FAILS_IN_PART}"
@@ -133,15 +136,18 @@ def constant(number):
 
 
 def began(by=""):
-    """When the share of abnormal calls was last within its limit, in milliseconds, where calls fail now and it was within six hours."""
-    within = f"timestamp({share(abnormal('5m', by), calls('5m', by=by))} <= {FAILING})"
-    return f"1000 * (max_over_time({within}[6h:1m]) and {failing(by)})"
+    """When the share of abnormal calls of ten minutes was last within its limit, in milliseconds, where calls fail now and it was within six hours; where only the longer
+    window is over the limit, that one's."""
+    def since(window, step):
+        ratio = share(abnormal(window, by), calls(window, by=by))
+        return f"max_over_time(timestamp({ratio} <= {FAILING})[6h:{step}]) and {ratio} > {FAILING}"
+    return f"1000 * (({since(NOW, '1m')} or {since(SLOW, '5m')}) and {failing(by)})"
 
 
 def failing_since(by=""):
     """When calls began to fail, in milliseconds; of all calls when those of the first IDC did, where that is known, since in the share of all it is seen later."""
     first = began(by) if by else f"min({began('idc')}) or {began()}"
-    return f"{first} or {failing(by)} * 0 + {TOO_LONG} or ({calls(by=by)} * 0 + {NEVER} and on () count({BUILD}))"
+    return f"{first} or {failing(by)} * 0 + {TOO_LONG} or ({calls(by=by)} * 0 + {NEVER} and on () count({ALIVE}))"
 
 
 def whose(by):

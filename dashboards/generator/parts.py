@@ -166,7 +166,9 @@ class Column:
     def __init__(self, name, expression=None, label=None, width=None, unit=None, decimals=None, words=None, coloured=False, warns_from=None, link=None, empty=None):
         self.name, self.expression, self.label, self.width = name, expression, label, width
         self.unit = unit or ("string" if label else "none")
-        self.decimals, self.words, self.coloured, self.link, self.empty = decimals, words, coloured, link, empty
+        self.decimals, self.words, self.coloured, self.link = decimals, words, coloured, link
+        # A label may be empty.
+        self.empty = "-" if label and empty is None else empty
         self.warns_from = warns_from
 
     def override(self):
