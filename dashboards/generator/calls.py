@@ -46,9 +46,9 @@ def alerts():
     no_rules = 'label_replace(absent(planet:objective:ratio), "alertname", "The rules are not loaded", "", "") * 0'
     return table("Alerts that fire", "What rules/alerts.rules.yml says, and when each began; pages before tickets. RUNBOOK.md has a section for each.", 11, [
         Column("Alert", label="alertname", width=200),
-        Column("Severity", label="severity", width=80, words=mappings({"page": (None, BAD), "ticket": (None, WARNING)}), coloured=True),
+        Column("Severity", label="severity", width=76, words=mappings({"page": (None, BAD), "ticket": (None, WARNING)}), coloured=True),
         Column("Where", label="where"),
-        Column("Fires since", f"{fire} or {no_rules}", width=165, unit="dateTimeAsIsoNoDateIfToday", words=mappings({0: ("-", None)})),
+        Column("Fires since", f"{fire} or {no_rules}", width=160, unit="dateTimeAsIsoNoDateIfToday", words=mappings({0: ("-", None)})),
     ], "Severity", height=5, empty="No alert fires", descending=False)
 
 
@@ -125,12 +125,14 @@ def page():
                 [(abnormal_share(), "now", "now"), (abnormal_share("1w"), last_week, "past"), (of.constant(of.FAILING), "limit", "limit")], "percentunit"),
          series("Share of answered calls (ASR)", "Averaged over the window that is chosen, of at least ten calls; dashed: a week before.", 8,
                 [(answered(), "now", "now"), (answered("1w"), last_week, "past")], "percentunit", max=1)],
-        [series("Time to answer", "From the creation of an answered call to its answer (start_time - setup_time, whole seconds); dotted: the limit of the 95th percentile.", 8,
-                [(of.quantile(0.5, setup, more=ANSWERED), "median", "now"), (of.quantile(0.95, setup, more=ANSWERED), "p95", "second"),
+        [series("Time to answer", "From the creation of an answered call to its answer (start_time - setup_time, whole seconds), of at least ten calls; dotted: the limit of the 95th percentile.", 8,
+                [(of.of_enough(of.quantile(0.5, setup, more=ANSWERED), ANSWERED), "median", "now"),
+                 (of.of_enough(of.quantile(0.95, setup, more=ANSWERED), ANSWERED), "p95", "second"),
                  (of.constant(of.setting("planet:time_to_answer_limit:seconds")), "limit of p95", "limit")], "s", exemplar=True),
-         series("Call duration", "Conversation time of answered calls; dashed: a week before.", 8,
-                [(of.quantile(0.5, duration), "median", "now"), (of.mean(duration, "$window"), "mean (ACD)", "second"),
-                 (of.quantile(0.5, duration, offset="1w"), "median last week", "past")], "dthms", exemplar=True),
+         series("Call duration", "Conversation time of answered calls, of at least ten; dashed: a week before.", 8,
+                [(of.of_enough(of.quantile(0.5, duration), ANSWERED), "median", "now"),
+                 (of.of_enough(of.mean(duration, "$window"), ANSWERED), "mean (ACD)", "second"),
+                 (of.of_enough(of.quantile(0.5, duration, offset="1w"), ANSWERED, "1w"), "median last week", "past")], "dthms", exemplar=True),
          series("Billed minutes a minute", "Billed time of calls, all media.", 8, [(of.total("rate", "planet_call_billed_seconds_total", "$window"), "billed", "now")])],
         [heat_map("Times to answer", "Answered calls by time to answer.", setup, 12, f",{ANSWERED}"),
          heat_map("Call durations", "Answered calls by conversation time.", duration, 12)],

@@ -37,6 +37,7 @@ def page():
                 stacked=True, step="1m", empty="none seen"),
          series("Share of abnormal calls", "Averaged over the window that is chosen, of at least ten calls; dashed: a week before; dotted: the limit at which an alert pages.", 6,
                 [(abnormal, "now", "now"), (before, "last week", "past"), (of.constant(of.FAILING), "limit", "limit")], "percentunit"),
-         series("Time to answer", "From the creation of an answered call to its answer.", 6,
-                [(of.quantile(0.5, setup, more=ANSWERED), "median", "now"), (of.quantile(0.95, setup, more=ANSWERED), "p95", "second")], "s")],
+         series("Time to answer", "From the creation of an answered call to its answer, of at least ten calls.", 6,
+                [(of.of_enough(of.quantile(0.5, setup, more=ANSWERED), ANSWERED), "median", "now"),
+                 (of.of_enough(of.quantile(0.95, setup, more=ANSWERED), ANSWERED), "p95", "second")], "s")],
     ])

@@ -17,7 +17,7 @@ BUILD = f"planet_exporter_build_info{{{EXPORTER}}}"
 # Seen within three minutes: what is pushed leaves no mark when it ends, and is found for five.
 ALIVE = f"({BUILD} and time() - timestamp({BUILD}) < 180)"
 KNOWN = f"last_over_time({BUILD}[1d])"
-# A cause that alerts know, not a part of $window: the last hour and a half, for services with few calls.
+# The window that alerts have for services with few calls.
 SLOW = "90m"
 
 # The settings of rules/recording.rules.yml and their defaults.
@@ -65,6 +65,11 @@ def calls(window=NOW, more="", by="", offset=""):
 
 def abnormal(window=NOW, by="", offset="", more=""):
     return calls(window, ",".join(filter(None, (ABNORMAL, more))), by, offset)
+
+
+def of_enough(expression, more, offset=""):
+    """A quantile where it is of at least ten calls."""
+    return f"{expression} and on () {calls('$window', more, offset=offset)} >= 10"
 
 
 def share(part, whole, least=0):
