@@ -8,82 +8,23 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
 use planet_call_exporter::callback::Anomaly;
-use serde_json::Value;
 use support::backend::Backend;
+use support::dashboards::{dashboards, expressions, metric_names, panels, path, rule_files};
 use support::exporter::{Exporter, command};
 use support::process::Process;
 use support::prometheus::Prometheus;
 use support::service::Service;
 use support::{Scratch, eventually, free_address, http, simulator};
 
-fn path(relative: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
-}
-
 fn assert_runs(command: &mut Command) {
     let output = command.output().expect("it runs");
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {text}");
-}
-
-fn dashboards() -> Vec<Value> {
-    let files = fs::read_dir(path("dashboards")).expect("the dashboards").flatten().map(|file| file.path());
-    let files = files.filter(|file| file.extension().is_some_and(|extension| extension == "json"));
-    files.map(|file| serde_json::from_slice(&fs::read(file).expect("a file")).expect("JSON")).collect()
-}
-
-/// Every panel but rows, with the name of its dashboard.
-fn panels() -> Vec<(String, Value)> {
-    let of_dashboard = |dashboard: Value| {
-        let title = dashboard["title"].as_str().expect("a title").to_owned();
-        let panels = dashboard["panels"].as_array().expect("panels").clone();
-        panels.into_iter().map(move |panel| (title.clone(), panel))
-    };
-    let panels = dashboards().into_iter().flat_map(of_dashboard);
-    panels.filter(|(_, panel)| panel["type"] != "row").collect()
-}
-
-fn expressions(panel: &Value) -> Vec<String> {
-    let targets = panel["targets"].as_array().expect("targets").iter();
-    targets.map(|target| target["expr"].as_str().expect("an expression").to_owned()).collect()
-}
-
-fn rule_files() -> [PathBuf; 2] {
-    ["recording", "alerts"].map(|name| path(&format!("dashboards/rules/{name}.rules.yml")))
-}
-
-/// The expressions of the rules that are recorded or alert, by name. Rules are plain enough to be read line by line.
-fn rules() -> Vec<(String, String)> {
-    let mut rules: Vec<(String, String)> = Vec::new();
-    let mut indent = None;
-    for line in rule_files().iter().flat_map(|file| {
-        fs::read_to_string(file).expect("a file").lines().map(str::to_owned).collect::<Vec<_>>()
-    }) {
-        let text = line.trim_start();
-        let depth = line.len() - text.len();
-        if let Some((_, name)) = text.strip_prefix("- ").and_then(|rule| rule.split_once(": "))
-            && (text.starts_with("- record: ") || text.starts_with("- alert: "))
-        {
-            rules.push((name.to_owned(), String::new()));
-            indent = None;
-        } else if let Some(expression) = text.strip_prefix("expr: ") {
-            indent = Some(depth);
-            let expression = expression.trim_start_matches("|-");
-            rules.last_mut().expect("a rule before its expression").1.push_str(expression);
-        } else if indent.is_some_and(|indent| depth > indent) {
-            let rule = rules.last_mut().expect("a rule before its expression");
-            rule.1 += &format!("{text}\n");
-        } else {
-            indent = None;
-        }
-    }
-    rules
 }
 
 #[test]
@@ -152,128 +93,6 @@ fn every_alert_is_complete_and_its_runbook_has_a_section_for_it() {
     }
 }
 
-/// What the users of such dashboards complain of must not be.
-#[test]
-fn dashboards_keep_the_rules_of_dashboards() {
-    for dashboard in dashboards() {
-        let title = dashboard["title"].as_str().expect("a title");
-        assert_eq!(dashboard["schemaVersion"], 39, "{title}");
-        assert!(dashboard["uid"].as_str().is_some_and(|uid| uid.starts_with("planet-")), "{title}");
-        assert_eq!(dashboard["links"][0]["tags"], dashboard["tags"], "{title} leads to the others");
-        let alerts = dashboard["annotations"]["list"][0]["expr"].as_str();
-        assert!(alerts.is_some_and(|alerts| alerts.contains("ALERTS{")), "{title} shows when alerts fired");
-        let variables = dashboard["templating"]["list"].as_array().expect("variables");
-        let names: Vec<_> =
-            variables.iter().map(|variable| variable["name"].as_str().expect("a name")).collect();
-        assert!(names.starts_with(&["datasource", "job", "instance"]), "{title}: {names:?}");
-        for variable in variables.iter().filter(|variable| variable["type"] == "query") {
-            assert_eq!(
-                (&variable["refresh"], &variable["multi"], &variable["allValue"]),
-                (&2.into(), &true.into(), &".+".into()),
-                "{title}: {variable}"
-            );
-        }
-        let mut places = BTreeSet::new();
-        for panel in dashboard["panels"].as_array().expect("panels") {
-            let place = &panel["gridPos"];
-            let number = |key: &str| place[key].as_u64().expect("a number");
-            assert!(number("x") + number("w") <= 24, "{title}: {panel}");
-            for x in number("x")..number("x") + number("w") {
-                for y in number("y")..number("y") + number("h") {
-                    assert!(places.insert((x, y)), "{title}: two panels at {x}, {y}");
-                }
-            }
-        }
-        let bottom = places.iter().map(|(_, y)| y + 1).max().expect("panels");
-        assert_eq!(places.len() as u64, 24 * bottom, "{title} has no holes");
-    }
-    for (dashboard, panel) in panels() {
-        let name = format!("{dashboard}, {}", panel["title"]);
-        for text in ["title", "description"] {
-            assert!(panel[text].as_str().is_some_and(|text| !text.is_empty()), "{name} has a {text}");
-        }
-        assert!(panel["fieldConfig"]["defaults"]["noValue"].is_string(), "{name} says when it is empty");
-        assert_eq!(panel["datasource"]["uid"], "${datasource}", "{name}");
-        assert_units_and_colours(&name, &panel);
-        for target in panel["targets"].as_array().expect("targets") {
-            assert_windows(&name, &panel, target);
-        }
-        for expression in expressions(&panel) {
-            assert_heeds_the_variables(&name, &expression);
-        }
-    }
-}
-
-/// A colour means a fault domain or a state: everything else has that of text, or shades of grey.
-fn assert_units_and_colours(name: &str, panel: &Value) {
-    let units = ["percentunit", "s", "dthms", "short", "none", "bytes", "dateTimeAsIsoNoDateIfToday"];
-    let defaults = &panel["fieldConfig"]["defaults"];
-    let unit = defaults["unit"].as_str().unwrap_or_default();
-    assert!(units.contains(&unit), "{name} has the unit {unit:?}");
-    let colour = &defaults["color"];
-    match colour["mode"].as_str() {
-        Some("thresholds") => {}
-        Some("fixed") => assert_eq!(colour["fixedColor"], "text", "{name}"),
-        Some("shades") => assert_eq!(colour["fixedColor"], "#B4BAC4", "{name}"),
-        mode => panic!("{name} has the colours {mode:?}"),
-    }
-    let overrides = panel["fieldConfig"]["overrides"].as_array().expect("overrides");
-    if panel["type"] == "timeseries" {
-        for domain in ["none", "user", "client", "network", "platform", "application", "unknown"] {
-            let colours = overrides.iter().filter(|matcher| matcher["matcher"]["options"] == domain).count();
-            assert_eq!(colours, 1, "{name} has one colour for {domain}");
-        }
-    }
-}
-
-/// A headline is of a fixed window, which its title or a column names, or of the time that is shown; a share in a graph is of a window that does not depend on the width of
-/// a screen.
-fn assert_windows(name: &str, panel: &Value, target: &Value) {
-    let is_number = panel["type"] == "stat" || panel["type"] == "table";
-    assert_eq!(target["instant"], is_number, "{name}");
-    let expression = target["expr"].as_str().expect("an expression");
-    let is_share = panel["fieldConfig"]["defaults"]["unit"] == "percentunit";
-    for call in ["rate(", "increase(", "changes(", "resets("] {
-        for rest in expression.split(call).skip(1) {
-            let window = rest.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
-            let window = window.map(|(window, _)| window).unwrap_or_default();
-            let of_alerts = ["5m", "10m", "20m", "90m", "1h", "7d"];
-            let is_allowed = of_alerts.contains(&window)
-                || match window {
-                    "$__range" => is_number,
-                    "$window" => !is_number,
-                    "$__rate_interval" => !is_number && !is_share,
-                    _ => false,
-                };
-            assert!(is_allowed, "{name}: the window {window:?} in {expression}");
-        }
-    }
-}
-
-fn assert_heeds_the_variables(name: &str, expression: &str) {
-    // Alerts and settings are of no exporter.
-    let is_of_none = expression.contains("ALERTS") || expression.contains("\"setting\"");
-    for variable in ["job=~\"$job", "instance=~\"$instance\""] {
-        assert!(is_of_none || expression.contains(variable), "{name} heeds {variable}: {expression}");
-    }
-}
-
-/// Whoever is woken up by an alert finds what it looked at.
-#[test]
-fn every_metric_of_an_alert_is_in_a_panel() {
-    let shown: BTreeSet<_> = panels()
-        .iter()
-        .flat_map(|(_, panel)| expressions(panel))
-        .flat_map(|expression| metric_names(&expression))
-        .collect();
-    for (name, expression) in rules() {
-        for metric in metric_names(&expression) {
-            // What rules record is made of metrics that are looked for themselves.
-            assert!(shown.contains(&metric) || metric.contains(':'), "{name} looks at {metric}");
-        }
-    }
-}
-
 /// An exporter in which everything has happened that a panel can show.
 struct Scene {
     exporter: Exporter,
@@ -315,14 +134,6 @@ fn as_sent(expression: &str) -> String {
         .replace("$media_type", ".+")
         .replace("$idc", ".+")
         .replace("$reason", ".+")
-}
-
-/// The names of metrics in an expression.
-fn metric_names(expression: &str) -> BTreeSet<String> {
-    let is_of_name = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | ':');
-    let words = expression.split(|character| !is_of_name(character));
-    let is_metric = |word: &&str| word.starts_with("planet_") || word.starts_with("process_");
-    words.filter(is_metric).map(str::to_owned).collect()
 }
 
 #[test]
@@ -377,8 +188,8 @@ fn every_expression_has_an_answer_and_indicators_are_what_was_sent() {
             assert!(is_of_process || is_pushed, "{dashboard}: {metric} does not come over OTLP");
         }
     }
-    let recorded: BTreeSet<_> = self::rules().into_iter().map(|(name, _)| name).collect();
-    for (name, expression) in self::rules() {
+    let recorded: BTreeSet<_> = support::dashboards::rules().into_iter().map(|(name, _)| name).collect();
+    for (name, expression) in support::dashboards::rules() {
         prometheus.samples(&expression).unwrap_or_else(|error| panic!("{name}: {expression}: {error}"));
         for metric in metric_names(&expression) {
             let is_recorded = metric.starts_with("planet_calls:") || recorded.contains(&metric);
