@@ -8,7 +8,10 @@ import json
 import pathlib
 import sys
 
-from generator import calls, exporter, idcs, releases
+# Whoever runs this, a test for one, leaves nothing behind.
+sys.dont_write_bytecode = True
+
+from generator import calls, exporter, idcs, releases  # noqa: E402
 
 DIRECTORY = pathlib.Path(__file__).parent
 
