@@ -214,12 +214,9 @@ fn every_expression_has_an_answer_and_indicators_are_what_was_sent() {
         |labels: &BTreeMap<String, String>| !["none", "user"].contains(&labels["fault_domain"].as_str());
     let all = sum(&|_| true);
     let expected = [
-        ("Answered (ASR), 10 min", sum(&is_answered) / all),
-        ("Delivered (NER), 10 minutes", 1.0 - sum(&is_abnormal) / all),
-        (
-            "Cut off, 10 minutes",
-            sum(&|labels| is_answered(labels) && is_abnormal(labels)) / sum(&is_answered),
-        ),
+        ("Answered, 10 min", sum(&is_answered) / all),
+        ("Delivered, 10 min", 1.0 - sum(&is_abnormal) / all),
+        ("Cut off, 10 min", sum(&|labels| is_answered(labels) && is_abnormal(labels)) / sum(&is_answered)),
     ];
     for (title, expected) in expected {
         let (_, panel) = panels().into_iter().find(|(_, panel)| panel["title"] == title).expect("the panel");

@@ -136,7 +136,7 @@ def page():
          stat("Alive", "Exporters that are there now, whose metrics are scraped or pushed.", 4, [(f"{alive} or vector(0)", "")], "none", empty="none"),
          stat("Since the last call event", "Time since a call event was accepted. It grows in quiet nights, and when the callback does not get here.", 6,
               [(f"time() - max(last_over_time(planet_call_last_event_time_seconds{{{EXPORTER}}}[1d]) > 0)", "")], "dthms", empty="no call in a day"),
-         stat("Call events, 10 minutes", "Accepted, each counted once; repeats are not.", 6,
+         stat("Call events, 10 min", "Accepted, each counted once; repeats are not.", 6,
               [(f"round({of.increase('planet_exporter_events_total', '10m', more=ACCEPTED)})", "")], "none", empty="none")],
         [exporters()],
         [checks(), settings()],

@@ -91,6 +91,12 @@ def quantile(of, metric, window="$window", labels=CALLS, more="", offset=""):
     return f"histogram_quantile({of}, sum by (le) (rate({{{selector}}}[{window}]{offset and f' offset {offset}'})))"
 
 
+def seconds_of(metric, window, offset=""):
+    """What a histogram of either form has added up, a second."""
+    past = offset and f" offset {offset}"
+    return f"(sum(rate({metric}_sum{{{CALLS}}}[{window}]{past})) or sum(histogram_sum(rate({metric}{{{CALLS}}}[{window}]{past}))))"
+
+
 def mean(metric, window, labels=CALLS, more=""):
     """The mean of a histogram of either form."""
     def part(name):
@@ -120,6 +126,42 @@ def state(by="", window=NOW):
     worse = f"({abnormal(window, by)} >= 0.8 * {LEAST} and {share(abnormal(window, by), calls(window, by=by))} > {WORSE})"
     return (f"({gone}) or {failing(by, window)} * 0 + {FAILS} or {worse} * 0 + {IS_WORSE} or ({calls(window, by=by)} > 0) * 0 + {WELL} "
             f"or {calls(window, by=by)} * 0 + {NO_CALLS}")
+
+
+def alone(window=NOW):
+    """How many IDCs fail, where one does, or several while others do not."""
+    fail = f"count({failing('idc', window)})"
+    return f"({fail} == 1 or {fail} < count({calls(window, by='idc')} > 0))"
+
+
+def state_of_media(window=NOW):
+    """The state of media. One that fails only because of IDCs that fail alone, and not in the others, fails in part."""
+    def elsewhere(more=""):
+        return f"sum by (media_type) ({calls(window, more, 'media_type, idc')} unless on (idc) {failing('idc', window)})"
+    within = f"{share(elsewhere(ABNORMAL), elsewhere())} <= {FAILING} or {elsewhere()} * 0"
+    return f"({failing('media_type', window)} and on (media_type) ({within}) and on () {alone(window)}) * 0 + {FAILS_IN_PART} or {state('media_type', window)}"
+
+
+def where():
+    """Where calls fail, whose fault most of it is, and how many of how many calls it is, as the label text; the value is the state. IDCs that fail alone are named, else a medium,
+    else it is everywhere."""
+    def places(by, what):
+        one = f"topk by ({by}) (1, {abnormal(by=f'{by}, fault_domain' if by else 'fault_domain')} > 0) and on ({by}) {what}"
+        for label, number in (("abnormal", abnormal(by=by)), ("calls", calls(by=by))):
+            one = f'({one}) * on ({by}) group_left ({label}) count_values by ({by}) ("{label}", round({number}))'
+        place = f'"$1", "{by}"' if by else '"everywhere", ""'
+        joined = f'label_join(label_replace({one}, "place", {place}, "(.*)"), "text", ";", "place", "fault_domain", "abnormal", "calls")'
+        return f'label_replace({joined}, "text", "$1: $2, $3 of $4", "text", "(.*);(.*);(.*);(.*)") * 0 + {FAILS}'
+    def word(found, text, value):
+        return f'label_replace({found}, "text", "{text}", "", "") * 0 + {value}'
+    return " or on () ".join([
+        places("idc", f"({failing('idc')} and on () {alone()})"),
+        places("", f"({failing()} or count({failing('idc')}))"),
+        places("media_type", failing("media_type")),
+        word(f"count({ALIVE})", "no IDC fails", WELL),
+        word(f"count({KNOWN})", "unknown", GONE),
+        word("vector(0)", "no exporter", NO_CALLS),
+    ])
 
 
 def state_of_all():
@@ -155,8 +197,23 @@ def failing_since(by=""):
     return f"{first} or {failing(by)} * 0 + {TOO_LONG} or ({calls(by=by)} * 0 + {NEVER} and on () count({ALIVE}))"
 
 
+def failing_for():
+    """For how many seconds calls have failed, where it is known since when."""
+    return f"time() - (min({began('idc')}) or {began()}) / 1000"
+
+
+def abnormal_since():
+    """How many calls ended abnormally since then, at the IDCs that fail: the counters of each exporter, less what they were when the share of the IDC was last within its limit, or
+    all of them where it began anew."""
+    counters = f"sum by (idc, job, instance) (planet_call_results_total{{{CALLS},{ABNORMAL}}})"
+    ratio = share(abnormal(by="idc"), calls(by="idc"))
+    now = f"({counters} and on (idc) {began('idc')} and on (idc) {ratio} > {FAILING})"
+    before = f"last_over_time(({counters} and on (idc) {ratio} <= {FAILING})[6h:1m])"
+    return f"sum({now} - {before} >= 0 or {now})"
+
+
 def whose(by):
-    """The fault domain of most abnormal calls, by a label."""
-    most = f"topk by ({by}) (1, {abnormal(by=f'{by}, fault_domain')} > 0)"
-    nobody = f'label_replace({calls(by=by)} * 0, "fault_domain", "nobody", "", "")'
+    """The fault domain of most abnormal calls, by a label, where they are not well."""
+    most = f"topk by ({by}) (1, {abnormal(by=f'{by}, fault_domain')} > 0) and on ({by}) ({state(by)}) > {WELL}"
+    nobody = f'label_replace({calls(by=by)} * 0, "fault_domain", "-", "", "")'
     return f"{most} or on ({by}) {nobody}"

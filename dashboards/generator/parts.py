@@ -5,16 +5,16 @@ from . import indicators as of
 TAG = "line-planet"
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
-# A colour means a fault domain or a state, and nothing else; everything else is in the colour of text. They are told apart without seeing red and
-# green, and in grey: the worse a state, the lighter.
+# A colour means a fault domain, in graphs, or a state, and nothing else; everything else is in the colour of text. They are told apart without seeing
+# red and green, and in grey: the worse a state, the lighter, and each domain has a lightness of its own. White text on a state has a contrast of 4.5.
 DOMAINS = {
     "none": "#4A586A",
     "user": "#86C5F4",
-    "client": "#F7E967",
-    "network": "#F08A24",
-    "platform": "#2A6BE4",
-    "application": "#A93FA0",
-    "unknown": "#C9C9C9",
+    "client": "#F3E38C",
+    "network": "#E59A4B",
+    "platform": "#3D84F0",
+    "application": "#7A3E9D",
+    "unknown": "#B8BCC4",
 }
 WHO = {
     "none": "none",
@@ -25,13 +25,14 @@ WHO = {
     "application": "application: our server",
     "unknown": "unknown",
 }
-QUIET, GOOD, WARNING, BAD = "#6B7280", "#174F4A", "#93700F", "#F2495C"
+QUIET, GOOD, WARNING, BAD = "#3D434D", "#17332F", "#5C4700", "#E02F44"
 TEXT, FAINT = "text", "#8C93A0"
 
 STATES = {
     of.NO_CALLS: ("no calls", QUIET),
     of.WELL: ("well", GOOD),
     of.IS_WORSE: ("worse", WARNING),
+    of.FAILS_IN_PART: ("in an IDC", WARNING),
     of.FAILS: ("failing", BAD),
     of.GONE: ("gone", BAD),
 }
@@ -50,8 +51,7 @@ def without_a_number(word):
     return {"type": "special", "options": {"match": "null+nan", "result": {"text": word, "index": 99}}}
 
 
-DOMAIN_NAMES = mappings({domain: (None, colour) for domain, colour in DOMAINS.items()})
-DOMAIN_WORDS = mappings({domain: (WHO[domain], colour) for domain, colour in DOMAINS.items()})
+DOMAIN_WORDS = mappings({domain: (words, None) for domain, words in WHO.items()})
 
 
 def fixed(colour):
@@ -62,7 +62,7 @@ def override(matcher, options, *properties):
     return {"matcher": {"id": matcher, "options": options}, "properties": list(properties)}
 
 
-DOMAIN_COLOURS = [override("byName", domain, fixed(colour)) for domain, colour in DOMAINS.items()]
+DOMAIN_COLOURS = [override("byName", domain, fixed(colour), {"id": "displayName", "value": WHO[domain]}) for domain, colour in DOMAINS.items()]
 
 
 def target(expression, legend="", number=0, **more):
@@ -91,27 +91,28 @@ def panel(kind, title, description, width, height, targets, defaults=None, overr
     }
 
 
-def stat(title, description, width, values, unit="short", height=4, words=None, empty="no calls", is_background=False, **defaults):
-    """Instant values, each an expression and its name. With words each has the colour of its word; else that of text."""
+def stat(title, description, width, values, unit="short", height=4, words=None, empty="no calls", is_background=False, is_named=False, more=(), **defaults):
+    """Instant values, each an expression and its name. With words each has the colour of its word; else that of text. Several stand one below the other; is_named: names are all that
+    is shown."""
     options = {
         "colorMode": "background_solid" if is_background else "value" if words else "none",
         "graphMode": "none",
-        "orientation": "vertical",
+        "orientation": "horizontal",
         "reduceOptions": {"calcs": ["last"], "fields": "", "values": False},
-        "textMode": "value_and_name" if len(values) > 1 else "value",
-        **({"text": {"titleSize": 13, "valueSize": 30}} if len(values) > 1 else {}),
+        "textMode": "name" if is_named else "value_and_name" if len(values) > 1 else "value",
+        **({"text": {"titleSize": 14, "valueSize": 19}} if len(values) > 1 else {}),
     }
     coloured = {"color": {"mode": "thresholds"}, "thresholds": {"mode": "absolute", "steps": [{"value": None, "color": QUIET if is_background else TEXT}]}}
     return panel("stat", title, description, width, height,
                  [target(expression, name, number, instant=True) for number, (expression, name) in enumerate(values)],
                  {**(coloured if words else {}), "unit": unit, "noValue": empty, "mappings": (mappings(words) if words else []) + [without_a_number(empty)], **defaults},
-                 # How many a ratio is of.
-                 [override("byName", "calls", {"id": "unit", "value": "none"}, {"id": "decimals", "value": 0})], options)
+                 more, options)
 
 
-def ratio_of(title, description, width, ratio, number, **more):
-    """A ratio, and how many calls it is of."""
-    return stat(title, description, width, [(ratio, "share"), (number, "calls")], "percentunit", decimals=1, **more)
+def ratio_of(title, description, width, ratio, number, past, name, **more):
+    """A ratio, whose name says of how many calls it is, and that of the hour that ended a week ago."""
+    named = f'({ratio}) * on () group_left (number) count_values("number", round({number}))'
+    return stat(title, description, width, [(named, name.replace("{number}", "{{number}}")), (past, "last week, 1 hour")], "percentunit", decimals=1, **more)
 
 
 # How lines that mean nothing by colour are told apart.
@@ -123,11 +124,13 @@ STYLES = {
 }
 
 
-def series(title, description, width, lines, unit="short", height=8, stacked=False, step="", empty="no calls", shades=False, exemplar=False, more=(), **defaults):
+def series(title, description, width, lines, unit="short", height=8, stacked=False, step="", empty="no calls", shades=False, exemplar=False, more=(), axis="", **defaults):
     """A graph. A line is an expression, its name, and its style; stacked ones are bars in the colours of fault domains."""
     custom = {"lineWidth": 1, "fillOpacity": 0, "showPoints": "never", "axisSoftMin": 0}
     if stacked:
-        custom = {"drawStyle": "bars", "lineWidth": 0, "fillOpacity": 100, "barWidthFactor": 0.95, "stacking": {"mode": "normal", "group": "A"}, "axisSoftMin": 0}
+        custom = {"drawStyle": "bars", "lineWidth": 0, "fillOpacity": 100, "barWidthFactor": 0.95, "barAlignment": -1, "stacking": {"mode": "normal", "group": "A"}, "axisSoftMin": 0}
+    if axis:
+        custom["axisLabel"] = axis
     styled = []
     for number, (_, _, *style) in enumerate(lines):
         if style:
@@ -163,13 +166,15 @@ def heat_map(title, description, metric, width, more="", height=8):
 class Column:
     """A column of a table: a label, or a value that is asked for."""
 
-    def __init__(self, name, expression=None, label=None, width=None, unit=None, decimals=None, words=None, coloured=False, warns_from=None, link=None, empty=None):
+    def __init__(self, name, expression=None, label=None, width=None, unit=None, decimals=None, words=None, coloured=False, warns_from=None, link=None, empty=None, is_count=False):
         self.name, self.expression, self.label, self.width = name, expression, label, width
         self.unit = unit or ("string" if label else "none")
         self.decimals, self.words, self.coloured, self.link = decimals, words, coloured, link
         # A label may be empty.
         self.empty = "-" if label and empty is None else empty
         self.warns_from = warns_from
+        # Zeros of counts are faint.
+        self.is_count = is_count
 
     def override(self):
         properties = [{"id": "unit", "value": self.unit}]
@@ -179,6 +184,11 @@ class Column:
             properties.append({"id": "decimals", "value": self.decimals})
         if self.words:
             properties.append({"id": "mappings", "value": self.words})
+        if self.is_count:
+            properties += [
+                {"id": "mappings", "value": mappings({0: ("0", FAINT)})}, {"id": "custom.cellOptions", "value": {"type": "color-text"}},
+                {"id": "thresholds", "value": {"mode": "absolute", "steps": [{"value": None, "color": TEXT}]}},
+            ]
         if self.warns_from is not None:
             steps = [{"value": None, "color": "transparent"}, {"value": self.warns_from, "color": WARNING}]
             properties.append({"id": "thresholds", "value": {"mode": "absolute", "steps": steps}})
@@ -207,13 +217,17 @@ def table(title, description, width, columns, sort, height=6, empty="no calls", 
     # A column without a name is asked for the sake of its labels only.
     hidden = {"Time": True, **{name: True for column in columns if not column.name for name in names(column)}}
     organize = {"excludeByName": hidden, "renameByName": {old: new for old, new in rename.items() if new}, "indexByName": order}
+    # Rows that are equal stand in the order of their names, here and everywhere.
+    names_of_rows = [column.name for column in columns if column.label and column.name][:1]
+    sorts = [{"id": "sortBy", "options": {"fields": {}, "sort": [{"field": name, "desc": desc}]}}
+             for name, desc in [*((name, False) for name in names_of_rows), (sort, descending)] if name]
     return panel("table", title, description, width, height,
                  [target(column.expression, "", number, format="table", instant=True) for number, column in enumerate(asked)],
                  {"unit": "none", "noValue": empty, "custom": {"align": "right", "filterable": False},
                   "thresholds": {"mode": "absolute", "steps": [{"value": None, "color": "transparent"}]}, "color": {"mode": "thresholds"}},
                  [column.override() for column in columns if column.name],
-                 {"sortBy": [{"displayName": sort, "desc": descending}], "cellHeight": "sm", "showHeader": True},
-                 transformations=[{"id": "merge", "options": {}}, {"id": "organize", "options": organize}])
+                 {"cellHeight": "sm", "showHeader": True},
+                 transformations=[{"id": "merge", "options": {}}, {"id": "organize", "options": organize}, *sorts])
 
 
 def row(title, **more):

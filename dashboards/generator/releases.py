@@ -3,7 +3,7 @@
 import json
 
 from . import indicators as of
-from .parts import (DOMAIN_NAMES, DOMAIN_WORDS, DOMAINS, OF_CALLS, WINDOW, Column, dashboard, fixed, link, override, series, source_variable, table,
+from .parts import (DOMAIN_WORDS, DOMAINS, OF_CALLS, WINDOW, Column, dashboard, fixed, link, override, series, source_variable, table,
                     variable)
 
 RELEASES = of.CALLS + ',disconnect_reason=~"$reason"'
@@ -26,7 +26,7 @@ def found(window, more="", by="", offset="", metric="planet_calls_total", labels
 def reason_columns():
     return [
         Column("Reason", label="disconnect_reason", link=("This reason only", link("planet-releases", reason="${__value.raw}"))),
-        Column("Whose", label="fault_domain", words=DOMAIN_NAMES, coloured=True, width=95),
+        Column("Whose", label="fault_domain", words=DOMAIN_WORDS, width=165),
     ]
 
 
@@ -37,10 +37,10 @@ def reasons():
         return f"round({found(window, of.ABNORMAL, by, offset)}) and on ({by}) {top}"
     return table("Reasons of abnormal ends", "The most frequent ones in the time that is shown; last week is the hour that ended a week ago.", 12, [
         reason_columns()[0],
-        Column("Whose", label="fault_domain", words=DOMAIN_WORDS, coloured=True, width=185),
+        Column("Whose", label="fault_domain", words=DOMAIN_WORDS, width=185),
         Column("Shown", f"round({top})", width=70),
         Column("1 hour", number("1h"), width=70),
-        Column("Last week", number("1h", "1w"), width=90, empty="-"),
+        Column("Last week, 1 h", number("1h", "1w"), width=118, empty="-"),
     ], "Shown", height=9, empty="none seen")
 
 

@@ -61,6 +61,9 @@ function Graph({ panel, frames, width, height, annotations }) {
   );
 }
 
+// Seconds between the times that an axis names: as far apart as in graphs.
+const TICKS = [60, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600, 43200, 86400];
+
 /** Something drawn by hand over the time that is shown, with names on the left. */
 function Rows({ width, height, rows, draw, step }) {
   const canvas = useRef();
@@ -83,8 +86,8 @@ function Rows({ width, height, rows, draw, step }) {
     });
     context.fillStyle = theme.colors.text.primary;
     context.textAlign = 'center';
-    for (let part = 0; part <= 4; part++) {
-      const time = preview.now - preview.range + (preview.range * part) / 4;
+    const every = TICKS.find((seconds) => (seconds / preview.range) * (width - left) >= 60) ?? TICKS.at(-1);
+    for (let time = Math.ceil((preview.now - preview.range) / every) * every; time <= preview.now; time += every) {
       const text = grafana.dateTimeFormat(time * 1000, { timeZone: 'utc', format: preview.range > 86400 ? 'MM/DD' : 'HH:mm' });
       context.fillText(text, Math.min(x(time * 1000), width - 18), height - 9);
     }

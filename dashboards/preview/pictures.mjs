@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util';
 const HELP = `dashboards/preview/run [OPTION]... [DASHBOARD]...
 Draws dashboards, all or those named, such as planet-calls, into DIRECTORY/STATE-DASHBOARD-RANGE-WIDTH.png.
 
-  --state STATE...       calm, incident, quiet, killed, pushed, sick, empty [all]: played data, in a Prometheus that is started for it
+  --state STATE...       calm, incident, outage, quiet, killed, pushed, sick, empty [all]: played data, in a Prometheus that is started for it
   --prometheus URL       a Prometheus that there is, instead; then also:
   --now SECONDS            the time at which somebody looks, since the Unix epoch [now]
   --scrape SECONDS         its scrape interval [30]
@@ -22,7 +22,7 @@ Draws dashboards, all or those named, such as planet-calls, into DIRECTORY/STATE
   --grey                 as who sees no colours would see them
   --out DIRECTORY        [target/dashboards]
 `;
-const STATES = ['calm', 'incident', 'quiet', 'killed', 'pushed', 'sick', 'empty'];
+const STATES = ['calm', 'incident', 'outage', 'quiet', 'killed', 'pushed', 'sick', 'empty'];
 const here = import.meta.dirname;
 const root = path.join(here, '../..');
 const installed = process.env.PLANET_PREVIEW;

@@ -21,12 +21,13 @@ HOUR, DAY, WEEK = 3600, 86400, 7 * 86400
 START = 1773802980  # Wednesday, 18 March 2026, 03:03 UTC, unless --now says otherwise
 
 State = collections.namedtuple("State", "rate idcs pushed incident gone sick", defaults=(False, None, None, False))
-# An incident: minutes since it began, the IDC, the share of its calls that fail, and of what.
+# An incident: minutes since it began, the IDC, or all, the share of its calls that fail, and of what.
 Incident = collections.namedtuple("Incident", "minutes idc share reasons")
 IDCS = {"KR": 0.6, "JP": 0.3, "TW": 0.1}
 STATES = {
     "calm": State(40, IDCS),
     "incident": State(40, IDCS, incident=Incident(24, "JP", 0.65, {"SERVER_INTERNAL_ERROR": 0.8, "SERVICE_BUSY": 0.2})),
+    "outage": State(40, IDCS, incident=Incident(24, None, 0.3, {"PUSH_ERROR": 1})),
     "quiet": State(1, IDCS),  # one call a minute
     "killed": State(40, IDCS, gone=5.5 * 60),
     "pushed": State(40, IDCS, pushed=True),
@@ -220,7 +221,7 @@ class Service:
     def shares(self, idc, time):
         shares = {reason: each[-1] for reason, each in REASONS.items()}
         incident = self.state.incident
-        if incident and idc == incident.idc and time > self.now - 60 * incident.minutes:
+        if incident and incident.idc in (idc, None) and time > self.now - 60 * incident.minutes:
             shares = {reason: share * (1 - incident.share) for reason, share in shares.items()}
             for reason, share in incident.reasons.items():
                 shares[reason] += share * incident.share
@@ -259,7 +260,11 @@ class Service:
         """What the rules would say about it."""
         state, now = self.state, self.now
         if state.incident:
-            yield "PlanetIdcAbnormalFast", f'idc="{state.incident.idc}",severity="page"', now - 60 * state.incident.minutes + 120
+            began = now - 60 * state.incident.minutes + 120
+            if state.incident.idc:
+                yield "PlanetIdcAbnormalFast", f'idc="{state.incident.idc}",severity="page"', began
+            else:
+                yield "PlanetPushError", 'disconnect_reason="PUSH_ERROR",severity="page"', began
         if state.gone is not None:
             yield "PlanetExporterDown", 'severity="page"', now - 2 * 60
         if state.sick:
@@ -274,13 +279,17 @@ class Service:
             of = collections.Counter(call[1:] for call in self.calls if start < call[0] <= end)
             return [[*call, *(REASONS[call[2]][number] for number in (0, 4, 1, 2, 3)), number] for call, number in sorted(of.items())]
         now, exporters = self.now, self.exporters
+        fails = now - 60 * (self.state.incident.minutes if self.state.incident else 0)
         answered = {idc: [seconds for each in exporters for time, of, seconds in each.setups if of == idc and time > now - 600] for idc in self.state.idcs}
         return {
             "calls": {
                 "10m": counted(now - 600, now), "1h": counted(now - HOUR, now), "hour before": counted(now - 2 * HOUR, now - HOUR),
                 "last week": counted(now - WEEK - HOUR, now - WEEK), "before": counted(began, now - HOUR),
+                # What is shown to begin up to two minutes later has fewer.
+                "failing": counted(fails, now), "surely failing": counted(fails + 120, now),
             },
-            "fails from": self.state.incident and clock(now - 60 * self.state.incident.minutes),
+            "now": clock(now),
+            "fails from": self.state.incident and clock(fails),
             "time to answer": {idc: statistics.median(seconds) for idc, seconds in answered.items() if seconds},
             "callers": {idc: sum(each.values["planet_call_abnormal_callers", idc, "5m"] for each in exporters) for idc in self.state.idcs},
             "failed deliveries": sum(each.failed for each in exporters),

@@ -26,7 +26,9 @@ export class Preview {
   constructor(grafana, { prometheus, now, range, scrape = 30, theme = 'dark' }) {
     Object.assign(this, { grafana, prometheus, now, range, scrape, variables: {} });
     this.theme = grafana.createTheme({ colors: { mode: theme } });
-    const property = (path, isCustom) => ({ id: isCustom ? `custom.${path}` : path, path, isCustom, name: path, process: (value) => value, shouldApply: () => true });
+    // Time has no label of an axis.
+    const isOf = (path) => (field) => path !== 'axisLabel' || field.type !== 'time';
+    const property = (path, isCustom) => ({ id: isCustom ? `custom.${path}` : path, path, isCustom, name: path, process: (value) => value, shouldApply: isOf(path) });
     const custom = [...new Set([...Object.keys(GRAPH), ...Object.keys(TABLE), ...MORE])];
     this.registry = new grafana.Registry(() => [...STANDARD.map((path) => property(path, false)), ...custom.map((path) => property(path, true))]);
   }
@@ -161,11 +163,12 @@ export class Preview {
     });
   }
 
-  /** What a stat or a table shows, as text. A stat: a text, or texts by name. A table: a list of texts by column, or what it says when it is empty. */
+  /** What a stat or a table shows, as text. A stat: a text, or texts by name, or names. A table: a list of texts by column, or what it says when it is empty. */
   async text(panel, width = 600, scoped = {}) {
     const { formattedValueToString, getFieldDisplayName } = this.grafana;
     const { frames } = await this.frames(panel, width, scoped);
     if (panel.type === 'stat') {
+      if (panel.options.textMode === 'name') return this.values(panel, frames).map(({ display }) => display.title);
       const values = this.values(panel, frames).map(({ display }) => [display.title, formattedValueToString(display)]);
       return values.length === 1 ? values[0][1] : Object.fromEntries(values);
     }

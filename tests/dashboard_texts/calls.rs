@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::comparison::{Comparison, assert_since, with};
+use crate::comparison::{Comparison, assert_since, minutes_between, with};
 use crate::truth::{ABNORMAL, Calls, Service, percent, who};
 
 pub(crate) fn compare_calls(service: &Service<'_>, comparison: &mut Comparison<'_>, headline: &str) {
@@ -14,23 +14,39 @@ pub(crate) fn compare_calls(service: &Service<'_>, comparison: &mut Comparison<'
     let abnormal = service.number("10m", Calls::is_abnormal);
     let cut_off = service.number("10m", |calls| calls.is_answered && calls.is_abnormal());
     comparison.stat(page, "Now", headline.into());
-    let ratio = |part, whole: u32, empty: &str| json!({"share": percent(part, whole).unwrap_or(empty.to_owned()), "calls": whole.to_string()});
-    comparison.stat(page, "Delivered (NER), 10 minutes", ratio(all - abnormal, all, "no calls"));
-    comparison.stat(page, "Answered (ASR), 10 min", ratio(answered, all, "no calls"));
-    comparison.stat(page, "Cut off, 10 minutes", ratio(cut_off, answered, "none answered"));
-    let since = comparison.panel(page, "Failing since");
-    match service.state(|_| true) {
-        "failing" => assert_since(since, &service.truth["fails from"]),
-        _ => assert_eq!(*since, "not failing"),
-    }
+    let (all_before, answered_before) =
+        (service.number("last week", |_| true), service.number("last week", |calls| calls.is_answered));
+    let abnormal_before = service.number("last week", Calls::is_abnormal);
+    let cut_off_before = service.number("last week", |calls| calls.is_answered && calls.is_abnormal());
+    comparison.stat(
+        page,
+        "Delivered, 10 min",
+        json!({format!("NER of {all} calls"): percent(all - abnormal, all), "last week, 1 hour": percent(all_before - abnormal_before, all_before)}),
+    );
+    comparison.stat(
+        page,
+        "Answered, 10 min",
+        json!({format!("ASR of {all} calls"): percent(answered, all), "last week, 1 hour": percent(answered_before, all_before)}),
+    );
+    comparison.stat(
+        page,
+        "Cut off, 10 min",
+        json!({format!("of {answered} answered"): percent(cut_off, answered), "last week, 1 hour": percent(cut_off_before, answered_before)}),
+    );
+    compare_where_and_since(service, comparison);
     compare_alerts(service, comparison);
+    let alone = service.failing_alone();
     let media = service.values(&["10m", "last week"], |calls| calls.media_type.clone());
     let media = media.iter().map(|medium| {
         let mut shares = service.shares(|calls| calls.media_type == *medium);
         shares.as_object_mut().expect("columns").remove("Abnormal");
+        let elsewhere = |calls: &Calls| calls.media_type == *medium && !alone.contains(&calls.idc);
+        if shares["State"] == "failing" && !alone.is_empty() && service.state(elsewhere) != "failing" {
+            shares["State"] = "in an IDC".into();
+        }
         with(json!({"Medium": medium}), shares)
     });
-    comparison.table(page, "Audio and video, 10 minutes", media.collect());
+    comparison.table(page, "Audio and video, all IDCs, 10 min", media.collect());
     compare_idcs(service, comparison);
     let by_domain = ABNORMAL.into_iter().filter_map(|domain| {
         let of = |window| service.number(window, |calls| calls.domain == domain).to_string();
@@ -39,8 +55,40 @@ pub(crate) fn compare_calls(service: &Service<'_>, comparison: &mut Comparison<'
     });
     comparison.table(page, "Whose fault", by_domain.collect());
     comparison.table(page, "Why", reasons(service, |reason, number| {
-        json!({"Reason": reason.0, "Whose": who(&reason.1), "10 min": number("10m"), "1 hour": number("1h"), "Last week": number("last week")})
+        json!({"Reason": reason.0, "Whose": who(&reason.1), "10 min": number("10m"), "1 hour": number("1h"), "Last week, 1 h": number("last week")})
     }));
+}
+
+/// Where calls fail, whose fault it is, since when, and how many ended abnormally since.
+fn compare_where_and_since(service: &Service<'_>, comparison: &mut Comparison<'_>) {
+    let places = comparison.panel("planet-calls", "Where and whose, 10 min");
+    let shown = places.as_array().expect("places");
+    let expected = service.places();
+    let is_shown = |texts: &BTreeSet<String>| {
+        shown.iter().any(|place| place.as_str().is_some_and(|place| texts.contains(place)))
+    };
+    assert!(
+        shown.len() == expected.len() && expected.iter().all(is_shown),
+        "{}: {shown:?} is {expected:?}",
+        service.name
+    );
+    let since = comparison.panel("planet-calls", "Failing since, local time");
+    if service.state(|_| true) != "failing" {
+        assert_eq!(*since, "not failing");
+        return;
+    }
+    let from = &service.truth["fails from"];
+    assert_since(&since["since"], from);
+    assert_eq!(
+        since["for"],
+        format!("{} mins", minutes_between(&since["since"], &service.truth["now"])),
+        "{since}"
+    );
+    let alone = service.failing_alone();
+    let is_there = |calls: &Calls| calls.is_abnormal() && (alone.is_empty() || alone.contains(&calls.idc));
+    let bounds = service.number("surely failing", is_there)..=service.number("failing", is_there);
+    let number = since["abnormal since"].as_str().and_then(|number| number.parse::<u32>().ok());
+    assert!(number.is_some_and(|number| bounds.contains(&number)), "{}: {since} is {bounds:?}", service.name);
 }
 
 pub(crate) fn compare_alerts(service: &Service<'_>, comparison: &mut Comparison<'_>) {
@@ -69,7 +117,7 @@ pub(crate) fn reasons(
 pub(crate) fn compare_idcs(service: &Service<'_>, comparison: &mut Comparison<'_>) {
     let idcs = service.values(&["1h", "last week"], |calls| calls.idc.clone());
     for (page, title) in
-        [("planet-calls", "IDC of the caller, 10 minutes"), ("planet-idcs", "Side by side, 10 minutes")]
+        [("planet-calls", "IDC of the caller, 10 min"), ("planet-idcs", "Side by side, 10 min")]
     {
         let shown = comparison.panel(page, title).as_array().expect("rows").clone();
         assert_eq!(shown.len(), idcs.len(), "{title}: {shown:?}");
@@ -79,7 +127,7 @@ pub(crate) fn compare_idcs(service: &Service<'_>, comparison: &mut Comparison<'_
             for (column, expected) in service.shares(of_idc).as_object().expect("columns") {
                 assert_eq!(row[column], *expected, "{}, {title}, {idc}: {column}", service.name);
             }
-            let whose = service.whose(&idc);
+            let whose = service.whose(of_idc);
             let is_whose = |domain: &&str| row["Mostly"] == **domain || row["Mostly"] == who(domain);
             assert!(whose.iter().any(is_whose), "{}, {title}: {row} is of {whose:?}", service.name);
             match service.state(of_idc) {
@@ -99,12 +147,14 @@ pub(crate) fn compare_idcs(service: &Service<'_>, comparison: &mut Comparison<'_
             "well" => "Calls connect",
             _ => "No calls",
         };
-        comparison.stat("planet-idcs", &format!("{idc}: Now, 10 minutes"), words.into());
+        comparison.stat("planet-idcs", &format!("{idc}: Now, 10 min"), words.into());
         let all = service.number("10m", of_idc);
         let delivered = service.number("10m", |calls| of_idc(calls) && !calls.is_abnormal());
+        let all_before = service.number("last week", of_idc);
+        let delivered_before = service.number("last week", |calls| of_idc(calls) && !calls.is_abnormal());
         let share = percent(delivered, all).unwrap_or("no calls".to_owned());
-        let expected = json!({"share": share, "calls": all.to_string()});
-        comparison.stat("planet-idcs", &format!("{idc}: Delivered (NER), 10 minutes"), expected);
+        let expected = json!({format!("NER of {all} calls"): share, "last week, 1 hour": percent(delivered_before, all_before)});
+        comparison.stat("planet-idcs", &format!("{idc}: Delivered, 10 min"), expected);
     }
 }
 
@@ -137,19 +187,19 @@ pub(crate) fn compare_more_of_idc(service: &Service<'_>, idc: &str, row: &Value)
 pub(crate) fn compare_releases(service: &Service<'_>, comparison: &mut Comparison<'_>) {
     let page = "planet-releases";
     comparison.table(page, "Reasons of abnormal ends", reasons(service, |reason, number| {
-        json!({"Reason": reason.0, "Whose": who(&reason.1), "Shown": number("1h"), "1 hour": number("1h"), "Last week": number("last week")})
+        json!({"Reason": reason.0, "Whose": who(&reason.1), "Shown": number("1h"), "1 hour": number("1h"), "Last week, 1 h": number("last week")})
     }));
     let number = |window: &str, reason: &str| service.number(window, |calls| calls.reason == reason);
     let mut movers = reasons(service, |reason, _| {
         let (now, before) = (number("1h", &reason.0), number("hour before", &reason.0));
-        json!({"Reason": reason.0, "Whose": reason.1, "Hour before": before.to_string(), "1 hour": now.to_string(),
+        json!({"Reason": reason.0, "Whose": who(&reason.1), "Hour before": before.to_string(), "1 hour": now.to_string(),
             "More": now.saturating_sub(before).to_string()})
     });
     movers.retain(|row| row["More"] != "0");
     comparison.table(page, "Top movers", movers);
     let mut new = reasons(
         service,
-        |reason, number| json!({"Reason": reason.0, "Whose": reason.1, "1 hour": number("1h")}),
+        |reason, number| json!({"Reason": reason.0, "Whose": who(&reason.1), "1 hour": number("1h")}),
     );
     new.retain(|row| number("before", row["Reason"].as_str().expect("text")) == 0);
     comparison.table(page, "First seen", new);

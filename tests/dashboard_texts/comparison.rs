@@ -57,13 +57,19 @@ pub(crate) fn with(mut row: Value, more: Value) -> Value {
     row
 }
 
+/// The minute of the day of a time as text.
+fn minute(time: &Value) -> Option<i32> {
+    let text = time.as_str().unwrap_or_default();
+    let part = |range: std::ops::Range<usize>| text.get(range).and_then(|part| part.parse::<i32>().ok());
+    Some(60 * part(11..13)? + part(14..16)?)
+}
+
+pub(crate) fn minutes_between(from: &Value, to: &Value) -> i32 {
+    let between = minute(from).zip(minute(to)).map(|(from, to)| to - from);
+    between.unwrap_or_else(|| panic!("{from} and {to} are times"))
+}
+
 /// A time that is shown is that of the truth, or up to two minutes later, as the share of abnormal calls takes some calls to grow.
 pub(crate) fn assert_since(shown: &Value, truth: &Value) {
-    let minute = |time: &Value| {
-        let text = time.as_str().unwrap_or_default();
-        let part = |range: std::ops::Range<usize>| text.get(range).and_then(|part| part.parse::<i32>().ok());
-        Some(60 * part(11..13)? + part(14..16)?)
-    };
-    let late = minute(shown).zip(minute(truth)).map(|(shown, truth)| shown - truth);
-    assert!(late.is_some_and(|late| (0..=2).contains(&late)), "{shown} is {truth}");
+    assert!((0..=2).contains(&minutes_between(truth, shown)), "{shown} is {truth}");
 }

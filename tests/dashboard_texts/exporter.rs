@@ -23,7 +23,7 @@ pub(crate) fn compare_exporter(
         "Since the last call event",
         format!("00:{:02}:{:02}", since / 60, since % 60).into(),
     );
-    comparison.panel(page, "Call events, 10 minutes");
+    comparison.panel(page, "Call events, 10 min");
     let shown = comparison.panel(page, "Exporters").as_array().expect("rows");
     assert_eq!(shown.len(), 2, "{shown:?}");
     for row in shown {

@@ -134,18 +134,46 @@ impl<'a> Service<'a> {
             "State": self.state(&is_wanted),
             "Calls": self.number("10m", &is_wanted).to_string(),
             "Abnormal": self.number("10m", abnormal).to_string(),
-            "Share": share("10m").unwrap_or("no calls".to_owned()),
-            "Last week": share("last week").unwrap_or("-".to_owned()),
+            "Abnormal %": share("10m").unwrap_or("no calls".to_owned()),
+            "Last week, 1 h": share("last week").unwrap_or("-".to_owned()),
         })
     }
 
-    /// What may stand for the fault domain of most abnormal calls of an IDC: of several that are equal, any.
-    pub(crate) fn whose(&self, idc: &str) -> BTreeSet<&'static str> {
-        let of = |domain: &str| self.number("10m", |calls| calls.idc == idc && calls.domain == domain);
+    /// What may stand for the fault domain of most abnormal calls: of several that are equal, any.
+    pub(crate) fn whose(&self, is_wanted: impl Fn(&Calls) -> bool) -> BTreeSet<&'static str> {
+        let of = |domain: &str| self.number("10m", |calls| is_wanted(calls) && calls.domain == domain);
         let most = ABNORMAL.iter().map(|domain| of(domain)).max().unwrap_or_default();
-        match most {
-            0 => ["nobody"].into(),
-            _ => ABNORMAL.into_iter().filter(|domain| of(domain) == most).collect(),
+        match self.state(&is_wanted) {
+            "failing" | "worse" => ABNORMAL.into_iter().filter(|domain| of(domain) == most).collect(),
+            _ => ["-"].into(),
+        }
+    }
+
+    /// The IDCs that fail by themselves: one, or several while others do not.
+    pub(crate) fn failing_alone(&self) -> BTreeSet<String> {
+        let idcs = self.values(&["10m"], |calls| calls.idc.clone());
+        let fails = |idc: &&String| self.state(|calls| calls.idc == **idc) == "failing";
+        let failing: BTreeSet<_> = idcs.iter().filter(fails).cloned().collect();
+        if failing.len() == 1 || failing.len() < idcs.len() { failing } else { BTreeSet::new() }
+    }
+
+    /// Where calls fail, and whose fault it may be: texts, any of which may be shown, for each place.
+    pub(crate) fn places(&self) -> Vec<BTreeSet<String>> {
+        let texts = |place: &str, is_wanted: &dyn Fn(&Calls) -> bool| -> BTreeSet<String> {
+            let (all, abnormal) = (
+                self.number("10m", is_wanted),
+                self.number("10m", |calls| is_wanted(calls) && calls.is_abnormal()),
+            );
+            let text = |domain| format!("{place}: {domain}, {abnormal} of {all}");
+            self.whose(is_wanted).into_iter().map(text).collect()
+        };
+        let alone = self.failing_alone();
+        if !alone.is_empty() {
+            alone.iter().map(|idc| texts(idc, &|calls| calls.idc == *idc)).collect()
+        } else if self.state(|_| true) == "failing" {
+            vec![texts("everywhere", &|_| true)]
+        } else {
+            vec![["no IDC fails".to_owned()].into()]
         }
     }
 }
