@@ -1,7 +1,7 @@
 """Planet / Calls: the first page. Are calls connecting, now, in every IDC, audio and video; if not, where, whose fault is it, and since when?"""
 
 from . import indicators as of
-from .parts import (BAD, DOMAIN_WORDS, GOOD, OF_CALLS, QUIET, STATES, WARNING, WINDOW, Column, dashboard, heat_map, link, mappings,
+from .parts import (BAD, DOMAIN_WORDS, GOOD, OF_CALLS, QUIET, RUNBOOK, STATES, WARNING, WINDOW, Column, dashboard, heat_map, link, mappings,
                     override, ratio_of, series, stat, table, timeline)
 
 STATE = {
@@ -38,9 +38,9 @@ def headline():
         stat("Where and whose, 10 min", "Each IDC that fails while others do not, whose fault most of its abnormal calls are, and how many of its calls ended abnormally. Else a medium, or "
              "everywhere.", 6, [(of.where(), "{{text}}")], words={value: (None, colour) for value, (_, colour) in STATE.items()}, is_background=True, is_named=True),
         stat("Failing since, local time", "When the share of calls that end abnormally was last within its limit: of the IDC that fails longest, or of all; and how many calls of the "
-             "IDCs that fail have ended abnormally since.", 5, [(of.failing_since(), "since"), (of.failing_for(), "for"), (of.abnormal_since(), "abnormal since")],
+             "IDCs that fail have ended abnormally since.", 5, [(of.failing_since(), "since"), (of.failing_for(), "for"), (of.abnormal_since(), "abnormal calls since")],
              "dateTimeAsIsoNoDateIfToday", words={of.TOO_LONG: ("more than 6 hours", None), of.NEVER: ("not failing", None)}, empty="unknown",
-             more=[override("byName", name, {"id": "unit", "value": unit}, {"id": "decimals", "value": 0}) for name, unit in (("for", "s"), ("abnormal since", "none"))]),
+             more=[override("byName", name, {"id": "unit", "value": unit}, {"id": "decimals", "value": 0}) for name, unit in (("for", "s"), ("abnormal calls since", "none"))]),
         ratio_of("Delivered, 10 min", "Network effectiveness ratio (ITU-T E.425): fault domain none or user / all calls, whatever people then did. Last week is the hour that "
                  "ended a week ago.", 3, delivered(), of.calls(), delivered(**A_WEEK_AGO), "NER of {number} calls"),
         ratio_of("Answered, 10 min", "Answer-seizure ratio (ITU-T E.425): answered / all calls. People who don't answer lower it.", 3,
@@ -60,8 +60,8 @@ def alerts():
     trimmed = f'label_replace(label_join({since}, {about}), "where", "$1", "where", " *(.*?) *")'
     fire = f'max by (alertname, severity, where) (label_replace({trimmed}, "where", "$1 $2", "where", "(.*?) +(.*)"))'
     no_rules = 'label_replace(absent(planet:objective:ratio), "alertname", "The rules are not loaded", "", "") * 0'
-    return table("Alerts that fire", "What rules/alerts.rules.yml says, and when each began, in local time; pages before tickets. RUNBOOK.md has a section for each.", 10, [
-        Column("Alert", label="alertname", width=200),
+    return table("Alerts that fire", "What rules/alerts.rules.yml says, and when each began, in local time; pages before tickets. An alert leads to its section of the runbook, whose address stands at the top.", 10, [
+        Column("Alert", label="alertname", width=200, link=("Runbook", "${runbook:raw}#:~:text=${__value.raw},-Run:")),
         Column("Severity", label="severity", width=76, words=mappings({"page": (None, BAD), "ticket": (None, WARNING)}), coloured=True),
         Column("Where", label="where"),
         Column("Fires since", f"{fire} or {no_rules}", width=160, unit="dateTimeAsIsoNoDateIfToday", words=mappings({0: ("-", None)})),
@@ -91,7 +91,7 @@ def idcs():
                  "a week ago. An IDC leads to its page.", 13, [
         Column("IDC", label=by, width=50, link=("This IDC", link("planet-idcs", idc="${__value.raw}"))),
         *shares(by),
-        Column("Mostly", label="fault_domain", width=88),
+        Column("Mostly", label="fault_domain", width=92),
         Column("", of.whose(by)),
         Column("Failing since", of.failing_since(by), unit="dateTimeAsIsoNoDateIfToday", words=SINCE, empty="unknown"),
     ], "State")
@@ -114,10 +114,10 @@ def reasons():
     top = f"topk(8, {found('1h')} > 0.5)"
     return table("Why", "The most frequent reasons of abnormal ends in an hour; last week is the hour that ended a week ago. A reason leads to its page.", 11, [
         Column("Reason", label="disconnect_reason", link=("This reason", link("planet-releases", reason="${__value.raw}"))),
-        Column("Whose", label="fault_domain", words=DOMAIN_WORDS, width=165),
-        Column("10 min", f"round({found('10m')}) and on ({by}) {top}", width=68, is_count=True),
-        Column("1 hour", f"round({top})", width=66, is_count=True),
-        Column("Last week, 1 h", f"round({found('1h', '1w')}) and on ({by}) {top}", width=118, empty="-", is_count=True),
+        Column("Whose", label="fault_domain", words=DOMAIN_WORDS, width=172),
+        Column("10 min", f"round({found('10m')}) and on ({by}) {top}", width=64, is_count=True),
+        Column("1 hour", f"round({top})", width=62, is_count=True),
+        Column("Last week, 1 h", f"round({found('1h', '1w')}) and on ({by}) {top}", width=114, empty="-", is_count=True),
     ], "10 min", empty="none seen in an hour")
 
 
@@ -132,7 +132,7 @@ def page():
         (of.total("rate", "planet_call_billed_seconds_total", "$window", offset=offset), of.seconds_of(duration, "$window", offset)) for offset in ("", "1w")
     ]
     states = [(f"({of.state('idc', '$window')}) > 0", "IDC {{idc}}"), (f"({of.state_of_media('$window')}) > 0", "{{media_type}}")]
-    return dashboard("planet-calls", "Planet / Calls", "Are calls connecting, now, in every IDC, audio and video?", OF_CALLS + [WINDOW], [
+    return dashboard("planet-calls", "Planet / Calls", "Are calls connecting, now, in every IDC, audio and video?", OF_CALLS + [WINDOW, RUNBOOK], [
         headline(),
         [alerts(), faults(), audio_and_video()],
         [idcs(), reasons()],

@@ -214,6 +214,6 @@ def abnormal_since():
 
 def whose(by):
     """The fault domain of most abnormal calls, by a label, where they are not well."""
-    most = f"topk by ({by}) (1, {abnormal(by=f'{by}, fault_domain')} > 0) and on ({by}) ({state(by)}) > {WELL}"
+    most = f"topk by ({by}) (1, {abnormal(by=f'{by}, fault_domain')} > 0) and on ({by}) ({state(by)}) > {WELL} < {GONE}"
     nobody = f'label_replace({calls(by=by)} * 0, "fault_domain", "-", "", "")'
     return f"{most} or on ({by}) {nobody}"

@@ -198,7 +198,7 @@ class Column:
             properties.append({"id": "custom.align", "value": "left"})
         if self.link:
             title, url = self.link
-            properties.append({"id": "links", "value": [{"title": title, "url": url}]})
+            properties.append({"id": "links", "value": [{"title": title, "url": url, "targetBlank": not url.startswith("/")}]})
         if self.empty is not None:
             properties.append({"id": "noValue", "value": self.empty})
         return override("byName", self.name, *properties)
@@ -272,6 +272,8 @@ WINDOW = {
     "options": [{"text": text, "value": value, "selected": value.startswith("$")}
                 for text, value in [("auto", "$__auto_interval_window")] + [(each, each) for each in ("10m", "30m", "1h", "6h", "1d")]],
 }
+# Where people read RUNBOOK.md; only they know.
+RUNBOOK = {"type": "textbox", "name": "runbook", "label": "Runbook (URL)", "query": "", "current": {"text": "", "value": ""}, "options": [{"text": "", "value": "", "selected": True}]}
 OF_CALLS = EXPORTERS + [
     variable("media_type", "Media type", f"label_values(planet_call_results_total{{{of.EXPORTER}}}, media_type)"),
     variable("idc", "IDC", f"label_values(planet_call_results_total{{{of.EXPORTER}}}, idc)"),

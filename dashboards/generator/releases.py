@@ -26,7 +26,7 @@ def found(window, more="", by="", offset="", metric="planet_calls_total", labels
 def reason_columns():
     return [
         Column("Reason", label="disconnect_reason", link=("This reason only", link("planet-releases", reason="${__value.raw}"))),
-        Column("Whose", label="fault_domain", words=DOMAIN_WORDS, width=165),
+        Column("Whose", label="fault_domain", words=DOMAIN_WORDS, width=180),
     ]
 
 

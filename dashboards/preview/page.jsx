@@ -186,7 +186,7 @@ function Dashboard({ dashboard, annotations }) {
       </div>
       <div style={{ display: 'flex', gap: 8, marginBottom: 12, fontSize: 12, alignItems: 'center' }}>
         {Object.entries(preview.variables).filter(([, { isHidden }]) => !isHidden).map(([name, { label, text }]) => (
-          <span key={name}><span style={{ color: theme.colors.text.secondary, marginRight: 4 }}>{label}</span><span style={chip}>{text} ▾</span></span>
+          <span key={name}><span style={{ color: theme.colors.text.secondary, marginRight: 4 }}>{label}</span><span style={chip}>{text || '…'} ▾</span></span>
         ))}
       </div>
       <div style={{ position: 'relative', height }}>

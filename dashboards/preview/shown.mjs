@@ -47,6 +47,7 @@ export class Preview {
       const choice = { label: variable.label ?? name, isHidden: variable.hide === 2 };
       this.variables[name] = choice;
       if (type === 'datasource') Object.assign(choice, { values: [variable.query], text: variable.query });
+      else if (type === 'textbox') Object.assign(choice, { values: [asked[name] ?? variable.query], text: asked[name] ?? variable.query });
       else if (type === 'interval') {
         const { calculateInterval } = this.grafana.rangeUtil;
         const { interval } = calculateInterval(this.timeRange(), variable.auto_count, variable.auto_min);

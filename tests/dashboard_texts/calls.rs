@@ -87,7 +87,7 @@ fn compare_where_and_since(service: &Service<'_>, comparison: &mut Comparison<'_
     let alone = service.failing_alone();
     let is_there = |calls: &Calls| calls.is_abnormal() && (alone.is_empty() || alone.contains(&calls.idc));
     let bounds = service.number("surely failing", is_there)..=service.number("failing", is_there);
-    let number = since["abnormal since"].as_str().and_then(|number| number.parse::<u32>().ok());
+    let number = since["abnormal calls since"].as_str().and_then(|number| number.parse::<u32>().ok());
     assert!(number.is_some_and(|number| bounds.contains(&number)), "{}: {since} is {bounds:?}", service.name);
 }
 

@@ -41,6 +41,11 @@ fn what_stats_and_tables_say_is_true_in_every_state() {
         comparison.stat("planet-exporter", "Call events, 10 min", events.into());
         comparison.assert_every_panel_was_compared();
     }
+    let everywhere = &shown["outage"]["planet-calls"]["Where and whose, 10 min"][0];
+    assert!(
+        everywhere.as_str().is_some_and(|place| place.starts_with("everywhere: application, ")),
+        "{everywhere}"
+    );
     // The first row is where it fails.
     let first = &shown["incident"]["planet-calls"]["IDC of the caller, 10 min"][0];
     assert_eq!((&first["IDC"], &first["Mostly"]), (&"JP".into(), &"platform".into()), "{first}");
@@ -98,6 +103,8 @@ fn limits_are_those_of_the_settings_and_their_defaults_without_rules() {
     let mut comparison = Comparison::new(&shown, "incident");
     comparison.stat("planet-calls", "Now", "Some calls fail".into());
     comparison.stat("planet-idcs", "JP: Now, 10 min", "Calls fail".into());
+    let places = comparison.panel("planet-calls", "Where and whose, 10 min");
+    assert!(places[0].as_str().is_some_and(|place| place.starts_with("JP: platform, ")), "{places}");
     for row in comparison.panel("planet-calls", "Audio and video, all IDCs, 10 min").as_array().expect("rows")
     {
         assert_eq!(row["State"], "well", "{row}");
