@@ -117,7 +117,7 @@ def reasons():
         Column("Whose", label="fault_domain", words=DOMAIN_WORDS, width=172),
         Column("10 min", f"round({found('10m')}) and on ({by}) {top}", width=64, is_count=True),
         Column("1 hour", f"round({top})", width=62, is_count=True),
-        Column("Last week, 1 h", f"round({found('1h', '1w')}) and on ({by}) {top}", width=114, empty="-", is_count=True),
+        Column("Last week, 1 h", f"round({found('1h', '1w')}) and on ({by}) {top}", width=118, empty="-", is_count=True),
     ], "10 min", empty="none seen in an hour")
 
 

@@ -129,17 +129,17 @@ def state(by="", window=NOW):
 
 
 def alone(window=NOW):
-    """How many IDCs fail, where one does, or several while others do not."""
-    fail = f"count({failing('idc', window)})"
-    return f"({fail} == 1 or {fail} < count({calls(window, by='idc')} > 0))"
+    """How many IDCs fail, where it is one, or others do not."""
+    return f"count({failing('idc', window)}) < clamp_min(count({calls(window, by='idc')} > 0), 2)"
 
 
 def state_of_media(window=NOW):
     """The state of media. One that fails only because of IDCs that fail alone, and not in the others, fails in part."""
-    def elsewhere(more=""):
-        return f"sum by (media_type) ({calls(window, more, 'media_type, idc')} unless on (idc) {failing('idc', window)})"
-    within = f"{share(elsewhere(ABNORMAL), elsewhere())} <= {FAILING} or {elsewhere()} * 0"
-    return f"({failing('media_type', window)} and on (media_type) ({within}) and on () {alone(window)}) * 0 + {FAILS_IN_PART} or {state('media_type', window)}"
+    by = "media_type, idc"
+    # More abnormal calls than the limit allows, of the other IDCs.
+    more = f"({abnormal(window, by)} or {calls(window, by=by)} * 0) - {FAILING} * {calls(window, by=by)}"
+    within = f"sum by (media_type) (({more}) unless on (idc) {failing('idc', window)}) <= 0"
+    return f"({failing('media_type', window)} and on (media_type) ({within}) and on () ({alone(window)})) * 0 + {FAILS_IN_PART} or {state('media_type', window)}"
 
 
 def where():
@@ -155,7 +155,7 @@ def where():
     def word(found, text, value):
         return f'label_replace({found}, "text", "{text}", "", "") * 0 + {value}'
     return " or on () ".join([
-        places("idc", f"({failing('idc')} and on () {alone()})"),
+        places("idc", f"({failing('idc')} and on () ({alone()}))"),
         places("", f"({failing()} or count({failing('idc')}))"),
         places("media_type", failing("media_type")),
         word(f"count({ALIVE})", "no IDC fails", WELL),
