@@ -1,0 +1,338 @@
+//! Plays a service minute by minute: its calls go to the exporter, its page to Prometheus, and the rules are evaluated.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+
+use super::calls::{Circumstances, Kind, Mix};
+use super::exporter::{Additions, Names, Played};
+use super::happening::{Effect, INCIDENTS, Incident};
+use super::rules::{Fired, Rules};
+use super::service::{ACCESS_TOKEN_ERROR, DAY, SERVER_INTERNAL_ERROR, Service, Size, Traffic};
+use super::storage::{Handle, Labels, STALE, Storage};
+
+/// The first minute, in Unix seconds: a Monday, at midnight.
+const START: u64 = 1_767_571_200;
+
+/// Minutes that are played before the rules are evaluated over them.
+const CHUNK: usize = 6 * 60;
+
+/// Seconds between evaluations, and between scrapes.
+const INTERVAL: u64 = 60;
+
+/// What is played.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub size: Size,
+    pub seed: u64,
+    /// Days before the first incident; the length of a month without any.
+    pub days: usize,
+    /// Places in the list of incidents.
+    pub incidents: Vec<usize>,
+    pub replicas: usize,
+    pub is_stored: bool,
+}
+
+/// An incident that was played.
+#[derive(Debug)]
+pub struct Truth {
+    pub incident: &'static Incident,
+    /// Minutes.
+    pub begin: usize,
+    pub end: usize,
+    /// The minute with the first call that suffered.
+    pub first: Option<usize>,
+    /// Calls of what is affected in each minute.
+    pub affected: Vec<u32>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    pub truths: Vec<Truth>,
+    pub fired: Vec<Fired>,
+    pub days: usize,
+    pub service: Service,
+}
+
+/// The minute of a time.
+pub fn minute_of(time: u64) -> f64 {
+    (time - START) as f64 / 60.0
+}
+
+/// What happens when.
+#[derive(Debug, Default)]
+struct Calendar {
+    truths: Vec<Truth>,
+    minutes: usize,
+    deploys: HashSet<usize>,
+    gaps: HashSet<usize>,
+    bots: BTreeMap<usize, f64>,
+    is_normal_month: bool,
+}
+
+impl Calendar {
+    fn new(plan: &Plan, chance: &mut SmallRng) -> Calendar {
+        let mut calendar = Calendar { is_normal_month: plan.incidents.is_empty(), ..Calendar::default() };
+        let mut day = plan.days;
+        let mut incidents = plan.incidents.clone();
+        incidents.shuffle(chance);
+        for incident in incidents.into_iter().map(|place| &INCIDENTS[place]) {
+            let begin = day * DAY + chance.random_range(8 * 60..if plan.size == Size::Small { 11 } else { 20 } * 60);
+            let lasting = match (plan.size, incident.calls > 100.0) {
+                (Size::Small, true) => 30 * 60,
+                (Size::Small, false) => 14 * 60,
+                _ => 90,
+            };
+            day += if plan.size == Size::Small { 2 } else { 1 };
+            let (end, affected) = (begin + lasting, Vec::new());
+            calendar.truths.push(Truth { incident, begin, end, first: None, affected });
+        }
+        let days = if calendar.is_normal_month { plan.days } else { day + 1 };
+        calendar.minutes = days * DAY;
+        calendar.deploys = (1..days).step_by(3).map(|day| day * DAY + chance.random_range(600..1000)).collect();
+        let gaps = (0..days / 7).map(|_| chance.random_range(0..calendar.minutes));
+        calendar.gaps = gaps.flat_map(|from| from..from + 10).collect();
+        if calendar.is_normal_month {
+            let most = if plan.size == Size::Large { 60.0 } else { 1.0 };
+            for day in [9, 13, 24] {
+                let rate = chance.random_range(0.05..most);
+                calendar.bots.extend((0..180).map(|minute| (day * DAY + 720 + minute, rate)));
+            }
+        }
+        calendar
+    }
+
+    fn incident(&mut self, minute: usize) -> Option<&mut Truth> {
+        self.truths.iter_mut().find(|truth| (truth.begin..truth.end).contains(&minute))
+    }
+
+    fn circumstances(&self, minute: usize, service: &Service) -> Circumstances {
+        let incident = self.truths.iter().position(|truth| (truth.begin..truth.end).contains(&minute));
+        let day = minute / DAY;
+        Circumstances {
+            incident,
+            drained: (self.is_normal_month && day == 19).then_some(service.idcs.len() - 1),
+            has_new_codes: self.is_normal_month && day >= 16,
+        }
+    }
+
+    /// How much of the usual traffic there is.
+    fn share(&self, minute: usize, incident: Option<&Incident>) -> f64 {
+        match incident.map(|incident| incident.effect) {
+            Some(Effect::Traffic(share)) => share,
+            // A holiday.
+            _ if self.is_normal_month && minute / DAY == 11 => 0.3,
+            _ => 1.0,
+        }
+    }
+
+    /// Whether a further replica runs, for some days.
+    fn has_further_replica(&self, minute: usize) -> bool {
+        self.is_normal_month && (21 * DAY + 700..23 * DAY + 700).contains(&minute)
+    }
+}
+
+/// What stands for the exporter's own clock, which is not that of the play.
+#[derive(Debug, Clone, Copy)]
+enum Substitute {
+    None,
+    Start,
+    LastCall,
+}
+
+/// One exporter as Prometheus knows it.
+#[derive(Debug)]
+struct Replica {
+    played: Played,
+    up: Handle,
+    /// The series by their number on pages.
+    series: Vec<(Handle, Substitute)>,
+    last_shown: Vec<usize>,
+    is_target: bool,
+    started_at: u64,
+    last_call: Option<u64>,
+    instance: String,
+}
+
+impl Replica {
+    fn start(plan: &Plan, number: usize, storage: &mut Storage, time: u64) -> Replica {
+        let instance = format!("namespace.service-{number}.planet-call-exporter");
+        Replica {
+            played: Played::start(plan.is_stored),
+            up: storage.series(&series("up", plan.size, &instance)),
+            series: Vec::new(),
+            last_shown: Vec::new(),
+            is_target: false,
+            started_at: time,
+            last_call: None,
+            instance,
+        }
+    }
+
+    fn restart(&mut self, time: u64) {
+        self.played.restart();
+        self.started_at = time;
+    }
+
+    /// A scrape that is answered.
+    fn scraped(&mut self, names: &mut Names, size: Size, storage: &mut Storage, time: u64) {
+        let samples = self.played.scrape(names);
+        for name in &names.names[self.series.len()..] {
+            let substitute = match name.split('{').next() {
+                Some("process_start_time_seconds") => Substitute::Start,
+                Some("planet_call_last_event_time_seconds") => Substitute::LastCall,
+                _ => Substitute::None,
+            };
+            self.series.push((storage.series(&series(name, size, &self.instance)), substitute));
+        }
+        let shown: Vec<_> = samples.iter().map(|(number, _)| *number).collect();
+        self.end_all_but(&shown, storage, time);
+        for (number, value) in samples {
+            let (series, substitute) = self.series[number];
+            let value = match substitute {
+                Substitute::Start => self.started_at as f64,
+                Substitute::LastCall => self.last_call.unwrap_or(time) as f64,
+                Substitute::None => value,
+            };
+            storage.put(series, time, value);
+        }
+        self.last_shown = shown;
+        storage.put(self.up, time, 1.0);
+        self.is_target = true;
+    }
+
+    /// A scrape that fails, or none, because it is no target any more.
+    fn not_scraped(&mut self, storage: &mut Storage, time: u64, is_target: bool) {
+        self.end_all_but(&[], storage, time);
+        self.last_shown.clear();
+        if is_target || self.is_target {
+            storage.put(self.up, time, if is_target { 0.0 } else { STALE });
+        }
+        self.is_target = is_target;
+    }
+
+    fn end_all_but(&self, shown: &[usize], storage: &mut Storage, time: u64) {
+        if self.last_shown == shown {
+            return;
+        }
+        let shown: HashSet<_> = shown.iter().collect();
+        for number in self.last_shown.iter().filter(|number| !shown.contains(number)) {
+            storage.put(self.series[*number].0, time, STALE);
+        }
+    }
+}
+
+/// The labels that Prometheus gives a series of a page.
+fn series(name: &str, size: Size, instance: &str) -> Labels {
+    let (name, rest) = name.split_once('{').unwrap_or((name, ""));
+    let mut labels = Labels::from([("__name__".to_owned(), name.to_owned())]);
+    for pair in rest.trim_end_matches('}').split(',') {
+        if let Some((name, value)) = pair.split_once('=') {
+            labels.insert(name.to_owned(), value.trim_matches('"').to_owned());
+        }
+    }
+    labels.insert("job".to_owned(), size.as_str().to_owned());
+    labels.insert("instance".to_owned(), instance.to_owned());
+    labels
+}
+
+/// Plays it, with the rules of these files, in this Prometheus.
+pub fn play(plan: &Plan, program: &Path, files: &[PathBuf]) -> Outcome {
+    let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    let mut rules = Rules::read(program, &files, INTERVAL);
+    let mut names = Names::new(rules.metrics());
+    let mut storage = Storage::start(program);
+    let service = Service::new(plan.size, plan.seed);
+    let chance = &mut SmallRng::seed_from_u64(plan.seed ^ (plan.incidents.len() as u64) << 32);
+    let mut calendar = Calendar::new(plan, chance);
+    let mut traffic = Traffic::new(chance.random());
+    let phase = chance.random_range(1..INTERVAL);
+    let mut additions = Additions::new();
+    let mut replicas: Vec<_> =
+        (0..plan.replicas).map(|number| Replica::start(plan, number, &mut storage, START)).collect();
+    let another = Labels::from([("__name__", "up"), ("job", "another"), ("instance", "node")].map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let another = storage.series(&another);
+    let mut mix: Option<(Circumstances, Mix)> = None;
+    let mut evaluated = START + phase;
+    for minute in 0..calendar.minutes {
+        let time = START + minute as u64 * 60;
+        if calendar.has_further_replica(minute) != (replicas.len() > plan.replicas) {
+            match replicas.len() > plan.replicas {
+                true => replicas.pop().into_iter().for_each(|mut gone| gone.not_scraped(&mut storage, time, false)),
+                false => replicas.push(Replica::start(plan, plan.replicas, &mut storage, time)),
+            }
+        }
+        let circumstances = calendar.circumstances(minute, &service);
+        let truth = circumstances.incident.map(|place| &calendar.truths[place]);
+        let incident = truth.map(|truth| truth.incident);
+        let since = truth.map_or(0, |truth| minute - truth.begin);
+        if mix.as_ref().is_none_or(|(of, _)| *of != circumstances) {
+            mix = Some((circumstances, Mix::new(&service, circumstances, incident)));
+        }
+        let effect = incident.map(|incident| incident.effect);
+        let is_good = !matches!(effect, Some(Effect::Down | Effect::Vanished))
+            && !(effect == Some(Effect::CrashLoop) && since % 4 != 3);
+        let is_deployed = calendar.deploys.contains(&minute);
+        let expected = traffic.expected(&service, minute) * calendar.share(minute, incident) / replicas.len() as f64;
+        // Around an incident the last 32 calls have to be those of the moment.
+        let really = if incident.is_some() { 32 } else { 3 };
+        let (mut affected, mut suffered) = (0, 0);
+        let each = (&service, time);
+        let count = replicas.len();
+        for (number, replica) in replicas.iter_mut().enumerate() {
+            if is_deployed && number == minute % count || effect == Some(Effect::CrashLoop) && since % 4 == 3 {
+                replica.restart(time);
+            }
+            if is_good {
+                let mix = mix.as_ref().map(|(_, mix)| mix);
+                let mut calls = mix.map(|mix| mix.draw(expected, traffic.chance())).unwrap_or_default();
+                if effect == Some(Effect::Rare) && number == 0 && matches!(since, 1 | 21 | 41) {
+                    calls.push((Kind { idc: 0, ..Kind::of_bot(SERVER_INTERNAL_ERROR) }, 1));
+                }
+                if let Some(incident) = incident {
+                    let hit = calls.iter().filter(|(kind, _)| incident.hits(kind.idc.into(), kind.medium.into()));
+                    for (kind, number) in hit {
+                        affected += number;
+                        let is_it = |(_, ending): (f64, super::service::Ending)| kind.disconnect_reason == ending.disconnect_reason;
+                        suffered += if incident.ends().is_none_or(is_it) { *number } else { 0 };
+                    }
+                }
+                replica.last_call = if calls.is_empty() { replica.last_call } else { Some(time - 5) };
+                replica.played.count(&calls, really, each, (&mut names, &mut additions), traffic.chance());
+                if effect == Some(Effect::Repeated) {
+                    replica.played.repeat(&calls, &mut names);
+                }
+                if number == 0 && let Some(rate) = calendar.bots.get(&minute) {
+                    let calls = *rate as usize + usize::from(traffic.chance().random_bool(rate.fract()));
+                    replica.played.count_of(Kind::of_bot(ACCESS_TOKEN_ERROR), calls, 1, each);
+                }
+            }
+            match effect {
+                _ if calendar.gaps.contains(&minute) => {}
+                Some(Effect::Vanished) => replica.not_scraped(&mut storage, time, false),
+                _ if !is_good || is_deployed && number == minute % count => replica.not_scraped(&mut storage, time, true),
+                _ => replica.scraped(&mut names, plan.size, &mut storage, time),
+            }
+        }
+        if !calendar.gaps.contains(&minute) {
+            storage.put(another, time, 1.0);
+        }
+        if let Some(truth) = calendar.incident(minute) {
+            let is_hit = suffered > 0 || truth.incident.calls == 0.0;
+            truth.first = truth.first.or(is_hit.then_some(minute));
+            truth.affected.push(affected);
+        }
+        if minute % CHUNK == CHUNK - 1 {
+            storage.write();
+            let to = time - (time - evaluated) % INTERVAL;
+            rules.evaluate(&mut storage, evaluated, to);
+            evaluated = to + INTERVAL;
+        }
+    }
+    let days = calendar.minutes / DAY;
+    Outcome { truths: calendar.truths, fired: rules.fired, days, service }
+}
