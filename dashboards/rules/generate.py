@@ -11,8 +11,7 @@ How the alerts are made:
 - One fault, one page. A fault of our own server or keys comes before an IDC, an IDC before a medium, a medium before the service, and a
   page before a ticket. An IDC or a medium is named only if its share is three times that of the others in the same window.
 - What is compared with the past says nothing before it has one.
-- What an alert reads is recorded one level above it, and so is what silences it. Prometheus shows a rule what the rules before it in
-  its group have recorded at this moment; vmalert shows it what they recorded at the moment before, and all of it is then of one moment.
+- What is recorded for an alert stands above it in its group, so that both are of the same moment.
 """
 
 import pathlib
@@ -66,17 +65,30 @@ WINDOWS = ("3m", "10m", "30m", "90m")
 LONG_WINDOWS = ("4h", "12h", "1d")
 
 
-def calls(by, windows, of=""):
-    """The calls, or the abnormal ones, in these windows."""
-    return f'sum by ({by}, window) (job_media_idc:planet_calls{of}:increase{{window=~"{windows}"}})'
+def in_windows(windows):
+    return f'{{window{"=~" if "|" in windows else "="}"{windows}"}}' if windows else ""
 
 
-def abnormal(by, windows):
-    return calls(by, windows, "_abnormal")
+def calls(level, windows=None):
+    """The calls in these windows."""
+    return f"{level}:planet_calls:increase{in_windows(windows)}"
 
 
-def ratio(by, windows):
-    return f"{abnormal(by, windows)} / {calls(by, windows)}"
+def abnormal(level, windows=None):
+    return f"{level}:planet_calls_abnormal:increase{in_windows(windows)}"
+
+
+def ratio(level, windows=None):
+    return f"{level}:planet_calls_abnormal:ratio{in_windows(windows)}"
+
+
+def indented(expression, by=2):
+    """An expression inside another one's parentheses."""
+    return textwrap.indent(textwrap.dedent(expression).strip(), " " * by).strip()
+
+
+# What comes and goes wakes nobody twice.
+PAGE_KEPT, TICKET_KEPT = "15m", "1h"
 
 
 class File:
@@ -98,11 +110,13 @@ class File:
         if window:
             self.lines += ["        labels:", f"          window: {window}"]
 
-    def alert(self, name, severity, expression, summary, description, dashboard, lasting=None, comment=""):
+    def alert(self, name, severity, expression, summary, description, dashboard, lasting=None, kept=None, comment=""):
         self.comment(comment)
         self.rule("alert", name, expression)
         if lasting:
             self.lines.append(f"        for: {lasting}")
+        if kept:
+            self.lines.append(f"        keep_firing_for: {kept}")
         self.lines += ["        labels:", f"          severity: {severity}", "        annotations:",
                        f'          summary: "{summary}"', "          description: >-",
                        f"            {description}", f"          dashboard: /d/{dashboard}",
@@ -136,7 +150,7 @@ Made by generate.py, but for what you set below.""")
 
 
 def record_increases(file):
-    """Level 1: what has come in each window."""
+    """What has come in each window."""
     for of, more in (("", ""), ("_abnormal", "{" + ABNORMAL + "}")):
         name = f"job_media_idc:planet_calls{of}:increase"
         for window in WINDOWS:
@@ -164,74 +178,137 @@ def record_increases(file):
     file.record("job:planet_call_pause:seconds", "time() - max by (job) (planet_call_last_event_time_seconds)", comment="How long nothing has come.")
 
 
-def failing(by):
+def beyond_chance(level, windows, deviations):
+    """More calls end abnormally than chance would have: the usual number and so many of its standard deviations."""
+    expected = f"{calls(level, windows)} * on ({LEVELS[level]}) group_left () {level}:planet_calls_abnormal:usual_ratio"
+    return f"{abnormal(level, windows)} > {expected} + {deviations} * sqrt({expected})"
+
+
+def above_usual(level, windows, budgets):
+    return f"{ratio(level, windows)} > on ({LEVELS[level]}) group_left () ({budgets} * {BUDGET} + {level}:planet_calls_abnormal:usual_ratio)"
+
+
+# The windows in which shares are compared with what is usual, and the shorter one that says whether it goes on.
+SHORTER = {"30m": "10m", "90m": "30m", "4h": "90m", "12h": "4h", "1d": "12h"}
+
+
+def in_a_window(level, window, budgets):
+    """A share above the usual one. A longer window is for fewer calls: 300 in the shorter one speak for themselves."""
+    if window not in SHORTER:
+        return above_usual(level, window, budgets)
+    shorter = SHORTER[window]
+    return f"""{above_usual(level, window, budgets)}
+      and on ({LEVELS[level]}) ({calls(level, shorter)} < 300 and {ratio(level, shorter)} > {budgets / 2:g} * {BUDGET} and {abnormal(level, shorter)} > 1.5)"""
+
+
+def in_any_window(level, windows, budgets):
+    return "\nor ".join(in_a_window(level, window, budgets) for window in windows)
+
+
+def recent(level, share):
+    """So do the last 32 calls of each kind."""
+    by = LEVELS[level]
+    return f"on ({by}) sum by ({by}) (planet_call_recent_abnormal) / sum by ({by}) (planet_call_recent_calls) > {share}"
+
+
+def over(level):
+    """Ten minutes with so many calls say by themselves that it is over."""
+    return f"on ({LEVELS[level]}) ({calls(level, '10m')} > 50 and {ratio(level, '10m')} < 2 * {BUDGET})"
+
+
+def failing(level):
     """So many calls end abnormally that somebody must get up."""
+    by = LEVELS[level]
     return f"""
         (
-          {ratio(by, "3m")} > 0.25 and {abnormal(by, "3m")} >= {MINIMUM_RELEASES}
+          {ratio(level, "3m")} > 0.2 + 3 / {abnormal(level, "3m")}
+          and {abnormal(level, "3m")} >= {MINIMUM_RELEASES}
         ) or (
-          {ratio(by, "10m|30m|90m|4h|12h")} > 0.75 and {abnormal(by, "10m|30m|90m|4h|12h")} > 4.5
+          {ratio(level, "10m|30m|90m|4h|12h")} > 0.75
+          and {abnormal(level, "10m|30m|90m|4h|12h")} > 4.5
           and on ({by}) sum by ({by}) (planet_call_recent_abnormal) >= 10
+          unless {over(level)}
         ) or (
-          {ratio(by, "10m")} > on (job) group_left () (4 * {BUDGET} + job:planet_calls_abnormal:usual_ratio)
-          and {abnormal(by, "10m")} >= {MINIMUM_RELEASES}
+          {above_usual(level, "10m", 4)}
+          and {abnormal(level, "10m")} >= 2 * {MINIMUM_RELEASES}
+          and {beyond_chance(level, "10m", 4)}
         ) or (
           (
-            {ratio(by, "90m|12h")}
-            or {ratio(by, "1d")} and on ({by}) {ratio(by, "12h")} > 4 * {BUDGET}
-          ) > on (job) group_left () (4 * {BUDGET} + job:planet_calls_abnormal:usual_ratio)
-          and {abnormal(by, "90m|12h|1d")} >= 1.2 * {MINIMUM_RELEASES}
-          and on ({by}) sum by ({by}) (planet_call_recent_abnormal) / sum by ({by}) (planet_call_recent_calls) > 4 * {BUDGET}
+            {textwrap.indent(in_any_window(level, SHORTER, 4), " " * 12).strip()}
+          )
+          and {abnormal(level)} >= 1.2 * {MINIMUM_RELEASES}
+          and {beyond_chance(level, None, 4)}
+          and {recent(level, f"4 * {BUDGET}")}
+          unless {over(level)}
         )"""
 
 
-def differing(by):
-    """The share of an IDC or a medium whose share is three times that of the others.
-
-    At its share enough of theirs would have ended abnormally that it is not chance, four or more, and less than a third of that did.
+def failing_alone(level):
+    """An IDC or a medium, if the others have less than a third of its share, where at its share enough of theirs, four or more, would have ended abnormally that it is not
+    chance. Which one it is does not change from minute to minute: one that was named stays until the others have two thirds of its share, and where
+    the service as a whole was failing none is named later.
     """
-    windows = ".+"
-    others = f"({calls('job', windows)} - on (job, window) group_right () {calls(by, windows)})"
-    others_abnormal = f"({abnormal('job', windows)} - on (job, window) group_right () {abnormal(by, windows)})"
+    by, name = LEVELS[level], f"{level}:planet_calls_failing_alone:ratio"
+    others = f"({calls('job')} - on (job, window) group_right () {calls(level)})"
+    others_abnormal = f"({abnormal('job')} - on (job, window) group_right () {abnormal(level)})"
     return f"""
-        {ratio(by, windows)}
-        and {others_abnormal} < {ratio(by, windows)} / 3 * {others}
-        and {ratio(by, windows)} * {others} > 12 - 8 * {ratio(by, windows)}"""
+        {level}:planet_calls_failing:ratio
+        and (
+          {others_abnormal}
+            < 1 / 3 * {ratio(level)} * {others}
+          and {ratio(level)} * {others}
+            > 20 - 16 * {ratio(level)}
+          or {others_abnormal}
+            < 2 / 3 * {ratio(level)} * {others}
+          and on ({by}) {name} offset 5m
+        )
+        unless on (job) (job:planet_calls_failing:ratio offset 5m unless on (job) {name} offset 5m)"""
 
 
 OWN_FAULTS = 'disconnect_reason=~"PUSH_ERROR|LEGACY_PUSH_ERROR|APP_SERVER_DATA_ERROR|AUTH_ERROR|SERVICE_ACCESS_TOKEN_ERROR|SERVICE_INVALID_ID"'
 
 
 def record_judgements(file):
-    """Level 2: what is judged of it."""
+    """What is judged of it."""
     for level, by in LEVELS.items():
-        file.record(f"{level}:planet_calls_abnormal:ratio", f"{abnormal(by, '.+')} / ({calls(by, '.+')} > 0)",
-                    comment="The share of calls that ended abnormally in each window." if level == "job" else "")
-    file.record("job:planet_calls_abnormal:usual_ratio", """
-        clamp_max(
-          max by (job) (avg_over_time(job:planet_calls_abnormal:ratio{window="90m"}[1w:1h])) or 0 * sum by (job) (job_media_idc:planet_calls:increase{window="90m"}),
-          0.05
-        )""", comment="What is usual at this service: the week's average, though no more than one in twenty.")
+        file.record(calls(level), f"sum by ({by}, window) (job_media_idc:planet_calls:increase)",
+                    comment="The same of a service, its IDCs and its media, and the share of calls that ended abnormally." if level == "job" else "")
+        file.record(abnormal(level), f"sum by ({by}, window) (job_media_idc:planet_calls_abnormal:increase)")
+        file.record(ratio(level), f"{abnormal(level)} / ({calls(level)} > 0)")
     for level, by in LEVELS.items():
-        file.record(f"{level}:planet_calls_failing:ratio", failing(by),
-                    comment="So many calls end abnormally that somebody must get up: a quarter within 3 minutes; three quarters of a longer window and ten of the last 32 calls of each kind, for services with few calls; or four budgets more than usual."
+        file.record(f"{level}:planet_calls_abnormal:usual_ratio", f"""
+            max by ({by}) (avg_over_time(clamp_max({level}:planet_calls_abnormal:ratio{{window="12h"}}, 0.08)[1w:1h]))
+            or 0 * max by ({by}) ({calls(level, "3m")})""",
+            comment="What is usual: the week's average, in which an outage counts for little." if level == "job" else "")
+    for level in LEVELS:
+        file.record(f"{level}:planet_calls_failing:ratio", failing(level),
+                    comment="So many calls end abnormally that somebody must get up: a fifth within 3 minutes, or half if they are ten; three quarters of a longer window and ten of the last 32 calls of each kind, for services with few calls; or four budgets more than usual, by more than chance."
                     if level == "job" else "")
     for level in ("job_idc", "job_media"):
-        file.record(f"{level}:planet_calls_differing:ratio", differing(LEVELS[level]),
-                    comment="An IDC, or a medium, whose share is three times that of the others." if level == "job_idc" else "")
-    ten_minutes = "job_reason:planet_call_abnormal_releases:increase10m"
-    file.record("job_reason:planet_calls_failing:ratio", f"""
+        file.record(f"{level}:planet_calls_failing_alone:ratio", failing_alone(level),
+                    comment="An IDC, or a medium, whose share is three times that of the others, by more than chance. Which one it is does not change from minute to minute."
+                    if level == "job_idc" else "")
+    file.record("job:planet_calls_failing_anywhere:ratio", "job:planet_calls_failing:ratio",
+                comment="The same as what it reads, but as late as an IDC or a medium alone where a rule is shown the records of the evaluation before, as by vmalert.")
+    shares = []
+    for window in ("10m", "1h", "12h"):
+        number = f"job_reason:planet_call_abnormal_releases:increase{window}{{}}" if window != "12h" else "sum_over_time(job_reason:planet_call_abnormal_releases:increase10m{}[12h:10m])"
+        shares.append(f"""{number.format("{" + OWN_FAULTS + "}")} / on (job) group_left () (sum by (job) ({number.format("")}) > 4.5)""")
+    name = "job_reason:planet_calls_failing:ratio"
+    file.record(name, f"""
         (
-          {ten_minutes}{{{OWN_FAULTS}}} / on (job) group_left () sum by (job) ({ten_minutes}) > 0.5
-          and on (job) sum by (job) ({ten_minutes}) > 4.5
-        ) or (
-          sum_over_time({ten_minutes}{{{OWN_FAULTS}}}[12h:10m]) / on (job) group_left () sum by (job) (sum_over_time({ten_minutes}[12h:10m])) > 0.5
-          unless on (job) sum by (job) ({ten_minutes}) > 4.5
-        )""", comment="More than half of what ends abnormally is one fault of our own.")
+          {shares[0]}
+          or {shares[1]}
+            unless on (job) {shares[0].rsplit("/ ", 1)[1].replace("on (job) group_left () ", "")}
+          or {shares[2]}
+            unless on (job) {shares[1].rsplit("/ ", 1)[1].replace("on (job) group_left () ", "")}
+        ) > 0.5
+        or ({name} offset 5m and on (job) {FAILING})""",
+        comment="One fault of our own, if it is more than half of what ends abnormally. It does not change before calls are well.")
     file.record("job:planet_calls_expected:increase", """
         min by (job, window) (
-          label_replace(sum by (job, window) (job_media_idc:planet_calls:increase{window=~"10m|12h"} offset 1d), "of", "yesterday", "", "")
-          or label_replace(sum by (job, window) (job_media_idc:planet_calls:increase{window=~"10m|12h"} offset 1w), "of", "last week", "", "")
+          label_replace(job:planet_calls:increase{window=~"10m|12h"} offset 1d, "of", "yesterday", "", "")
+          or label_replace(job:planet_calls:increase{window=~"10m|12h"} offset 1w, "of", "last week", "", "")
         )""", comment="Calls that are usual now: the lesser of yesterday's and last week's at this hour. A new installation has none.")
     for name in ("planet_call_duration_seconds", "planet_call_setup_duration_seconds"):
         file.record(f"job:{name}:median", f"histogram_quantile(0.5, job_le:{name}:rate10m) > 0", "10m",
@@ -239,14 +316,14 @@ def record_judgements(file):
         file.record(f"job:{name}:median", f"histogram_quantile(0.5, sum_over_time(job_le:{name}:rate10m[1d:10m])) > 0", "1d")
     file.record("job:planet_calls_answered:usual_ratio", """
         sum by (job) (sum_over_time(job:planet_calls_answered:increase{window="10m"}[1w:10m] offset 1d))
-          / sum by (job) (sum_over_time(job_media_idc:planet_calls:increase{window="10m"}[1w:10m] offset 1d))""",
+          / sum by (job) (sum_over_time(job:planet_calls:increase{window="10m"}[1w:10m] offset 1d))""",
         comment="The week's share of calls that are answered.")
     file.record("job:planet_calls_billed:ratio", "job:planet_calls_billed:increase / (job:planet_calls_talked:increase > 0)",
                 comment="The share of their duration for which calls are billed.")
 
 
-FAILING_IDC = "(job_idc:planet_calls_failing:ratio and job_idc:planet_calls_differing:ratio)"
-FAILING_MEDIUM = "(job_media:planet_calls_failing:ratio and job_media:planet_calls_differing:ratio)"
+FAILING_IDC = "job_idc:planet_calls_failing_alone:ratio"
+FAILING_MEDIUM = "job_media:planet_calls_failing_alone:ratio"
 FAILING = "(job:planet_calls_failing:ratio or job_idc:planet_calls_failing:ratio or job_media:planet_calls_failing:ratio)"
 FAILING_LATELY = """(
   max_over_time(job:planet_calls_failing:ratio[12h]) or max_over_time(job_idc:planet_calls_failing:ratio[12h]) or max_over_time(job_media:planet_calls_failing:ratio[12h])
@@ -257,23 +334,28 @@ DROPPING = f"""(
 )"""
 
 
-def record_slower(file):
-    """Level 2: what a ticket is for."""
-    windows = "10m|30m|90m|4h"
-    file.record("job:planet_calls_decaying:ratio", f"""
+def decaying(level, least):
+    """More calls than usual end abnormally."""
+    return f"""
         (
-          {ratio("job", windows)}
-          or {ratio("job", "1d")} and on (job) {ratio("job", "12h")} > 2.5 * {BUDGET}
-        ) > on (job) group_left () (2.5 * {BUDGET} + job:planet_calls_abnormal:usual_ratio)
-        and {abnormal("job", windows + "|1d")} >= 0.8 * {MINIMUM_RELEASES}
-        and on (job) sum by (job) (planet_call_recent_abnormal) / sum by (job) (planet_call_recent_calls) > 2.5 * {BUDGET}""",
+          {textwrap.indent(in_any_window(level, ["10m", *SHORTER], 2), " " * 10).strip()}
+        )
+        and {abnormal(level)} >= {least}
+        and {beyond_chance(level, None, 3)}
+        and {recent(level, f"2 * {BUDGET}")}
+        unless {over(level)}"""
+
+
+def record_slower(file):
+    """What is slower, or missing."""
+    file.record("job:planet_calls_decaying:ratio", decaying("job", 7),
         comment="More calls than usual end abnormally, but not so many that somebody must get up.")
     file.record("job:planet_calls_missing:seconds", f"""
         job:planet_call_pause:seconds > clamp_min(3 * max_over_time(job:planet_call_pause:seconds[1w:2m] offset 2d), 180)
         and on (job) job:planet_call_pause:seconds offset 3d
         or
         job:planet_call_pause:seconds > 120
-        and on (job) sum by (job) (job_media_idc:planet_calls:increase{{window="3m"}}) == 0
+        and on (job) {calls("job", "3m")} == 0
         and on (job) job:planet_calls_expected:increase{{window="10m"}} >= 3 * {EXPECTED_CALLS}""",
         comment="No call came for three times the longest pause of a week, or for minutes where many calls are usual at this hour.")
     file.record("job:planet_exporter_not_storing:increase15m", f"""
@@ -290,7 +372,7 @@ def record_slower(file):
 
 
 def alerts_of_calls(file):
-    """Level 3."""
+    """What people are told about calls."""
     for name, reasons, summary, description in (
         ("PlanetPushError", "PUSH_ERROR|LEGACY_PUSH_ERROR", "Our own server fails calls of {{ $labels.job }} (PUSH_ERROR)",
          "Most of the calls of {{ $labels.job }} that end abnormally now end with {{ $labels.disconnect_reason }}: our server does not take the notify callback, so callees' phones do not ring. Look at our server first."),
@@ -302,53 +384,48 @@ def alerts_of_calls(file):
         file.alert(name, "page", f"""
             max by (job, disconnect_reason) (job_reason:planet_calls_failing:ratio{{disconnect_reason=~"{reasons}"}})
             and on (job) {FAILING}
-        unless on (job) job:planet_call_abnormal_callers:few""", summary, description, "planet-releases")
+        unless on (job) job:planet_call_abnormal_callers:few""", summary, description, "planet-releases", kept=PAGE_KEPT)
     file.alert("PlanetIdcAbnormalFast", "page", f"""
-        max by (job, idc) {FAILING_IDC}
+        max by (job, idc) ({FAILING_IDC})
         unless on (job) job_reason:planet_calls_failing:ratio
         unless on (job) job:planet_call_abnormal_callers:few""",
         "Calls of {{ $labels.job }} in IDC {{ $labels.idc }} end abnormally",
         "{{ $value | humanizePercentage }} of the calls of {{ $labels.job }} whose caller is served by IDC {{ $labels.idc }} end abnormally, and far fewer in the others. Look at the fault domain first: platform and network are LINE Planet's.",
-        "planet-idcs")
+        "planet-idcs", kept=PAGE_KEPT)
     file.alert("PlanetMediaAbnormalFast", "page", f"""
-        max by (job, media_type) {FAILING_MEDIUM}
+        max by (job, media_type) ({FAILING_MEDIUM})
         unless on (job) (job_reason:planet_calls_failing:ratio or {FAILING_IDC})
         unless on (job) job:planet_call_abnormal_callers:few""",
         "{{ $labels.media_type }} calls of {{ $labels.job }} end abnormally",
         "{{ $value | humanizePercentage }} of the {{ $labels.media_type }} calls of {{ $labels.job }} end abnormally, and far fewer of the others. Was there a release of the app or the SDK?",
-        "planet-calls")
+        "planet-calls", kept=PAGE_KEPT)
     file.alert("PlanetCallsAbnormalFast", "page", f"""
-        max by (job) (job:planet_calls_failing:ratio)
+        max by (job) (job:planet_calls_failing_anywhere:ratio)
         unless on (job) (job_reason:planet_calls_failing:ratio or {FAILING_IDC} or {FAILING_MEDIUM})
         unless on (job) job:planet_call_abnormal_callers:few""",
         "Calls of {{ $labels.job }} end abnormally",
         "{{ $value | humanizePercentage }} of the calls of {{ $labels.job }} end abnormally, in no IDC and no medium alone. Look at the fault domain first.",
-        "planet-calls")
+        "planet-calls", kept=PAGE_KEPT)
     file.alert("PlanetCallsDrop", "page", f"""
         {DROPPING.replace(chr(10), chr(10) + "        ")}
         unless on (job) {FAILING}""",
         "Answered calls of {{ $labels.job }} drop",
         "{{ $value | humanizePercentage }} of the answered calls of {{ $labels.job }} ended abnormally in 15 minutes: people were cut off while they talked.",
-        "planet-calls", "5m")
+        "planet-calls", "5m", kept=PAGE_KEPT)
     file.alert("PlanetCallsAbnormalSlow", "ticket", f"""
         max by (job) (job:planet_calls_decaying:ratio)
         unless on (job) {FAILING_LATELY}
         unless on (job) job:planet_calls_dropped:ratio_rate15m > {DROP_RATIO_LIMIT}""",
         "Calls of {{ $labels.job }} end abnormally more often than usual",
         "{{ $value | humanizePercentage }} of the calls of {{ $labels.job }} end abnormally, which is more than the objective allows and more than usual.",
-        "planet-calls", "2m")
-    windows = "30m|4h|1d"
+        "planet-calls", "2m", kept=TICKET_KEPT)
     file.alert("PlanetIdcAbnormalSlow", "ticket", f"""
-        max by (job, idc) (
-          {ratio("job, idc", windows)} > on (job) group_left () (2.5 * {BUDGET} + job:planet_calls_abnormal:usual_ratio)
-          and {abnormal("job, idc", windows)} >= {MINIMUM_RELEASES}
-          and on (job, idc) sum by (job, idc) (planet_call_recent_abnormal) / sum by (job, idc) (planet_call_recent_calls) > 2.5 * {BUDGET}
-        )
+        max by (job, idc) ({indented(decaying("job_idc", 10))})
         unless on (job) {FAILING_LATELY}
         unless on (job) (job:planet_calls_decaying:ratio or job:planet_calls_dropped:ratio_rate15m > {DROP_RATIO_LIMIT})""",
         "Calls of {{ $labels.job }} in IDC {{ $labels.idc }} end abnormally more often than usual",
         "{{ $value | humanizePercentage }} of the calls of {{ $labels.job }} whose caller is served by IDC {{ $labels.idc }} end abnormally, which is more than the objective allows and more than usual.",
-        "planet-idcs", "5m")
+        "planet-idcs", "5m", kept=TICKET_KEPT)
     usual = "avg_over_time(job_reason:planet_call_abnormal_releases:increase1h[3d:1h] offset 1h)"
     file.alert("PlanetReasonGrows", "ticket", f"""
         job_reason:planet_call_abnormal_releases:increase1h{{fault_domain=~"client|network|platform|application|unknown"}}
@@ -358,7 +435,7 @@ def alerts_of_calls(file):
         unless on (job) job:planet_calls_decaying:ratio""",
         "{{ $labels.disconnect_reason }} grows at {{ $labels.job }}",
         "{{ $value | printf \"%.0f\" }} calls of {{ $labels.job }} ended with {{ $labels.disconnect_reason }} (fault domain {{ $labels.fault_domain }}) in an hour, many times what was usual in the three days before.",
-        "planet-releases", comment="A reason that is rare or new comes three times in an hour, or one that is not comes far more often than by chance.")
+        "planet-releases", kept=TICKET_KEPT, comment="A reason that is rare or new comes three times in an hour, or one that is not comes far more often than by chance.")
     file.alert("PlanetTimeToAnswer", "ticket", f"""
         max by (job) (
           (
@@ -371,7 +448,7 @@ def alerts_of_calls(file):
         )""",
         "Calls of {{ $labels.job }} are answered late",
         "Calls of {{ $labels.job }} take {{ $value | humanizeDuration }} to be answered: that is the median, more than twice what is usual, or the time of one in twenty, over the limit.",
-        "planet-calls", "2m")
+        "planet-calls", "2m", kept=TICKET_KEPT)
     file.alert("PlanetCallsShort", "ticket", """
         max by (job) (
           job:planet_call_duration_seconds:median < 0.5 * avg_over_time(job:planet_call_duration_seconds:median[1w:1h] offset 1d)
@@ -380,18 +457,17 @@ def alerts_of_calls(file):
         )""",
         "Answered calls of {{ $labels.job }} are short",
         "Half of the answered calls of {{ $labels.job }} last less than {{ $value | humanizeDuration }}, not half of what is usual: perhaps they are cut off, or nothing is heard.",
-        "planet-calls", "2m")
+        "planet-calls", "2m", kept=TICKET_KEPT)
     answered = "job:planet_calls_answered:increase"
     file.alert("PlanetCallsUnanswered", "ticket", f"""
         max by (job) (
           {answered} < 0.5 * EXPECTED
           and {answered} < EXPECTED - 4 * sqrt(EXPECTED)
-        )
-        unless on (job) ({FAILING} or job:planet_calls_decaying:ratio)""".replace(
-            "EXPECTED", f"({calls('job', '10m|90m|4h|1d')} * on (job) group_left () job:planet_calls_answered:usual_ratio)"),
+        )""".replace(
+            "EXPECTED", f"(({calls('job', '10m|90m|4h|1d')} - {abnormal('job', '10m|90m|4h|1d')}) * on (job) group_left () job:planet_calls_answered:usual_ratio)"),
         "Few calls of {{ $labels.job }} are answered",
         "{{ $value | printf \"%.0f\" }} calls of {{ $labels.job }} were answered, less than half of what is usual of as many calls, and none of the others ended with an error: perhaps pushes are lost, and phones do not ring.",
-        "planet-calls", "2m")
+        "planet-calls", "2m", kept=TICKET_KEPT)
     file.alert("PlanetCallsRepeated", "ticket", f"""
         max by (job) (
           job:planet_calls_repeated:increase > 0.5 * {calls("job", "10m|1d")}
@@ -400,7 +476,7 @@ def alerts_of_calls(file):
         )""",
         "Call events of {{ $labels.job }} come again and again",
         "{{ $value | printf \"%.0f\" }} call events of {{ $labels.job }} had come before, more than half as many as there were calls. Each call counts once; but something sends them again, such as a proxy, or LINE Planet, which does not see the answers.",
-        "planet-exporter", "2m")
+        "planet-exporter", "2m", kept=TICKET_KEPT)
     usual = "avg_over_time(job:planet_calls_billed:ratio[1w:1h] offset 1d)"
     file.alert("PlanetBillingDiverges", "ticket", f"""
         max by (job) (
@@ -409,13 +485,13 @@ def alerts_of_calls(file):
         )""",
         "Calls of {{ $labels.job }} are billed otherwise than usual",
         "Calls of {{ $labels.job }} are billed for {{ $value | humanizePercentage }} of the time that they last, which is a quarter less or a third more than usual.",
-        "planet-calls", "5m")
+        "planet-calls", "5m", kept=TICKET_KEPT)
     file.alert("PlanetNoCalls", "page", """
         max by (job) (job:planet_calls_missing:seconds)
         unless on (job) (job:planet_exporter_not_storing:increase15m or job_instance:planet_exporter_starts:changes20m)""",
         "No calls reach {{ $labels.job }}",
         "Not one call event of {{ $labels.job }} came for {{ $value | humanizeDuration }}, although calls are usual at this hour: either nobody can call, or the callback does not get here. Make a call.",
-        "planet-calls")
+        "planet-calls", kept=PAGE_KEPT)
     for_minutes = f'job:planet_calls_expected:increase{{window="10m"}} >= 2.5 * {EXPECTED_CALLS}'
     # Where the exporter was away, or no calls came at all, the window has less for a reason that is known.
     is_whole = """
@@ -435,7 +511,7 @@ def alerts_of_calls(file):
         unless on (job) job:planet_exporter_not_storing:increase15m""",
         "Few calls reach {{ $labels.job }}",
         "Only {{ $value | printf \"%.0f\" }} calls of {{ $labels.job }} came, less than a fifth of what came at this hour of yesterday and of the same day last week.",
-        "planet-calls", "3m")
+        "planet-calls", "3m", kept=TICKET_KEPT)
     file.alert("PlanetUnknownCodes", "ticket", f"""
         sum by (job, kind) ({increase('planet_exporter_anomalies_total{kind=~"unknown_.*"}', "1h")}) > 0
         unless sum by (job, kind) (increase(planet_exporter_anomalies_total{{kind=~"unknown_.*"}}[1d] offset 1h)) > 0""",
@@ -445,6 +521,7 @@ def alerts_of_calls(file):
 
 
 def alerts_of_exporter(file):
+    """What people are told about the exporter itself."""
     file.alert("PlanetCallEventsRefused", "ticket", f"""
         sum by (job) ({increase('planet_exporter_events_total{result="refused"}', "10m")}) > 0""",
         'Call events of {{ $labels.job }} cannot be read',
@@ -476,7 +553,7 @@ def alerts_of_exporter(file):
         unless on (job) job_instance:planet_exporter_starts:changes20m""",
         '{{ with $labels.instance }}An exporter{{ else }}Every exporter{{ end }} of {{ $labels.job }} is gone',
         '{{ with $labels.instance }}{{ . }}{{ else }}Every exporter{{ end }} of {{ $labels.job }} has not been seen for 3 minutes: it does not answer Prometheus, is no target any more, or pushes nothing. Call events may be lost at the source meanwhile.',
-        "planet-exporter", "3m")
+        "planet-exporter", "3m", kept=PAGE_KEPT)
     file.alert("PlanetCanaryFailing", "page", f"""
         sum by (job) ({increase('planet_exporter_canary_round_trips_total{result="success"}', "3m")}) == 0""",
         'The way to {{ $labels.job }} is broken',

@@ -102,7 +102,11 @@ fn poisson(mean: f64, chance: &mut SmallRng) -> u32 {
 }
 
 /// How calls end that an incident hits, or that none does.
-fn endings(service: &Service, circumstances: Circumstances, incident: Option<&Incident>) -> Vec<(Ending, f64)> {
+fn endings(
+    service: &Service,
+    circumstances: Circumstances,
+    incident: Option<&Incident>,
+) -> Vec<(Ending, f64)> {
     let mut endings = service.endings.clone();
     let mut put = |ending: Ending, share: f64| {
         endings.iter_mut().for_each(|(_, usual)| *usual *= 1.0 - share);
@@ -153,7 +157,16 @@ impl Kind {
     /// A call of one that a single caller makes again and again, and that always fails.
     pub fn of_bot(ending: Ending) -> Kind {
         let Ending { disconnect_reason, releaser, terminate, .. } = ending;
-        Kind { medium: 0, idc: 0, disconnect_reason, releaser, terminate, setup_time: 1, duration: 0, billed: 0 }
+        Kind {
+            medium: 0,
+            idc: 0,
+            disconnect_reason,
+            releaser,
+            terminate,
+            setup_time: 1,
+            duration: 0,
+            billed: 0,
+        }
     }
 
     /// The call event of a call of this kind that ended at `end`, in Unix seconds.

@@ -152,7 +152,8 @@ impl Played {
 
     fn send(&mut self, queries: &[String]) {
         for some in queries.chunks(PIPELINED) {
-            let request = |query: &String| format!("GET {CALL_EVENT_PATH}?{query} HTTP/1.1\r\nhost: test\r\n\r\n");
+            let request =
+                |query: &String| format!("GET {CALL_EVENT_PATH}?{query} HTTP/1.1\r\nhost: test\r\n\r\n");
             self.call_events.send(some.iter().map(request).collect::<String>());
             for query in some {
                 let answer = self.call_events.receive();
@@ -163,7 +164,13 @@ impl Played {
         }
     }
 
-    fn learn(&mut self, kind: Kind, each: (&Service, u64), (names, additions): (&mut Names, &mut Additions), chance: &mut SmallRng) {
+    fn learn(
+        &mut self,
+        kind: Kind,
+        each: (&Service, u64),
+        (names, additions): (&mut Names, &mut Additions),
+        chance: &mut SmallRng,
+    ) {
         let is_known = additions.contains_key(&kind);
         let before = if is_known { Vec::new() } else { self.look(names) };
         self.send(&[query(kind, each, any_caller(chance))]);

@@ -62,15 +62,31 @@ pub struct Incident {
     pub calls: f64,
 }
 
-const ABNORMAL: &[&str] = &["PlanetCallsAbnormalFast", "PlanetCallsAbnormalSlow", "PlanetCallsDrop", "PlanetReasonGrows"];
+const ABNORMAL: &[&str] =
+    &["PlanetCallsAbnormalFast", "PlanetCallsAbnormalSlow", "PlanetCallsDrop", "PlanetReasonGrows"];
 const GONE: &[&str] = &["PlanetExporterDown", "PlanetNoCalls", "PlanetExporterRestarts"];
 
-const fn page(name: &'static str, effect: Effect, alerts: &'static [&'static str], minutes: f64, calls: f64) -> Incident {
+const fn page(
+    name: &'static str,
+    effect: Effect,
+    alerts: &'static [&'static str],
+    minutes: f64,
+    calls: f64,
+) -> Incident {
     Incident { name, effect, idc: None, medium: None, severity: Severity::Page, alerts, minutes, calls }
 }
 
 const fn ticket(name: &'static str, effect: Effect, alerts: &'static [&'static str]) -> Incident {
-    Incident { name, effect, idc: None, medium: None, severity: Severity::Ticket, alerts, minutes: 15.0, calls: 200.0 }
+    Incident {
+        name,
+        effect,
+        idc: None,
+        medium: None,
+        severity: Severity::Ticket,
+        alerts,
+        minutes: 15.0,
+        calls: 200.0,
+    }
 }
 
 /// Every incident that is played.
@@ -87,7 +103,13 @@ pub static INCIDENTS: [Incident; 19] = [
         ..page("video only out", Effect::Ends(1.0, INTERNAL_ERROR), &["PlanetMediaAbnormalFast"], 2.0, 10.0)
     },
     page("10 % fail", Effect::Ends(0.1, INTERNAL_ERROR), &["PlanetCallsAbnormalFast"], 10.0, 200.0),
-    page("10 % drop", Effect::Ends(0.1, NETWORK_UNSTABLE), &["PlanetCallsAbnormalFast", "PlanetCallsDrop"], 10.0, 200.0),
+    page(
+        "10 % drop",
+        Effect::Ends(0.1, NETWORK_UNSTABLE),
+        &["PlanetCallsAbnormalFast", "PlanetCallsDrop"],
+        10.0,
+        200.0,
+    ),
     ticket("5 % fail", Effect::Ends(0.05, INTERNAL_ERROR), ABNORMAL),
     ticket("calls end after 10 s", Effect::Short, &["PlanetCallsShort"]),
     ticket("answers three times as slow", Effect::Slow, &["PlanetTimeToAnswer"]),
@@ -95,7 +117,11 @@ pub static INCIDENTS: [Incident; 19] = [
     ticket("each event three times", Effect::Repeated, &["PlanetCallsRepeated"]),
     ticket("half is billed", Effect::BilledHalf, &["PlanetBillingDiverges"]),
     ticket("a tenth of the calls", Effect::Traffic(0.1), &["PlanetFewCalls", "PlanetNoCalls"]),
-    Incident { minutes: 41.0, calls: 0.0, ..ticket("a rare code three times", Effect::Rare, &["PlanetReasonGrows"]) },
+    Incident {
+        minutes: 44.0,
+        calls: 0.0,
+        ..ticket("a rare code three times", Effect::Rare, &["PlanetReasonGrows"])
+    },
     page("no calls", Effect::Traffic(0.0), &["PlanetNoCalls"], 5.0, 0.0),
     page("exporter gone", Effect::Down, GONE, 5.0, 0.0),
     page("target vanished", Effect::Vanished, GONE, 5.0, 0.0),

@@ -34,6 +34,8 @@ pub struct Plan {
     pub incidents: Vec<usize>,
     pub replicas: usize,
     pub is_stored: bool,
+    /// Minutes from one incident to the next, and that one lasts; `None`: as it suits the size, by day.
+    pub pace: Option<(usize, usize)>,
 }
 
 /// An incident that was played.
@@ -80,8 +82,16 @@ impl Calendar {
         let mut day = plan.days;
         let mut incidents = plan.incidents.clone();
         incidents.shuffle(chance);
-        for incident in incidents.into_iter().map(|place| &INCIDENTS[place]) {
-            let begin = day * DAY + chance.random_range(8 * 60..if plan.size == Size::Small { 11 } else { 20 } * 60);
+        for (number, incident) in incidents.into_iter().map(|place| &INCIDENTS[place]).enumerate() {
+            if let Some((every, lasting)) = plan.pace {
+                let begin = plan.days * DAY + (number + 1) * every;
+                let (end, affected) = (begin + lasting, Vec::new());
+                calendar.truths.push(Truth { incident, begin, end, first: None, affected });
+                day = (end + every) / DAY;
+                continue;
+            }
+            let begin =
+                day * DAY + chance.random_range(8 * 60..if plan.size == Size::Small { 11 } else { 20 } * 60);
             let lasting = match (plan.size, incident.calls > 100.0) {
                 (Size::Small, true) => 30 * 60,
                 (Size::Small, false) => 14 * 60,
@@ -93,7 +103,8 @@ impl Calendar {
         }
         let days = if calendar.is_normal_month { plan.days } else { day + 1 };
         calendar.minutes = days * DAY;
-        calendar.deploys = (1..days).step_by(3).map(|day| day * DAY + chance.random_range(600..1000)).collect();
+        calendar.deploys =
+            (1..days).step_by(3).map(|day| day * DAY + chance.random_range(600..1000)).collect();
         let gaps = (0..days / 7).map(|_| chance.random_range(0..calendar.minutes));
         calendar.gaps = gaps.flat_map(|from| from..from + 10).collect();
         if calendar.is_normal_month {
@@ -254,7 +265,10 @@ pub fn play(plan: &Plan, program: &Path, files: &[PathBuf]) -> Outcome {
     let mut additions = Additions::new();
     let mut replicas: Vec<_> =
         (0..plan.replicas).map(|number| Replica::start(plan, number, &mut storage, START)).collect();
-    let another = Labels::from([("__name__", "up"), ("job", "another"), ("instance", "node")].map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let another = Labels::from(
+        [("__name__", "up"), ("job", "another"), ("instance", "node")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
     let another = storage.series(&another);
     let mut mix: Option<(Circumstances, Mix)> = None;
     let mut evaluated = START + phase;
@@ -262,7 +276,10 @@ pub fn play(plan: &Plan, program: &Path, files: &[PathBuf]) -> Outcome {
         let time = START + minute as u64 * 60;
         if calendar.has_further_replica(minute) != (replicas.len() > plan.replicas) {
             match replicas.len() > plan.replicas {
-                true => replicas.pop().into_iter().for_each(|mut gone| gone.not_scraped(&mut storage, time, false)),
+                true => replicas
+                    .pop()
+                    .into_iter()
+                    .for_each(|mut gone| gone.not_scraped(&mut storage, time, false)),
                 false => replicas.push(Replica::start(plan, plan.replicas, &mut storage, time)),
             }
         }
@@ -277,14 +294,16 @@ pub fn play(plan: &Plan, program: &Path, files: &[PathBuf]) -> Outcome {
         let is_good = !matches!(effect, Some(Effect::Down | Effect::Vanished))
             && !(effect == Some(Effect::CrashLoop) && since % 4 != 3);
         let is_deployed = calendar.deploys.contains(&minute);
-        let expected = traffic.expected(&service, minute) * calendar.share(minute, incident) / replicas.len() as f64;
+        let expected =
+            traffic.expected(&service, minute) * calendar.share(minute, incident) / replicas.len() as f64;
         // Around an incident the last 32 calls have to be those of the moment.
         let really = if incident.is_some() { 32 } else { 3 };
         let (mut affected, mut suffered) = (0, 0);
         let each = (&service, time);
         let count = replicas.len();
         for (number, replica) in replicas.iter_mut().enumerate() {
-            if is_deployed && number == minute % count || effect == Some(Effect::CrashLoop) && since % 4 == 3 {
+            if is_deployed && number == minute % count || effect == Some(Effect::CrashLoop) && since % 4 == 3
+            {
                 replica.restart(time);
             }
             if is_good {
@@ -294,10 +313,13 @@ pub fn play(plan: &Plan, program: &Path, files: &[PathBuf]) -> Outcome {
                     calls.push((Kind { idc: 0, ..Kind::of_bot(SERVER_INTERNAL_ERROR) }, 1));
                 }
                 if let Some(incident) = incident {
-                    let hit = calls.iter().filter(|(kind, _)| incident.hits(kind.idc.into(), kind.medium.into()));
+                    let hit =
+                        calls.iter().filter(|(kind, _)| incident.hits(kind.idc.into(), kind.medium.into()));
                     for (kind, number) in hit {
                         affected += number;
-                        let is_it = |(_, ending): (f64, super::service::Ending)| kind.disconnect_reason == ending.disconnect_reason;
+                        let is_it = |(_, ending): (f64, super::service::Ending)| {
+                            kind.disconnect_reason == ending.disconnect_reason
+                        };
                         suffered += if incident.ends().is_none_or(is_it) { *number } else { 0 };
                     }
                 }
@@ -306,7 +328,9 @@ pub fn play(plan: &Plan, program: &Path, files: &[PathBuf]) -> Outcome {
                 if effect == Some(Effect::Repeated) {
                     replica.played.repeat(&calls, &mut names);
                 }
-                if number == 0 && let Some(rate) = calendar.bots.get(&minute) {
+                if number == 0
+                    && let Some(rate) = calendar.bots.get(&minute)
+                {
                     let calls = *rate as usize + usize::from(traffic.chance().random_bool(rate.fract()));
                     replica.played.count_of(Kind::of_bot(ACCESS_TOKEN_ERROR), calls, 1, each);
                 }
@@ -314,7 +338,9 @@ pub fn play(plan: &Plan, program: &Path, files: &[PathBuf]) -> Outcome {
             match effect {
                 _ if calendar.gaps.contains(&minute) => {}
                 Some(Effect::Vanished) => replica.not_scraped(&mut storage, time, false),
-                _ if !is_good || is_deployed && number == minute % count => replica.not_scraped(&mut storage, time, true),
+                _ if !is_good || is_deployed && number == minute % count => {
+                    replica.not_scraped(&mut storage, time, true)
+                }
                 _ => replica.scraped(&mut names, plan.size, &mut storage, time),
             }
         }

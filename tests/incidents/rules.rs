@@ -10,6 +10,9 @@ use crate::storage::{Labels, STALE, Storage};
 use crate::support::eventually;
 use crate::support::prometheus::Prometheus;
 
+/// How far a rule that reads its own past looks back at least, in seconds.
+const OWN_PAST: u64 = 300;
+
 /// A rule of the files.
 #[derive(Debug)]
 struct Rule {
@@ -69,7 +72,8 @@ impl Rules {
     /// Reads rule files, as this Prometheus does.
     pub fn read(program: &Path, files: &[&Path], interval: u64) -> Rules {
         let files: Vec<_> = files.iter().map(|file| format!("'{}'", file.display())).collect();
-        let configuration = format!("global: {{evaluation_interval: 1y}}\nrule_files: [{}]\n", files.join(", "));
+        let configuration =
+            format!("global: {{evaluation_interval: 1y}}\nrule_files: [{}]\n", files.join(", "));
         let prometheus = Prometheus::configured(program, &configuration, &[]);
         let groups = eventually("rules", || {
             let groups = prometheus.get("/api/v1/rules")["data"]["groups"].as_array().cloned()?;
@@ -88,16 +92,25 @@ impl Rules {
         let words = self.rules.iter().flat_map(|rule| {
             rule.expression.split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'))
         });
-        words.filter(|word| word.starts_with("planet_") || *word == "process_start_time_seconds").map(str::to_owned).collect()
+        words
+            .filter(|word| word.starts_with("planet_") || *word == "process_start_time_seconds")
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Evaluates every rule from `from` to `to`, in Unix seconds, both included.
     pub fn evaluate(&mut self, storage: &mut Storage, from: u64, to: u64) {
+        let step = self.interval;
         for rule in &mut self.rules {
-            let answer = storage.ask(&rule.expression, from, to, self.interval);
-            match rule.alert {
-                None => record(rule, storage, answer, from, to, self.interval),
-                Some(durations) => alert(rule, durations, answer, (from, to, self.interval), &mut self.fired),
+            // What reads what it recorded before is asked for as much as it can have recorded.
+            let at_once = if rule.expression.contains(&rule.name) { OWN_PAST - step } else { to - from };
+            for from in (from..=to).step_by((at_once + step) as usize) {
+                let to = to.min(from + at_once);
+                let answer = storage.ask(&rule.expression, from, to, step);
+                match rule.alert {
+                    None => record(rule, storage, answer, from, to, step),
+                    Some(durations) => alert(rule, durations, answer, (from, to, step), &mut self.fired),
+                }
             }
         }
     }
@@ -110,7 +123,9 @@ fn rule(of: &serde_json::Value) -> Rule {
     Rule {
         name: text("name"),
         expression: text("query"),
-        labels: labels.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned())).collect(),
+        labels: labels
+            .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()))
+            .collect(),
         alert: (of["type"] == "alerting")
             .then(|| Durations { for_: seconds("duration"), keep_firing_for: seconds("keepFiringFor") }),
         states: BTreeMap::new(),
@@ -118,7 +133,14 @@ fn rule(of: &serde_json::Value) -> Rule {
 }
 
 /// Writes what a recording rule answers, and where it ends.
-fn record(rule: &mut Rule, storage: &mut Storage, answer: crate::storage::Range, from: u64, to: u64, step: u64) {
+fn record(
+    rule: &mut Rule,
+    storage: &mut Storage,
+    answer: crate::storage::Range,
+    from: u64,
+    to: u64,
+    step: u64,
+) {
     let mut answered = BTreeMap::new();
     for (mut labels, values) in answer {
         labels.extend(rule.labels.clone());
@@ -133,7 +155,8 @@ fn record(rule: &mut Rule, storage: &mut Storage, answer: crate::storage::Range,
     }
     for (labels, values) in answered {
         let series = storage.series(&labels);
-        let mut expected = if rule.states.contains_key(&labels) { from } else { values.first().map_or(to, |value| value.0) };
+        let mut expected =
+            if rule.states.contains_key(&labels) { from } else { values.first().map_or(to, |value| value.0) };
         let mut last = from;
         for (time, value) in values {
             if time > expected {
@@ -183,7 +206,9 @@ fn alert(
                     now.fired = Some(fired.len());
                     fired.push(Fired { labels: labels.clone(), from: time, to: time });
                 }
-            } else if state.is_some_and(|state| state.fired.is_none() || time - state.last >= durations.keep_firing_for + step) {
+            } else if state.is_some_and(|state| {
+                state.fired.is_none() || time - state.last >= durations.keep_firing_for + step
+            }) {
                 state = None;
             }
             if let Some(place) = state.and_then(|state| state.fired) {

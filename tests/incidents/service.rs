@@ -121,7 +121,8 @@ impl Service {
         let chance = &mut SmallRng::seed_from_u64(seed.wrapping_mul(3) + size as u64);
         let calls_per_minute = size.calls_per_minute(chance);
         let count = if size == Size::Small { chance.random_range(2..=3) } else { chance.random_range(3..=6) };
-        let weights: Vec<f64> = (0..count).map(|place| chance.random_range(0.3..0.6_f64).powi(place)).collect();
+        let weights: Vec<f64> =
+            (0..count).map(|place| chance.random_range(0.3..0.6_f64).powi(place)).collect();
         let all: f64 = weights.iter().sum();
         let idcs = IDCS.into_iter().zip(weights.iter().map(|weight| weight / all)).collect();
         let video = chance.random_range(0.15..0.5);
@@ -132,7 +133,8 @@ impl Service {
             .collect();
         let left = 1.0 - endings.iter().map(|(_, share)| share).sum::<f64>();
         endings.push((NORMAL, left));
-        let setup_time = LogNormal::new(chance.random_range(2.5_f64..7.0).ln(), chance.random_range(0.4..0.8));
+        let setup_time =
+            LogNormal::new(chance.random_range(2.5_f64..7.0).ln(), chance.random_range(0.4..0.8));
         let duration = LogNormal::new(chance.random_range(50_f64..240.0).ln(), chance.random_range(0.9..1.5));
         Service {
             calls_per_minute,

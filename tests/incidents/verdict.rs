@@ -58,7 +58,9 @@ pub fn further_pages<'a>(outcome: &'a Outcome, truth: &Truth) -> Vec<&'a Fired> 
 }
 
 fn during<'a>(outcome: &'a Outcome, truth: &Truth) -> Vec<&'a Fired> {
-    let within = truth.begin as f64..(truth.end + AFTERMATH) as f64;
+    let next = outcome.truths.iter().map(|other| other.begin).filter(|begin| *begin > truth.begin).min();
+    let end = next.unwrap_or(usize::MAX).min(truth.end + AFTERMATH);
+    let within = truth.begin as f64..end as f64;
     outcome.fired.iter().filter(|fired| within.contains(&minute_of(fired.from))).collect()
 }
 
@@ -66,17 +68,25 @@ fn during<'a>(outcome: &'a Outcome, truth: &Truth) -> Vec<&'a Fired> {
 pub fn false_alarms(outcome: &Outcome) -> Vec<&Fired> {
     let is_of_one = |fired: &&Fired| {
         let minute = minute_of(fired.from);
-        outcome.truths.iter().any(|truth| minute >= truth.begin as f64 && minute < (truth.end + AFTERMATH) as f64)
+        outcome
+            .truths
+            .iter()
+            .any(|truth| minute >= truth.begin as f64 && minute < (truth.end + AFTERMATH) as f64)
     };
     outcome.fired.iter().filter(|fired| !is_of_one(fired)).collect()
 }
 
 fn shown(fired: &Fired) -> String {
     let name = fired.name().trim_start_matches("Planet");
-    let labels = ["idc", "media_type", "disconnect_reason"].iter().filter_map(|label| fired.labels.get(*label));
+    let labels =
+        ["idc", "media_type", "disconnect_reason"].iter().filter_map(|label| fired.labels.get(*label));
     let labels: Vec<_> = labels.map(String::as_str).collect();
     let severity = if fired.is_page() { "page" } else { "ticket" };
-    if labels.is_empty() { format!("{severity} {name}") } else { format!("{severity} {name}({})", labels.join(", ")) }
+    if labels.is_empty() {
+        format!("{severity} {name}")
+    } else {
+        format!("{severity} {name}({})", labels.join(", "))
+    }
 }
 
 /// The rows of a play.
@@ -86,16 +96,28 @@ pub fn table(plan: &Plan, outcome: &Outcome) -> String {
     for truth in &outcome.truths {
         let incident = truth.incident;
         let (verdict, after) = found(plan, outcome, truth);
-        let must = format!("{}, {:.0} min or {:.0} calls", incident.severity.as_str(), incident.minutes, incident.calls);
-        let after = after.map_or("-".to_owned(), |(minutes, calls)| format!("{minutes:.1} min, {calls} calls"));
+        let must = format!(
+            "{}, {:.0} min or {:.0} calls",
+            incident.severity.as_str(),
+            incident.minutes,
+            incident.calls
+        );
+        let after =
+            after.map_or("-".to_owned(), |(minutes, calls)| format!("{minutes:.1} min, {calls} calls"));
         let all: Vec<_> = during(outcome, truth)
             .into_iter()
             .map(|fired| {
-                let (from, to) = (minute_of(fired.from) - truth.begin as f64, minute_of(fired.to) - truth.begin as f64);
+                let (from, to) =
+                    (minute_of(fired.from) - truth.begin as f64, minute_of(fired.to) - truth.begin as f64);
                 format!("{} {from:.0}-{to:.0}", shown(fired))
             })
             .collect();
-        let _ = writeln!(text, "| {size} | {} | {must} | {after} | {verdict:?} | {} |", incident.name, all.join("; "));
+        let _ = writeln!(
+            text,
+            "| {size} | {} | {must} | {after} | {verdict:?} | {} |",
+            incident.name,
+            all.join("; ")
+        );
     }
     let alarms = false_alarms(outcome);
     let mut kinds: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -104,10 +126,18 @@ pub fn table(plan: &Plan, outcome: &Outcome) -> String {
         let moment = format!("{}d{:02}:{:02}", minute / DAY, minute % DAY / 60, minute % 60);
         kinds.entry(shown(fired)).or_default().push(moment);
     }
-    let kinds: Vec<_> = kinds.iter().map(|(kind, moments)| format!("{kind} x {} ({})", moments.len(), moments.join(" "))).collect();
+    let kinds: Vec<_> = kinds
+        .iter()
+        .map(|(kind, moments)| format!("{kind} x {} ({})", moments.len(), moments.join(" ")))
+        .collect();
     let what = if outcome.truths.is_empty() { "a normal month" } else { "between the incidents" };
     let pages = alarms.iter().filter(|fired| fired.is_page()).count();
     let tickets = alarms.len() - pages;
-    let _ = writeln!(text, "| {size} | {what}, {} days | nothing | | {pages} pages, {tickets} tickets | {} |", outcome.days, kinds.join("; "));
+    let _ = writeln!(
+        text,
+        "| {size} | {what}, {} days | nothing | | {pages} pages, {tickets} tickets | {} |",
+        outcome.days,
+        kinds.join("; ")
+    );
     text
 }

@@ -112,7 +112,8 @@ impl Prometheus {
     pub fn post(&self, path: &str, headers: &str, body: &[u8]) -> http::Response {
         let mut connection = http::Connection::open(self.address);
         let length = body.len();
-        connection.send(format!("POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n{headers}\r\n"));
+        connection
+            .send(format!("POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n{headers}\r\n"));
         connection.send(body);
         connection.receive()
     }
