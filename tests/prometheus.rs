@@ -112,7 +112,7 @@ fn the_first_abnormal_release_of_its_kind_is_an_increase() {
     let mut releases = published_abnormal_releases("KR");
     let labels = [("idc", "KR"), ("disconnect_reason", "NETWORK_UNSTABLE"), ("fault_domain", "network")];
     releases.insert(series("planet_call_abnormal_releases_total", &labels), 1.0);
-    simulator::assert_same(&exporter.metrics().beginning_with("planet_call_abnormal"), &releases);
+    simulator::assert_same(&exporter.metrics().beginning_with("planet_call_abnormal_releases"), &releases);
 }
 
 #[test]

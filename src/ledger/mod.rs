@@ -5,6 +5,7 @@
 //! or OTLP, which read its [families](Ledger::families). Its memory is bounded by [`Limits`] and by the tables of what is known:
 //! what exceeds them is counted under the label value `other`, and never lost. `departures` says which series leave in time.
 
+pub mod callers;
 mod cardinality;
 pub mod checkpoint;
 mod departures;

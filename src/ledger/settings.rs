@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::label::Label;
 use super::recent::RecentCalls;
 use super::specification::SPECIFICATIONS;
-use super::table::{Row, Table};
+use super::table::{LabelSet, Row, Table};
 use super::{Ledger, Limits};
 use crate::callback::labels::LabelSource;
 use crate::metrics::birth::Birth;
@@ -75,22 +75,27 @@ impl Ledger {
         self.idcs.clear();
         let birth = self.births.next_at(now);
         self.start_at_zero_what_is_known(birth);
-        for idc in self.idcs_with_calls() {
-            self.start_at_zero_results_of(&idc, birth);
+        for labels in self.results_by(&[LabelSource::Idc]) {
+            labels.iter().for_each(|idc| self.start_at_zero_results_of(idc, birth));
         }
         idcs.iter().for_each(|idc| self.expect_idc_from(idc, birth));
         self
     }
 
-    /// The IDCs of which there are results.
-    fn idcs_with_calls(&self) -> BTreeSet<Label> {
+    /// What the results have of these labels; one that they lack is `other`.
+    pub(super) fn results_by(&self, wanted: &[LabelSource]) -> BTreeSet<LabelSet> {
+        let mut label_sets = BTreeSet::new();
         let results = SPECIFICATIONS.iter().zip(&self.tables);
-        let mut idcs = BTreeSet::new();
         for (metric, table) in results.filter(|(metric, _)| metric.metric == &catalog::CALL_RESULTS) {
-            let at = metric.labels.iter().position(|source| *source == LabelSource::Idc);
-            idcs.extend(at.iter().flat_map(|at| table.rows.keys().map(|labels| labels[*at].clone())));
+            let sources: Vec<LabelSource> = metric.labels(&self.limits).collect();
+            let places: Vec<_> =
+                wanted.iter().map(|wanted| sources.iter().position(|source| source == wanted)).collect();
+            label_sets.extend(table.rows.keys().map(|row| {
+                let label = |at: &Option<usize>| at.map_or(Label::OTHER, |at| row[at].clone());
+                places.iter().map(label).collect::<LabelSet>()
+            }));
         }
-        idcs
+        label_sets
     }
 }
 

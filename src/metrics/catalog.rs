@@ -112,6 +112,10 @@ catalog! {
     CALL_RECENT_CALLS = Gauge("planet.call.recent.calls", "{call}",
         "How many calls planet_call_recent_abnormal is about: 32, or all if there were fewer.",
         "media_type", "idc");
+    CALL_ABNORMAL_CALLERS = Gauge("planet.call.abnormal_callers", "{caller}",
+        "How many different callers had an abnormal call in the last 5 or 60 minutes, exact up to \
+         512 in 60 minutes and within a few percent beyond. 20000 stands for that many or more.",
+        "idc", "window");
     CALL_LAST_EVENT_TIME = Gauge("planet.call.last_event.time", "s",
         "When the last call event was accepted, in seconds since the Unix epoch.");
     EXPORTER_LABEL_OVERFLOWS = Sum("planet.exporter.label_overflows", "{event}",

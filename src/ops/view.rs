@@ -143,8 +143,9 @@ impl View {
     fn totals(&self, shown: Births) -> (Vec<Family>, Birth) {
         self.observe();
         let Some(opened) = self.opened.get() else { return (Vec::new(), Birth::NONE) };
-        let ledger = opened.fold.ledger();
+        let (ledger, callers) = opened.fold.ledger_and_callers(SystemTime::now());
         let mut families = ledger.families();
+        families.extend(callers.map(|callers| callers.family(&ledger)));
         show_at_zero(&mut families, shown.totals);
         (families, ledger.births())
     }

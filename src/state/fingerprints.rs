@@ -17,7 +17,9 @@ use crate::callback::{Fingerprint, Key, Record};
 use crate::journal::disk::DiskJournal;
 use crate::journal::storage::Storage;
 
+use super::fold::Fold;
 use super::known::SharedKnown;
+use super::recall::Recall;
 use super::thread::Thread;
 
 /// How many records are looked at before a pause.
@@ -26,21 +28,27 @@ const RECORDS_AT_ONCE: usize = 256;
 /// How long it is.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Starts to work out what is known of the events whose records are in `journal` now.
+/// Starts to work out what is known of the events whose records are in `journal` now, and [recalls](Recall) what was left for that.
 ///
 /// # Errors
 /// The thread cannot be started.
-pub(super) fn learn<S: Storage>(journal: &Arc<DiskJournal<S>>, known: &SharedKnown) -> io::Result<()> {
-    let (journal, known) = (Arc::clone(journal), known.clone());
+pub(super) fn learn<S: Storage>(
+    journal: &Arc<DiskJournal<S>>,
+    known: &SharedKnown,
+    fold: &Arc<Fold>,
+    recall: Recall,
+) -> io::Result<()> {
+    let (journal, known, fold) = (Arc::clone(journal), known.clone(), Arc::clone(fold));
     // Nothing depends on its end.
-    Thread::start("fingerprints", move || learn_all(&journal, &known)).map(drop)
+    Thread::start("fingerprints", move || learn_all(&journal, &known, &fold, &recall)).map(drop)
 }
 
-fn learn_all<S: Storage>(journal: &DiskJournal<S>, known: &SharedKnown) {
+fn learn_all<S: Storage>(journal: &DiskJournal<S>, known: &SharedKnown, fold: &Fold, recall: &Recall) {
     let mut learned = Vec::with_capacity(RECORDS_AT_ONCE);
     let mut records = 0u64;
     let read = journal.visit(|sequence, record| {
         records += 1;
+        recall.later(fold, sequence, record);
         learned.extend(fingerprint(record).map(|(key, fingerprint)| (sequence, key, fingerprint)));
         if learned.len() == RECORDS_AT_ONCE {
             note(known, &mut learned);
@@ -48,6 +56,7 @@ fn learn_all<S: Storage>(journal: &DiskJournal<S>, known: &SharedKnown) {
         }
     });
     note(known, &mut learned);
+    recall.end(fold);
     match read {
         Ok(()) => {
             debug!(records, "repeats of events from before the start are compared with what was counted")

@@ -6,20 +6,24 @@
 //! [keeps up](Fold::keep_up), without a lock that others need: if more was handed over than may wait, which bounds memory, it
 //! folds itself.
 //!
+//! Beside the totals, of which checkpoints are kept, it notes the [callers](crate::ledger::callers) of abnormal calls, of whom none is.
+//!
 //! A record on which the fold panics, or that cannot be read, is quarantined, and the fold goes on. It adds nothing to the
 //! totals.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use tracing::error;
 
-use crate::callback::Record;
 use crate::callback::record::UnreadableRecord;
 use crate::callback::shield::{fault_point, shielded};
+use crate::callback::{Kind, Record};
 use crate::ledger::Ledger;
+use crate::ledger::callers::{AbnormalCallers, CallerCounts};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::metrics::birth::Birth;
 
@@ -41,10 +45,21 @@ const NAME: &str = "fold";
 pub struct Fold {
     waiting: Mutex<Waiting>,
     gathered: Condvar,
-    totals: Mutex<Checkpoint>,
+    totals: Mutex<Totals>,
     /// The latest birth, in microseconds, for who must not wait for the totals.
     births: AtomicU64,
     quarantine: Quarantine,
+}
+
+/// What records are folded into.
+#[derive(Debug)]
+struct Totals {
+    /// What is kept of them.
+    kept: Checkpoint,
+    /// What is not.
+    callers: AbnormalCallers,
+    /// Whether these are all.
+    are_callers_known: bool,
 }
 
 /// What was handed over and not folded.
@@ -62,11 +77,11 @@ impl Waiting {
 }
 
 impl Fold {
-    /// A fold that goes on from `totals`. What it cannot read goes to `quarantine`.
-    pub fn new(totals: Checkpoint, quarantine: Quarantine) -> Fold {
+    /// A fold that goes on from `kept`, and notes the callers of abnormal calls. What it cannot read goes to `quarantine`.
+    pub fn new(kept: Checkpoint, callers: AbnormalCallers, quarantine: Quarantine) -> Fold {
         quarantine.start_at_zero(NAME);
-        let births = AtomicU64::new(totals.ledger.births().as_micros());
-        let totals = Mutex::new(totals);
+        let births = AtomicU64::new(kept.ledger.births().as_micros());
+        let totals = Mutex::new(Totals { kept, callers, are_callers_known: true });
         Fold { waiting: Mutex::default(), gathered: Condvar::new(), totals, births, quarantine }
     }
 
@@ -117,19 +132,42 @@ impl Fold {
         folded
     }
 
-    /// The totals at this moment. A copy, so that whoever renders it holds up nobody.
+    /// Notes the caller of an event that is in the totals already, if it was abnormal. What cannot be read has none.
+    pub fn recall(&self, record: &Record<'_>) {
+        let Totals { callers, .. } = &mut *self.totals();
+        let caller = shielded(|| match record.kind {
+            Kind::CallEvent => callers.caller(&record.call_event().ok()?),
+        });
+        if let Ok(Some(caller)) = caller {
+            callers.note(caller);
+        }
+    }
+
+    /// The totals at this moment.
+    #[cfg(test)]
     pub fn ledger(&self) -> Ledger {
-        self.catch_up().ledger.clone()
+        self.catch_up().kept.ledger.clone()
+    }
+
+    /// Shows the number of callers from now on, or not while some are still to be recalled.
+    pub fn show_callers(&self, are_known: bool) {
+        self.totals().are_callers_known = are_known;
+    }
+
+    /// The totals at this moment, with the number of callers at `now` if it is shown. A copy, so that whoever renders it holds up nobody.
+    pub fn ledger_and_callers(&self, now: SystemTime) -> (Ledger, Option<CallerCounts>) {
+        let totals = self.catch_up();
+        (totals.kept.ledger.clone(), totals.are_callers_known.then(|| totals.callers.count(now)))
     }
 
     /// The totals with the position that they stand for.
     pub fn checkpoint(&self) -> Checkpoint {
-        self.catch_up().clone()
+        self.catch_up().kept.clone()
     }
 
     /// The sequence number of the first record that is not in the totals, of those that were handed over so far.
     pub fn position(&self) -> u64 {
-        self.catch_up().position
+        self.catch_up().kept.position
     }
 
     /// The latest birth of a series of the totals, as far as what was handed over has been folded.
@@ -139,18 +177,18 @@ impl Fold {
 
     /// Goes on at this sequence number: what lies before it is lost.
     pub fn skip_to(&self, position: u64) {
-        self.totals().position = position;
+        self.totals().kept.position = position;
     }
 
     /// Changes the ledger, when nothing waits.
     pub fn change(&self, change: impl FnOnce(Ledger) -> Ledger) {
         let mut totals = self.totals();
-        totals.ledger = change(totals.ledger.clone());
+        totals.kept.ledger = change(totals.kept.ledger.clone());
         self.note_births(&totals);
     }
 
     /// Folds everything that waits.
-    fn catch_up(&self) -> MutexGuard<'_, Checkpoint> {
+    fn catch_up(&self) -> MutexGuard<'_, Totals> {
         let mut totals = self.totals();
         let batches = {
             let mut waiting = self.waiting();
@@ -158,7 +196,7 @@ impl Fold {
             std::mem::take(&mut waiting.batches)
         };
         for (first, records) in batches {
-            debug_assert!(first >= totals.position, "batches come in the order of the journal");
+            debug_assert!(first >= totals.kept.position, "batches come in the order of the journal");
             for (sequence, record) in (first..).zip(records) {
                 // This process wrote it, so no newer one did.
                 let _ = self.fold(&mut totals, sequence, &record);
@@ -168,17 +206,26 @@ impl Fold {
         totals
     }
 
-    fn note_births(&self, totals: &Checkpoint) {
-        self.births.store(totals.ledger.births().as_micros(), Ordering::Release);
+    fn note_births(&self, totals: &Totals) {
+        self.births.store(totals.kept.ledger.births().as_micros(), Ordering::Release);
     }
 
     /// Folds a record or sets it aside, unless a newer version of this program wrote it.
-    fn fold(&self, totals: &mut Checkpoint, sequence: u64, record: &[u8]) -> Result<(), UnreadableRecord> {
-        totals.position = sequence + 1;
-        let Checkpoint { ledger, .. } = totals;
+    fn fold(&self, totals: &mut Totals, sequence: u64, record: &[u8]) -> Result<(), UnreadableRecord> {
+        let Totals { kept: Checkpoint { position, ledger, .. }, callers, .. } = totals;
+        *position = sequence + 1;
         let folded = shielded(|| {
             fault_point(NAME, record);
-            ledger.take(&Record::decode(record)?)
+            let record = Record::decode(record)?;
+            match record.kind {
+                Kind::CallEvent => {
+                    let event = record.call_event()?;
+                    let caller = callers.caller(&event);
+                    ledger.apply(event);
+                    caller.into_iter().for_each(|caller| callers.note(caller));
+                }
+            }
+            Ok(())
         });
         let reason = match folded {
             Ok(Ok(())) => return Ok(()),
@@ -202,7 +249,7 @@ impl Fold {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn totals(&self) -> MutexGuard<'_, Checkpoint> {
+    fn totals(&self) -> MutexGuard<'_, Totals> {
         // What could panic under this lock is shielded.
         self.totals.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -219,7 +266,7 @@ mod tests {
     fn fold() -> Arc<Fold> {
         let buckets = || "1,60".parse().expect("buckets");
         let ledger = Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
-        Arc::new(Fold::new(Checkpoint::of(ledger), Quarantine::in_memory()))
+        Arc::new(Fold::new(Checkpoint::of(ledger), AbnormalCallers::default(), Quarantine::in_memory()))
     }
 
     fn record(query: &str) -> Bytes {

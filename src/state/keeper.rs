@@ -138,6 +138,7 @@ mod tests {
     use crate::callback::{Fingerprint, Kind, Record};
     use crate::journal::Journal;
     use crate::journal::disk::DiskJournal;
+    use crate::ledger::callers::AbnormalCallers;
     use crate::ledger::checkpoint::{Checkpoint, Marks};
     use crate::ledger::{Ledger, Limits};
     use crate::state::fold::Fold;
@@ -156,7 +157,8 @@ mod tests {
         checkpoints.read(&Limits::default()).expect("no checkpoint");
         let buckets = || "1,60".parse().expect("buckets");
         let ledger = Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
-        let fold = Arc::new(Fold::new(Checkpoint::of(ledger), Quarantine::in_memory()));
+        let fold =
+            Arc::new(Fold::new(Checkpoint::of(ledger), AbnormalCallers::default(), Quarantine::in_memory()));
         let known = SharedKnown::new(Window::new(1_000, WINDOW), 0);
         let readers = Arc::new(Readers::on_disk(&Marks::default(), Duration::ZERO));
         let journal = Arc::new(BoundedJournal::new(journal, fold, Arc::clone(&readers), checkpoints));

@@ -1,10 +1,10 @@
 //! What a state directory is, and the same in memory: what an event goes through once intake has read it.
 //!
 //! [`open`] reads what a [`directory`] holds, unless that is for a newer release: the latest checkpoint of the totals, what the
-//! journal has beyond it, and the window of keys. From then on the [`committer`] stores what intake hands it ([`known`] is what
+//! journal has beyond it, the window of keys, and the callers of the last hour. From then on the [`committer`] stores what intake hands it ([`known`] is what
 //! both must agree on: the [`window`] and what is on its way), the [`fold`] takes what was stored into the totals, and the
 //! [`keeper`] writes [`checkpoints`] and drops what the journal need not keep, which is [`bounded`] whatever comes. [`undurable`]
-//! is what becomes of events that the disk does not take; `fingerprints` learns what a repeat may contradict. [`readiness`] has a latch that is closed while the
+//! is what becomes of events that the disk does not take; `fingerprints` learns what a repeat may contradict, and `recall` who called lately. [`readiness`] has a latch that is closed while the
 //! disk fails; [`health`] tells it to who asks. [`refused`] keeps requests that were refused and [`quarantine`] records that this program fails on, for people,
 //! in [`json_lines`]. [`readers`] is what each reader of metrics was shown.
 
@@ -22,6 +22,7 @@ pub mod known;
 pub mod quarantine;
 pub mod readers;
 pub mod readiness;
+mod recall;
 pub mod refused;
 pub mod thread;
 pub mod undurable;
@@ -41,6 +42,7 @@ use crate::config::Config;
 use crate::journal::disk::DiskJournal;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::{self, Journal, JournalError};
+use crate::ledger::callers::AbnormalCallers;
 use crate::ledger::checkpoint::{Checkpoint, Marks};
 use crate::ledger::{Ledger, Limits};
 
@@ -54,6 +56,7 @@ use known::SharedKnown;
 use quarantine::Quarantine;
 use readers::Readers;
 use readiness::Readiness;
+use recall::Recall;
 use thread::Thread;
 use undurable::Passages;
 use window::Window;
@@ -132,7 +135,7 @@ fn open_in_memory(config: &Config) -> Result<State, OpenError> {
     let mut ledger = new_ledger(config);
     config.idcs.iter().for_each(|idc| ledger.expect_idc(idc));
     let quarantine = Quarantine::in_memory();
-    let fold = Arc::new(Fold::new(Checkpoint::of(ledger), quarantine.clone()));
+    let fold = Arc::new(Fold::new(Checkpoint::of(ledger), abnormal_callers(config), quarantine.clone()));
     let threads = vec![fold.start().map_err(OpenError::Thread)?];
     let known = SharedKnown::new(Window::new(config.seen_max, config.seen_age), 0);
     let storage = Storage::Memory(Arc::clone(&journal));
@@ -145,6 +148,11 @@ fn open_in_memory(config: &Config) -> Result<State, OpenError> {
 fn new_ledger(config: &Config) -> Ledger {
     let (durations, setup_durations) = (config.duration_buckets.clone(), config.setup_buckets.clone());
     Ledger::new(SystemTime::now(), ledger_limits(config), durations, setup_durations)
+}
+
+/// No callers of abnormal calls yet.
+fn abnormal_callers(config: &Config) -> AbnormalCallers {
+    AbnormalCallers::new(&config.idcs, &config.services)
 }
 
 fn ledger_limits(config: &Config) -> Limits {
@@ -175,9 +183,10 @@ fn open_directory(
     let marks = totals.marks.take();
     warn_of_other_buckets(config, &totals.ledger);
     let position = totals.position;
-    let fold = Arc::new(Fold::new(totals, quarantine.clone()));
+    let fold = Arc::new(Fold::new(totals, abnormal_callers(config), quarantine.clone()));
     let mut reading = Reading {
         position,
+        recall: Recall::before(position),
         window: Window::new(config.seen_max, config.seen_age),
         fold: &fold,
         first: None,
@@ -189,7 +198,7 @@ fn open_directory(
     let journal = DiskJournal::open(storage.clone(), max_bytes, position, |sequence, record| {
         reading.record(sequence, record)
     })?;
-    let Reading { window, first, folded, newer, .. } = reading;
+    let Reading { window, recall, first, folded, newer, .. } = reading;
     if let Some(newer) = newer {
         return Err(newer);
     }
@@ -231,7 +240,7 @@ fn open_directory(
         "the state directory has been read"
     );
     let known = SharedKnown::new(window, journal.end());
-    fingerprints::learn(&journal, &known).map_err(OpenError::Thread)?;
+    fingerprints::learn(&journal, &known, &fold, recall).map_err(OpenError::Thread)?;
     let fold_thread = fold.start().map_err(OpenError::Thread)?;
     // What a service behind can have is taken without the disk.
     let latch = if passages.is_some() { readiness.latch_for_show(STORAGE) } else { readiness.latch(STORAGE) };
@@ -257,6 +266,7 @@ fn open_directory(
 struct Reading<'a> {
     /// Records before this sequence number are in the totals already.
     position: u64,
+    recall: Recall,
     window: Window,
     fold: &'a Fold,
     first: Option<u64>,
@@ -271,6 +281,7 @@ impl Reading<'_> {
         match shielded(|| Record::decode(bytes)) {
             Ok(Ok(record)) => {
                 self.window.insert(record.key, Fingerprint::UNKNOWN, sequence, record.received_at);
+                self.recall.at_start(self.fold, sequence, &record);
             }
             Ok(Err(reason @ UnreadableRecord::Version(_))) => newer = Some(reason),
             Ok(Err(error)) => error!(%error, sequence, "a record of the journal cannot be read"),

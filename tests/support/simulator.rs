@@ -79,7 +79,7 @@ fn read_series(metrics: &serde_json::Value) -> Option<BTreeMap<Series, f64>> {
 }
 
 /// The series of calls that the report has, taken from a page: all of them but buckets, zeros and what is
-/// about the last calls.
+/// about the last calls or minutes.
 pub fn series_of_calls(page: &Page) -> BTreeMap<Series, f64> {
     only_of_calls(page.beginning_with("planet_call"))
 }
@@ -91,6 +91,7 @@ pub fn only_of_calls(mut series: BTreeMap<Series, f64>) -> BTreeMap<Series, f64>
             && !name.ends_with("_bucket")
             && name != "planet_call_last_event_time_seconds"
             && !name.starts_with("planet_call_recent_")
+            && name != "planet_call_abnormal_callers"
             && *value != 0.0
     });
     series

@@ -8,6 +8,7 @@ use crate::journal::disk_reader::DiskReader;
 use crate::journal::segment::LONGEST_RECORD;
 use crate::journal::simulated_disk::SimulatedDisk;
 use crate::journal::storage::{Space, StorageFile};
+use crate::ledger::callers::AbnormalCallers;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::{Ledger, Limits};
 use crate::state::quarantine::Quarantine;
@@ -73,7 +74,7 @@ impl World {
         let totals = checkpoint.unwrap_or_else(|| Checkpoint::of(new()));
         let readers = Readers::on_disk(&totals.marks.clone().unwrap_or_default(), Duration::ZERO);
         let position = totals.position;
-        let fold = Arc::new(Fold::new(totals, Quarantine::in_memory()));
+        let fold = Arc::new(Fold::new(totals, AbnormalCallers::default(), Quarantine::in_memory()));
         let journal = DiskJournal::open(disk.clone(), LIMIT, position, |sequence, record| {
             if sequence >= position {
                 fold.fold_at_start(sequence, record).expect("a record of this release");

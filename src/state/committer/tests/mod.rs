@@ -13,6 +13,7 @@ use crate::callback::{Fingerprint, Identified, Kind, Record};
 use crate::intake::acceptance::{self, Acceptance, Store};
 use crate::journal::disk::DiskJournal;
 use crate::journal::simulated_disk::SimulatedDisk;
+use crate::ledger::callers::AbnormalCallers;
 use crate::ledger::checkpoint::{Checkpoint, Marks};
 use crate::ledger::{Ledger, Limits};
 use crate::state::checkpoints::Checkpoints;
@@ -77,7 +78,8 @@ fn open(disk: &SimulatedDisk) -> Opened {
 fn open_with(disk: &SimulatedDisk, passages: Option<Passages>) -> Opened {
     let buckets = || "1,60".parse().expect("buckets");
     let ledger = Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
-    let fold = Arc::new(Fold::new(Checkpoint::of(ledger), Quarantine::in_memory()));
+    let fold =
+        Arc::new(Fold::new(Checkpoint::of(ledger), AbnormalCallers::default(), Quarantine::in_memory()));
     let mut window = Window::new(1_000, Duration::from_secs(3_600));
     let mut answers = Vec::new();
     let journal = DiskJournal::open(disk.clone(), 1 << 20, 0, |sequence, bytes| {
