@@ -25,6 +25,7 @@ pub mod service;
 pub mod simulator;
 pub mod small_disk;
 pub mod tls_front;
+pub mod victoriametrics;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

@@ -77,30 +77,12 @@ impl Prometheus {
 
     /// The answer to an instant query: series without `job` and `instance`, and their values.
     pub fn query(&self, query: &str) -> BTreeMap<Series, f64> {
-        let path = format!("/api/v1/query?query={}", percent_encode(query.as_bytes()));
-        let answer = http::get(self.address, &path).json();
-        assert_eq!(answer["status"], "success", "{query}: {answer}");
-        let result = answer["data"]["result"].as_array().expect("a vector").clone();
-        result.iter().map(|sample| read_sample(sample).unwrap_or_else(|| panic!("{sample}"))).collect()
+        self::query(self.address, query)
     }
 
     /// How much each series has grown since its first sample, as its raw samples say, with what began anew added.
     pub fn growth(&self, selector: &str) -> BTreeMap<Series, f64> {
-        let path = format!("/api/v1/query?query={}", percent_encode(format!("{selector}[1d]").as_bytes()));
-        let answer = http::get(self.address, &path).json();
-        assert_eq!(answer["status"], "success", "{selector}: {answer}");
-        let mut growth = BTreeMap::new();
-        for series in answer["data"]["result"].as_array().expect("a matrix") {
-            let values = series["values"].as_array().expect("samples").iter();
-            let values: Vec<f64> =
-                values.map(|sample| sample[1].as_str().expect("a text").parse().expect("a number")).collect();
-            let grown: f64 = values
-                .windows(2)
-                .map(|pair| if pair[1] < pair[0] { pair[1] } else { pair[1] - pair[0] })
-                .sum();
-            *growth.entry(read_series(series).expect("labels")).or_default() += grown;
-        }
-        growth
+        self::growth(self.address, selector)
     }
 
     /// The answer of its API to a GET.
@@ -141,6 +123,34 @@ impl Prometheus {
             values.first().copied().filter(|value| values.len() == 1 && is_accepted(*value))
         })
     }
+}
+
+/// The answer to an instant query by what has the API of Prometheus: series without `job` and `instance`, and their values.
+pub fn query(address: SocketAddr, query: &str) -> BTreeMap<Series, f64> {
+    let result = result_of(address, query);
+    result.iter().map(|sample| read_sample(sample).unwrap_or_else(|| panic!("{sample}"))).collect()
+}
+
+/// How much each series has grown since its first sample there, as its raw samples say, with what began anew added.
+pub fn growth(address: SocketAddr, selector: &str) -> BTreeMap<Series, f64> {
+    let mut growth = BTreeMap::new();
+    for series in result_of(address, &format!("{selector}[1d]")) {
+        let values = series["values"].as_array().expect("samples").iter();
+        let values = values.map(|sample| sample[1].as_str().expect("a text").parse().expect("a number"));
+        // VictoriaMetrics shows where a series ended for a while; Prometheus does not.
+        let values: Vec<f64> = values.filter(|value: &f64| !value.is_nan()).collect();
+        let grown: f64 =
+            values.windows(2).map(|pair| if pair[1] < pair[0] { pair[1] } else { pair[1] - pair[0] }).sum();
+        *growth.entry(read_series(&series).expect("labels")).or_default() += grown;
+    }
+    growth
+}
+
+fn result_of(address: SocketAddr, query: &str) -> Vec<serde_json::Value> {
+    let path = format!("/api/v1/query?query={}", percent_encode(query.as_bytes()));
+    let answer = http::get(address, &path).json();
+    assert_eq!(answer["status"], "success", "{query}: {answer}");
+    answer["data"]["result"].as_array().expect("a vector or a matrix").clone()
 }
 
 fn read_sample(sample: &serde_json::Value) -> Option<(Series, f64)> {
