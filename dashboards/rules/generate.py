@@ -192,17 +192,17 @@ def above_usual(level, windows, budgets):
 SHORTER = {"30m": "10m", "90m": "30m", "4h": "90m", "12h": "4h", "1d": "12h"}
 
 
-def in_a_window(level, window, budgets):
-    """A share above the usual one. A longer window is for fewer calls: 300 in the shorter one speak for themselves."""
+def in_a_window(level, window, budgets, least):
+    """A share above the usual one. A longer window is for fewer calls: 300 in the shorter one speak for themselves, and it says whether it goes on."""
     if window not in SHORTER:
         return above_usual(level, window, budgets)
     shorter = SHORTER[window]
     return f"""{above_usual(level, window, budgets)}
-      and on ({LEVELS[level]}) ({calls(level, shorter)} < 300 and {ratio(level, shorter)} > {budgets / 2:g} * {BUDGET} and {abnormal(level, shorter)} > 1.5)"""
+  and on ({LEVELS[level]}) ({calls(level, shorter)} < 300 and {ratio(level, shorter)} > {budgets} * {BUDGET} and {abnormal(level, shorter)} > {least})"""
 
 
-def in_any_window(level, windows, budgets):
-    return "\nor ".join(in_a_window(level, window, budgets) for window in windows)
+def in_any_window(level, windows, budgets, least):
+    return "\nor ".join(in_a_window(level, window, budgets, least) for window in windows)
 
 
 def recent(level, share):
@@ -217,8 +217,9 @@ def over(level):
 
 
 def failing(level):
-    """So many calls end abnormally that somebody must get up."""
+    """So many calls end abnormally that somebody must get up; and until they do so half as often."""
     by = LEVELS[level]
+    name = f"{level}:planet_calls_failing:ratio"
     return f"""
         (
           {ratio(level, "3m")} > 0.2 + 3 / {abnormal(level, "3m")}
@@ -234,11 +235,17 @@ def failing(level):
           and {beyond_chance(level, "10m", 4)}
         ) or (
           (
-            {textwrap.indent(in_any_window(level, SHORTER, 4), " " * 12).strip()}
+            {textwrap.indent(in_any_window(level, SHORTER, 4, 2.5), " " * 12).strip()}
           )
           and {abnormal(level)} >= 1.2 * {MINIMUM_RELEASES}
           and {beyond_chance(level, None, 4)}
           and {recent(level, f"4 * {BUDGET}")}
+          unless {over(level)}
+        ) or (
+          (
+            {textwrap.indent(in_any_window(level, SHORTER, 2, 0.5), " " * 12).strip()}
+          )
+          and on ({by}) {name} offset 5m
           unless {over(level)}
         )"""
 
@@ -338,7 +345,7 @@ def decaying(level, least):
     """More calls than usual end abnormally."""
     return f"""
         (
-          {textwrap.indent(in_any_window(level, ["10m", *SHORTER], 2), " " * 10).strip()}
+          {textwrap.indent(in_any_window(level, ["10m", *SHORTER], 2, 1.5), " " * 10).strip()}
         )
         and {abnormal(level)} >= {least}
         and {beyond_chance(level, None, 3)}
@@ -563,7 +570,7 @@ def alerts_of_exporter(file):
         job_instance:planet_exporter_starts:changes20m""",
         '{{ $labels.instance }} of {{ $labels.job }} starts again and again',
         '{{ $labels.instance }} of {{ $labels.job }} has started {{ $value | printf "%.0f" }} times in 20 minutes. Call events may be lost at the source between its starts. Look at the end of its log.',
-        "planet-exporter")
+        "planet-exporter", kept="30m")
     missing = "\n        ".join(f'or label_replace(absent({name}), "setting", "{name}", "", "")' for name in SETTINGS)
     file.alert("PlanetSettings", "ticket", f"""
         count by (setting) (label_replace({{__name__=~"planet:[a-z_]+:(ratio|count|seconds)"}}, "setting", "$1", "__name__", "(.*)")) > 1
