@@ -7,20 +7,19 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its figures")]
 
-use std::error::Error;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+mod support;
+
+use std::process::Command;
 
 use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
+use support::{Result, Server};
+
 const ROUNDS: usize = 3;
 const SECONDS_A_ROUND: u32 = 5;
 const CONNECTIONS: &[u32] = &[1, 16, 64, 256];
-
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -86,12 +85,12 @@ fn compare() -> Result<()> {
     );
     println!(
         "calls in the totals: {:.0} and {:.0}",
-        exporter.sum("planet_calls_total")?,
-        durable.sum("planet_calls_total")?
+        sum(&exporter, "planet_calls_total")?,
+        sum(&durable, "planet_calls_total")?
     );
-    let calls = durable.sum("planet_calls_total")?;
-    let syncs = durable.sum("planet_exporter_journal_sync_duration_seconds_count")?;
-    let bytes = durable.sum("planet_exporter_journal_size_bytes")?;
+    let calls = sum(&durable, "planet_calls_total")?;
+    let syncs = sum(&durable, "planet_exporter_journal_sync_duration_seconds_count")?;
+    let bytes = sum(&durable, "planet_exporter_journal_size_bytes")?;
     println!("mean calls a sync: {:.1}; bytes on disk a call: {:.0}", calls / syncs, bytes / calls);
     drop(durable);
     std::fs::remove_dir_all(state_directory)?;
@@ -199,53 +198,10 @@ fn load(url: &str, script: &std::path::Path, connections: u32, round: usize) -> 
     Ok(Load { requests_a_second, p50, p99: after("99%").ok_or_else(missing)? })
 }
 
-/// A server under load; it ends with this value.
-struct Server {
-    process: Child,
-    url: String,
-    admin: String,
-}
-
-impl Server {
-    /// Starts a server that says where it listens in a line of JSON on standard error.
-    fn start(command: &mut Command) -> Result<Server> {
-        let mut process = command.stderr(Stdio::piped()).spawn()?;
-        let mut lines = BufReader::new(process.stderr.take().ok_or("no standard error")?).lines();
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while Instant::now() < deadline {
-            let line = lines.next().ok_or("the server ended")??;
-            let line: serde_json::Value = serde_json::from_str(&line)?;
-            if let (Some(url), Some(admin)) = (line["call_events"].as_str(), line["admin"].as_str()) {
-                let (url, admin) = (url.to_owned(), admin.to_owned());
-                // A full pipe would stop the server, so somebody has to go on reading.
-                std::thread::spawn(move || lines.for_each(drop));
-                return Ok(Server { process, url, admin });
-            }
-        }
-        Err("the server did not say where it listens".into())
-    }
-
-    fn resident_kib(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-        Ok(line.trim_end_matches("kB").trim().parse()?)
-    }
-
-    /// The sum of all series of a metric.
-    fn sum(&self, metric: &str) -> Result<f64> {
-        let mut stream = std::net::TcpStream::connect(self.admin.trim_start_matches("http://"))?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-        let lines = BufReader::new(stream).lines().collect::<std::io::Result<Vec<_>>>()?;
-        let of_metric = lines.iter().filter(|line| line.split(['{', ' ']).next() == Some(metric));
-        let values = of_metric.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
-        Ok(values.sum())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself, which is as good.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// The sum of all series of a metric.
+fn sum(server: &Server, metric: &str) -> Result<f64> {
+    let page = String::from_utf8(server.metrics("")?)?;
+    let of_metric = page.lines().filter(|line| line.split(['{', ' ']).next() == Some(metric));
+    let values = of_metric.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+    Ok(values.sum())
 }

@@ -213,7 +213,7 @@ pub async fn run(
             stop.cancelled().await;
         });
     }
-    parts.spawn_sink("the upkeep of metrics", upkeep(view, ends.sinks.clone()));
+    parts.spawn_sink("the upkeep", upkeep(view, ends.sinks.clone()));
     for (name, file) in [("the file of refused requests", refused_file), ("the quarantine", quarantine_file)]
     {
         if let Some(file) = file {
@@ -358,11 +358,11 @@ fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &[SocketAddr], a
     }
 }
 
-/// Takes in the samples of the exporter's own histograms now and then, and shows that this runtime gets on.
+/// Forgets now and then what is kept for a while only, and shows that this runtime gets on.
 async fn upkeep(view: Arc<View>, stop: CancellationToken) {
     let mut interval = tokio::time::interval(Duration::from_secs(5));
     while stop.run_until_cancelled(interval.tick()).await.is_some() {
-        view.run_upkeep();
+        view.forget_old();
         view.beat();
     }
     view.rest();

@@ -103,7 +103,7 @@ impl Ledger {
     pub(super) fn departed_calls(&self) -> Family {
         let counted = SPECIFICATIONS.iter().zip(self.departed).filter(|(metric, _)| can_lose_calls(metric));
         let point = |(metric, departed): (&Specification, u64)| Point {
-            labels: vec![(METRIC.to_owned(), metric.metric.prometheus_name())],
+            labels: [(METRIC, Label::shared(&metric.metric.prometheus_name()))].into(),
             started_at: Some(self.started_at),
             born: Birth::NONE,
             value: Value::Gauge(departed as f64),

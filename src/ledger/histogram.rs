@@ -132,9 +132,9 @@ impl Histogram {
         self.sum_milliseconds = self.sum_milliseconds.saturating_add(other.sum_milliseconds);
     }
 
-    /// The upper bounds in seconds, without infinity.
-    pub fn bounds(&self) -> &[f64] {
-        self.buckets.bounds()
+    /// The upper bounds in seconds, without infinity. The histograms of a metric share them.
+    pub fn bounds(&self) -> &Arc<[f64]> {
+        &self.buckets.0
     }
 
     /// One count a bucket, not cumulative; one more than there are bounds.

@@ -19,6 +19,7 @@ mod table;
 mod usual;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::callback::call_event::MediaType;
@@ -29,6 +30,7 @@ use crate::callback::{Anomalies, Anomaly, CallEvent, Key, Kind, Record};
 use crate::metrics::birth::Birth;
 use crate::metrics::catalog::{self, Metric};
 use crate::metrics::family::{Exemplar, Family, Point, Value};
+use crate::metrics::labels::Labels;
 
 use cardinality::CardinalityLimit;
 use departures::Departed;
@@ -356,12 +358,12 @@ impl Ledger {
 
     /// Every metric of the ledger with its points. Each counts from its birth on, or from the start of the ledger if that is not known.
     pub fn families(&self) -> Vec<Family> {
-        let family = |(metric, names, table): (_, Vec<&'static str>, &Table)| Family {
+        let family = |(metric, names, table): (_, Arc<[&'static str]>, &Table)| Family {
             metric,
-            points: table.points(names.into_iter(), self.started_at),
+            points: table.points(&names, self.started_at),
         };
         let last_event = self.last_event.map(|time| Point {
-            labels: Vec::new(),
+            labels: Labels::default(),
             started_at: Some(self.started_at),
             born: Birth::NONE,
             value: Value::Gauge(unix_seconds(time)),
@@ -374,15 +376,15 @@ impl Ledger {
     }
 
     /// Every table with its metric and the names of its labels.
-    fn tables(&self) -> impl Iterator<Item = (&'static Metric, Vec<&'static str>, &Table)> {
+    fn tables(&self) -> impl Iterator<Item = (&'static Metric, Arc<[&'static str]>, &Table)> {
         let specified = SPECIFICATIONS.iter().zip(&self.tables);
         let specified = specified.map(|(metric, table)| {
             let names = metric.labels(&self.limits).map(LabelSource::name);
             (metric.metric, names.collect(), table)
         });
         specified.chain([
-            (&catalog::EXPORTER_ANOMALIES, vec![KIND], &self.anomalies),
-            (&catalog::EXPORTER_LABEL_OVERFLOWS, vec![LIMIT], &self.overflows),
+            (&catalog::EXPORTER_ANOMALIES, [KIND].into(), &self.anomalies),
+            (&catalog::EXPORTER_LABEL_OVERFLOWS, [LIMIT].into(), &self.overflows),
         ])
     }
 

@@ -2,6 +2,7 @@
 //! with few calls has too few of them in any time that is short enough to wake somebody.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Limits;
@@ -11,6 +12,7 @@ use crate::callback::labels::LabelSource::{self, Idc, MediaType, Service};
 use crate::metrics::birth::Birth;
 use crate::metrics::catalog::{self, Metric};
 use crate::metrics::family::{Family, Point, Value};
+use crate::metrics::labels::Labels;
 
 /// The last [`CALLS`](Recent::CALLS) calls of a label set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,19 +60,14 @@ impl RecentCalls {
 
     /// Both metrics.
     pub(super) fn families(&self, limits: &Limits, started_at: SystemTime) -> [Family; 2] {
+        let names: Arc<[&'static str]> = RecentCalls::labels(limits).map(LabelSource::name).collect();
         let family = |metric: &'static Metric, value: fn(&Recent) -> u32| {
-            let point = |(labels, recent): (&LabelSet, &Recent)| {
-                let labels = RecentCalls::labels(limits).zip(labels.iter());
-                let labels = labels
-                    .map(|(source, label)| (source.name().to_owned(), label.as_str().to_owned()))
-                    .collect();
-                Point {
-                    labels,
-                    started_at: Some(started_at),
-                    born: Birth::NONE,
-                    value: Value::Gauge(f64::from(value(recent))),
-                    exemplars: Vec::new(),
-                }
+            let point = |(labels, recent): (&LabelSet, &Recent)| Point {
+                labels: Labels::new(Arc::clone(&names), Arc::clone(labels)),
+                started_at: Some(started_at),
+                born: Birth::NONE,
+                value: Value::Gauge(f64::from(value(recent))),
+                exemplars: Vec::new(),
             };
             Family { metric, points: self.0.iter().map(point).collect() }
         };

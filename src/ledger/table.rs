@@ -11,6 +11,7 @@ use super::histogram::{Buckets, Histogram};
 use super::label::Label;
 use crate::metrics::birth::Birth;
 use crate::metrics::family::{Exemplar, Point, Value};
+use crate::metrics::labels::Labels;
 
 /// The values of a table's labels, in the order of its labels.
 pub(super) type LabelSet = Arc<[Label]>;
@@ -107,7 +108,7 @@ pub(super) struct Moment {
 impl From<&Histogram> for Value {
     fn from(histogram: &Histogram) -> Value {
         Value::Histogram {
-            bounds: histogram.bounds().to_vec(),
+            bounds: Arc::clone(histogram.bounds()),
             counts: histogram.counts().to_vec(),
             sum: histogram.sum().as_secs_f64(),
         }
@@ -190,22 +191,13 @@ impl Table {
     }
 
     /// A point for each row, under these names of labels. One whose birth is not known counts from `started_at` on.
-    pub(super) fn points<'n>(
-        &self,
-        names: impl Iterator<Item = &'n str> + Clone,
-        started_at: SystemTime,
-    ) -> Vec<Point> {
-        let point = |(labels, row): (&LabelSet, &Row)| {
-            let labels = names.clone().zip(labels.iter());
-            let labels = labels.map(|(name, label)| (name.to_owned(), label.as_str().to_owned())).collect();
-            let started_at = Some(if row.born == Birth::NONE { started_at } else { row.born.time() });
-            Point {
-                labels,
-                started_at,
-                born: row.born,
-                value: Value::from(&row.total),
-                exemplars: row.exemplars.to_vec(),
-            }
+    pub(super) fn points(&self, names: &Arc<[&'static str]>, started_at: SystemTime) -> Vec<Point> {
+        let point = |(labels, row): (&LabelSet, &Row)| Point {
+            labels: Labels::new(Arc::clone(names), Arc::clone(labels)),
+            started_at: Some(if row.born == Birth::NONE { started_at } else { row.born.time() }),
+            born: row.born,
+            value: Value::from(&row.total),
+            exemplars: row.exemplars.to_vec(),
         };
         self.rows.iter().map(point).collect()
     }

@@ -1,10 +1,12 @@
 //! Metrics with their values at one moment: what the ledger and the process show, and what the page and the OTLP push are
 //! made of.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::birth::Birth;
 use super::catalog::{METRICS, Metric};
+use super::labels::Labels;
 
 /// A metric with its points at one moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +21,7 @@ pub struct Family {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
     /// Names and values of the labels.
-    pub labels: Vec<(String, String)>,
+    pub labels: Labels,
     /// From when on a sum or a histogram counts, if that is to be told.
     pub started_at: Option<SystemTime>,
     /// When the series was born.
@@ -59,7 +61,7 @@ pub enum Value {
     /// Of a histogram.
     Histogram {
         /// Upper bounds of the buckets, in the metric's unit, without infinity.
-        bounds: Vec<f64>,
+        bounds: Arc<[f64]>,
         /// One count a bucket, not cumulative; one more than there are bounds.
         counts: Vec<u64>,
         /// The sum of what was observed, in the metric's unit.
@@ -73,7 +75,7 @@ impl Value {
         match self {
             Value::Sum(_) => Value::Sum(0),
             Value::Histogram { bounds, counts, .. } => {
-                Value::Histogram { bounds: bounds.clone(), counts: vec![0; counts.len()], sum: 0.0 }
+                Value::Histogram { bounds: Arc::clone(bounds), counts: vec![0; counts.len()], sum: 0.0 }
             }
             Value::Gauge(value) => Value::Gauge(*value),
         }
@@ -100,11 +102,12 @@ mod tests {
 
     use super::*;
     use crate::metrics::catalog;
+    use crate::metrics::labels::Label;
     use crate::metrics::text;
 
     fn family(metric: &'static Metric, start: u64, points: &[(&str, u64)]) -> Family {
         let point = |(result, value): &(&str, u64)| Point {
-            labels: vec![("result".to_owned(), (*result).to_owned())],
+            labels: [("result", Label::shared(result))].into(),
             started_at: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(start)),
             born: Birth::NONE,
             value: Value::Sum(*value),

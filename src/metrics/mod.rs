@@ -6,6 +6,8 @@ pub mod catalog;
 #[cfg(test)]
 pub(crate) mod documented;
 pub mod family;
+pub mod labels;
 pub mod openmetrics;
+mod recorder;
 pub mod registry;
 pub mod text;

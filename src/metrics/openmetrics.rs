@@ -13,7 +13,7 @@ use super::birth::Birth;
 use super::catalog::Kind;
 use super::family::{Exemplar, Family, Point, Value};
 use super::registry::ProcessFamily;
-use super::text::{self, Labels, push_escaped};
+use super::text::{self, push_escaped};
 
 /// The content type of the page.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -38,9 +38,9 @@ pub fn render(families: &[Family], process: &[ProcessFamily], with_created: bool
             }
         }
     }
-    for ProcessFamily { name, kind, description, samples } in process {
-        write_head(&mut page, name, *kind, description);
-        samples.iter().for_each(|sample| write_line(&mut page, format_args!("{sample}")));
+    for ProcessFamily { name, kind, description, point } in process {
+        write_head(&mut page, name.as_str(), *kind, description);
+        text::write_samples(&mut page, name.as_str(), point, |_| String::new());
     }
     page.push_str("# EOF\n");
     page
@@ -67,8 +67,8 @@ fn write_head<'n>(page: &mut String, samples_name: &'n str, kind: Kind, descript
 fn write_created(page: &mut String, name: &str, point: &Point) {
     let is_known = point.born != Birth::NONE && !matches!(point.value, Value::Gauge(_));
     if let Some(started_at) = point.started_at.filter(|_| is_known) {
-        let labels = Labels(&point.labels).to_text(None);
-        write_line(page, format_args!("{name}_created{labels} {}", Seconds(started_at)));
+        let labels = text::to_text(&point.labels);
+        text::write_sample(page, &[name, "_created"], &labels, None, Seconds(started_at), "");
     }
 }
 
@@ -100,10 +100,11 @@ impl std::fmt::Display for Seconds {
 mod tests {
     use super::*;
     use crate::metrics::catalog::{self, Metric};
+    use crate::metrics::labels::{Label, Labels};
 
     fn family(metric: &'static Metric, value: Value, exemplars: Vec<(usize, Exemplar)>) -> Family {
         let born = Birth::at(SystemTime::UNIX_EPOCH + Duration::from_micros(7_000_250));
-        let labels = vec![("idc".to_owned(), "a\\\"b\nc".to_owned())];
+        let labels = [("idc", Label::Known("a\\\"b\nc"))].into();
         let started_at = Some(born.time());
         Family { metric, points: vec![Point { labels, started_at, born, value, exemplars }] }
     }
@@ -138,7 +139,7 @@ mod tests {
 
     #[test]
     fn each_bucket_has_its_exemplar_and_sum_and_count_have_none() {
-        let histogram = Value::Histogram { bounds: vec![0.5, 10.0], counts: vec![1, 0, 3], sum: 61.25 };
+        let histogram = Value::Histogram { bounds: [0.5, 10.0].into(), counts: vec![1, 0, 3], sum: 61.25 };
         let exemplars = vec![exemplar_at(0, 0.25), exemplar_at(2, 30.0)];
         let page = render(&[family(&catalog::CALL_DURATION, histogram, exemplars)], &[], false);
         let samples: Vec<_> = page.lines().skip(3).collect();
@@ -156,14 +157,22 @@ mod tests {
 
     #[test]
     fn what_is_about_the_process_is_named_by_the_same_rules() {
-        let family = |name: &str, kind| ProcessFamily {
-            name: name.to_owned(),
+        let family = |name: &'static str, kind, value| ProcessFamily {
+            name: name.into(),
             kind,
-            description: "Say \"it\".".to_owned(),
-            samples: vec![format!("{name} 3")],
+            description: "Say \"it\".".into(),
+            point: Point {
+                labels: Labels::default(),
+                started_at: None,
+                born: Birth::NONE,
+                value,
+                exemplars: Vec::new(),
+            },
         };
-        let process =
-            [family("process_cpu_seconds_total", Kind::Sum), family("process_threads", Kind::Gauge)];
+        let process = [
+            family("process_cpu_seconds_total", Kind::Sum, Value::Sum(3)),
+            family("process_threads", Kind::Gauge, Value::Gauge(3.0)),
+        ];
         let expected = "# TYPE process_cpu_seconds counter\n# UNIT process_cpu_seconds seconds\n\
                         # HELP process_cpu_seconds Say \\\"it\\\".\nprocess_cpu_seconds_total 3\n\
                         # TYPE process_threads gauge\n# HELP process_threads Say \\\"it\\\".\nprocess_threads 3\n# EOF\n";

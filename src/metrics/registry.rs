@@ -1,233 +1,99 @@
-//! The exporter's own metrics: recorded through the `metrics` facade under the catalog's OpenTelemetry names, kept by
-//! metrics-exporter-prometheus's recorder, and read back from the text that it renders.
-//!
-//! The recorder has no other reading than its text, in an order that changes from page to page. So the text is taken apart
-//! into families, like those of the ledger. What the catalog does not have (CPU, memory and open files of the process) is
-//! put in order, and stays text.
+//! The exporter's own metrics: recorded through the `metrics` facade under the catalog's OpenTelemetry names, and read as families,
+//! like those of the ledger. Beside them stands what the catalog does not have: CPU, memory and open files of the process.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::SystemTime;
+use std::sync::Arc;
 
-use metrics::{SetRecorderError, Unit, describe_counter, describe_gauge, describe_histogram};
-use metrics_exporter_prometheus::{
-    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
-};
+use metrics::{KeyName, SharedString};
 use metrics_process::Collector;
 use thiserror::Error;
 
 use super::birth::Birth;
-use super::catalog::{self, Kind, METRICS, Metric};
+use super::catalog::{self, Kind, METRICS};
 use super::family::{Family, Point, Value};
+use super::labels::Labels;
+use super::recorder::{OwnRecorder, Reading};
 
-/// Buckets of the exporter's own durations: from 50 microseconds to 10 seconds.
-const DURATION_BUCKETS: [f64; 17] = [
-    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    5.0, 10.0,
-];
-
-/// Why the exporter's own metrics cannot be recorded.
+/// The exporter's own metrics cannot be recorded, since something else records them already.
 #[derive(Debug, Error)]
-pub enum InstallError {
-    /// The recorder cannot be built.
-    #[error("cannot build the recorder of the exporter's own metrics: {0}")]
-    Build(#[from] BuildError),
-    /// A recorder is installed already.
-    #[error("cannot install the recorder of the exporter's own metrics: {0}")]
-    Install(#[from] SetRecorderError<PrometheusRecorder>),
-}
+#[error("cannot install the recorder of the exporter's own metrics: there is one already")]
+pub struct InstallError;
 
 /// The exporter's own metrics and those of its process.
 #[derive(Debug)]
 pub struct OwnMetrics {
-    recorder: PrometheusHandle,
+    recorder: Arc<OwnRecorder>,
     process: Collector,
-    started_at: SystemTime,
 }
 
 impl OwnMetrics {
-    /// Installs the process-wide recorder and describes every metric of the catalog to it.
+    /// Records everything in this process from now on.
     ///
     /// # Errors
     /// A recorder was installed before.
     pub fn install() -> Result<OwnMetrics, InstallError> {
-        let mut builder = PrometheusBuilder::new().with_recommended_naming(true);
-        for metric in METRICS.iter().filter(|metric| metric.kind == Kind::Histogram) {
-            builder =
-                builder.set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), &DURATION_BUCKETS)?;
-        }
-        let recorder = builder.build_recorder();
-        let handle = recorder.handle();
-        metrics::set_global_recorder(recorder)?;
-        METRICS.iter().for_each(|metric| describe(metric));
-        let process = Collector::default();
-        process.describe();
-        Ok(OwnMetrics { recorder: handle, process, started_at: SystemTime::now() })
+        let metrics = OwnMetrics { recorder: Arc::new(OwnRecorder::new()), process: Collector::default() };
+        metrics::set_global_recorder(Arc::clone(&metrics.recorder)).map_err(|_| InstallError)?;
+        metrics.process.describe();
+        Ok(metrics)
     }
 
-    /// Takes in the samples of histograms, which would otherwise wait in memory until the next scrape.
-    pub fn run_upkeep(&self) {
-        self.recorder.run_upkeep();
-    }
-
-    /// The metrics of the catalog that were recorded.
+    /// The metrics of the catalog that were recorded, each with its series sorted by their labels. When a series was born is for
+    /// others to say.
     pub fn families(&self) -> Vec<Family> {
-        families(&self.recorder.render(), self.started_at)
+        families(self.recorder.read()).0
     }
 
-    /// The same, and what the catalog does not have, which is about the process, in a stable order.
+    /// The same, and what the catalog does not have, which is about the process, sorted by name.
     pub fn families_and_process(&self) -> (Vec<Family>, Vec<ProcessFamily>) {
         self.process.collect();
-        let page = self.recorder.render();
-        (families(&page, self.started_at), beside_the_catalog(&page))
+        let (families, process) = families(self.recorder.read());
+        let mut process: Vec<_> =
+            process.into_iter().map(|reading| ProcessFamily::of(reading, &self.recorder)).collect();
+        process.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
+        (families, process)
     }
 }
 
-/// A metric about the process, which the catalog does not have. None of them is a histogram.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A metric about the process, which the catalog does not have.
+#[derive(Debug, Clone, PartialEq)]
 pub struct ProcessFamily {
     /// The name of its samples.
-    pub name: String,
+    pub name: KeyName,
     /// What it is.
     pub kind: Kind,
     /// What it measures, in plain words.
-    pub description: String,
-    /// The lines of its samples.
-    pub samples: Vec<String>,
+    pub description: SharedString,
+    /// Its only series.
+    pub point: Point,
 }
 
-fn describe(metric: &'static Metric) {
-    let unit = match metric.unit {
-        "s" => Unit::Seconds,
-        "By" => Unit::Bytes,
-        _ => Unit::Count,
-    };
-    match metric.kind {
-        Kind::Sum => describe_counter!(metric.name, unit, metric.description),
-        Kind::Gauge => describe_gauge!(metric.name, unit, metric.description),
-        Kind::Histogram => describe_histogram!(metric.name, unit, metric.description),
+impl ProcessFamily {
+    fn of(Reading { name, kind, labels, value, .. }: Reading, recorder: &OwnRecorder) -> ProcessFamily {
+        let description = recorder.description(&name);
+        ProcessFamily { name, kind, description, point: point(labels, value) }
     }
 }
 
-/// The families of a page that are not in the catalog, sorted by name, and the samples of each by label.
-fn beside_the_catalog(page: &str) -> Vec<ProcessFamily> {
-    let names: BTreeSet<_> = METRICS.iter().map(|metric| metric.prometheus_name()).collect();
-    let family = |family: &str| {
-        let after = |start: &str| family.lines().find_map(|line| line.strip_prefix(start)?.split_once(' '));
-        let (name, kind) = after("# TYPE ").filter(|(name, _)| !names.contains(*name))?;
-        let kind = [Kind::Sum, Kind::Gauge].into_iter().find(|known| known.prometheus_type() == kind)?;
-        let description = after("# HELP ").map_or("", |(_, description)| description).to_owned();
-        let samples = family.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let mut samples: Vec<_> = samples.map(str::to_owned).collect();
-        samples.sort_unstable();
-        Some(ProcessFamily { name: name.to_owned(), kind, description, samples })
-    };
-    let mut families: Vec<_> = page.split("\n\n").filter_map(family).collect();
-    families.sort_by(|one, other| one.name.cmp(&other.name));
-    families
-}
-
-/// The families of the catalog on a page.
-fn families(page: &str, started_at: SystemTime) -> Vec<Family> {
-    let samples: Vec<Sample<'_>> = page.lines().filter_map(Sample::read).collect();
-    let points = |metric: &'static Metric| {
-        let name = metric.prometheus_name();
-        match metric.kind {
-            Kind::Histogram => histogram_points(&name, &samples, started_at),
-            Kind::Sum | Kind::Gauge => {
-                let of_metric = samples.iter().filter(|sample| sample.name == name);
-                of_metric.filter_map(|sample| sample.point(metric.kind, started_at)).collect()
-            }
+/// The families of the catalog, and what it does not have.
+fn families(readings: Vec<Reading>) -> (Vec<Family>, Vec<Reading>) {
+    let empty = |metric: &&'static catalog::Metric| Family { metric, points: Vec::new() };
+    let mut families: Vec<_> = METRICS.iter().map(empty).collect();
+    let mut others = Vec::new();
+    for reading in readings {
+        match families.iter_mut().find(|family| Some(family.metric) == reading.metric) {
+            Some(family) => family.points.push(point(reading.labels, reading.value)),
+            None => others.push(reading),
         }
-    };
-    let family = |metric: &&'static Metric| Family { metric, points: points(metric) };
-    let mut families: Vec<_> = METRICS.iter().map(family).collect();
+    }
     families.retain(|family| !family.points.is_empty());
     for family in &mut families {
-        debug_assert!(
-            family.points.iter().all(|point| point
-                .labels
-                .iter()
-                .map(|(name, _)| name)
-                .eq(family.metric.labels)),
-            "{family:?} has the labels that the catalog says"
-        );
         family.points.sort_by(|one, other| one.labels.cmp(&other.labels));
     }
-    families
+    (families, others)
 }
 
-/// A sample line, taken apart. Label values of the exporter's own metrics are names of ours: without quotes or commas.
-struct Sample<'a> {
-    name: &'a str,
-    labels: Vec<(&'a str, &'a str)>,
-    value: &'a str,
-}
-
-impl<'a> Sample<'a> {
-    fn read(line: &'a str) -> Option<Sample<'a>> {
-        let (series, value) = line.rsplit_once(' ').filter(|_| !line.starts_with('#'))?;
-        let (name, labels) = match series.split_once('{') {
-            Some((name, labels)) => (name, labels.strip_suffix('}')?),
-            None => (series, ""),
-        };
-        let label = |label: &'a str| {
-            let (name, value) = label.split_once('=')?;
-            Some((name, value.trim_matches('"')))
-        };
-        let labels = labels.split(',').filter_map(label).collect();
-        Some(Sample { name, labels, value })
-    }
-
-    fn labels_without_le(&self) -> Vec<(String, String)> {
-        let labels = self.labels.iter().filter(|(name, _)| *name != "le");
-        labels.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-    }
-
-    fn point(&self, kind: Kind, started_at: SystemTime) -> Option<Point> {
-        let value = match kind {
-            Kind::Sum => Value::Sum(self.value.parse().ok()?),
-            _ => Value::Gauge(self.value.parse().ok()?),
-        };
-        Some(Point {
-            labels: self.labels_without_le(),
-            started_at: Some(started_at),
-            born: Birth::NONE,
-            value,
-            exemplars: Vec::new(),
-        })
-    }
-}
-
-fn histogram_points(name: &str, samples: &[Sample<'_>], started_at: SystemTime) -> Vec<Point> {
-    /// Bounds, cumulative counts and the sum of one label set.
-    type Parts = (Vec<f64>, Vec<u64>, f64);
-    let mut parts: BTreeMap<Vec<(String, String)>, Parts> = BTreeMap::new();
-    for sample in samples {
-        let Some(suffix) = sample.name.strip_prefix(name) else { continue };
-        let (bounds, counts, sum) = parts.entry(sample.labels_without_le()).or_default();
-        match suffix {
-            "_bucket" => {
-                let le = sample.labels.iter().find(|(name, _)| *name == "le").map(|(_, bound)| *bound);
-                bounds
-                    .extend(le.and_then(|bound| bound.parse::<f64>().ok()).filter(|bound| bound.is_finite()));
-                counts.extend(sample.value.parse::<u64>());
-            }
-            "_sum" => *sum = sample.value.parse().unwrap_or_default(),
-            _ => {}
-        }
-    }
-    let point = |(labels, (bounds, cumulative, sum)): (_, Parts)| {
-        let below = std::iter::once(&0).chain(&cumulative);
-        let counts = cumulative.iter().zip(below).map(|(upper, lower)| upper - lower).collect();
-        Point {
-            labels,
-            started_at: Some(started_at),
-            born: Birth::NONE,
-            value: Value::Histogram { bounds, counts, sum },
-            exemplars: Vec::new(),
-        }
-    };
-    parts.into_iter().map(point).collect()
+fn point(labels: Labels, value: Value) -> Point {
+    Point { labels, started_at: None, born: Birth::NONE, value, exemplars: Vec::new() }
 }
 
 /// Says which version runs, in [`catalog::EXPORTER_BUILD_INFO`].
@@ -237,50 +103,116 @@ pub fn record_build_info() {
 
 #[cfg(test)]
 mod tests {
-    use metrics::{counter, gauge, histogram};
+    use metrics::{Recorder, counter, gauge, histogram};
+    use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 
     use super::*;
+    use crate::metrics::recorder::DURATION_BUCKETS;
     use crate::metrics::text;
 
-    /// Everything in one test, since the recorder is installed once in a process.
-    #[test]
-    fn what_is_recorded_is_in_the_families_and_the_rest_on_the_page_of_the_process() {
-        let metrics = OwnMetrics::install().expect("the first recorder");
-        counter!(catalog::EXPORTER_EVENTS.name, "result" => "refused").increment(2);
-        counter!(catalog::EXPORTER_EVENTS.name, "result" => "duplicate").increment(3);
-        gauge!(catalog::EXPORTER_JOURNAL_SIZE.name).set(4096);
-        histogram!(catalog::EXPORTER_REQUEST_DURATION.name).record(0.000_3);
-        histogram!(catalog::EXPORTER_REQUEST_DURATION.name).record(20.0);
-        record_build_info();
+    fn metrics() -> OwnMetrics {
+        OwnMetrics { recorder: Arc::new(OwnRecorder::new()), process: Collector::default() }
+    }
 
-        let (own, process) = metrics.families_and_process();
-        let page = text::render(&own);
+    fn record_some_of_each_kind() {
+        counter!(catalog::EXPORTER_EVENTS.name, "result" => "refused").increment(2);
+        counter!(catalog::EXPORTER_EVENTS.name, "result" => String::from("duplicate")).absolute(3);
+        counter!(catalog::EXPORTER_DROPPED_EVENTS.name, "sink" => "spans", "cause" => "age").increment(1);
+        gauge!(catalog::EXPORTER_JOURNAL_SIZE.name).set(4096);
+        let connections = gauge!(catalog::EXPORTER_CONNECTIONS.name, "listener" => "admin");
+        connections.increment(3);
+        connections.decrement(1.5);
+        for sample in [0.000_3, 0.000_05, 0.000_050_1, 7.0, 20.0, 0.1] {
+            histogram!(catalog::EXPORTER_REQUEST_DURATION.name).record(sample);
+            histogram!(catalog::EXPORTER_DELIVERY_DURATION.name, "signal" => "traces").record(sample / 2.0);
+        }
+        record_build_info();
+    }
+
+    #[test]
+    fn what_is_recorded_is_in_the_families() {
+        let metrics = metrics();
+        metrics::with_local_recorder(&metrics.recorder, record_some_of_each_kind);
+        let page = text::render(&metrics.families());
         for line in [
             "# TYPE planet_exporter_events_total counter",
             "planet_exporter_events_total{result=\"duplicate\"} 3\nplanet_exporter_events_total{result=\"refused\"} 2",
+            "planet_exporter_dropped_events_total{sink=\"spans\",cause=\"age\"} 1",
             "planet_exporter_journal_size_bytes 4096",
-            "planet_exporter_request_duration_seconds_bucket{le=\"0.0005\"} 1",
-            "planet_exporter_request_duration_seconds_bucket{le=\"+Inf\"} 2",
+            "planet_exporter_connections{listener=\"admin\"} 1.5",
+            "planet_exporter_request_duration_seconds_bucket{le=\"0.00005\"} 1",
+            "planet_exporter_request_duration_seconds_bucket{le=\"0.0005\"} 3",
+            "planet_exporter_request_duration_seconds_bucket{le=\"+Inf\"} 6",
         ] {
             assert!(page.contains(line), "{line} is on the page:\n{page}");
         }
+    }
+
+    /// The recorder that another exporter has, as the yardstick.
+    #[test]
+    fn the_samples_are_those_of_metrics_exporter_prometheus() {
+        let metrics = metrics();
+        let all = Matcher::Prefix(String::new());
+        let builder = PrometheusBuilder::new().with_recommended_naming(true);
+        let yardstick =
+            builder.set_buckets_for_metric(all, &DURATION_BUCKETS).expect("buckets").build_recorder();
+        let recorders: [&dyn Recorder; 2] = [&metrics.recorder, &yardstick];
+        for recorder in recorders {
+            metrics::with_local_recorder(recorder, || {
+                metrics.process.describe();
+                metrics::describe_gauge!(catalog::EXPORTER_JOURNAL_SIZE.name, metrics::Unit::Bytes, "");
+                for durations in [&catalog::EXPORTER_REQUEST_DURATION, &catalog::EXPORTER_DELIVERY_DURATION] {
+                    metrics::describe_histogram!(durations.name, metrics::Unit::Seconds, "");
+                }
+                record_some_of_each_kind();
+                gauge!("process_threads").set(7);
+                counter!("process_cpu_seconds_total").absolute(2);
+            });
+        }
+        let samples = |page: &str| -> Vec<String> {
+            let samples = page.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+            let mut samples: Vec<_> = samples.map(str::to_owned).collect();
+            samples.sort_unstable();
+            samples
+        };
+        let (own, process) = families(metrics.recorder.read());
+        let process: Vec<_> =
+            process.into_iter().map(|reading| ProcessFamily::of(reading, &metrics.recorder)).collect();
+        assert_eq!(process.len(), 2);
+        let (ours, theirs) = (text::render_all(&own, &process), yardstick.handle().render());
+        assert_eq!(samples(&ours), samples(&theirs));
+    }
+
+    #[test]
+    fn what_is_about_the_process_has_its_help_and_type_and_is_sorted() {
+        let metrics = metrics();
+        let (_, process) = metrics::with_local_recorder(&metrics.recorder, || {
+            metrics.process.describe();
+            metrics.families_and_process()
+        });
         let names: Vec<_> = process.iter().map(|family| family.name.as_str()).collect();
         assert!(names.is_sorted() && names.iter().all(|name| name.starts_with("process_")), "{names:?}");
-        let memory = process.iter().find(|family| family.name == "process_resident_memory_bytes");
-        let memory = memory.expect("memory");
-        assert_eq!((memory.kind, memory.samples.len()), (Kind::Gauge, 1), "{memory:?}");
-        assert!(memory.samples[0].starts_with("process_resident_memory_bytes "), "{memory:?}");
+        let page = text::render_all(&[], &process);
+        for text in [
+            "# HELP process_cpu_seconds_total Total user and system CPU time spent in seconds.\n\
+             # TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total ",
+            "# HELP process_resident_memory_bytes Resident memory size in bytes.\n\
+             # TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes ",
+        ] {
+            assert!(page.contains(text), "{text} is on the page:\n{page}");
+        }
+    }
 
-        // Rendered by us, the families are the same lines as on the recorder's page: one page, since under cargo test
-        // other tests record in the same process meanwhile.
-        let recorded = metrics.recorder.render();
-        let ours = text::render(&families(&recorded, metrics.started_at));
-        let without_process = |page: &str| -> Vec<String> {
-            let mut lines: Vec<_> =
-                page.lines().filter(|line| line.contains("planet_")).map(str::to_owned).collect();
-            lines.sort_unstable();
-            lines
+    #[test]
+    fn copies_of_a_series_share_its_labels() {
+        let metrics = metrics();
+        metrics::with_local_recorder(&metrics.recorder, record_build_info);
+        let version = || {
+            let families = metrics.families();
+            let (_, version) = families[0].points[0].labels.iter().next().expect("a label");
+            (version.as_ptr(), version.to_owned())
         };
-        assert_eq!(without_process(&ours), without_process(&recorded));
+        assert_eq!(version(), version());
+        assert_eq!(version().1, env!("CARGO_PKG_VERSION"));
     }
 }

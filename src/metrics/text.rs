@@ -8,6 +8,7 @@ use metrics_exporter_prometheus::formatting::{write_help_line, write_type_line};
 
 use super::catalog::Kind;
 use super::family::{Family, Point, Value};
+use super::labels::Labels;
 use super::registry::ProcessFamily;
 
 /// The content type of the page. Prometheus 3 insists on the version.
@@ -16,9 +17,9 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Renders families in their order and what is about the process.
 pub fn render_all(families: &[Family], process: &[ProcessFamily]) -> String {
     let mut page = render(families);
-    for ProcessFamily { name, kind, description, samples } in process {
-        write_head(&mut page, name, *kind, description);
-        samples.iter().for_each(|sample| page.extend([sample, "\n"]));
+    for ProcessFamily { name, kind, description, point } in process {
+        write_head(&mut page, name.as_str(), *kind, description);
+        write_samples(&mut page, name.as_str(), point, |_| String::new());
         page.push('\n');
     }
     page
@@ -44,51 +45,65 @@ fn write_head(page: &mut String, name: &str, kind: Kind, description: &str) {
 /// Writes the samples of a point of a metric with this name. `behind` is what stands behind that of a sum or a gauge, whose place is
 /// 0, and behind that of each bucket.
 pub(super) fn write_samples(page: &mut String, name: &str, point: &Point, behind: impl Fn(usize) -> String) {
-    let labels = Labels(&point.labels);
+    let labels = to_text(&point.labels);
     match &point.value {
-        Value::Sum(value) => sample(page, name, "", &labels.to_text(None), value, &behind(0)),
-        Value::Gauge(value) => sample(page, name, "", &labels.to_text(None), value, &behind(0)),
+        Value::Sum(value) => write_sample(page, &[name], &labels, None, value, &behind(0)),
+        Value::Gauge(value) => write_sample(page, &[name], &labels, None, value, &behind(0)),
         Value::Histogram { bounds, counts, sum } => {
             let mut cumulative = 0u64;
-            let bounds = bounds.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+            let bounds = bounds.iter().copied().chain([f64::INFINITY]);
             for (place, (bound, count)) in bounds.zip(counts).enumerate() {
                 cumulative = cumulative.saturating_add(*count);
-                let labels = labels.to_text(Some(&bound));
-                sample(page, name, "_bucket", &labels, cumulative, &behind(place));
+                write_sample(page, &[name, "_bucket"], &labels, Some(bound), cumulative, &behind(place));
             }
-            let labels = labels.to_text(None);
-            sample(page, name, "_sum", &labels, sum, "");
-            sample(page, name, "_count", &labels, cumulative, "");
+            write_sample(page, &[name, "_sum"], &labels, None, sum, "");
+            write_sample(page, &[name, "_count"], &labels, None, cumulative, "");
         }
     }
 }
 
-fn sample(page: &mut String, name: &str, suffix: &str, labels: &str, value: impl Display, behind: &str) {
+/// Writes a sample whose name has these parts; of a bucket, with its upper bound. Both formats have the same samples.
+pub(super) fn write_sample(
+    page: &mut String,
+    name: &[&str],
+    labels: &str,
+    le: Option<f64>,
+    value: impl Display,
+    behind: &str,
+) {
+    page.extend(name.iter().copied());
+    if le.is_some() || !labels.is_empty() {
+        page.extend(["{", labels]);
+        if let Some(bound) = le {
+            page.push_str(if labels.is_empty() { "le=\"" } else { ",le=\"" });
+            match bound.is_infinite() {
+                true => page.push_str("+Inf"),
+                false => write(page, bound),
+            }
+            page.push('"');
+        }
+        page.push('}');
+    }
+    page.push(' ');
+    write(page, value);
+    page.extend([behind, "\n"]);
+}
+
+fn write(page: &mut String, value: impl Display) {
     // Writing to a String cannot fail.
-    let _ = writeln!(page, "{name}{suffix}{labels} {value}{behind}");
+    let _ = write!(page, "{value}");
 }
 
-/// Labels as both formats write them. The escaping is our own: the crate's takes a backslash before a quote for an
+/// Labels as both formats write them, without braces. The escaping is our own: the crate's takes a backslash before a quote for an
 /// escape that is already there, so that two values can become one.
-pub(super) struct Labels<'a>(pub(super) &'a [(String, String)]);
-
-impl Labels<'_> {
-    /// The labels, and that of a bucket, in braces; nothing if there are none.
-    pub(super) fn to_text(&self, le: Option<&str>) -> String {
-        let labels = self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let mut text = String::new();
-        for (name, value) in labels.chain(le.map(|bound| ("le", bound))) {
-            text.push(if text.is_empty() { '{' } else { ',' });
-            text.push_str(name);
-            text.push_str("=\"");
-            push_escaped(&mut text, value);
-            text.push('"');
-        }
-        if !text.is_empty() {
-            text.push('}');
-        }
-        text
+pub(super) fn to_text(labels: &Labels) -> String {
+    let mut text = String::new();
+    for (name, value) in labels.iter() {
+        text.extend([if text.is_empty() { "" } else { "," }, name, "=\""]);
+        push_escaped(&mut text, value);
+        text.push('"');
     }
+    text
 }
 
 /// Appends what stands between quotes.
@@ -108,9 +123,10 @@ mod tests {
     use super::*;
     use crate::metrics::birth::Birth;
     use crate::metrics::catalog;
+    use crate::metrics::labels::Label;
 
     fn family(metric: &'static catalog::Metric, label: &str, value: Value) -> Family {
-        let labels = vec![("idc".to_owned(), label.to_owned())];
+        let labels = [("idc", Label::shared(label))].into();
         let point = Point { labels, started_at: None, born: Birth::NONE, value, exemplars: Vec::new() };
         Family { metric, points: vec![point] }
     }
@@ -125,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_histogram_is_cumulative() {
-        let histogram = Value::Histogram { bounds: vec![0.5, 10.0], counts: vec![1, 2, 3], sum: 61.25 };
+        let histogram = Value::Histogram { bounds: [0.5, 10.0].into(), counts: vec![1, 2, 3], sum: 61.25 };
         let page = render(&[family(&catalog::CALL_DURATION, "KR", histogram)]);
         let samples: Vec<_> = page.lines().skip(2).collect();
         let name = "planet_call_duration_seconds";

@@ -12,6 +12,7 @@ use crate::journal::Journal;
 use crate::metrics::birth::Birth;
 use crate::metrics::catalog;
 use crate::metrics::family::{self, Family};
+use crate::metrics::labels::Labels;
 use crate::metrics::registry::{OwnMetrics, ProcessFamily};
 use crate::sinks::metrics::SinkStatus;
 use crate::sinks::otlp::metrics::Source;
@@ -170,10 +171,8 @@ impl View {
         self.own_births.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in the samples of histograms and forgets refused requests that are old, which would otherwise stay in memory until
-    /// somebody looks.
-    pub fn run_upkeep(&self) {
-        self.registry.run_upkeep();
+    /// Forgets refused requests that are old, which would otherwise stay in memory until somebody looks.
+    pub fn forget_old(&self) {
         self.refused.forget_old(SystemTime::now());
     }
 
@@ -237,9 +236,6 @@ fn show_at_zero(families: &mut [Family], shown: Birth) {
         }
     }
 }
-
-/// The labels of a series.
-type Labels = Vec<(String, String)>;
 
 /// When the series of the exporter's own metrics were seen for the first time. They are as many as the program has words for.
 #[derive(Default)]

@@ -43,6 +43,7 @@ mod sketch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::label::Label;
@@ -54,6 +55,7 @@ use crate::callback::{CallEvent, Key};
 use crate::metrics::birth::Birth;
 use crate::metrics::catalog;
 use crate::metrics::family::{Family, Point, Value};
+use crate::metrics::labels::Labels;
 
 use sketch::{Sketch, slots};
 
@@ -169,13 +171,13 @@ impl CallerCounts {
         for labels in ledger.results_by(&self.sources) {
             self.counts.entry(labels).or_default();
         }
-        let point = |labels: &LabelSet, window: &str, count: u64| {
-            let names = self.sources.iter().map(|source| source.name());
-            let mut labels: Vec<_> = names
-                .zip(labels.iter())
-                .map(|(name, label)| (name.to_owned(), label.as_str().to_owned()))
-                .collect();
-            labels.insert(1, (WINDOW.to_owned(), window.to_owned()));
+        let mut names: Vec<_> = self.sources.iter().map(|source| source.name()).collect();
+        names.insert(1, WINDOW);
+        let names: Arc<[&'static str]> = names.into();
+        let point = |labels: &LabelSet, window: &'static str, count: u64| {
+            let mut values: Vec<_> = labels.iter().cloned().collect();
+            values.insert(1, Label::Known(window));
+            let labels = Labels::new(Arc::clone(&names), values.into());
             let value = Value::Gauge(count as f64);
             Point { labels, started_at: None, born: Birth::NONE, value, exemplars: Vec::new() }
         };

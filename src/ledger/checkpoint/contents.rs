@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::de::{MapAccess, Visitor};
@@ -61,7 +62,7 @@ impl Serialize for WrittenTables<'_> {
 }
 
 /// The rows of a table, and the names of its labels.
-struct WrittenRows<'a>(Vec<&'static str>, &'a Table);
+struct WrittenRows<'a>(Arc<[&'static str]>, &'a Table);
 
 impl Serialize for WrittenRows<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

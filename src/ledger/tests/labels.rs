@@ -209,7 +209,7 @@ fn the_catalog_says_which_labels_there_are() {
         "sid=1&type=A&rc_idc=KR&duration=5&setup_time=1&start_time=2&user_rel_code=A&terminate=16",
     ));
     for family in ledger.families() {
-        let names = |point: &Point| point.labels.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let names = |point: &Point| point.labels.iter().map(|(name, _)| name).collect::<Vec<_>>();
         assert!(family.points.iter().all(|point| names(point) == family.metric.labels), "{family:?}");
     }
 }

@@ -114,8 +114,8 @@ fn without_births(ledger: &Ledger) -> Vec<Family> {
 
 /// The value of a label.
 fn label<'a>(point: &'a Point, name: &str) -> &'a str {
-    let label = point.labels.iter().find(|(known, _)| known == name);
-    &label.expect("a label").1
+    let label = point.labels.iter().find(|(known, _)| *known == name);
+    label.expect("a label").1
 }
 
 /// How much a point counts, and the sum of a histogram.

@@ -33,6 +33,7 @@ use crate::http::backoff::Backoff;
 use crate::http::peer::Peer;
 use crate::metrics::catalog::Kind;
 use crate::metrics::family::{self, Family, Point, Value};
+use crate::metrics::labels::Labels;
 use crate::sinks::destination::DestinationWatch;
 use crate::sinks::drain::MISCONFIGURED_PAUSE;
 use crate::sinks::metrics::{AttemptMetrics, AttemptResult};
@@ -380,7 +381,7 @@ fn histogram(point: &Point, time: u64) -> Option<HistogramDataPoint> {
         count: counts.iter().copied().fold(0, u64::saturating_add),
         sum: Some(*sum),
         bucket_counts: counts.clone(),
-        explicit_bounds: bounds.clone(),
+        explicit_bounds: bounds.to_vec(),
         exemplars: exemplars(point),
         ..HistogramDataPoint::default()
     })
@@ -403,10 +404,10 @@ fn start(point: &Point, time: u64) -> u64 {
     point.started_at.map(unix_nanoseconds).filter(|start| *start <= time).unwrap_or(0)
 }
 
-fn attributes(labels: &[(String, String)]) -> Vec<KeyValue> {
-    let attribute = |(name, value): &(String, String)| KeyValue {
-        key: name.clone(),
-        value: Some(AnyValue { value: Some(any_value::Value::StringValue(value.clone())) }),
+fn attributes(labels: &Labels) -> Vec<KeyValue> {
+    let attribute = |(name, value): (&str, &str)| KeyValue {
+        key: name.to_owned(),
+        value: Some(AnyValue { value: Some(any_value::Value::StringValue(value.to_owned())) }),
         ..KeyValue::default()
     };
     labels.iter().map(attribute).collect()
@@ -422,10 +423,11 @@ mod tests {
     use super::*;
     use crate::metrics::birth::Birth;
     use crate::metrics::catalog;
+    use crate::metrics::labels::Label;
 
     fn point(start: u64, value: Value) -> Point {
         let started_at = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(start));
-        let labels = vec![("idc".into(), "KR".into())];
+        let labels = [("idc", Label::Known("KR"))].into();
         Point { labels, started_at, born: Birth::NONE, value, exemplars: Vec::new() }
     }
 
@@ -437,7 +439,8 @@ mod tests {
 
     #[test]
     fn families_become_cumulative_points_each_from_its_own_start() {
-        let histogram_value = Value::Histogram { bounds: vec![1.0, 10.0], counts: vec![1, 2, 3], sum: 90.5 };
+        let histogram_value =
+            Value::Histogram { bounds: [1.0, 10.0].into(), counts: vec![1, 2, 3], sum: 90.5 };
         let families = [
             Family {
                 metric: &catalog::CALLS,

@@ -34,15 +34,17 @@ fn series_of_ledger(calls: &[Call]) -> Series {
     // Those that are about calls; what the exporter says of itself is no truth of a call.
     let families = ledger.families();
     for family in families.into_iter().filter(|family| family.metric.name.starts_with("planet.call")) {
-        for mut point in family.points {
-            point.labels.sort();
+        for point in family.points {
+            let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+            let mut labels: Vec<_> = point.labels.iter().map(owned).collect();
+            labels.sort();
             let value = match point.value {
                 Value::Sum(value) => (value, 0),
                 Value::Histogram { counts, sum, .. } => (counts.iter().sum(), sum as u64),
                 Value::Gauge(_) => continue,
             };
             if value.0 > 0 {
-                series.insert((family.metric.prometheus_name(), point.labels), value);
+                series.insert((family.metric.prometheus_name(), labels), value);
             }
         }
     }

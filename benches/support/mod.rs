@@ -1,0 +1,75 @@
+//! A server that a benchmark starts, and what can be seen of it.
+
+use std::error::Error;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// A server under load; it ends with this value.
+pub(crate) struct Server {
+    process: Child,
+    /// The URL of call events.
+    pub(crate) url: String,
+    admin: String,
+}
+
+impl Server {
+    /// Starts a server that says where it listens in a line of JSON on standard error.
+    pub(crate) fn start(command: &mut Command) -> Result<Server> {
+        let mut process = command.stderr(Stdio::piped()).spawn()?;
+        let mut lines = BufReader::new(process.stderr.take().ok_or("no standard error")?).lines();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline {
+            let line = lines.next().ok_or("the server ended")??;
+            let line: serde_json::Value = serde_json::from_str(&line)?;
+            if let (Some(url), Some(admin)) = (line["call_events"].as_str(), line["admin"].as_str()) {
+                let (url, admin) = (url.to_owned(), admin.to_owned());
+                // A full pipe would stop the server, so somebody has to go on reading.
+                std::thread::spawn(move || lines.for_each(drop));
+                return Ok(Server { process, url, admin });
+            }
+        }
+        Err("the server did not say where it listens".into())
+    }
+
+    /// Resident memory, in KiB.
+    pub(crate) fn resident_kib(&self) -> Result<u64> {
+        self.status_kib("VmRSS:")
+    }
+
+    /// A line of the process's status in /proc, in KiB.
+    pub(crate) fn status_kib(&self, name: &str) -> Result<u64> {
+        let status = self.proc("status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line")?;
+        Ok(line.trim_end_matches("kB").trim().parse()?)
+    }
+
+    /// A file of its process in /proc.
+    pub(crate) fn proc(&self, file: &str) -> Result<String> {
+        Ok(std::fs::read_to_string(format!("/proc/{}/{file}", self.process.id()))?)
+    }
+
+    /// The body of /metrics, with these lines in the head of the request.
+    pub(crate) fn metrics(&self, head: &str) -> Result<Vec<u8>> {
+        let mut stream = TcpStream::connect(self.admin.trim_start_matches("http://"))?;
+        write!(stream, "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{head}\r\n")?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").ok_or("no end of the head")?;
+        if !answer.starts_with(b"HTTP/1.1 200 ") {
+            return Err(String::from_utf8_lossy(&answer[..end]).into());
+        }
+        Ok(answer.split_off(end + 4))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is as good.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
