@@ -253,112 +253,208 @@ fn series(name: &str, size: Size, instance: &str) -> Labels {
 
 /// Plays it, with the rules of these files, in this Prometheus.
 pub fn play(plan: &Plan, program: &Path, files: &[PathBuf]) -> Outcome {
-    let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
-    let mut rules = Rules::read(program, &files, INTERVAL);
-    let mut names = Names::new(rules.metrics());
-    let mut storage = Storage::start(program);
-    let service = Service::new(plan.size, plan.seed);
-    let chance = &mut SmallRng::seed_from_u64(plan.seed ^ (plan.incidents.len() as u64) << 32);
-    let mut calendar = Calendar::new(plan, chance);
-    let mut traffic = Traffic::new(chance.random());
-    let phase = chance.random_range(1..INTERVAL);
-    let mut additions = Additions::new();
-    let mut replicas: Vec<_> =
-        (0..plan.replicas).map(|number| Replica::start(plan, number, &mut storage, START)).collect();
-    let another = Labels::from(
-        [("__name__", "up"), ("job", "another"), ("instance", "node")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned())),
-    );
-    let another = storage.series(&another);
-    let mut mix: Option<(Circumstances, Mix)> = None;
-    let mut evaluated = START + phase;
-    for minute in 0..calendar.minutes {
+    let mut play = Play::new(plan, program, files);
+    for minute in 0..play.calendar.minutes {
+        play.minute(minute);
+    }
+    let days = play.calendar.minutes / DAY;
+    Outcome { truths: play.calendar.truths, fired: play.rules.fired, days, service: play.service }
+}
+
+/// A play that is going on.
+struct Play<'a> {
+    plan: &'a Plan,
+    service: Service,
+    calendar: Calendar,
+    traffic: Traffic,
+    replicas: Vec<Replica>,
+    names: Names,
+    additions: Additions,
+    storage: Storage,
+    rules: Rules,
+    /// What Prometheus knows of another job, which is always well.
+    another: Handle,
+    mix: Option<(Circumstances, Mix)>,
+    /// The time of the next evaluation.
+    evaluation: u64,
+}
+
+/// What goes on in a minute.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    minute: usize,
+    time: u64,
+    incident: Option<&'static Incident>,
+    /// Minutes since the incident began.
+    since: usize,
+    /// The replica that is deployed anew.
+    deployed: Option<usize>,
+    /// Prometheus does not run.
+    is_gap: bool,
+    /// The calls that are to be expected at each replica.
+    expected: f64,
+}
+
+impl Moment {
+    fn effect(&self) -> Option<Effect> {
+        self.incident.map(|incident| incident.effect)
+    }
+
+    /// Whether a crash loop lets it run, which it does in one minute of four.
+    fn is_between_crashes(&self) -> bool {
+        self.effect() != Some(Effect::CrashLoop) || self.since % 4 == 3
+    }
+
+    /// Whether exporters take calls and answer scrapes.
+    fn is_up(&self) -> bool {
+        self.is_between_crashes() && !matches!(self.effect(), Some(Effect::Down | Effect::Vanished))
+    }
+}
+
+impl<'a> Play<'a> {
+    fn new(plan: &'a Plan, program: &Path, files: &[PathBuf]) -> Play<'a> {
+        let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+        let rules = Rules::read(program, &files, INTERVAL);
+        let mut storage = Storage::start(program);
+        let chance = &mut SmallRng::seed_from_u64(plan.seed ^ (plan.incidents.len() as u64) << 32);
+        let calendar = Calendar::new(plan, chance);
+        let another = [("__name__", "up"), ("job", "another"), ("instance", "node")];
+        let another = another.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Play {
+            plan,
+            service: Service::new(plan.size, plan.seed),
+            calendar,
+            traffic: Traffic::new(chance.random()),
+            replicas: (0..plan.replicas)
+                .map(|number| Replica::start(plan, number, &mut storage, START))
+                .collect(),
+            names: Names::new(rules.metrics()),
+            additions: Additions::new(),
+            rules,
+            another: storage.series(&another.into()),
+            storage,
+            mix: None,
+            evaluation: START + chance.random_range(1..INTERVAL),
+        }
+    }
+
+    fn minute(&mut self, minute: usize) {
         let time = START + minute as u64 * 60;
-        if calendar.has_further_replica(minute) != (replicas.len() > plan.replicas) {
-            match replicas.len() > plan.replicas {
-                true => replicas
-                    .pop()
-                    .into_iter()
-                    .for_each(|mut gone| gone.not_scraped(&mut storage, time, false)),
-                false => replicas.push(Replica::start(plan, plan.replicas, &mut storage, time)),
-            }
+        self.scale(minute, time);
+        let circumstances = self.calendar.circumstances(minute, &self.service);
+        let truth = circumstances.incident.map(|place| &self.calendar.truths[place]);
+        let (incident, since) =
+            (truth.map(|truth| truth.incident), truth.map_or(0, |truth| minute - truth.begin));
+        if self.mix.as_ref().is_none_or(|(of, _)| *of != circumstances) {
+            self.mix = Some((circumstances, Mix::new(&self.service, circumstances, incident)));
         }
-        let circumstances = calendar.circumstances(minute, &service);
-        let truth = circumstances.incident.map(|place| &calendar.truths[place]);
-        let incident = truth.map(|truth| truth.incident);
-        let since = truth.map_or(0, |truth| minute - truth.begin);
-        if mix.as_ref().is_none_or(|(of, _)| *of != circumstances) {
-            mix = Some((circumstances, Mix::new(&service, circumstances, incident)));
-        }
-        let effect = incident.map(|incident| incident.effect);
-        let is_good = !matches!(effect, Some(Effect::Down | Effect::Vanished))
-            && !(effect == Some(Effect::CrashLoop) && since % 4 != 3);
-        let is_deployed = calendar.deploys.contains(&minute);
-        let expected =
-            traffic.expected(&service, minute) * calendar.share(minute, incident) / replicas.len() as f64;
-        // Around an incident the last 32 calls have to be those of the moment.
-        let really = if incident.is_some() { 32 } else { 3 };
+        let share = self.calendar.share(minute, incident) / self.replicas.len() as f64;
+        let moment = Moment {
+            minute,
+            time,
+            incident,
+            since,
+            deployed: self.calendar.deploys.contains(&minute).then_some(minute % self.replicas.len()),
+            is_gap: self.calendar.gaps.contains(&minute),
+            expected: self.traffic.expected(&self.service, minute) * share,
+        };
         let (mut affected, mut suffered) = (0, 0);
-        let each = (&service, time);
-        let count = replicas.len();
-        for (number, replica) in replicas.iter_mut().enumerate() {
-            if is_deployed && number == minute % count || effect == Some(Effect::CrashLoop) && since % 4 == 3
-            {
-                replica.restart(time);
-            }
-            if is_good {
-                let mix = mix.as_ref().map(|(_, mix)| mix);
-                let mut calls = mix.map(|mix| mix.draw(expected, traffic.chance())).unwrap_or_default();
-                if effect == Some(Effect::Rare) && number == 0 && matches!(since, 1 | 21 | 41) {
-                    calls.push((Kind { idc: 0, ..Kind::of_bot(SERVER_INTERNAL_ERROR) }, 1));
-                }
-                if let Some(incident) = incident {
-                    let hit =
-                        calls.iter().filter(|(kind, _)| incident.hits(kind.idc.into(), kind.medium.into()));
-                    for (kind, number) in hit {
-                        affected += number;
-                        let is_it = |(_, ending): (f64, super::service::Ending)| {
-                            kind.disconnect_reason == ending.disconnect_reason
-                        };
-                        suffered += if incident.ends().is_none_or(is_it) { *number } else { 0 };
-                    }
-                }
-                replica.last_call = if calls.is_empty() { replica.last_call } else { Some(time - 5) };
-                replica.played.count(&calls, really, each, (&mut names, &mut additions), traffic.chance());
-                if effect == Some(Effect::Repeated) {
-                    replica.played.repeat(&calls, &mut names);
-                }
-                if number == 0
-                    && let Some(rate) = calendar.bots.get(&minute)
-                {
-                    let calls = *rate as usize + usize::from(traffic.chance().random_bool(rate.fract()));
-                    replica.played.count_of(Kind::of_bot(ACCESS_TOKEN_ERROR), calls, 1, each);
-                }
-            }
-            match effect {
-                _ if calendar.gaps.contains(&minute) => {}
-                Some(Effect::Vanished) => replica.not_scraped(&mut storage, time, false),
-                _ if !is_good || is_deployed && number == minute % count => {
-                    replica.not_scraped(&mut storage, time, true)
-                }
-                _ => replica.scraped(&mut names, plan.size, &mut storage, time),
-            }
+        for number in 0..self.replicas.len() {
+            let calls = self.take_calls(moment, number);
+            let (more_affected, more_suffered) = hit(moment, &calls);
+            affected += more_affected;
+            suffered += more_suffered;
+            self.show(moment, number);
         }
-        if !calendar.gaps.contains(&minute) {
-            storage.put(another, time, 1.0);
+        if !moment.is_gap {
+            self.storage.put(self.another, time, 1.0);
         }
-        if let Some(truth) = calendar.incident(minute) {
+        if let Some(truth) = self.calendar.incident(minute) {
             let is_hit = suffered > 0 || truth.incident.calls == 0.0;
             truth.first = truth.first.or(is_hit.then_some(minute));
             truth.affected.push(affected);
         }
         if minute % CHUNK == CHUNK - 1 {
-            storage.write();
-            let to = time - (time - evaluated) % INTERVAL;
-            rules.evaluate(&mut storage, evaluated, to);
-            evaluated = to + INTERVAL;
+            self.storage.write();
+            let to = time - (time - self.evaluation) % INTERVAL;
+            self.rules.evaluate(&mut self.storage, self.evaluation, to);
+            self.evaluation = to + INTERVAL;
         }
     }
-    let days = calendar.minutes / DAY;
-    Outcome { truths: calendar.truths, fired: rules.fired, days, service }
+
+    /// Starts and ends the further replica.
+    fn scale(&mut self, minute: usize, time: u64) {
+        match (self.calendar.has_further_replica(minute), self.replicas.len() > self.plan.replicas) {
+            (true, false) => {
+                let further = Replica::start(self.plan, self.plan.replicas, &mut self.storage, time);
+                self.replicas.push(further);
+            }
+            (false, true) => {
+                let gone = self.replicas.pop();
+                gone.into_iter().for_each(|mut gone| gone.not_scraped(&mut self.storage, time, false));
+            }
+            _ => {}
+        }
+    }
+
+    /// The calls that a replica has in a minute.
+    fn take_calls(&mut self, moment: Moment, number: usize) -> Vec<(Kind, u32)> {
+        let replica = &mut self.replicas[number];
+        let is_crashing = moment.effect() == Some(Effect::CrashLoop) && moment.is_between_crashes();
+        if moment.deployed == Some(number) || is_crashing {
+            replica.restart(moment.time);
+        }
+        if !moment.is_up() {
+            return Vec::new();
+        }
+        let mix = self.mix.as_ref().map(|(_, mix)| mix);
+        let mut calls = mix.map(|mix| mix.draw(moment.expected, self.traffic.chance())).unwrap_or_default();
+        if moment.effect() == Some(Effect::Rare) && number == 0 && matches!(moment.since, 1 | 21 | 41) {
+            calls.push((Kind::of_bot(SERVER_INTERNAL_ERROR), 1));
+        }
+        if !calls.is_empty() {
+            replica.last_call = Some(moment.time - 5);
+        }
+        // In an incident the last 32 calls have to be those of the moment.
+        let really = if moment.incident.is_some() { 32 } else { 3 };
+        let each = (&self.service, moment.time);
+        let known = (&mut self.names, &mut self.additions);
+        replica.played.count(&calls, really, each, known, self.traffic.chance());
+        if moment.effect() == Some(Effect::Repeated) {
+            replica.played.repeat(&calls, &mut self.names);
+        }
+        if number == 0
+            && let Some(rate) = self.calendar.bots.get(&moment.minute)
+        {
+            let count = *rate as usize + usize::from(self.traffic.chance().random_bool(rate.fract()));
+            replica.played.count_of(Kind::of_bot(ACCESS_TOKEN_ERROR), count, 1, each);
+        }
+        calls
+    }
+
+    /// What Prometheus sees of a replica.
+    fn show(&mut self, moment: Moment, number: usize) {
+        let (replica, storage) = (&mut self.replicas[number], &mut self.storage);
+        match moment.effect() {
+            _ if moment.is_gap => {}
+            Some(Effect::Vanished) => replica.not_scraped(storage, moment.time, false),
+            _ if !moment.is_up() || moment.deployed == Some(number) => {
+                replica.not_scraped(storage, moment.time, true);
+            }
+            _ => replica.scraped(&mut self.names, self.plan.size, storage, moment.time),
+        }
+    }
+}
+
+/// How many of the calls are of what an incident affects, and how many of these suffer.
+fn hit(moment: Moment, calls: &[(Kind, u32)]) -> (u32, u32) {
+    let Some(incident) = moment.incident else { return (0, 0) };
+    let is_hit = |kind: &Kind| incident.hits(kind.idc.into(), kind.medium.into());
+    let suffers = |kind: &Kind| {
+        incident.ends().is_none_or(|(_, ending)| kind.disconnect_reason == ending.disconnect_reason)
+    };
+    let of = |filter: &dyn Fn(&Kind) -> bool| {
+        calls.iter().filter(|(kind, _)| is_hit(kind) && filter(kind)).map(|(_, number)| number).sum()
+    };
+    (of(&|_| true), of(&suffers))
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use crate::storage::{Labels, STALE, Storage};
+use super::storage::{Labels, STALE, Storage};
 use crate::support::eventually;
 use crate::support::prometheus::Prometheus;
 
@@ -136,7 +136,7 @@ fn rule(of: &serde_json::Value) -> Rule {
 fn record(
     rule: &mut Rule,
     storage: &mut Storage,
-    answer: crate::storage::Range,
+    answer: super::storage::Range,
     from: u64,
     to: u64,
     step: u64,
@@ -180,7 +180,7 @@ fn record(
 fn alert(
     rule: &mut Rule,
     durations: Durations,
-    answer: crate::storage::Range,
+    answer: super::storage::Range,
     (from, to, step): (u64, u64, u64),
     fired: &mut Vec<Fired>,
 ) {

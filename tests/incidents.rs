@@ -1,16 +1,73 @@
-//! The rules are evaluated here as promtool evaluates them.
+//! The promise: alerts wake people for what they must get up for, soon, once, and for nothing else.
+//!
+//! Some incidents are played here, always the same; `tests/incidents/run` plays months of others.
+
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
+#[path = "incidents/mod.rs"]
+mod incidents;
+mod support;
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use super::rules::Rules;
-use super::storage::{Labels, STALE, Storage};
-use crate::support::Scratch;
+use incidents::happening::INCIDENTS;
+use incidents::play::{Plan, play};
+use incidents::rules::Rules;
+use incidents::service::Size;
+use incidents::storage::{Labels, STALE, Storage};
+use incidents::verdict;
+use support::Scratch;
 
+/// The rule files, in the order in which they are evaluated.
+fn rule_files() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards/rules");
+    ["recording.rules.yml", "alerts.rules.yml"].map(|file| folder.join(file)).to_vec()
+}
+
+/// Plays incidents of these names, and demands that each is found in time, by one page at most, and that nothing else alerts.
+fn assert_found(size: Size, days: usize, pace: Option<(usize, usize)>, names: &[&str]) {
+    let incidents: Vec<_> =
+        (0..INCIDENTS.len()).filter(|place| names.contains(&INCIDENTS[*place].name)).collect();
+    assert_eq!(incidents.len(), names.len(), "{names:?}");
+    // A seed of its own each time would fail somebody else's change.
+    let plan = Plan { size, seed: 20_200, days, incidents, replicas: 1, is_stored: false, pace };
+    let outcome = play(&plan, Path::new("prometheus"), &rule_files());
+    let table = verdict::table(&plan, &outcome);
+    for truth in &outcome.truths {
+        let (found, after) = verdict::found(&plan, &outcome, truth);
+        assert_eq!(found, verdict::Found::InTime, "{}: {after:?}\n{table}", truth.incident.name);
+        let further = verdict::further_pages(&outcome, truth);
+        assert!(further.is_empty(), "{}: {further:?}\n{table}", truth.incident.name);
+    }
+    let pages: Vec<_> = verdict::false_alarms(&outcome).into_iter().filter(|fired| fired.is_page()).collect();
+    assert!(pages.is_empty(), "{pages:?}\n{table}");
+}
+
+#[test]
+fn a_busy_service_is_paged_within_minutes() {
+    let names = [
+        "an IDC out",
+        "platform out",
+        "our server fails pushes",
+        "credentials expired",
+        "video only out",
+        "10 % fail",
+    ];
+    assert_found(Size::Medium, 0, Some((150, 45)), &names);
+}
+
+#[test]
+fn a_small_service_is_paged_by_its_calls() {
+    let names = ["an IDC out", "our server fails pushes", "no calls", "exporter gone"];
+    assert_found(Size::Small, 6, None, &names);
+}
+
+/// The rules are evaluated as promtool evaluates them, on series of this length.
 const MINUTES: usize = 90;
 
 /// A midnight, as promtool's time begins with one.
