@@ -49,7 +49,22 @@ impl Prometheus {
 
     /// Starts this program with a configuration and more arguments, and waits until it is ready.
     pub fn configured(program: &Path, text: &str, arguments: &[&str]) -> Prometheus {
+        Prometheus::started(program, text, arguments, Scratch::new("prometheus"))
+    }
+
+    /// Starts a Prometheus that scrapes nothing and has the samples of a file in OpenMetrics, however old they are.
+    pub fn with_samples(file: &Path) -> Prometheus {
         let scratch = Scratch::new("prometheus");
+        let import = Command::new("promtool")
+            .args(["tsdb", "create-blocks-from", "--max-block-duration=2000h", "openmetrics", "-q"])
+            .args([file, &scratch.0.join("data")])
+            .output()
+            .expect("promtool, which tests/run installs");
+        assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
+        Prometheus::started(Path::new("prometheus"), "", &["--storage.tsdb.retention.time=100y"], scratch)
+    }
+
+    fn started(program: &Path, text: &str, arguments: &[&str], scratch: Scratch) -> Prometheus {
         let configuration = scratch.0.join("prometheus.yml");
         std::fs::write(&configuration, text).expect("a configuration");
         let mut process = Process::start(
@@ -68,6 +83,11 @@ impl Prometheus {
             (answer.status == 200).then_some(())
         });
         Prometheus { process, address, _scratch: scratch }
+    }
+
+    /// Where its API is.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// Where a Prometheus 3 with --web.enable-otlp-receiver takes metrics over OTLP.
