@@ -28,8 +28,9 @@ fn assert_runs(command: &mut Command) {
 }
 
 #[test]
-fn dashboards_are_what_their_generator_writes() {
+fn dashboards_and_rules_are_what_their_generators_write() {
     assert_runs(Command::new("python3").arg(path("dashboards/generate.py")).arg("--check"));
+    assert_runs(Command::new("python3").arg(path("dashboards/rules/generate.py")).arg("--check"));
 }
 
 /// Runs the tests of the rules that stand in this file.

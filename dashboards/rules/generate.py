@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the rule files: `python3 dashboards/rules/generate.py`. Needs Python and nothing else.
+"""Writes the rule files: `python3 dashboards/rules/generate.py`, or with --check says whether they agree. Needs Python and nothing else.
 
 A rule is read in the file that Prometheus loads; it is changed here, where what several rules share stands once.
 
@@ -15,6 +15,7 @@ How the alerts are made:
 """
 
 import pathlib
+import sys
 import textwrap
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -127,7 +128,11 @@ class File:
         self.lines += textwrap.indent(textwrap.dedent(expression).strip(), "          ").splitlines()
 
     def write(self, name):
-        (HERE / name).write_text("\n".join(self.lines) + "\n")
+        text = "\n".join(self.lines) + "\n"
+        if "--check" not in sys.argv:
+            (HERE / name).write_text(text)
+        elif (HERE / name).read_text() != text:
+            sys.exit(f"{name} is not what generate.py writes")
 
 
 def recording():
@@ -357,14 +362,21 @@ def record_slower(file):
     """What is slower, or missing."""
     file.record("job:planet_calls_decaying:ratio", decaying("job", 7),
         comment="More calls than usual end abnormally, but not so many that somebody must get up.")
+    file.record("job:planet_call_pause:max1d", "max_over_time(job:planet_call_pause:seconds[1d:2m])",
+        comment="A day's longest pause.")
     file.record("job:planet_calls_missing:seconds", f"""
-        job:planet_call_pause:seconds > clamp_min(3 * max_over_time(job:planet_call_pause:seconds[1w:2m] offset 2d), 180)
-        and on (job) job:planet_call_pause:seconds offset 3d
-        or
-        job:planet_call_pause:seconds > 120
-        and on (job) {calls("job", "3m")} == 0
-        and on (job) job:planet_calls_expected:increase{{window="10m"}} >= 3 * {EXPECTED_CALLS}""",
-        comment="No call came for three times the longest pause of a week, or for minutes where many calls are usual at this hour.")
+        (
+          job:planet_call_pause:seconds > clamp_min(3 * quantile_over_time(0.66, job:planet_call_pause:max1d[1w:1d] offset 1d), 180)
+          and on (job) job:planet_call_pause:seconds offset 3d
+          and on (job) count_over_time(job:planet_call_pause:seconds[4h:10m]) >= 23
+        ) or (
+          job:planet_call_pause:seconds > 120
+          and on (job) {calls("job", "3m")} == 0
+          and on (job) job:planet_calls_expected:increase{{window="10m"}} >= 3 * {EXPECTED_CALLS}
+          and on (job) count_over_time(job:planet_call_pause:seconds[20m:1m]) >= 19
+        )""",
+        comment="No call came for three times the longest pause of most days of a week, or for minutes where many calls are usual at this hour. "
+        "It needs an exporter that was there all the while.")
     file.record("job:planet_exporter_not_storing:increase15m", f"""
         sum by (job) ({increase('planet_exporter_events_total{result=~"unavailable|undurable|uncounted"}', "15m")}) > 0""",
         comment="Call events that came and could not be stored, so that calls only seem to be missing.")
