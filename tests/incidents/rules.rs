@@ -102,8 +102,14 @@ impl Rules {
     pub fn evaluate(&mut self, storage: &mut Storage, from: u64, to: u64) {
         let step = self.interval;
         for rule in &mut self.rules {
-            // What reads what it recorded before is asked for as much as it can have recorded.
-            let at_once = if rule.expression.contains(&rule.name) { OWN_PAST - step } else { to - from };
+            // What reads what it recorded is asked for as much at once as it can have recorded. Before it records anything it has nothing to read.
+            let is_own_past = rule.expression.contains(&rule.name);
+            let at_once = if is_own_past { OWN_PAST - step } else { to - from };
+            let first = match is_own_past && rule.states.is_empty() {
+                true => first_time(&storage.ask(&rule.expression, from, to, step)),
+                false => Some(from),
+            };
+            let Some(from) = first else { continue };
             for from in (from..=to).step_by((at_once + step) as usize) {
                 let to = to.min(from + at_once);
                 let answer = storage.ask(&rule.expression, from, to, step);
@@ -114,6 +120,11 @@ impl Rules {
             }
         }
     }
+}
+
+/// The first step at which a range query answers anything.
+fn first_time(answer: &super::storage::Range) -> Option<u64> {
+    answer.iter().filter_map(|(_, values)| values.first()).map(|(time, _)| *time).min()
 }
 
 fn rule(of: &serde_json::Value) -> Rule {
