@@ -285,7 +285,7 @@ def record_judgements(file):
     for level, by in LEVELS.items():
         file.record(calls(level), f"sum by ({by}, window) (job_media_idc:planet_calls:increase)",
                     comment="The same of a service, its IDCs and its media, and the share of calls that ended abnormally." if level == "job" else "")
-        file.record(abnormal(level), f"sum by ({by}, window) (job_media_idc:planet_calls_abnormal:increase)")
+        file.record(abnormal(level), f"sum by ({by}, window) (job_media_idc:planet_calls_abnormal:increase) or 0 * {calls(level)}")
         file.record(ratio(level), f"{abnormal(level)} / ({calls(level)} > 0)")
     for level, by in LEVELS.items():
         file.record(f"{level}:planet_calls_abnormal:usual_ratio", f"""
