@@ -30,7 +30,7 @@ use crate::callback::record::UnreadableRecord;
 use crate::callback::{Anomalies, Anomaly, CallEvent, Key, Kind, Record};
 use crate::metrics::birth::Birth;
 use crate::metrics::catalog::{self, Metric};
-use crate::metrics::family::{Exemplar, Family, Point, Value};
+use crate::metrics::family::{Exemplar, Family};
 
 use cardinality::CardinalityLimit;
 use departures::Departed;

@@ -12,6 +12,7 @@ use super::*;
 use crate::callback::call_event::Parameter;
 use crate::callback::idc::assigned_code;
 use crate::callback::reason::DISCONNECT_REASONS;
+use crate::metrics::family::{Point, Value};
 
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
