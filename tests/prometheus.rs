@@ -40,7 +40,7 @@ fn assert_last_events(shown: BTreeMap<Series, f64>, sent: &BTreeMap<Series, f64>
     let of_results = sent.keys().filter(|(name, _)| name == "planet_call_results_total");
     let expected: BTreeSet<Series> =
         of_results.map(|(_, labels)| series(LAST_EVENT, &[("idc", &labels["idc"])])).collect();
-    assert!(expected.len() > 3, "{expected:?}");
+    assert!(expected.len() > 1, "several IDCs were sent: {expected:?}");
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs_f64();
     assert!(shown.values().all(|time| (now - 60.0..=now).contains(time)), "{shown:?} at {now}");
     assert_eq!(shown.into_keys().collect::<BTreeSet<_>>(), expected);
