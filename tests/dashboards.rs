@@ -12,6 +12,7 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use planet_call_exporter::callback::Anomaly;
+use serde_json::json;
 use support::backend::Backend;
 use support::dashboards::{dashboards, expressions, metric_names, panels, path, rule_files};
 use support::exporter::{Exporter, command};
@@ -28,8 +29,9 @@ fn assert_runs(command: &mut Command) {
 }
 
 #[test]
-fn dashboards_are_what_their_generator_writes() {
+fn dashboards_and_rules_are_what_their_generators_write() {
     assert_runs(Command::new("python3").arg(path("dashboards/generate.py")).arg("--check"));
+    assert_runs(Command::new("python3").arg(path("dashboards/rules/generate.py")).arg("--check"));
 }
 
 /// Runs the tests of the rules that stand in this file.
@@ -65,7 +67,10 @@ fn the_runbook_says_what_every_oddity_is() {
 fn every_alert_is_complete_and_its_runbook_has_a_section_for_it() {
     let text = fs::read_to_string(path("dashboards/rules/alerts.rules.yml")).expect("the alerts");
     let runbook = fs::read_to_string(path("dashboards/RUNBOOK.md")).expect("the runbook");
-    let sections: BTreeSet<_> = runbook.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let sections: BTreeSet<_> = runbook
+        .lines()
+        .filter_map(|line| line.strip_prefix("## ").filter(|name| name.starts_with("Planet")))
+        .collect();
     let uids: BTreeSet<_> = dashboards()
         .iter()
         .map(|dashboard| dashboard["uid"].as_str().unwrap_or_default().to_owned())
@@ -238,11 +243,12 @@ struct Alertmanager {
 }
 
 impl Alertmanager {
-    fn start() -> Alertmanager {
+    /// Starts it with more lines in its configuration.
+    fn start(more: &str) -> Alertmanager {
         let (scratch, address) = (Scratch::new("alertmanager"), free_address());
         let configuration = scratch.0.join("alertmanager.yml");
-        fs::write(&configuration, "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
-            .expect("a file");
+        let text = format!("route: {{receiver: nobody}}\nreceivers: [{{name: nobody}}]\n{more}");
+        fs::write(&configuration, text).expect("a file");
         let mut process = Process::start(
             "prometheus-alertmanager",
             Command::new("prometheus-alertmanager")
@@ -269,7 +275,7 @@ impl Alertmanager {
 
 #[test]
 fn an_incident_reaches_the_alertmanager_and_a_normal_run_does_not() {
-    let mut alertmanager = Alertmanager::start();
+    let mut alertmanager = Alertmanager::start("");
     let (normal, incident) =
         (Exporter::with(&["--idcs", "KR,JP,TW"]), Exporter::with(&["--idcs", "KR,JP,TW"]));
     let more = format!(
@@ -310,4 +316,48 @@ fn an_incident_reaches_the_alertmanager_and_a_normal_run_does_not() {
             );
         }
     }
+}
+
+#[test]
+fn what_explains_an_alert_silences_it_at_the_alertmanager() {
+    let rules = fs::read_to_string(path("dashboards/rules/inhibit_rules.yml")).expect("a file");
+    let mut alertmanager = Alertmanager::start(&rules);
+    let fires = [
+        ("all", "PlanetCredentials", "page"),
+        ("all", "PlanetIdcAbnormalFast", "page"),
+        ("all", "PlanetCallsAbnormalSlow", "ticket"),
+        ("all", "PlanetOtlpMisconfigured", "ticket"),
+        ("idc", "PlanetIdcAbnormalFast", "page"),
+        ("idc", "PlanetCallsAbnormalFast", "page"),
+        ("gone", "PlanetExporterDown", "page"),
+        ("gone", "PlanetNoCalls", "page"),
+        ("alone", "PlanetCallsAbnormalSlow", "ticket"),
+    ];
+    let alerts = fires.map(|(job, name, severity)| {
+        json!({"labels": {"job": job, "alertname": name, "severity": severity, "instance": job}})
+    });
+    let body = serde_json::to_string(&alerts).expect("JSON");
+    let mut connection = http::Connection::open(alertmanager.address);
+    let head = format!("content-type: application/json\r\ncontent-length: {}", body.len());
+    connection.send(format!("POST /api/v2/alerts HTTP/1.1\r\nhost: test\r\n{head}\r\n\r\n{body}"));
+    assert_eq!(connection.receive().status, 200);
+
+    let expected = [
+        ("all", "PlanetCredentials"),
+        ("all", "PlanetOtlpMisconfigured"),
+        ("alone", "PlanetCallsAbnormalSlow"),
+        ("gone", "PlanetExporterDown"),
+        ("idc", "PlanetIdcAbnormalFast"),
+    ];
+    let expected: BTreeSet<_> = expected.map(|(job, name)| (job.to_owned(), name.to_owned())).into();
+    eventually("what is not silenced", || {
+        assert_eq!(alertmanager.alerts().len(), fires.len(), "every alert is known");
+        let loud = http::get(alertmanager.address, "/api/v2/alerts?inhibited=false").json();
+        let text = |alert: &serde_json::Value, label: &str| {
+            alert["labels"][label].as_str().unwrap_or_default().to_owned()
+        };
+        let loud: BTreeSet<_> =
+            loud.as_array()?.iter().map(|alert| (text(alert, "job"), text(alert, "alertname"))).collect();
+        (loud == expected).then_some(())
+    });
 }

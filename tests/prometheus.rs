@@ -5,8 +5,9 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::time::SystemTime;
 
 use support::call::CallEventQuery;
 use support::exporter::Exporter;
@@ -32,6 +33,19 @@ const BUSY: [&str; 14] = [
     "JP:SERVER_INTERNAL_ERROR:200ms:600ms:0.8",
 ];
 
+const LAST_EVENT: &str = "planet_call_last_event_time_seconds";
+
+/// Asserts that each IDC of the calls that were sent has the time of its last one, which was a moment ago.
+fn assert_last_events(shown: BTreeMap<Series, f64>, sent: &BTreeMap<Series, f64>) {
+    let of_results = sent.keys().filter(|(name, _)| name == "planet_call_results_total");
+    let expected: BTreeSet<Series> =
+        of_results.map(|(_, labels)| series(LAST_EVENT, &[("idc", &labels["idc"])])).collect();
+    assert!(expected.len() > 1, "several IDCs were sent: {expected:?}");
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs_f64();
+    assert!(shown.values().all(|time| (now - 60.0..=now).contains(time)), "{shown:?} at {now}");
+    assert_eq!(shown.into_keys().collect::<BTreeSet<_>>(), expected);
+}
+
 #[test]
 fn prometheus_shows_exactly_what_the_simulator_sent() {
     let exporter = Exporter::start();
@@ -45,6 +59,7 @@ fn prometheus_shows_exactly_what_the_simulator_sent() {
     simulator::assert_same(&simulator::only_of_calls(shown), &report.series);
     let page = exporter.metrics();
     simulator::assert_same(&simulator::series_of_calls(&page), &report.series);
+    assert_last_events(prometheus.query(LAST_EVENT), &report.series);
 
     let events = "planet_exporter_events_total";
     assert_eq!(page.value(events, &[("result", "accepted")]), 3_000.0);

@@ -93,6 +93,7 @@ impl Kept {
             let value = match name {
                 // It did not know of which IDC they were, and what is counted since has one.
                 "planet_call_abnormal_releases_total" => of_all_idcs(page, name, &labels),
+                "planet_call_last_event_time_seconds" => page.named(name).into_values().reduce(f64::max),
                 _ => page.find(name, &labels),
             };
             assert_eq!(

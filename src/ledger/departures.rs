@@ -6,6 +6,8 @@
 //! one that comes back does; only where the call metrics have reached their limit of series, and nothing could get a series of
 //! its own any more, those that were unused for a day and are not of a configured IDC leave as well.
 //!
+//! The time of the last event of an IDC or service from outside leaves in the same way, and is nothing that is counted.
+//!
 //! What a row counted moves to [`Departed`] in the same step, so that the page and the gauge of departed calls together are the
 //! fold. A label that comes back later starts at 0.
 //!
@@ -18,6 +20,7 @@
 //! It costs eight bytes a row, and a look at every row an hour.
 
 use super::label::{EventLabels, Label};
+use super::last_events::LastEvents;
 use super::specification::{Adds, SPECIFICATIONS, Specification};
 use super::table::{Row, Table};
 use super::{LabelSource, Ledger};
@@ -58,21 +61,30 @@ impl Ledger {
             LabelSource::Service => !limits.services.iter().any(|service| service == label.as_str()),
             source => !source.knows(label.as_str()),
         };
+        let is_from_outside = |sources: &[LabelSource], labels: &[Label]| {
+            let mut labels = sources.iter().zip(labels).filter(|(_, label)| has_label(label));
+            labels.any(|(source, label)| is_foreign(*source, label))
+        };
         for ((metric, table), departed) in SPECIFICATIONS.iter().zip(&mut self.tables).zip(&mut self.departed)
         {
             let sources: Vec<LabelSource> = metric.labels(limits).collect();
             let leaves = |labels: &[Label], row: &Row| {
-                let mut labels = sources.iter().zip(labels).filter(|(_, label)| has_label(label));
                 let is_of_no_configured_idc = |(source, label): (&LabelSource, &Label)| {
-                    *source == LabelSource::Idc && !idcs.contains(label.as_str())
+                    *source == LabelSource::Idc && has_label(label) && !idcs.contains(label.as_str())
                 };
                 is_unused(row.used)
-                    && (labels.clone().any(|(source, label)| is_foreign(*source, label))
-                        || is_full && row.total.count() > 0 && labels.any(is_of_no_configured_idc))
+                    && (is_from_outside(&sources, labels)
+                        || is_full
+                            && row.total.count() > 0
+                            && sources.iter().zip(labels).any(is_of_no_configured_idc))
             };
             *departed = departed.saturating_add(take_out(table, leaves));
         }
         self.reasons.forget(is_unused);
+        let sources: Vec<LabelSource> = LastEvents::labels(limits).collect();
+        let leaves =
+            |labels: &[Label], last| is_unused(super::second(last)) && is_from_outside(&sources, labels);
+        self.last_events.by_labels.retain(|labels, last| !leaves(labels, *last));
     }
 
     /// Notes that the rows that an event adds to are used in this second.

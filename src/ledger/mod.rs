@@ -12,6 +12,7 @@ mod departures;
 mod exemplars;
 mod histogram;
 mod label;
+mod last_events;
 mod recent;
 mod settings;
 mod specification;
@@ -29,13 +30,13 @@ use crate::callback::record::UnreadableRecord;
 use crate::callback::{Anomalies, Anomaly, CallEvent, Key, Kind, Record};
 use crate::metrics::birth::Birth;
 use crate::metrics::catalog::{self, Metric};
-use crate::metrics::family::{Exemplar, Family, Point, Value};
-use crate::metrics::labels::Labels;
+use crate::metrics::family::{Exemplar, Family};
 
 use cardinality::CardinalityLimit;
 use departures::Departed;
 pub use histogram::{Buckets, Histogram, InvalidBuckets};
 use label::{EventLabels, Label};
+use last_events::LastEvents;
 use recent::RecentCalls;
 use specification::{Adds, BucketKind, SPECIFICATIONS, Specification};
 use table::{Addend, Moment, Table};
@@ -106,7 +107,7 @@ pub struct Ledger {
     anomalies: Table,
     /// Events for which a limit made a label `other`, by limit.
     overflows: Table,
-    last_event: Option<SystemTime>,
+    last_events: LastEvents,
 }
 
 impl Ledger {
@@ -140,7 +141,7 @@ impl Ledger {
             recent: RecentCalls::default(),
             anomalies: Table::default(),
             overflows: Table::default(),
-            last_event: None,
+            last_events: LastEvents::default(),
         }
     }
 
@@ -283,10 +284,11 @@ impl Ledger {
             rows.push((at, row, addend));
         }
         let recent = recent::label_set(&labels, &self.limits);
+        let last_event = labels.of(LastEvents::labels(&self.limits));
         let idc = labels.get(LabelSource::Idc).clone();
         let is_abnormal = event.fault_domain.is_abnormal();
         let (sid, received_at) = (event.sid, event.received_at);
-        Additions { rows, idc, recent, is_abnormal, anomalies, overflows, sid, received_at }
+        Additions { rows, idc, recent, last_event, is_abnormal, anomalies, overflows, sid, received_at }
     }
 
     /// The label of a value, or `None` if it is none of those that are told apart.
@@ -353,7 +355,7 @@ impl Ledger {
             self.start_at_zero_results_of(&additions.idc, birth);
         }
         self.recent.add(&additions.recent, additions.is_abnormal);
-        self.last_event = self.last_event.max(Some(additions.received_at));
+        self.last_events.note(&additions.last_event, additions.received_at);
     }
 
     /// Every metric of the ledger with its points. Each counts from its birth on, or from the start of the ledger if that is not known.
@@ -362,17 +364,9 @@ impl Ledger {
             metric,
             points: table.points(&names, self.started_at),
         };
-        let last_event = self.last_event.map(|time| Point {
-            labels: Labels::default(),
-            started_at: Some(self.started_at),
-            born: Birth::NONE,
-            value: Value::Gauge(unix_seconds(time)),
-            exemplars: Vec::new(),
-        });
-        let last_event =
-            Family { metric: &catalog::CALL_LAST_EVENT_TIME, points: last_event.into_iter().collect() };
         let recent = self.recent.families(&self.limits, self.started_at);
-        self.tables().map(family).chain(recent).chain([last_event, self.departed_calls()]).collect()
+        let last_events = self.last_events.family(&self.limits, self.started_at);
+        self.tables().map(family).chain(recent).chain([last_events, self.departed_calls()]).collect()
     }
 
     /// Every table with its metric and the names of its labels.
@@ -452,6 +446,8 @@ struct Additions {
     idc: Label,
     /// The labels among the last calls.
     recent: Vec<Label>,
+    /// The labels among the last events.
+    last_event: Vec<Label>,
     is_abnormal: bool,
     anomalies: Anomalies,
     /// Each limit that made a label `other`.

@@ -70,6 +70,7 @@ impl Ledger {
             }
             // Those of one service cannot be told from those of another any more.
             self.recent = RecentCalls::default();
+            self.last_events = std::mem::take(&mut self.last_events).relabelled(has_services);
         }
         self.limits = limits;
         self.idcs.clear();
@@ -104,11 +105,15 @@ impl Ledger {
 fn relabelled(table: Table, has_services: bool) -> Table {
     let mut relabelled = Table::default();
     for (labels, row) in table.rows {
-        let labels = match has_services {
-            true => [&labels[..], &[Label::OTHER]].concat(),
-            false => labels[..labels.len() - 1].to_vec(),
-        };
-        relabelled.merge(labels, Row { born: Birth::NONE, ..row });
+        relabelled.merge(with_service(&labels, has_services), Row { born: Birth::NONE, ..row });
     }
     relabelled
+}
+
+/// A label set with the label of the service at its end, or without.
+pub(super) fn with_service(labels: &[Label], has_services: bool) -> Vec<Label> {
+    match has_services {
+        true => [labels, &[Label::OTHER]].concat(),
+        false => labels[..labels.len() - 1].to_vec(),
+    }
 }

@@ -117,7 +117,8 @@ catalog! {
          512 in 60 minutes and within a few percent beyond. 20000 stands for that many or more.",
         "idc", "window");
     CALL_LAST_EVENT_TIME = Gauge("planet.call.last_event.time", "s",
-        "When the last call event was accepted, in seconds since the Unix epoch.");
+        "When the last call event of an IDC was accepted, in seconds since the Unix epoch. An IDC without a call has no sample.",
+        "idc");
     EXPORTER_LABEL_OVERFLOWS = Sum("planet.exporter.label_overflows", "{event}",
         "Call events that were counted under the label value other because a limit of distinct values or label \
          sets was reached, by what reached it.",

@@ -110,6 +110,16 @@ impl Prometheus {
         http::get(self.address, path_and_query).json()
     }
 
+    /// The answer of its API to a POST with more headers, each with its line end.
+    pub fn post(&self, path: &str, headers: &str, body: &[u8]) -> http::Response {
+        let mut connection = http::Connection::open(self.address);
+        let length = body.len();
+        connection
+            .send(format!("POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n{headers}\r\n"));
+        connection.send(body);
+        connection.receive()
+    }
+
     /// The first line of its log with this text in it, if there is one by now.
     pub fn said(&self, text: &str) -> Option<String> {
         self.process.stderr.find(text)

@@ -41,6 +41,7 @@ pub static WRONG_ROOM_ATTR: DisconnectReason = DisconnectReason {
     documented_class: DocumentedClass::Error,
     fault: Fault::Of(FaultDomain::Application),
     meaning: "the room has other attributes than the participant expected",
+    first_action: "compare the attributes that the app gives when it opens and when it joins a room",
 };
 
 const fn deprecated(code: i64, name: &'static str, newer: i64) -> DeprecatedReason {

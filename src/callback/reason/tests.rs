@@ -1,6 +1,7 @@
 //! The tables are the published ones, and what is derived from them holds.
 
 use super::*;
+use crate::metrics::documented::assert_documented;
 
 fn name_of(call_type: CallType) -> &'static str {
     match call_type {
@@ -89,6 +90,22 @@ fn fault_domains_are_what_fault_domain_answers() {
             assert!(reason.fault_domains().any(|possible| possible == domain));
         }
     }
+}
+
+#[test]
+fn the_runbook_has_every_reason_and_what_to_do_first() {
+    let mut table =
+        String::from("| code | reason | meaning | fault domain | first action |\n|---|---|---|---|---|\n");
+    for reason in DisconnectReason::all() {
+        let domains: Vec<_> = reason.fault_domains().map(FaultDomain::as_str).collect();
+        let DisconnectReason { code, name, meaning, first_action, .. } = reason;
+        table += &format!("| {code} | `{name}` | {meaning} | {} | {first_action} |\n", domains.join(" or "));
+    }
+    assert_documented(
+        "dashboards/RUNBOOK.md",
+        "The rows are those of the table in `src/callback/reason`:\n\n",
+        &table,
+    );
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::callback::labels::LabelSource;
 use crate::ledger::exemplars::Exemplars;
 use crate::ledger::histogram::Buckets;
 use crate::ledger::label::Label;
+use crate::ledger::last_events::LastEvents;
 use crate::ledger::recent::{Recent, RecentCalls};
 use crate::ledger::settings::Settings;
 use crate::ledger::table::{LabelSet, Row, Table, Total};
@@ -48,6 +49,7 @@ struct WrittenLedger<'a> {
     looked_at: u64,
     births: Birth,
     recent: WrittenRecent<'a>,
+    last_events: WrittenLastEvents<'a>,
     tables: WrittenTables<'a>,
 }
 
@@ -87,6 +89,17 @@ impl Serialize for WrittenRecent<'_> {
     }
 }
 
+/// When the last event of each label set was accepted.
+struct WrittenLastEvents<'a>(&'a Ledger);
+
+impl Serialize for WrittenLastEvents<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let names: Vec<_> = LastEvents::labels(&self.0.limits).map(LabelSource::name).collect();
+        let last_events = self.0.last_events.by_labels.iter();
+        serializer.collect_seq(last_events.map(|(labels, last)| (WrittenLabels(&names, labels), last)))
+    }
+}
+
 struct WrittenLabels<'a>(&'a [&'static str], &'a [Label]);
 
 impl Serialize for WrittenLabels<'_> {
@@ -105,7 +118,7 @@ pub(super) fn write(checkpoint: &Checkpoint) -> Result<Vec<u8>, serde_json::Erro
         marks: marks.as_ref(),
         ledger: WrittenLedger {
             started_at: ledger.started_at,
-            last_event: ledger.last_event,
+            last_event: ledger.last_events.of_all,
             duration_buckets: &ledger.buckets.conversation,
             setup_buckets: &ledger.buckets.setup,
             settings: Settings::of(ledger),
@@ -114,6 +127,7 @@ pub(super) fn write(checkpoint: &Checkpoint) -> Result<Vec<u8>, serde_json::Erro
             looked_at: ledger.looked_at,
             births: ledger.births,
             recent: WrittenRecent(ledger),
+            last_events: WrittenLastEvents(ledger),
             tables: WrittenTables(ledger),
         },
     })
@@ -151,6 +165,8 @@ pub(super) struct LedgerContents {
     pub(super) births: Birth,
     #[serde(default)]
     pub(super) recent: Vec<(Entries<String>, u32, u32)>,
+    #[serde(default)]
+    pub(super) last_events: Vec<(Entries<String>, SystemTime)>,
     pub(super) tables: Entries<Rows<String>>,
 }
 
@@ -213,7 +229,7 @@ pub(super) fn restore(contents: Contents, limits: &Limits) -> Result<Checkpoint,
     let limits = settings.as_ref().map_or_else(|| limits.clone(), |settings| settings.limits(limits));
     let mut ledger = Ledger::without_rows(contents.started_at, limits, buckets);
     ledger.idcs = settings.iter().flat_map(Settings::idcs).collect();
-    ledger.last_event = contents.last_event;
+    ledger.last_events.of_all = contents.last_event;
     // What was written before the second of use was, counts as used by the last event.
     let last_event = contents.last_event.map_or(0, second);
     let reasons = contents.reasons.values.into_iter().map(|reason| (reason, last_event));
@@ -241,6 +257,11 @@ pub(super) fn restore(contents: Contents, limits: &Limits) -> Result<Checkpoint,
     for (labels, calls, abnormal) in contents.recent {
         let labels = label_set(catalog::CALL_RECENT_CALLS.name, &names, labels, &mut texts)?;
         ledger.recent.0.insert(labels, Recent::new(calls, abnormal));
+    }
+    let names: Vec<_> = LastEvents::labels(&ledger.limits).map(LabelSource::name).collect();
+    for (labels, last) in contents.last_events {
+        let labels = label_set(catalog::CALL_LAST_EVENT_TIME.name, &names, labels, &mut texts)?;
+        ledger.last_events.note(&labels, last);
     }
     Ok(Checkpoint { position, ledger, marks })
 }

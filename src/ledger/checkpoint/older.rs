@@ -103,6 +103,7 @@ impl OlderLedger {
             looked_at: 0,
             births: Birth::NONE,
             recent: Vec::new(),
+            last_events: Vec::new(),
             tables: Entries(tables),
         }
     }

@@ -142,6 +142,9 @@ fn both_formats_of_release_0_1_0_are_read_to_the_last_sample() {
         // It did not know of which IDC an abnormal release was.
         let from = "planet_call_abnormal_releases_total{";
         let expected = PAGE.replace(from, &format!("{from}idc=\"other\","));
+        let last_event = "planet_call_last_event_time_seconds";
+        let expected =
+            expected.replace(&format!("\n{last_event} "), &format!("\n{last_event}{{idc=\"other\"}} "));
         assert_eq!(sorted_lines(&text::render(&known)), sorted_lines(&expected));
         // What it did not keep: all of its calls were accepted, and whose fault they were follows from the calls.
         let new = text::render(&new);
@@ -223,6 +226,26 @@ fn what_an_older_release_did_not_have_is_other_or_zero() {
     let page = text::render(&read.families());
     assert!(page.contains("planet_call_billed_seconds_total{media_type=\"other\",idc=\"KR\"} 7\n"), "{page}");
     assert!(page.contains("planet_exporter_anomalies_total{kind=\"not_utf8\"} 0\n"), "{page}");
+}
+
+#[test]
+fn last_events_that_an_older_release_did_not_tell_apart_are_of_other_until_the_next() {
+    let read = changed(VERSION, |contents| {
+        contents["ledger"].as_object_mut().expect("a ledger").remove("last_events").expect("it was there");
+    });
+    let mut ledger = read.expect("decoded").ledger;
+    let last_events = |ledger: &Ledger| {
+        let page = text::render(&ledger.families());
+        let lines = page.lines().filter(|line| line.starts_with("planet_call_last_event_time_seconds"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let last_event = |idc, time| vec![format!("planet_call_last_event_time_seconds{{idc=\"{idc}\"}} {time}")];
+    assert_eq!(last_events(&ledger), last_event("other", "1700000000.123"));
+    let again = Checkpoint::of(ledger.clone()).encode().expect("encoded");
+    assert_eq!(Checkpoint::decode(&again, &Limits::default()).expect("decoded").ledger, ledger);
+    let received_at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_001);
+    ledger.apply(CallEvent::read(b"sid=9&rc_idc=KR&duration=0", received_at).expect("a call"));
+    assert_eq!(last_events(&ledger), last_event("KR", "1700000001"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The laws of the ledger: it is a fold, its metrics agree with one another, and it is bounded whatever comes.
 
 mod labels;
+mod last_events;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use super::*;
 use crate::callback::call_event::Parameter;
 use crate::callback::idc::assigned_code;
 use crate::callback::reason::DISCONNECT_REASONS;
+use crate::metrics::family::{Point, Value};
 
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
@@ -217,6 +219,9 @@ proptest! {
         // Past its limit a release still has its cause, if that is one of six.
         prop_assert!(releases.len() <= TIGHT.release_series + 7);
         prop_assert!(points(&ledger, &catalog::CALL_USER_RELEASES).len() <= TIGHT.user_release_series + 1);
+        let last_events = points(&ledger, &catalog::CALL_LAST_EVENT_TIME);
+        let idcs: Vec<_> = last_events.iter().map(|point| label(point, "idc").to_owned()).collect();
+        prop_assert_eq!(idcs, by_label(&ledger, &catalog::CALL_RESULTS, "idc").into_keys().collect::<Vec<_>>());
         let unlimited = fold(&queries, Limits::default());
         let is_same = calls == points(&unlimited, &catalog::CALLS)
             && releases == points(&unlimited, &catalog::CALL_RELEASES);

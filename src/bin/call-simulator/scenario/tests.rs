@@ -1,11 +1,12 @@
 //! The scenario's truth held against the exporter's own reading, and the laws of a scenario.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use clap::Parser;
 use planet_call_exporter::callback::CallEvent;
 use planet_call_exporter::ledger::{Ledger, Limits};
+use planet_call_exporter::metrics::catalog::CALL_LAST_EVENT_TIME;
 use planet_call_exporter::metrics::family::Value;
 use proptest::prelude::*;
 
@@ -23,16 +24,20 @@ fn calls(arguments: &str, number: usize) -> Vec<Call> {
 /// Name, labels, and the value or the count and the sum, of every series above zero.
 type Series = BTreeMap<(String, Vec<(String, String)>), (u64, u64)>;
 
-fn series_of_ledger(calls: &[Call]) -> Series {
+fn ledger_of(calls: &[Call]) -> Ledger {
     let buckets = || "10,100".parse().expect("buckets");
     let mut ledger = Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
     for call in calls {
         let event = CallEvent::read(call.query.as_bytes(), SystemTime::UNIX_EPOCH).expect("a call");
         ledger.apply(event);
     }
+    ledger
+}
+
+fn series_of_ledger(calls: &[Call]) -> Series {
     let mut series = Series::new();
     // Those that are about calls; what the exporter says of itself is no truth of a call.
-    let families = ledger.families();
+    let families = ledger_of(calls).families();
     for family in families.into_iter().filter(|family| family.metric.name.starts_with("planet.call")) {
         for point in family.points {
             let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
@@ -49,6 +54,15 @@ fn series_of_ledger(calls: &[Call]) -> Series {
         }
     }
     series
+}
+
+/// The IDCs of which the ledger knows when the last call came.
+fn idcs_of_last_events(calls: &[Call]) -> Vec<String> {
+    let families = ledger_of(calls).families();
+    let of_last_event = families.iter().filter(|family| family.metric == &CALL_LAST_EVENT_TIME);
+    let points = of_last_event.flat_map(|family| &family.points);
+    let labels = points.map(|point| point.labels.iter().map(|(name, value)| format!("{name} {value}")));
+    labels.flatten().collect()
 }
 
 fn series_of_truth(calls: &[Call]) -> Series {
@@ -83,6 +97,8 @@ proptest! {
     fn the_exporter_reads_what_the_scenario_meant(seed: u64) {
         let calls = calls(&format!("--seed {seed} --odd-share 0.3 --abnormal-share 0.3"), 400);
         prop_assert_eq!(series_of_ledger(&calls), series_of_truth(&calls));
+        let idcs: BTreeSet<_> = calls.iter().map(|call| format!("idc {}", call.truth.idc)).collect();
+        prop_assert_eq!(idcs_of_last_events(&calls), idcs.into_iter().collect::<Vec<_>>());
     }
 }
 

@@ -1,0 +1,668 @@
+#!/usr/bin/env python3
+"""Writes the rule files: `python3 dashboards/rules/generate.py`, or with --check says whether they agree. Needs Python and nothing else.
+
+A rule is read in the file that Prometheus loads; it is changed here, where what several rules share stands once.
+
+How the alerts are made:
+
+- Every ratio of calls reads planet_call_results_total over windows from 3 minutes to a day at once (the label `window`), always with a
+  least number of abnormal calls. So a service is judged by its calls and not by the clock: a large one within minutes, a small one within
+  ten calls, which the gauge of its last 32 calls confirms.
+- One fault, one page. A fault of our own server or keys comes before an IDC, an IDC before a medium, a medium before the service, and a
+  page before a ticket. An IDC or a medium is named only if its share is three times that of the others in the same window.
+- What is compared with the past says nothing before it has one.
+- What is recorded for an alert stands above it in its group, so that both are of the same moment.
+"""
+
+import pathlib
+import sys
+import textwrap
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+SETTINGS = {
+    "planet:objective:ratio": (0.99, "The share of calls that must not end abnormally. 1 - this is the error budget."),
+    "planet:minimum_releases:count": (10, "Abnormal releases below which no ratio alerts: with little traffic a ratio says little."),
+    "planet:drop_ratio_limit:ratio": (0.05, "The share of answered calls that may drop."),
+    "planet:time_to_answer_limit:seconds": (30, "The 95th percentile that the time to answer may have, in seconds."),
+    "planet:growth_limit:ratio": (5, "How many times its usual number in an hour a reason may grow to."),
+    "planet:expected_calls:count": (20, "Calls in 10 minutes, yesterday and last week at this hour, with which alerts begin to expect calls: three times as many for silence within minutes."),
+    "planet:backlog_age_limit:seconds": (900, "The age that the oldest undelivered event may have, in seconds."),
+}
+
+
+def setting(name):
+    """A setting in an expression. One that is missing has its default, and of several the greatest counts, so that neither silences anything."""
+    return f"scalar(max({name}) or vector({SETTINGS[name][0]}))"
+
+
+OBJECTIVE = setting("planet:objective:ratio")
+BUDGET = f"(1 - {OBJECTIVE})"
+MINIMUM_RELEASES = setting("planet:minimum_releases:count")
+DROP_RATIO_LIMIT = setting("planet:drop_ratio_limit:ratio")
+TIME_TO_ANSWER_LIMIT = setting("planet:time_to_answer_limit:seconds")
+GROWTH_LIMIT = setting("planet:growth_limit:ratio")
+EXPECTED_CALLS = setting("planet:expected_calls:count")
+BACKLOG_AGE_LIMIT = setting("planet:backlog_age_limit:seconds")
+
+
+def increase(selector, window):
+    """The increase of counters.
+
+    VictoriaMetrics takes the first value of a series for an increase, so the totals of an exporter that it meets for the first time would
+    be new calls. Its changes() is above 0 where a series appears within the window; Prometheus's, of a metric that is always 1, never is. What
+    began at 0 has not been there before, and counts.
+    """
+    counters = f"{selector}[{window}]"
+    return (f"(increase({counters}) unless (min_over_time({counters}) > 0"
+            f" and on (job, instance) changes(planet_exporter_build_info[{window}]) > 0"
+            f" unless on (job, instance) planet_exporter_build_info offset {window}))")
+
+
+# What is judged: a service, its IDCs, its media.
+LEVELS = {"job": "job", "job_idc": "job, idc", "job_media": "job, media_type"}
+ABNORMAL = 'fault_domain!~"none|user"'
+WINDOWS = ("3m", "10m", "30m", "90m")
+LONG_WINDOWS = ("4h", "12h", "1d")
+
+
+def in_windows(windows):
+    return f'{{window{"=~" if "|" in windows else "="}"{windows}"}}' if windows else ""
+
+
+def calls(level, windows=None):
+    """The calls in these windows."""
+    return f"{level}:planet_calls:increase{in_windows(windows)}"
+
+
+def abnormal(level, windows=None):
+    return f"{level}:planet_calls_abnormal:increase{in_windows(windows)}"
+
+
+def ratio(level, windows=None):
+    return f"{level}:planet_calls_abnormal:ratio{in_windows(windows)}"
+
+
+def indented(expression, by=2):
+    """An expression inside another one's parentheses."""
+    return textwrap.indent(textwrap.dedent(expression).strip(), " " * by).strip()
+
+
+# What comes and goes wakes nobody twice.
+PAGE_KEPT, TICKET_KEPT = "15m", "1h"
+
+
+class File:
+    """A rule file in the making."""
+
+    def __init__(self, head):
+        self.lines = [f"# {line}" for line in head.strip().splitlines()] + ["groups:"]
+
+    def group(self, name, comment=""):
+        self.comment(comment, "  ")
+        self.lines += [f"  - name: {name}", "    rules:"]
+
+    def comment(self, text, indent="      "):
+        self.lines += [f"{indent}# {line}" for line in textwrap.wrap(text, 130)]
+
+    def record(self, name, expression, window=None, comment=""):
+        self.comment(comment)
+        self.rule("record", name, expression)
+        if window:
+            self.lines += ["        labels:", f"          window: {window}"]
+
+    def alert(self, name, severity, expression, summary, description, dashboard, lasting=None, kept=None, comment=""):
+        self.comment(comment)
+        self.rule("alert", name, expression)
+        if lasting:
+            self.lines.append(f"        for: {lasting}")
+        if kept:
+            self.lines.append(f"        keep_firing_for: {kept}")
+        self.lines += ["        labels:", f"          severity: {severity}", "        annotations:",
+                       f'          summary: "{summary}"', "          description: >-",
+                       f"            {description}", f"          dashboard: /d/{dashboard}",
+                       f"          runbook_url: dashboards/RUNBOOK.md#{name.lower()}"]
+
+    def rule(self, kind, name, expression):
+        self.lines += [f"      - {kind}: {name}", "        expr: |-"]
+        self.lines += textwrap.indent(textwrap.dedent(expression).strip(), "          ").splitlines()
+
+    def write(self, name):
+        text = "\n".join(self.lines) + "\n"
+        if "--check" not in sys.argv:
+            (HERE / name).write_text(text)
+        elif (HERE / name).read_text() != text:
+            sys.exit(f"{name} is not what generate.py writes")
+
+
+def recording():
+    file = File("""
+Recording rules of planet-call-exporter: the settings of the alerts, and what they compare with a limit.
+Names are level:metric:operation. A job is one service; a service's exporters are added up.
+Made by generate.py, but for what you set below.""")
+    file.group("planet-settings", "What a team changes to suit itself: these numbers, and nothing else.")
+    for name, (value, meaning) in SETTINGS.items():
+        file.record(name, f"vector({value})", comment=meaning)
+    file.group("planet-indicators", "What alerts compare with a limit.")
+    file.record("job:planet_calls_dropped:ratio_rate15m", f"""
+        sum by (job) (rate(planet_call_results_total{{answered="true",{ABNORMAL}}}[15m]))
+          / (sum by (job) (rate(planet_call_results_total{{answered="true"}}[15m])) > 0)""",
+        comment="Drop ratio: answered and ended abnormally / answered.")
+    file.record("job:planet_call_setup_duration_seconds:p95_rate15m", """
+        histogram_quantile(0.95, sum by (job, le) (rate({__name__=~"planet_call_setup_duration_seconds(_bucket)?",answered="true"}[15m])))""",
+        comment="Time to answer, 95th percentile, of classic and native histograms.")
+    file.write("recording.rules.yml")
+
+
+def record_increases(file):
+    """What has come in each window."""
+    for of, more in (("", ""), ("_abnormal", "{" + ABNORMAL + "}")):
+        name = f"job_media_idc:planet_calls{of}:increase"
+        for window in WINDOWS:
+            file.record(name, f"sum by (job, media_type, idc) ({increase('planet_call_results_total' + more, window)})", window,
+                        "" if of or window != "3m" else "Calls, and those that ended abnormally, in each window. The long ones are added up from ten minutes each, which is cheap.")
+        for window in LONG_WINDOWS:
+            file.record(name, f'sum_over_time({name}{{window="10m"}}[{window}:10m])', window)
+    for window in ("10m", "1h"):
+        file.record(f"job_reason:planet_call_abnormal_releases:increase{window}", f"""
+            sum by (job, disconnect_reason, fault_domain) ({increase('planet_call_abnormal_releases_total', window)})""",
+            comment="Reasons." if window == "10m" else "")
+    for name, selector, windows in (
+        ("job:planet_calls_answered:increase", 'planet_call_results_total{answered="true"}', ("90m", "4h", "1d")),
+        ("job:planet_calls_repeated:increase", 'planet_exporter_events_total{result="duplicate"}', ("1d",)),
+        ("job:planet_calls_billed:increase", "planet_call_billed_seconds_total", ("1d",)),
+        ("job:planet_calls_talked:increase", "planet_call_duration_seconds_sum", ("1d",)),
+    ):
+        file.record(name, f"sum by (job) ({increase(selector, '10m')})", "10m",
+                    "Calls that were answered, events that came again, and the seconds that calls were billed for and lasted." if "answered" in name else "")
+        for window in windows:
+            file.record(name, f'sum_over_time({name}{{window="10m"}}[{window}:10m])', window)
+    for name, more in (("planet_call_duration_seconds", ""), ("planet_call_setup_duration_seconds", ',answered="true"')):
+        file.record(f"job_le:{name}:rate10m", f'sum by (job, le) (rate({{__name__=~"{name}(_bucket)?"{more}}}[10m]))',
+                    comment="Histograms. Both forms have an answer, classic and native." if not more else "")
+    file.record("job:planet_call_pause:seconds", "time() - max by (job) (planet_call_last_event_time_seconds)", comment="How long nothing has come.")
+
+
+def beyond_chance(level, windows, deviations):
+    """More calls end abnormally than chance would have: the usual number and so many of its standard deviations."""
+    expected = f"{calls(level, windows)} * on ({LEVELS[level]}) group_left () {level}:planet_calls_abnormal:usual_ratio"
+    return f"{abnormal(level, windows)} > {expected} + {deviations} * sqrt({expected})"
+
+
+def above_usual(level, windows, budgets):
+    return f"{ratio(level, windows)} > on ({LEVELS[level]}) group_left () ({budgets} * {BUDGET} + {level}:planet_calls_abnormal:usual_ratio)"
+
+
+# The windows in which shares are compared with what is usual, and the shorter one that says whether it goes on.
+SHORTER = {"30m": "10m", "90m": "30m", "4h": "90m", "12h": "4h", "1d": "12h"}
+
+
+def in_a_window(level, window, budgets, least):
+    """A share above the usual one. A longer window is for fewer calls: 300 in the shorter one speak for themselves, and it says whether it goes on."""
+    if window not in SHORTER:
+        return above_usual(level, window, budgets)
+    shorter = SHORTER[window]
+    return f"""{above_usual(level, window, budgets)}
+  and on ({LEVELS[level]}) ({calls(level, shorter)} < 300 and {ratio(level, shorter)} > {budgets} * {BUDGET} and {abnormal(level, shorter)} > {least})"""
+
+
+def in_any_window(level, windows, budgets, least):
+    return "\nor ".join(in_a_window(level, window, budgets, least) for window in windows)
+
+
+def recent(level, share):
+    """So do the last 32 calls of each kind."""
+    by = LEVELS[level]
+    return f"on ({by}) sum by ({by}) (planet_call_recent_abnormal) / sum by ({by}) (planet_call_recent_calls) > {share}"
+
+
+def over(level):
+    """Ten minutes with so many calls say by themselves that it is over."""
+    return f"on ({LEVELS[level]}) ({calls(level, '10m')} > 50 and {ratio(level, '10m')} < 2 * {BUDGET})"
+
+
+def failing(level):
+    """So many calls end abnormally that somebody must get up; and until they do so half as often."""
+    by = LEVELS[level]
+    name = f"{level}:planet_calls_failing:ratio"
+    return f"""
+        (
+          {ratio(level, "3m")} > 0.2 + 3 / {abnormal(level, "3m")}
+          and {abnormal(level, "3m")} >= {MINIMUM_RELEASES}
+        ) or (
+          {ratio(level, "10m|30m|90m|4h|12h")} > 0.75
+          and {abnormal(level, "10m|30m|90m|4h|12h")} > 4.5
+          and on ({by}) sum by ({by}) (planet_call_recent_abnormal) >= 10
+          unless {over(level)}
+        ) or (
+          {above_usual(level, "10m", 4)}
+          and {abnormal(level, "10m")} >= 2 * {MINIMUM_RELEASES}
+          and {beyond_chance(level, "10m", 4)}
+        ) or (
+          (
+            {textwrap.indent(in_any_window(level, SHORTER, 4, 2.5), " " * 12).strip()}
+          )
+          and {abnormal(level)} >= 1.2 * {MINIMUM_RELEASES}
+          and {beyond_chance(level, None, 4)}
+          and {recent(level, f"4 * {BUDGET}")}
+          unless {over(level)}
+        ) or (
+          (
+            {textwrap.indent(in_any_window(level, SHORTER, 2, 0.5), " " * 12).strip()}
+          )
+          and on ({by}) {name} offset 5m
+          unless {over(level)}
+        )"""
+
+
+def failing_alone(level):
+    """An IDC or a medium, if the others have less than a third of its share, where at its share enough of theirs, four or more, would have ended abnormally that it is not
+    chance. Which one it is does not change from minute to minute: one that was named stays until the others have two thirds of its share, and where
+    the service as a whole was failing none is named later.
+    """
+    by, name = LEVELS[level], f"{level}:planet_calls_failing_alone:ratio"
+    others = f"({calls('job')} - on (job, window) group_right () {calls(level)})"
+    others_abnormal = f"({abnormal('job')} - on (job, window) group_right () {abnormal(level)})"
+    return f"""
+        {level}:planet_calls_failing:ratio
+        and (
+          {others_abnormal}
+            < 1 / 3 * {ratio(level)} * {others}
+          and {ratio(level)} * {others}
+            > 20 - 16 * {ratio(level)}
+          or {others_abnormal}
+            < 2 / 3 * {ratio(level)} * {others}
+          and on ({by}) {name} offset 5m
+        )
+        unless on (job) (job:planet_calls_failing:ratio offset 5m unless on (job) {name} offset 5m)"""
+
+
+OWN_FAULTS = 'disconnect_reason=~"PUSH_ERROR|LEGACY_PUSH_ERROR|APP_SERVER_DATA_ERROR|AUTH_ERROR|SERVICE_ACCESS_TOKEN_ERROR|SERVICE_INVALID_ID"'
+
+
+def record_judgements(file):
+    """What is judged of it."""
+    for level, by in LEVELS.items():
+        file.record(calls(level), f"sum by ({by}, window) (job_media_idc:planet_calls:increase)",
+                    comment="The same of a service, its IDCs and its media, and the share of calls that ended abnormally." if level == "job" else "")
+        file.record(abnormal(level), f"sum by ({by}, window) (job_media_idc:planet_calls_abnormal:increase) or 0 * {calls(level)}")
+        file.record(ratio(level), f"{abnormal(level)} / ({calls(level)} > 0)")
+    for level, by in LEVELS.items():
+        file.record(f"{level}:planet_calls_abnormal:usual_ratio", f"""
+            max by ({by}) (avg_over_time(clamp_max({level}:planet_calls_abnormal:ratio{{window="12h"}}, 0.08)[1w:1h]))
+            or 0 * max by ({by}) ({calls(level, "3m")})""",
+            comment="What is usual: the week's average, in which an outage counts for little." if level == "job" else "")
+    for level in LEVELS:
+        file.record(f"{level}:planet_calls_failing:ratio", failing(level),
+                    comment="So many calls end abnormally that somebody must get up: a fifth within 3 minutes, or half if they are ten; three quarters of a longer window and ten of the last 32 calls of each kind, for services with few calls; or four budgets more than usual, by more than chance."
+                    if level == "job" else "")
+    for level in ("job_idc", "job_media"):
+        file.record(f"{level}:planet_calls_failing_alone:ratio", failing_alone(level),
+                    comment="An IDC, or a medium, whose share is three times that of the others, by more than chance. Which one it is does not change from minute to minute."
+                    if level == "job_idc" else "")
+    file.record("job:planet_calls_failing_anywhere:ratio", "job:planet_calls_failing:ratio",
+                comment="The same as what it reads, but as late as an IDC or a medium alone where a rule is shown the records of the evaluation before, as by vmalert.")
+    shares = []
+    for window in ("10m", "1h", "12h"):
+        number = f"job_reason:planet_call_abnormal_releases:increase{window}{{}}" if window != "12h" else "sum_over_time(job_reason:planet_call_abnormal_releases:increase10m{}[12h:10m])"
+        shares.append(f"""{number.format("{" + OWN_FAULTS + "}")} / on (job) group_left () (sum by (job) ({number.format("")}) > 4.5)""")
+    name = "job_reason:planet_calls_failing:ratio"
+    file.record(name, f"""
+        (
+          {shares[0]}
+          or {shares[1]}
+            unless on (job) {shares[0].rsplit("/ ", 1)[1].replace("on (job) group_left () ", "")}
+          or {shares[2]}
+            unless on (job) {shares[1].rsplit("/ ", 1)[1].replace("on (job) group_left () ", "")}
+        ) > 0.5
+        or ({name} offset 5m and on (job) {FAILING})""",
+        comment="One fault of our own, if it is more than half of what ends abnormally. It does not change before calls are well.")
+    file.record("job:planet_calls_expected:increase", """
+        min by (job, window) (
+          label_replace(job:planet_calls:increase{window=~"10m|12h"} offset 1d, "of", "yesterday", "", "")
+          or label_replace(job:planet_calls:increase{window=~"10m|12h"} offset 1w, "of", "last week", "", "")
+        )""", comment="Calls that are usual now: the lesser of yesterday's and last week's at this hour. A new installation has none.")
+    for name in ("planet_call_duration_seconds", "planet_call_setup_duration_seconds"):
+        file.record(f"job:{name}:median", f"histogram_quantile(0.5, job_le:{name}:rate10m) > 0", "10m",
+                    "Median times. Without calls there is none." if "setup" not in name else "")
+        file.record(f"job:{name}:median", f"histogram_quantile(0.5, sum_over_time(job_le:{name}:rate10m[1d:10m])) > 0", "1d")
+    file.record("job:planet_calls_answered:usual_ratio", """
+        sum by (job) (sum_over_time(job:planet_calls_answered:increase{window="10m"}[1w:10m] offset 1d))
+          / sum by (job) (sum_over_time(job:planet_calls:increase{window="10m"}[1w:10m] offset 1d))""",
+        comment="The week's share of calls that are answered.")
+    file.record("job:planet_calls_billed:ratio", "job:planet_calls_billed:increase / (job:planet_calls_talked:increase > 0)",
+                comment="The share of their duration for which calls are billed.")
+
+
+FAILING_IDC = "job_idc:planet_calls_failing_alone:ratio"
+FAILING_MEDIUM = "job_media:planet_calls_failing_alone:ratio"
+FAILING = "(job:planet_calls_failing:ratio or job_idc:planet_calls_failing:ratio or job_media:planet_calls_failing:ratio)"
+FAILING_LATELY = """(
+  max_over_time(job:planet_calls_failing:ratio[12h]) or max_over_time(job_idc:planet_calls_failing:ratio[12h]) or max_over_time(job_media:planet_calls_failing:ratio[12h])
+)"""
+DROPPING = f"""(
+  job:planet_calls_dropped:ratio_rate15m > {DROP_RATIO_LIMIT}
+  and on (job) sum by (job) ({increase('planet_call_results_total{answered="true",' + ABNORMAL + '}', "15m")}) >= {MINIMUM_RELEASES}
+)"""
+
+
+def decaying(level, least):
+    """More calls than usual end abnormally."""
+    return f"""
+        (
+          {textwrap.indent(in_any_window(level, ["10m", *SHORTER], 2, 1.5), " " * 10).strip()}
+        )
+        and {abnormal(level)} >= {least}
+        and {beyond_chance(level, None, 3)}
+        and {recent(level, f"2 * {BUDGET}")}
+        unless {over(level)}"""
+
+
+def record_slower(file):
+    """What is slower, or missing."""
+    file.record("job:planet_calls_decaying:ratio", decaying("job", 7),
+        comment="More calls than usual end abnormally, but not so many that somebody must get up.")
+    file.record("job:planet_call_pause:max1d", "max_over_time(job:planet_call_pause:seconds[1d:2m])",
+        comment="A day's longest pause.")
+    file.record("job:planet_calls_missing:seconds", f"""
+        (
+          job:planet_call_pause:seconds > clamp_min(3 * quantile_over_time(0.66, job:planet_call_pause:max1d[1w:1d] offset 1d), 180)
+          and on (job) job:planet_call_pause:seconds offset 3d
+          and on (job) count_over_time(job:planet_call_pause:seconds[4h:10m]) >= 23
+        ) or (
+          job:planet_call_pause:seconds > 120
+          and on (job) {calls("job", "3m")} == 0
+          and on (job) job:planet_calls_expected:increase{{window="10m"}} >= 3 * {EXPECTED_CALLS}
+          and on (job) count_over_time(job:planet_call_pause:seconds[20m:1m]) >= 19
+        )""",
+        comment="No call came for three times the longest pause of most days of a week, or for minutes where many calls are usual at this hour. "
+        "It needs an exporter that was there all the while.")
+    file.record("job:planet_exporter_not_storing:increase15m", f"""
+        sum by (job) ({increase('planet_exporter_events_total{result=~"unavailable|undurable|uncounted"}', "15m")}) > 0""",
+        comment="Call events that came and could not be stored, so that calls only seem to be missing.")
+    file.record("job:planet_call_abnormal_callers:few", """
+        sum by (job) (planet_call_abnormal_callers{window="60m"}) < 5
+        and on (job) sum by (job) (planet_call_abnormal_callers{window="60m"}) * 8 < sum by (job) (job_reason:planet_call_abnormal_releases:increase1h)""",
+        comment="The callers of the last hour's abnormal calls, if they are so few that they call again and again: a bot, a tester, a device.")
+    file.record("job_instance:planet_exporter_starts:changes20m", """
+        sum by (job, instance) (
+          changes(process_start_time_seconds[20m]) - on (job, instance) max by (job, instance) (changes(planet_exporter_build_info[20m]))
+        ) > 2""", comment="Exporters that start again and again.")
+
+
+def alerts_of_calls(file):
+    """What people are told about calls."""
+    for name, reasons, summary, description in (
+        ("PlanetPushError", "PUSH_ERROR|LEGACY_PUSH_ERROR", "Our own server fails calls of {{ $labels.job }} (PUSH_ERROR)",
+         "Most of the calls of {{ $labels.job }} that end abnormally now end with {{ $labels.disconnect_reason }}: our server does not take the notify callback, so callees' phones do not ring. Look at our server first."),
+        ("PlanetAppServerDataError", "APP_SERVER_DATA_ERROR", "Our own server fails calls of {{ $labels.job }} (APP_SERVER_DATA_ERROR)",
+         "Most of the calls of {{ $labels.job }} that end abnormally now end with APP_SERVER_DATA_ERROR: LINE Planet cannot deliver its data to our server. Look at our server first."),
+        ("PlanetCredentials", "AUTH_ERROR|SERVICE_ACCESS_TOKEN_ERROR|SERVICE_INVALID_ID", "LINE Planet does not take the credentials of {{ $labels.job }}",
+         "Most of the calls of {{ $labels.job }} that end abnormally now end with {{ $labels.disconnect_reason }}: access tokens are invalid, or not for this service. Look at who issues them first."),
+    ):
+        file.alert(name, "page", f"""
+            max by (job, disconnect_reason) (job_reason:planet_calls_failing:ratio{{disconnect_reason=~"{reasons}"}})
+            and on (job) {FAILING}
+        unless on (job) job:planet_call_abnormal_callers:few""", summary, description, "planet-releases", kept=PAGE_KEPT)
+    file.alert("PlanetIdcAbnormalFast", "page", f"""
+        max by (job, idc) ({FAILING_IDC})
+        unless on (job) job_reason:planet_calls_failing:ratio
+        unless on (job) job:planet_call_abnormal_callers:few""",
+        "Calls of {{ $labels.job }} in IDC {{ $labels.idc }} end abnormally",
+        "{{ $value | humanizePercentage }} of the calls of {{ $labels.job }} whose caller is served by IDC {{ $labels.idc }} end abnormally, and far fewer in the others. Look at the fault domain first: platform and network are LINE Planet's.",
+        "planet-idcs", kept=PAGE_KEPT)
+    file.alert("PlanetMediaAbnormalFast", "page", f"""
+        max by (job, media_type) ({FAILING_MEDIUM})
+        unless on (job) (job_reason:planet_calls_failing:ratio or {FAILING_IDC})
+        unless on (job) job:planet_call_abnormal_callers:few""",
+        "{{ $labels.media_type }} calls of {{ $labels.job }} end abnormally",
+        "{{ $value | humanizePercentage }} of the {{ $labels.media_type }} calls of {{ $labels.job }} end abnormally, and far fewer of the others. Was there a release of the app or the SDK?",
+        "planet-calls", kept=PAGE_KEPT)
+    file.alert("PlanetCallsAbnormalFast", "page", f"""
+        max by (job) (job:planet_calls_failing_anywhere:ratio)
+        unless on (job) (job_reason:planet_calls_failing:ratio or {FAILING_IDC} or {FAILING_MEDIUM})
+        unless on (job) job:planet_call_abnormal_callers:few""",
+        "Calls of {{ $labels.job }} end abnormally",
+        "{{ $value | humanizePercentage }} of the calls of {{ $labels.job }} end abnormally, in no IDC and no medium alone. Look at the fault domain first.",
+        "planet-calls", kept=PAGE_KEPT)
+    file.alert("PlanetCallsDrop", "page", f"""
+        {DROPPING.replace(chr(10), chr(10) + "        ")}
+        unless on (job) {FAILING}""",
+        "Answered calls of {{ $labels.job }} drop",
+        "{{ $value | humanizePercentage }} of the answered calls of {{ $labels.job }} ended abnormally in 15 minutes: people were cut off while they talked.",
+        "planet-calls", "5m", kept=PAGE_KEPT)
+    file.alert("PlanetCallsAbnormalSlow", "ticket", f"""
+        max by (job) (job:planet_calls_decaying:ratio)
+        unless on (job) {FAILING_LATELY}
+        unless on (job) job:planet_calls_dropped:ratio_rate15m > {DROP_RATIO_LIMIT}""",
+        "Calls of {{ $labels.job }} end abnormally more often than usual",
+        "{{ $value | humanizePercentage }} of the calls of {{ $labels.job }} end abnormally, which is more than the objective allows and more than usual.",
+        "planet-calls", "2m", kept=TICKET_KEPT)
+    file.alert("PlanetIdcAbnormalSlow", "ticket", f"""
+        max by (job, idc) ({indented(decaying("job_idc", 10))})
+        unless on (job) {FAILING_LATELY}
+        unless on (job) (job:planet_calls_decaying:ratio or job:planet_calls_dropped:ratio_rate15m > {DROP_RATIO_LIMIT})""",
+        "Calls of {{ $labels.job }} in IDC {{ $labels.idc }} end abnormally more often than usual",
+        "{{ $value | humanizePercentage }} of the calls of {{ $labels.job }} whose caller is served by IDC {{ $labels.idc }} end abnormally, which is more than the objective allows and more than usual.",
+        "planet-idcs", "5m", kept=TICKET_KEPT)
+    usual = "avg_over_time(job_reason:planet_call_abnormal_releases:increase1h[3d:1h] offset 1h)"
+    file.alert("PlanetReasonGrows", "ticket", f"""
+        job_reason:planet_call_abnormal_releases:increase1h{{fault_domain=~"client|network|platform|application|unknown"}}
+          > 2.5 + {GROWTH_LIMIT} * {usual} + 3 * sqrt({usual})
+        and job_reason:planet_call_abnormal_releases:increase1h offset 3d
+        unless on (job) {FAILING_LATELY}
+        unless on (job) job:planet_calls_decaying:ratio""",
+        "{{ $labels.disconnect_reason }} grows at {{ $labels.job }}",
+        "{{ $value | printf \"%.0f\" }} calls of {{ $labels.job }} ended with {{ $labels.disconnect_reason }} (fault domain {{ $labels.fault_domain }}) in an hour, many times what was usual in the three days before.",
+        "planet-releases", kept=TICKET_KEPT, comment="A reason that is rare or new comes three times in an hour, or one that is not comes far more often than by chance.")
+    file.alert("PlanetTimeToAnswer", "ticket", f"""
+        max by (job) (
+          (
+            job:planet_call_setup_duration_seconds:median > 2 * avg_over_time(job:planet_call_setup_duration_seconds:median[1w:1h] offset 1d)
+            and job:planet_call_setup_duration_seconds:median > 3
+            and job:planet_call_setup_duration_seconds:median offset 3d
+            or label_replace(job:planet_call_setup_duration_seconds:p95_rate15m > {TIME_TO_ANSWER_LIMIT}, "window", "10m", "", "")
+          )
+          and on (job, window) job:planet_calls_answered:increase >= 40
+        )""",
+        "Calls of {{ $labels.job }} are answered late",
+        "Calls of {{ $labels.job }} take {{ $value | humanizeDuration }} to be answered: that is the median, more than twice what is usual, or the time of one in twenty, over the limit.",
+        "planet-calls", "2m", kept=TICKET_KEPT)
+    file.alert("PlanetCallsShort", "ticket", """
+        max by (job) (
+          job:planet_call_duration_seconds:median < 0.5 * avg_over_time(job:planet_call_duration_seconds:median[1w:1h] offset 1d)
+          and job:planet_call_duration_seconds:median offset 3d
+          and on (job, window) job:planet_calls_answered:increase >= 60
+        )""",
+        "Answered calls of {{ $labels.job }} are short",
+        "Half of the answered calls of {{ $labels.job }} last less than {{ $value | humanizeDuration }}, not half of what is usual: perhaps they are cut off, or nothing is heard.",
+        "planet-calls", "2m", kept=TICKET_KEPT)
+    answered = "job:planet_calls_answered:increase"
+    file.alert("PlanetCallsUnanswered", "ticket", f"""
+        max by (job) (
+          {answered} < 0.5 * EXPECTED
+          and {answered} < EXPECTED - 4 * sqrt(EXPECTED)
+        )""".replace(
+            "EXPECTED", f"(({calls('job', '10m|90m|4h|1d')} - {abnormal('job', '10m|90m|4h|1d')}) * on (job) group_left () job:planet_calls_answered:usual_ratio)"),
+        "Few calls of {{ $labels.job }} are answered",
+        "{{ $value | printf \"%.0f\" }} calls of {{ $labels.job }} were answered, less than half of what is usual of as many calls, and none of the others ended with an error: perhaps pushes are lost, and phones do not ring.",
+        "planet-calls", "2m", kept=TICKET_KEPT)
+    file.alert("PlanetCallsRepeated", "ticket", f"""
+        max by (job) (
+          job:planet_calls_repeated:increase > 0.5 * {calls("job", "10m|1d")}
+          and job:planet_calls_repeated:increase > 3 * job:planet_calls_repeated:increase offset 1d
+          and job:planet_calls_repeated:increase >= 2 * {MINIMUM_RELEASES}
+        )""",
+        "Call events of {{ $labels.job }} come again and again",
+        "{{ $value | printf \"%.0f\" }} call events of {{ $labels.job }} had come before, more than half as many as there were calls. Each call counts once; but something sends them again, such as a proxy, or LINE Planet, which does not see the answers.",
+        "planet-exporter", "2m", kept=TICKET_KEPT)
+    usual = "avg_over_time(job:planet_calls_billed:ratio[1w:1h] offset 1d)"
+    file.alert("PlanetBillingDiverges", "ticket", f"""
+        max by (job) (
+          (job:planet_calls_billed:ratio < 0.75 * {usual} or job:planet_calls_billed:ratio > 1.33 * {usual})
+          and on (job, window) job:planet_calls_answered:increase >= 50
+        )""",
+        "Calls of {{ $labels.job }} are billed otherwise than usual",
+        "Calls of {{ $labels.job }} are billed for {{ $value | humanizePercentage }} of the time that they last, which is a quarter less or a third more than usual.",
+        "planet-calls", "5m", kept=TICKET_KEPT)
+    file.alert("PlanetNoCalls", "page", """
+        max by (job) (job:planet_calls_missing:seconds)
+        unless on (job) (job:planet_exporter_not_storing:increase15m or job_instance:planet_exporter_starts:changes20m)""",
+        "No calls reach {{ $labels.job }}",
+        "Not one call event of {{ $labels.job }} came for {{ $value | humanizeDuration }}, although calls are usual at this hour: either nobody can call, or the callback does not get here. Make a call.",
+        "planet-calls", kept=PAGE_KEPT)
+    for_minutes = f'job:planet_calls_expected:increase{{window="10m"}} >= 2.5 * {EXPECTED_CALLS}'
+    # Where the exporter was away, or no calls came at all, the window has less for a reason that is known.
+    is_whole = """
+            and on (job) count_over_time(job:planet_call_pause:seconds[{window}:10m]) >= {steps}
+            unless on (job) max_over_time(job:planet_calls_missing:seconds[{window}])"""
+    file.alert("PlanetFewCalls", "ticket", f"""
+        max by (job) (
+          (
+            {calls("job", "10m|12h")} < 0.2 * job:planet_calls_expected:increase
+            and on (job) {for_minutes}{is_whole.format(window="30m", steps=3)}
+          ) or (
+            {calls("job", "12h")} < 0.2 * job:planet_calls_expected:increase
+            and on (job) job:planet_calls_expected:increase{{window="12h"}} >= 2.5 * {EXPECTED_CALLS}
+            unless on (job) {for_minutes}{is_whole.format(window="12h", steps=70)}
+          )
+        )
+        unless on (job) job:planet_exporter_not_storing:increase15m""",
+        "Few calls reach {{ $labels.job }}",
+        "Only {{ $value | printf \"%.0f\" }} calls of {{ $labels.job }} came, less than a fifth of what came at this hour of yesterday and of the same day last week.",
+        "planet-calls", "3m", kept=TICKET_KEPT)
+    file.alert("PlanetUnknownCodes", "ticket", f"""
+        sum by (job, kind) ({increase('planet_exporter_anomalies_total{kind=~"unknown_.*"}', "1h")}) > 0
+        unless sum by (job, kind) (increase(planet_exporter_anomalies_total{{kind=~"unknown_.*"}}[1d] offset 1h)) > 0""",
+        "LINE Planet sends {{ $labels.job }} something new ({{ $labels.kind }})",
+        "{{ $value | printf \"%.0f\" }} call events of {{ $labels.job }} had the oddity {{ $labels.kind }} in an hour, which none had in the day before, such as after a release of the SDK.",
+        "planet-exporter")
+
+
+def alerts_of_exporter(file):
+    """What people are told about the exporter itself."""
+    file.alert("PlanetCallEventsRefused", "ticket", f"""
+        sum by (job) ({increase('planet_exporter_events_total{result="refused"}', "10m")}) > 0""",
+        'Call events of {{ $labels.job }} cannot be read',
+        '{{ $value | printf "%.0f" }} requests to the callback of {{ $labels.job }} in 10 minutes could not be read as call events; they are kept at /refused.',
+        "planet-exporter")
+    file.alert("PlanetCallEventsAtWrongPath", "ticket", f"""
+        sum by (job) ({increase('planet_exporter_events_total{result="wrong_path"}', "15m")}) > 0""",
+        'Call events come to a wrong path of {{ $labels.job }}',
+        '{{ $value | printf "%.0f" }} call events came to {{ $labels.job }} in 15 minutes at another path than the one that is configured, or with another method. They are not counted; they are kept at /refused.',
+        "planet-exporter")
+    file.alert("PlanetConnectionsRunOut", "ticket", f"""
+        sum by (job, instance) (
+          {increase('planet_exporter_evicted_connections_total{listener="call_events"}', "10m")}
+          + {increase('planet_exporter_rejected_connections_total{listener="call_events"}', "10m")}
+        ) > 0""",
+        '{{ $labels.instance }} of {{ $labels.job }} has no place for connections',
+        '{{ $value | printf "%.0f" }} connections in 10 minutes came when all places were taken. Idle ones were closed for them; where none was idle, the new one was answered 503, and a call event on it is lost unless the proxy asks another exporter.',
+        "planet-exporter")
+    file.alert("PlanetExporterDown", "page", f"""
+        (
+          up == 0
+          and on (job, instance) last_over_time(planet_exporter_build_info[1d]) > 0
+          and on (job) planet_exporter_build_info
+          or
+          max by (job) (last_over_time(planet_exporter_build_info[1d]))
+          unless on (job) planet_exporter_build_info
+          unless on () (count(count_over_time(up[1h])) unless on () count(up))
+        )
+        unless on (job) job_instance:planet_exporter_starts:changes20m""",
+        '{{ with $labels.instance }}An exporter{{ else }}Every exporter{{ end }} of {{ $labels.job }} is gone',
+        '{{ with $labels.instance }}{{ . }}{{ else }}Every exporter{{ end }} of {{ $labels.job }} has not been seen for 3 minutes: it does not answer Prometheus, is no target any more, or pushes nothing. Call events may be lost at the source meanwhile.',
+        "planet-exporter", "3m", kept=PAGE_KEPT)
+    file.alert("PlanetCanaryFailing", "page", f"""
+        sum by (job) ({increase('planet_exporter_canary_round_trips_total{result="success"}', "3m")}) == 0""",
+        'The way to {{ $labels.job }} is broken',
+        'No canary of {{ $labels.job }} has come back for 5 minutes: what the exporter sends to its own public URL does not arrive. Call events may not arrive either, and those that do not are lost.',
+        "planet-exporter", "2m")
+    file.alert("PlanetExporterRestarts", "page", f"""
+        job_instance:planet_exporter_starts:changes20m""",
+        '{{ $labels.instance }} of {{ $labels.job }} starts again and again',
+        '{{ $labels.instance }} of {{ $labels.job }} has started {{ $value | printf "%.0f" }} times in 20 minutes. Call events may be lost at the source between its starts. Look at the end of its log.',
+        "planet-exporter", kept="30m")
+    missing = "\n        ".join(f'or label_replace(absent({name}), "setting", "{name}", "", "")' for name in SETTINGS)
+    file.alert("PlanetSettings", "ticket", f"""
+        count by (setting) (label_replace({{__name__=~"planet:[a-z_]+:(ratio|count|seconds)"}}, "setting", "$1", "__name__", "(.*)")) > 1
+        {missing}""",
+        'The setting {{ $labels.setting }} of the Planet alerts is missing or there more than once',
+        '{{ $labels.setting }} is recorded by no rule or by more than one. Where it is missing, alerts use its default; where there are several, the greatest.',
+        "planet-exporter", "10m")
+    file.alert("PlanetBacklogOld", "ticket", f"""
+        max by (job, instance, sink) (planet_exporter_backlog_age_seconds)
+          > {BACKLOG_AGE_LIMIT}""",
+        '{{ $labels.sink }} of {{ $labels.job }} are not delivered',
+        'The oldest call event that waits for {{ $labels.sink }} at {{ $labels.instance }} is {{ $value | humanizeDuration }} old. Nothing is lost until the limit of the backlog is reached.',
+        "planet-exporter", "5m")
+    file.alert("PlanetEventsDropped", "ticket", f"""
+        sum by (job, sink, cause) ({increase('planet_exporter_dropped_events_total', "10m")}) > 0""",
+        'Call events of {{ $labels.job }} are not delivered and will not be',
+        '{{ $value | printf "%.0f" }} call events of {{ $labels.job }} were dropped for {{ $labels.sink }} in 10 minutes ({{ $labels.cause }}). The totals are right all the same.',
+        "planet-exporter")
+    file.alert("PlanetSinkGone", "ticket", f"""
+        max by (job, instance, sink) (planet_exporter_sink_gone) > 0""",
+        '{{ $labels.sink }} of {{ $labels.instance }} is gone',
+        'What {{ $labels.sink }} writes to at {{ $labels.instance }} of {{ $labels.job }} is gone. Its call events are dropped until the next start. The totals are right all the same.',
+        "planet-exporter")
+    file.alert("PlanetDeliveriesFailing", "ticket", f"""
+        sum by (job, instance, signal) ({increase('planet_exporter_deliveries_total{signal=~"metrics|traces",result=~"retry|refused"}', "15m")}) > 0
+        unless on (job, instance, signal)
+          sum by (job, instance, signal) ({increase('planet_exporter_deliveries_total{result=~"success|partial"}', "15m")}) > 0
+        unless on (job, instance, signal)
+          max by (job, instance, signal) (planet_exporter_misconfigured) > 0""",
+        '{{ $labels.signal }} of {{ $labels.instance }} do not arrive: every push fails',
+        '{{ $labels.instance }} of {{ $labels.job }} has tried to push {{ $labels.signal }} {{ $value | printf "%.0f" }} times in 15 minutes, and nothing was taken. Spans wait until the limit of the backlog is reached; the metrics that are pushed stand still, while those that are scraped go on.',
+        "planet-exporter", "10m")
+    file.alert("PlanetOtlpMisconfigured", "ticket", f"""
+        max by (job, instance, signal) (planet_exporter_misconfigured) > 0""",
+        '{{ $labels.signal }} of {{ $labels.instance }} do not arrive: the destination seems to be configured wrongly',
+        'Where {{ $labels.instance }} of {{ $labels.job }} pushes {{ $labels.signal }}, the answers are not those of an OTLP receiver that takes them, such as for a wrong token or path. Nothing is lost until the limit of the backlog is reached.',
+        "planet-exporter", "2m")
+    file.alert("PlanetMetricsTwice", "ticket", f"""
+        count by (job) (planet_exporter_build_info unless on (job, instance) up)
+          and on (job) (planet_exporter_build_info and on (job, instance) up)
+        or count by (job) (
+          count by (job, instance) (planet_exporter_build_info and on (job, instance) up) > 1
+        )""",
+        'Metrics of {{ $labels.job }} are scraped and pushed',
+        '{{ $value | printf "%.0f" }} exporters of {{ $labels.job }} push their metrics to a Prometheus that scrapes them too, so that every call is there twice.',
+        "planet-exporter", "15m")
+    file.alert("PlanetExporterBug", "ticket", f"""
+        sum by (job, instance) ({increase('planet_exporter_quarantined_events_total', "10m")}) > 0
+        or sum by (job, instance) ({increase('planet_exporter_events_total{result="panicked"}', "10m")}) > 0""",
+        '{{ $labels.instance }} of {{ $labels.job }} has a bug that call events bring out',
+        '{{ $value | printf "%.0f" }} call events brought out a bug of {{ $labels.instance }} of {{ $labels.job }} in 10 minutes. They are kept; everything else goes on.',
+        "planet-exporter")
+    file.alert("PlanetStorageFailing", "page", f"""
+        max by (job, instance) (planet_exporter_storage_failing) > 0
+        or sum by (job, instance) ({increase('planet_exporter_events_total{result=~"unavailable|undurable|uncounted"}', "5m")}) > 0""",
+        '{{ $labels.instance }} of {{ $labels.job }} cannot store call events',
+        '{{ $labels.instance }} of {{ $labels.job }} cannot store call events. With a service behind it passes them on and holds them in memory, and they are missing from the totals until the disk takes them; without one it answers them 503.',
+        "planet-exporter", "1m")
+    file.alert("PlanetJournalDamaged", "ticket", f"""
+        max by (job, instance) (planet_exporter_journal_damaged_records) > 0""",
+        'The journal of {{ $labels.instance }} is damaged',
+        '{{ $value | printf "%.0f" }} acknowledged call events in the state directory of {{ $labels.instance }} cannot be read.',
+        "planet-exporter")
+
+
+def alerts():
+    file = File("""
+Alerts of planet-call-exporter. Their limits are in the group planet-settings of recording.rules.yml; what to do is in RUNBOOK.md.
+severity is page (somebody gets up) or ticket (somebody looks within working hours).
+Made by generate.py, which says how they are made.""")
+    file.group("planet-calls")
+    record_increases(file)
+    record_judgements(file)
+    record_slower(file)
+    alerts_of_calls(file)
+    file.group("planet-exporter")
+    alerts_of_exporter(file)
+    file.write("alerts.rules.yml")
+
+
+if __name__ == "__main__":
+    recording()
+    alerts()
