@@ -261,7 +261,7 @@ def failing(level):
 def failing_alone(level):
     """An IDC or a medium, if the others have less than a third of its share, where at its share enough of theirs, four or more, would have ended abnormally that it is not
     chance. Which one it is does not change from minute to minute: one that was named stays until the others have two thirds of its share, and where
-    the service as a whole was failing none is named later.
+    the service as a whole was failing none is named within the hour.
     """
     by, name = LEVELS[level], f"{level}:planet_calls_failing_alone:ratio"
     others = f"({calls('job')} - on (job, window) group_right () {calls(level)})"
@@ -277,7 +277,7 @@ def failing_alone(level):
             < 2 / 3 * {ratio(level)} * {others}
           and on ({by}) {name} offset 5m
         )
-        unless on (job) (job:planet_calls_failing:ratio offset 5m unless on (job) {name} offset 5m)"""
+        unless on (job) (max_over_time(job:planet_calls_failing:ratio[1h] offset 5m) unless on (job) {name} offset 5m)"""
 
 
 OWN_FAULTS = 'disconnect_reason=~"PUSH_ERROR|LEGACY_PUSH_ERROR|APP_SERVER_DATA_ERROR|AUTH_ERROR|SERVICE_ACCESS_TOKEN_ERROR|SERVICE_INVALID_ID"'
