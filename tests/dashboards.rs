@@ -320,7 +320,7 @@ fn an_incident_reaches_the_alertmanager_and_a_normal_run_does_not() {
 
 #[test]
 fn what_explains_an_alert_silences_it_at_the_alertmanager() {
-    let rules = fs::read_to_string(path("dashboards/rules/inhibit_rules.yml")).expect("a file");
+    let rules = fs::read_to_string(path("dashboards/inhibit_rules.yml")).expect("a file");
     let mut alertmanager = Alertmanager::start(&rules);
     let fires = [
         ("all", "PlanetCredentials", "page"),

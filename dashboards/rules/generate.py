@@ -168,13 +168,15 @@ def record_increases(file):
             sum by (job, disconnect_reason, fault_domain) ({increase('planet_call_abnormal_releases_total', window)})""",
             comment="Reasons." if window == "10m" else "")
     for name, selector, windows in (
-        ("job:planet_calls_answered:increase", 'planet_call_results_total{answered="true"}', ("90m", "4h", "1d")),
+        ("job:planet_calls_answered:increase", 'planet_call_results_total{answered="true"}', ("4h", "1d")),
         ("job:planet_calls_repeated:increase", 'planet_exporter_events_total{result="duplicate"}', ("1d",)),
         ("job:planet_calls_billed:increase", "planet_call_billed_seconds_total", ("1d",)),
         ("job:planet_calls_talked:increase", "planet_call_duration_seconds_sum", ("1d",)),
     ):
         file.record(name, f"sum by (job) ({increase(selector, '10m')})", "10m",
                     "Calls that were answered, events that came again, and the seconds that calls were billed for and lasted." if "answered" in name else "")
+        if "answered" in name:
+            file.record(name, f"sum by (job) ({increase(selector, '90m')})", "90m")
         for window in windows:
             file.record(name, f'sum_over_time({name}{{window="10m"}}[{window}:10m])', window)
     for name, more in (("planet_call_duration_seconds", ""), ("planet_call_setup_duration_seconds", ',answered="true"')):
@@ -197,17 +199,18 @@ def above_usual(level, windows, budgets):
 SHORTER = {"30m": "10m", "90m": "30m", "4h": "90m", "12h": "4h", "1d": "12h"}
 
 
-def in_a_window(level, window, budgets, least):
+def in_a_window(level, window, budgets, least, deviations=0):
     """A share above the usual one. A longer window is for fewer calls: 300 in the shorter one speak for themselves, and it says whether it goes on."""
     if window not in SHORTER:
         return above_usual(level, window, budgets)
     shorter = SHORTER[window]
+    more = f" and {beyond_chance(level, shorter, deviations)}" if deviations else ""
     return f"""{above_usual(level, window, budgets)}
-  and on ({LEVELS[level]}) ({calls(level, shorter)} < 300 and {ratio(level, shorter)} > {budgets} * {BUDGET} and {abnormal(level, shorter)} > {least})"""
+  and on ({LEVELS[level]}) ({calls(level, shorter)} < 300 and {ratio(level, shorter)} > {budgets} * {BUDGET} and {abnormal(level, shorter)} > {least}{more})"""
 
 
-def in_any_window(level, windows, budgets, least):
-    return "\nor ".join(in_a_window(level, window, budgets, least) for window in windows)
+def in_any_window(level, windows, budgets, least, deviations=0):
+    return "\nor ".join(in_a_window(level, window, budgets, least, deviations) for window in windows)
 
 
 def recent(level, share):
@@ -232,7 +235,7 @@ def failing(level):
         ) or (
           {ratio(level, "10m|30m|90m|4h|12h")} > 0.75
           and {abnormal(level, "10m|30m|90m|4h|12h")} > 4.5
-          and on ({by}) sum by ({by}) (planet_call_recent_abnormal) >= 10
+          and on ({by}) sum by ({by}) (planet_call_recent_abnormal) >= 9
           unless {over(level)}
         ) or (
           {above_usual(level, "10m", 4)}
@@ -240,7 +243,7 @@ def failing(level):
           and {beyond_chance(level, "10m", 4)}
         ) or (
           (
-            {textwrap.indent(in_any_window(level, SHORTER, 4, 2.5), " " * 12).strip()}
+            {textwrap.indent(in_any_window(level, SHORTER, 4, 2.5, 3), " " * 12).strip()}
           )
           and {abnormal(level)} >= 1.2 * {MINIMUM_RELEASES}
           and {beyond_chance(level, None, 4)}
@@ -258,7 +261,7 @@ def failing(level):
 def failing_alone(level):
     """An IDC or a medium, if the others have less than a third of its share, where at its share enough of theirs, four or more, would have ended abnormally that it is not
     chance. Which one it is does not change from minute to minute: one that was named stays until the others have two thirds of its share, and where
-    the service as a whole was failing none is named later.
+    the service as a whole was failing none is named within the hour.
     """
     by, name = LEVELS[level], f"{level}:planet_calls_failing_alone:ratio"
     others = f"({calls('job')} - on (job, window) group_right () {calls(level)})"
@@ -274,7 +277,7 @@ def failing_alone(level):
             < 2 / 3 * {ratio(level)} * {others}
           and on ({by}) {name} offset 5m
         )
-        unless on (job) (job:planet_calls_failing:ratio offset 5m unless on (job) {name} offset 5m)"""
+        unless on (job) (max_over_time(job:planet_calls_failing:ratio[1h] offset 5m) unless on (job) {name} offset 5m)"""
 
 
 OWN_FAULTS = 'disconnect_reason=~"PUSH_ERROR|LEGACY_PUSH_ERROR|APP_SERVER_DATA_ERROR|AUTH_ERROR|SERVICE_ACCESS_TOKEN_ERROR|SERVICE_INVALID_ID"'
@@ -294,7 +297,7 @@ def record_judgements(file):
             comment="What is usual: the week's average, in which an outage counts for little." if level == "job" else "")
     for level in LEVELS:
         file.record(f"{level}:planet_calls_failing:ratio", failing(level),
-                    comment="So many calls end abnormally that somebody must get up: a fifth within 3 minutes, or half if they are ten; three quarters of a longer window and ten of the last 32 calls of each kind, for services with few calls; or four budgets more than usual, by more than chance."
+                    comment="So many calls end abnormally that somebody must get up: a fifth within 3 minutes, or half if they are ten; three quarters of a longer window and nine of the last 32 calls of each kind, for services with few calls; or four budgets more than usual, by more than chance."
                     if level == "job" else "")
     for level in ("job_idc", "job_media"):
         file.record(f"{level}:planet_calls_failing_alone:ratio", failing_alone(level),
@@ -366,7 +369,7 @@ def record_slower(file):
         comment="A day's longest pause.")
     file.record("job:planet_calls_missing:seconds", f"""
         (
-          job:planet_call_pause:seconds > clamp_min(3 * quantile_over_time(0.66, job:planet_call_pause:max1d[1w:1d] offset 1d), 180)
+          job:planet_call_pause:seconds > clamp_min(3 * quantile_over_time(0.66, job:planet_call_pause:max1d[1w:1d] offset 1d), 600)
           and on (job) job:planet_call_pause:seconds offset 3d
           and on (job) count_over_time(job:planet_call_pause:seconds[4h:10m]) >= 23
         ) or (
@@ -384,10 +387,14 @@ def record_slower(file):
         sum by (job) (planet_call_abnormal_callers{window="60m"}) < 5
         and on (job) sum by (job) (planet_call_abnormal_callers{window="60m"}) * 8 < sum by (job) (job_reason:planet_call_abnormal_releases:increase1h)""",
         comment="The callers of the last hour's abnormal calls, if they are so few that they call again and again: a bot, a tester, a device.")
-    file.record("job_instance:planet_exporter_starts:changes20m", """
-        sum by (job, instance) (
-          changes(process_start_time_seconds[20m]) - on (job, instance) max by (job, instance) (changes(planet_exporter_build_info[20m]))
-        ) > 2""", comment="Exporters that start again and again.")
+    starts = """
+          changes(process_start_time_seconds[{window}]) - on (job, instance) max by (job, instance) (changes(planet_exporter_build_info[{window}]))"""
+    file.record("job_instance:planet_exporter_starts:changes20m", f"""
+        max by (job, instance) ({starts.format(window="20m")}
+          > 2
+          or {starts.format(window="10m").strip()}
+          > 0 and on (job, instance) (up == 0 and avg_over_time(up[5m]) < 0.5)
+        )""", comment="Exporters that start again and again, or are down again within minutes after a start.")
 
 
 def alerts_of_calls(file):
@@ -581,7 +588,7 @@ def alerts_of_exporter(file):
     file.alert("PlanetExporterRestarts", "page", f"""
         job_instance:planet_exporter_starts:changes20m""",
         '{{ $labels.instance }} of {{ $labels.job }} starts again and again',
-        '{{ $labels.instance }} of {{ $labels.job }} has started {{ $value | printf "%.0f" }} times in 20 minutes. Call events may be lost at the source between its starts. Look at the end of its log.',
+        '{{ $labels.instance }} of {{ $labels.job }} has started {{ $value | printf "%.0f" }} times in 10 to 20 minutes, and does not stay up. Call events may be lost at the source between its starts. Look at the end of its log.',
         "planet-exporter", kept="30m")
     missing = "\n        ".join(f'or label_replace(absent({name}), "setting", "{name}", "", "")' for name in SETTINGS)
     file.alert("PlanetSettings", "ticket", f"""
