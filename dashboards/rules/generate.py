@@ -156,13 +156,17 @@ Made by generate.py, but for what you set below.""")
 
 def record_increases(file):
     """What has come in each window."""
-    for of, more in (("", ""), ("_abnormal", "{" + ABNORMAL + "}")):
-        name = f"job_media_idc:planet_calls{of}:increase"
+    of_calls, of_abnormal = "planet_call_results_total", f"planet_call_results_total{{{ABNORMAL}}}"
+    for level, by in LEVELS.items():
         for window in WINDOWS:
-            file.record(name, f"sum by (job, media_type, idc) ({increase('planet_call_results_total' + more, window)})", window,
-                        "" if of or window != "3m" else "Calls, and those that ended abnormally, in each window. The long ones are added up from ten minutes each, which is cheap.")
+            all_of_them = f"sum by ({by}) ({increase(of_calls, window)})"
+            file.record(calls(level), all_of_them, window,
+                        "Calls, and those that ended abnormally, in each window: of a service, of its IDCs, and of its media. The long windows are added up from ten minutes each, which is cheap."
+                        if level == "job" and window == "3m" else "")
+            file.record(abnormal(level), f"sum by ({by}) ({increase(of_abnormal, window)})\nor 0 * {all_of_them}", window)
         for window in LONG_WINDOWS:
-            file.record(name, f'sum_over_time({name}{{window="10m"}}[{window}:10m])', window)
+            for name in (calls, abnormal):
+                file.record(name(level), f"sum_over_time({name(level, '10m')}[{window}:10m])", window)
     for window in ("10m", "1h"):
         file.record(f"job_reason:planet_call_abnormal_releases:increase{window}", f"""
             sum by (job, disconnect_reason, fault_domain) ({increase('planet_call_abnormal_releases_total', window)})""",
@@ -196,7 +200,7 @@ def above_usual(level, windows, budgets):
 
 
 # The windows in which shares are compared with what is usual, and the shorter one that says whether it goes on.
-SHORTER = {"30m": "10m", "90m": "30m", "4h": "90m", "12h": "4h", "1d": "12h"}
+SHORTER = {"30m": "10m", "90m": "30m", "4h": "90m", "12h": "4h", "1d": "4h"}
 
 
 def in_a_window(level, window, budgets, least, deviations=0):
@@ -267,7 +271,7 @@ def failing_alone(level):
     others = f"({calls('job')} - on (job, window) group_right () {calls(level)})"
     others_abnormal = f"({abnormal('job')} - on (job, window) group_right () {abnormal(level)})"
     return f"""
-        {level}:planet_calls_failing:ratio
+        ({level}:planet_calls_failing:ratio or {ratio(level)} and on (job, window) job:planet_calls_failing:ratio)
         and (
           {others_abnormal}
             < 1 / 3 * {ratio(level)} * {others}
@@ -285,11 +289,9 @@ OWN_FAULTS = 'disconnect_reason=~"PUSH_ERROR|LEGACY_PUSH_ERROR|APP_SERVER_DATA_E
 
 def record_judgements(file):
     """What is judged of it."""
-    for level, by in LEVELS.items():
-        file.record(calls(level), f"sum by ({by}, window) (job_media_idc:planet_calls:increase)",
-                    comment="The same of a service, its IDCs and its media, and the share of calls that ended abnormally." if level == "job" else "")
-        file.record(abnormal(level), f"sum by ({by}, window) (job_media_idc:planet_calls_abnormal:increase) or 0 * {calls(level)}")
-        file.record(ratio(level), f"{abnormal(level)} / ({calls(level)} > 0)")
+    for level in LEVELS:
+        file.record(ratio(level), f"{abnormal(level)} / ({calls(level)} > 0)",
+                    comment="The share of calls that ended abnormally." if level == "job" else "")
     for level, by in LEVELS.items():
         file.record(f"{level}:planet_calls_abnormal:usual_ratio", f"""
             max by ({by}) (avg_over_time(clamp_max({level}:planet_calls_abnormal:ratio{{window="12h"}}, 0.08)[1w:1h]))
@@ -361,6 +363,11 @@ def decaying(level, least):
         unless {over(level)}"""
 
 
+def there(*moments):
+    """The exporter was there at these moments of the past."""
+    return "\n          ".join(f"and on (job) max by (job) (planet_call_last_event_time_seconds offset {moment})" for moment in moments)
+
+
 def record_slower(file):
     """What is slower, or missing."""
     file.record("job:planet_calls_decaying:ratio", decaying("job", 7),
@@ -371,12 +378,12 @@ def record_slower(file):
         (
           job:planet_call_pause:seconds > clamp_min(3 * quantile_over_time(0.66, job:planet_call_pause:max1d[1w:1d] offset 1d), 600)
           and on (job) job:planet_call_pause:seconds offset 3d
-          and on (job) count_over_time(job:planet_call_pause:seconds[4h:10m]) >= 23
+          {there("30m", "1h", "2h", "4h")}
         ) or (
           job:planet_call_pause:seconds > 120
           and on (job) {calls("job", "3m")} == 0
           and on (job) job:planet_calls_expected:increase{{window="10m"}} >= 3 * {EXPECTED_CALLS}
-          and on (job) count_over_time(job:planet_call_pause:seconds[20m:1m]) >= 19
+          {there("5m", "10m", "20m")}
         )""",
         comment="No call came for three times the longest pause of most days of a week, or for minutes where many calls are usual at this hour. "
         "It needs an exporter that was there all the while.")
