@@ -275,13 +275,15 @@ def failing_alone(level):
         and (
           {others_abnormal}
             < 1 / 3 * {ratio(level)} * {others}
-          and {ratio(level)} * {others}
-            > 20 - 16 * {ratio(level)}
+          and (
+            {ratio(level)} * {others} > 20 - 16 * {ratio(level)}
+            or {ratio(level)} * {others} > 6 and {abnormal(level)} > 8.5
+          )
           or {others_abnormal}
             < 2 / 3 * {ratio(level)} * {others}
           and on ({by}) {name} offset 5m
         )
-        unless on (job) (max_over_time(job:planet_calls_failing:ratio[1h] offset 5m) unless on (job) {name} offset 5m)"""
+        unless on (job) (max_over_time(job:planet_calls_failing:ratio[1h] offset 6m) unless on (job) {name} offset 5m)"""
 
 
 OWN_FAULTS = 'disconnect_reason=~"PUSH_ERROR|LEGACY_PUSH_ERROR|APP_SERVER_DATA_ERROR|AUTH_ERROR|SERVICE_ACCESS_TOKEN_ERROR|SERVICE_INVALID_ID"'
@@ -390,10 +392,12 @@ def record_slower(file):
     file.record("job:planet_exporter_not_storing:increase15m", f"""
         sum by (job) ({increase('planet_exporter_events_total{result=~"unavailable|undurable|uncounted"}', "15m")}) > 0""",
         comment="Call events that came and could not be stored, so that calls only seem to be missing.")
-    file.record("job:planet_call_abnormal_callers:few", """
-        sum by (job) (planet_call_abnormal_callers{window="60m"}) < 5
-        and on (job) sum by (job) (planet_call_abnormal_callers{window="60m"}) * 8 < sum by (job) (job_reason:planet_call_abnormal_releases:increase1h)""",
-        comment="The callers of the last hour's abnormal calls, if they are so few that they call again and again: a bot, a tester, a device.")
+    callers, releases = 'sum by (job) (planet_call_abnormal_callers{window="60m"})', "sum by (job) (job_reason:planet_call_abnormal_releases:increase1h)"
+    file.record("job:planet_call_abnormal_callers:few", f"""
+        {callers} < 3
+        and on (job) 8 * {callers} < ({releases} < 100)
+        and on (job) {ratio("job", "90m")} < 0.9""",
+        comment="The callers of the last hour's abnormal calls, if one or two make nearly all of them while others' calls are well: a bot, a tester, a device.")
     starts = """
           changes(process_start_time_seconds[{window}]) - on (job, instance) max by (job, instance) (changes(planet_exporter_build_info[{window}]))"""
     file.record("job_instance:planet_exporter_starts:changes20m", f"""
