@@ -265,7 +265,7 @@ def failing(level):
 def failing_alone(level):
     """An IDC or a medium, if the others have less than a third of its share, where at its share enough of theirs, four or more, would have ended abnormally that it is not
     chance. Which one it is does not change from minute to minute: one that was named stays until the others have two thirds of its share, and where
-    the service as a whole was failing none is named within the hour.
+    the service as a whole was failing for a quarter of an hour, none is named within the next one.
     """
     by, name = LEVELS[level], f"{level}:planet_calls_failing_alone:ratio"
     others = f"({calls('job')} - on (job, window) group_right () {calls(level)})"
@@ -283,7 +283,7 @@ def failing_alone(level):
             < 2 / 3 * {ratio(level)} * {others}
           and on ({by}) {name} offset 5m
         )
-        unless on (job) (max_over_time(job:planet_calls_failing:ratio[1h] offset 6m) unless on (job) {name} offset 5m)"""
+        unless on (job) (max_over_time(job:planet_calls_failing:ratio[1h] offset 15m) unless on (job) max_over_time({name}[15m] offset 5m))"""
 
 
 OWN_FAULTS = 'disconnect_reason=~"PUSH_ERROR|LEGACY_PUSH_ERROR|APP_SERVER_DATA_ERROR|AUTH_ERROR|SERVICE_ACCESS_TOKEN_ERROR|SERVICE_INVALID_ID"'
@@ -436,13 +436,19 @@ def alerts_of_calls(file):
         "{{ $labels.media_type }} calls of {{ $labels.job }} end abnormally",
         "{{ $value | humanizePercentage }} of the {{ $labels.media_type }} calls of {{ $labels.job }} end abnormally, and far fewer of the others. Was there a release of the app or the SDK?",
         "planet-calls", kept=PAGE_KEPT)
+    anywhere = "job:planet_calls_failing_anywhere:ratio"
     file.alert("PlanetCallsAbnormalFast", "page", f"""
-        max by (job) (job:planet_calls_failing_anywhere:ratio)
+        max by (job) (
+          {anywhere}{{window="3m"}}
+          or {anywhere}{{window="10m"}} and on (job) {calls("job", "10m")} > 100
+          or {anywhere} > 0.75 and on (job) {anywhere} offset 5m
+          or {anywhere} and on (job) {anywhere} offset 10m
+        )
         unless on (job) (job_reason:planet_calls_failing:ratio or {FAILING_IDC} or {FAILING_MEDIUM})
         unless on (job) job:planet_call_abnormal_callers:few""",
         "Calls of {{ $labels.job }} end abnormally",
         "{{ $value | humanizePercentage }} of the calls of {{ $labels.job }} end abnormally, in no IDC and no medium alone. Look at the fault domain first.",
-        "planet-calls", kept=PAGE_KEPT)
+        "planet-calls", kept=PAGE_KEPT, comment="With few calls it waits for minutes in which it may turn out to be one IDC.")
     file.alert("PlanetCallsDrop", "page", f"""
         {DROPPING.replace(chr(10), chr(10) + "        ")}
         unless on (job) {FAILING}""",
