@@ -1,5 +1,7 @@
 """Planet / Calls: the first page. Are calls connecting, now, in every IDC, audio and video; if not, where, whose fault is it, and since when?"""
 
+from settings import setting
+
 from . import indicators as of
 from .parts import (BAD, DOMAIN_WORDS, GOOD, OF_CALLS, QUIET, RUNBOOK, STATES, WARNING, WINDOW, Column, dashboard, heat_map, link, mappings,
                     override, ratio_of, series, stat, table, timeline)
@@ -149,7 +151,7 @@ def page():
         [series("Time to answer", "From the creation of an answered call to its answer (start_time - setup_time, whole seconds), of at least ten calls; dotted: the limit of the 95th percentile.", 8,
                 [(of.of_enough(of.quantile(0.5, setup, more=ANSWERED), ANSWERED), "median", "now"),
                  (of.of_enough(of.quantile(0.95, setup, more=ANSWERED), ANSWERED), "p95", "second"),
-                 (of.constant(of.setting("planet:time_to_answer_limit:seconds")), "limit of p95", "limit")], "s", exemplar=True),
+                 (of.constant(setting("planet:time_to_answer_limit:seconds")), "limit of p95", "limit")], "s", exemplar=True),
          series("Call duration", "Conversation time of answered calls, of at least ten; dashed: a week before.", 8,
                 [(of.of_enough(of.quantile(0.5, duration), ANSWERED), "median", "now"),
                  (of.of_enough(of.mean(duration, "$window"), ANSWERED), "mean (ACD)", "second"),

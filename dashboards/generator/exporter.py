@@ -1,6 +1,8 @@
 """Planet / Exporter: is the exporter itself well, and is this number right? Of scraped and of pushed metrics alike: what only a scrape has, up and process_*, is asked for beside
 what both have."""
 
+from settings import SETTINGS, setting
+
 from . import indicators as of
 from .indicators import EXPORTER, KNOWN
 from .parts import (BAD, EXPORTERS, GOOD, QUIET, WARNING, WINDOW, Column, dashboard, mappings, series, stat, table)
@@ -48,7 +50,7 @@ def states():
         where(f"{restarts('20m')} > 2", RESTARTING),
         where(f"planet_exporter_storage_failing{{{EXPORTER}}} > 0 or {unstored} > 0", NOT_STORING),
         where(f"{unready} > 0", NOT_READY),
-        where(f"{age} > {of.setting('planet:backlog_age_limit:seconds')} or planet_exporter_sink_gone{{{EXPORTER}}} > 0 or planet_exporter_misconfigured{{{EXPORTER}}} > 0", BEHIND),
+        where(f"{age} > {setting('planet:backlog_age_limit:seconds')} or planet_exporter_sink_gone{{{EXPORTER}}} > 0 or planet_exporter_misconfigured{{{EXPORTER}}} > 0", BEHIND),
         where(of.ALIVE, ALIVE),
         # Another has taken its place.
         where(KNOWN, LEFT),
@@ -105,8 +107,8 @@ def checks():
 
 
 def settings():
-    rows = " or ".join(f'label_replace(max({name}) or vector({default}), "setting", "{name}", "", "")' for name, default in of.SETTINGS.items())
-    recorded = " or ".join(f'label_replace(count({name}), "setting", "{name}", "", "")' for name in of.SETTINGS)
+    rows = " or ".join(f'label_replace(max({name}) or vector({default}), "setting", "{name}", "", "")' for name, (default, _) in SETTINGS.items())
+    recorded = " or ".join(f'label_replace(count({name}), "setting", "{name}", "", "")' for name in SETTINGS)
     return table("Settings", "What alerts and dashboards compare with: as recorded by the group planet-settings, of several rules the greatest; or the default, where none records it.", 12, [
         Column("Setting", label="setting"),
         Column("Value", rows, width=90),
@@ -148,7 +150,7 @@ def page():
          graph("Not stored", "Call events that wait in memory until the disk takes them, by instance.", gauge("planet_exporter_undurable_events", "instance", "{{instance}}"))],
         [graph("Backlog", "Call events that a sink has not finished.", gauge("planet_exporter_backlog", "instance, sink", "{{instance}} {{sink}}")),
          graph("Age of the backlog", "Age of the oldest of them; dotted: the limit at which an alert fires.",
-               [*gauge(age, "instance, sink", "{{instance}} {{sink}}"), (of.constant(of.setting("planet:backlog_age_limit:seconds")), "limit", "limit")], "dthms"),
+               [*gauge(age, "instance, sink", "{{instance}} {{sink}}"), (of.constant(setting("planet:backlog_age_limit:seconds")), "limit", "limit")], "dthms"),
          graph("Deliveries a minute", "Attempts to deliver, by signal and result.", [(own("planet_exporter_deliveries_total", "signal, result"), "{{signal}} {{result}}")])],
         [graph("Not passed on, a minute", "Requests that were not passed on to the service behind, by error.", [(own("planet_exporter_proxy_failures_total", "error"), "{{error}}")]),
          graph("Canary, a minute", "Requests of the exporter to itself through its public URL, by what came of them. Empty without --canary-url.",

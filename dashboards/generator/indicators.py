@@ -5,6 +5,8 @@ neither the zoom nor the width of a screen changes a number. Limits are those of
 defaults where there are no rules.
 """
 
+from settings import setting
+
 # What the variables choose: an exporter, and calls.
 EXPORTER = 'job=~"$job",instance=~"$instance"'
 CALLS = EXPORTER + ',media_type=~"$media_type",idc=~"$idc"'
@@ -19,22 +21,6 @@ ALIVE = f"({BUILD} and time() - timestamp({BUILD}) < 180)"
 KNOWN = f"last_over_time({BUILD}[1d])"
 # The window that alerts have for services with few calls.
 SLOW = "90m"
-
-# The settings of rules/recording.rules.yml and their defaults.
-SETTINGS = {
-    "planet:objective:ratio": 0.99,
-    "planet:minimum_releases:count": 10,
-    "planet:drop_ratio_limit:ratio": 0.05,
-    "planet:time_to_answer_limit:seconds": 30,
-    "planet:growth_limit:ratio": 5,
-    "planet:expected_calls:count": 20,
-    "planet:backlog_age_limit:seconds": 900,
-}
-
-
-def setting(name):
-    """A setting, or its default, as a number that other expressions compare with."""
-    return f"scalar(max({name}) or vector({SETTINGS[name]}))"
 
 
 def limit(budgets):

@@ -14,6 +14,12 @@ import math
 import pathlib
 import random
 import statistics
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+sys.dont_write_bytecode = True
+
+from settings import SETTINGS
 
 STEP = 30  # seconds between samples where somebody looks closely
 COARSE = 240
@@ -51,16 +57,6 @@ REASONS = {
 }
 DOMAINS = ("none", "user", "client", "network", "platform", "application", "unknown")
 BUCKETS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800)
-# The settings that the recording rules record by default.
-SETTINGS = {
-    "planet:objective:ratio": 0.99,
-    "planet:minimum_releases:count": 10,
-    "planet:drop_ratio_limit:ratio": 0.05,
-    "planet:time_to_answer_limit:seconds": 30,
-    "planet:growth_limit:ratio": 5,
-    "planet:expected_calls:count": 20,
-    "planet:backlog_age_limit:seconds": 900,
-}
 
 
 def poisson(chance, mean):
@@ -324,7 +320,7 @@ def main():
     arguments.add_argument("--no-rules", action="store_true", help="as if no rules were loaded: no settings, no alerts")
     arguments.add_argument("--state", action="append", choices=STATES, help="only these")
     given = arguments.parse_args()
-    settings = SETTINGS | {name: float(value) for name, value in (each.split("=") for each in given.setting)}
+    settings = {name: default for name, (default, _) in SETTINGS.items()} | {name: float(value) for name, value in (each.split("=") for each in given.setting)}
     moments = times(given.now, given.hours, given.days)
     truth = {}
     given.directory.mkdir(parents=True, exist_ok=True)

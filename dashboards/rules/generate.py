@@ -19,22 +19,10 @@ import sys
 import textwrap
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+sys.dont_write_bytecode = True
 
-SETTINGS = {
-    "planet:objective:ratio": (0.99, "The share of calls that must not end abnormally. 1 - this is the error budget."),
-    "planet:minimum_releases:count": (10, "Abnormal releases below which no ratio alerts: with little traffic a ratio says little."),
-    "planet:drop_ratio_limit:ratio": (0.05, "The share of answered calls that may drop."),
-    "planet:time_to_answer_limit:seconds": (30, "The 95th percentile that the time to answer may have, in seconds."),
-    "planet:growth_limit:ratio": (5, "How many times its usual number in an hour a reason may grow to."),
-    "planet:expected_calls:count": (20, "Calls in 10 minutes, yesterday and last week at this hour, with which alerts begin to expect calls: three times as many for silence within minutes."),
-    "planet:backlog_age_limit:seconds": (900, "The age that the oldest undelivered event may have, in seconds."),
-}
-
-
-def setting(name):
-    """A setting in an expression. One that is missing has its default, and of several the greatest counts, so that neither silences anything."""
-    return f"scalar(max({name}) or vector({SETTINGS[name][0]}))"
-
+from settings import SETTINGS, setting
 
 OBJECTIVE = setting("planet:objective:ratio")
 BUDGET = f"(1 - {OBJECTIVE})"
@@ -171,17 +159,16 @@ def record_increases(file):
         file.record(f"job_reason:planet_call_abnormal_releases:increase{window}", f"""
             sum by (job, disconnect_reason, fault_domain) ({increase('planet_call_abnormal_releases_total', window)})""",
             comment="Reasons." if window == "10m" else "")
-    for name, selector, windows in (
-        ("job:planet_calls_answered:increase", 'planet_call_results_total{answered="true"}', ("4h", "1d")),
-        ("job:planet_calls_repeated:increase", 'planet_exporter_events_total{result="duplicate"}', ("1d",)),
-        ("job:planet_calls_billed:increase", "planet_call_billed_seconds_total", ("1d",)),
-        ("job:planet_calls_talked:increase", "planet_call_duration_seconds_sum", ("1d",)),
+    file.comment("Calls that were answered, events that came again, and the seconds that calls were billed for and lasted.")
+    for name, selector, windows, long_windows in (
+        ("job:planet_calls_answered:increase", 'planet_call_results_total{answered="true"}', ("10m", "90m"), ("4h", "1d")),
+        ("job:planet_calls_repeated:increase", 'planet_exporter_events_total{result="duplicate"}', ("10m",), ("1d",)),
+        ("job:planet_calls_billed:increase", "planet_call_billed_seconds_total", ("10m",), ("1d",)),
+        ("job:planet_calls_talked:increase", "planet_call_duration_seconds_sum", ("10m",), ("1d",)),
     ):
-        file.record(name, f"sum by (job) ({increase(selector, '10m')})", "10m",
-                    "Calls that were answered, events that came again, and the seconds that calls were billed for and lasted." if "answered" in name else "")
-        if "answered" in name:
-            file.record(name, f"sum by (job) ({increase(selector, '90m')})", "90m")
         for window in windows:
+            file.record(name, f"sum by (job) ({increase(selector, window)})", window)
+        for window in long_windows:
             file.record(name, f'sum_over_time({name}{{window="10m"}}[{window}:10m])', window)
     for name, more in (("planet_call_duration_seconds", ""), ("planet_call_setup_duration_seconds", ',answered="true"')):
         file.record(f"job_le:{name}:rate10m", f'sum by (job, le) (rate({{__name__=~"{name}(_bucket)?"{more}}}[10m]))',
@@ -502,14 +489,15 @@ def alerts_of_calls(file):
         "Half of the answered calls of {{ $labels.job }} last less than {{ $value | humanizeDuration }}, not half of what is usual: perhaps they are cut off, or nothing is heard.",
         "planet-calls", "2m", kept=TICKET_KEPT)
     answered = "job:planet_calls_answered:increase"
+    windows = "10m|90m|4h|1d"
+    expected = f"(({calls('job', windows)} - {abnormal('job', windows)}) * on (job) group_left () job:planet_calls_answered:usual_ratio)"
     file.alert("PlanetCallsUnanswered", "ticket", f"""
         max by (job) (
-          {answered} < 0.5 * EXPECTED
-          and {answered} < EXPECTED - 4 * sqrt(EXPECTED)
-        )""".replace(
-            "EXPECTED", f"(({calls('job', '10m|90m|4h|1d')} - {abnormal('job', '10m|90m|4h|1d')}) * on (job) group_left () job:planet_calls_answered:usual_ratio)"),
+          {answered} < 0.5 * {expected}
+          and {answered} < {expected} - 4 * sqrt({expected})
+        )""",
         "Few calls of {{ $labels.job }} are answered",
-        "{{ $value | printf \"%.0f\" }} calls of {{ $labels.job }} were answered, less than half of what is usual of as many calls, and none of the others ended with an error: perhaps pushes are lost, and phones do not ring.",
+        "{{ $value | printf \"%.0f\" }} calls of {{ $labels.job }} were answered, less than half of what is usual of as many calls that did not end abnormally: perhaps pushes are lost, and phones do not ring.",
         "planet-calls", "2m", kept=TICKET_KEPT)
     file.alert("PlanetCallsRepeated", "ticket", f"""
         max by (job) (
@@ -687,6 +675,15 @@ Made by generate.py, which says how they are made.""")
     file.write("alerts.rules.yml")
 
 
+def check_readme():
+    """The table of settings for people has the same defaults."""
+    text = (HERE.parent / "README.md").read_text()
+    for name, (default, _) in SETTINGS.items():
+        if f"| {name} | {default} |" not in text:
+            sys.exit(f"README.md does not say that {name} is {default} by default")
+
+
 if __name__ == "__main__":
     recording()
     alerts()
+    check_readme()

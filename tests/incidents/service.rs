@@ -159,7 +159,7 @@ impl Service {
         day * week * mood.exp()
     }
 
-    /// The least calls a minute that are to be expected in a day, and the most.
+    /// The longest pause, in minutes, that there is now and then at the quietest hour.
     pub fn longest_usual_pause(&self) -> f64 {
         // Of a thousand pauses at the quietest hour one is longer.
         7.0 / (self.calls_per_minute * (1.0 - self.night) * self.weekend.min(1.0))
