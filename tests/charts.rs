@@ -75,6 +75,23 @@ fn helm_3_and_helm_4_render_the_same() {
     }
 }
 
+#[test]
+fn a_package_has_no_more_of_the_dashboards_than_a_cluster_uses() {
+    let scratch = Scratch::new("package-content");
+    let package = charts::package(&path("helm/planet-call-exporter"), &scratch.0);
+    let listed = Command::new("tar").arg("tzf").arg(&package).output().expect("tar");
+    let listed = String::from_utf8(listed.stdout).expect("names");
+    let files = listed.lines().filter_map(|name| name.strip_prefix("planet-call-exporter/files/"));
+    let is_used = |name: &&str| {
+        name.ends_with(".rules.yml")
+            || name.ends_with(".json") && !name.contains('/')
+            || name.ends_with(".md")
+    };
+    let (used, others): (Vec<_>, Vec<_>) = files.partition(is_used);
+    assert!(used.len() > 4, "{used:?}");
+    assert!(others.is_empty(), "{others:?}");
+}
+
 /// The links to the shared container and to the dashboards are followed.
 #[test]
 fn a_package_for_a_registry_has_all_that_the_chart_has() {
