@@ -43,6 +43,12 @@ struct Arguments {
     /// The exporters have state directories.
     #[arg(long)]
     stored: bool,
+    /// Metrics come over OTLP.
+    #[arg(long)]
+    pushed: bool,
+    /// Seconds between evaluations, and between scrapes: 60, 30, 15.
+    #[arg(long, default_value_t = 60, value_parser = interval)]
+    interval: u64,
     /// The Prometheus that holds the data.
     #[arg(long, default_value = "prometheus")]
     prometheus: PathBuf,
@@ -60,6 +66,13 @@ fn size(name: &str) -> Result<Size, String> {
         .into_iter()
         .find(|size| size.as_str() == name)
         .ok_or_else(|| "expected small, medium or large".to_owned())
+}
+
+fn interval(seconds: &str) -> Result<u64, String> {
+    match seconds.parse() {
+        Ok(seconds @ (15 | 30 | 60)) => Ok(seconds),
+        _ => Err("expected 60, 30 or 15".to_owned()),
+    }
 }
 
 fn main() -> std::io::Result<()> {
@@ -81,6 +94,8 @@ fn main() -> std::io::Result<()> {
                 incidents: Vec::new(),
                 replicas,
                 is_stored,
+                is_pushed: arguments.pushed,
+                interval: arguments.interval,
                 pace: None,
             };
             if !arguments.no_incidents {

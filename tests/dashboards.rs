@@ -51,6 +51,11 @@ fn alerts_hold_what_their_tests_say() {
 }
 
 #[test]
+fn days_of_alerts_are_what_their_tests_say() {
+    assert_rules_hold("days");
+}
+
+#[test]
 fn a_week_of_rules_is_what_its_tests_say() {
     assert_rules_hold("week");
 }
@@ -78,7 +83,9 @@ fn every_alert_is_complete_and_its_runbook_has_a_section_for_it() {
     let alerts: Vec<_> = text.split("- alert: ").skip(1).collect();
     let names: BTreeSet<_> = alerts.iter().map(|alert| alert.lines().next().expect("a name")).collect();
     assert_eq!(names, sections);
-    let tests = fs::read_to_string(path("tests/rules/alerts.test.yml")).expect("the tests");
+    let tests = ["alerts", "days"]
+        .map(|name| fs::read_to_string(path(&format!("tests/rules/{name}.test.yml"))).expect("the tests"))
+        .concat();
     for (name, alert) in names.iter().zip(&alerts) {
         assert!(tests.contains(&format!("alertname=\"{name}\"")), "a test in which {name} fires");
         let value = |key: &str| {

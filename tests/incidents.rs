@@ -35,7 +35,17 @@ fn assert_found(size: Size, days: usize, pace: Option<(usize, usize)>, names: &[
         (0..INCIDENTS.len()).filter(|place| names.contains(&INCIDENTS[*place].name)).collect();
     assert_eq!(incidents.len(), names.len(), "{names:?}");
     // A seed of its own each time would fail somebody else's change.
-    let plan = Plan { size, seed: 20_200, days, incidents, replicas: 1, is_stored: false, pace };
+    let plan = Plan {
+        size,
+        seed: 20_200,
+        days,
+        incidents,
+        replicas: 1,
+        is_stored: false,
+        is_pushed: false,
+        interval: 60,
+        pace,
+    };
     let outcome = play(&plan, Path::new("prometheus"), &rule_files());
     let table = verdict::table(&plan, &outcome);
     for truth in &outcome.truths {

@@ -577,6 +577,10 @@ def alerts_of_exporter(file):
           and on (job, instance) last_over_time(planet_exporter_build_info[1d]) > 0
           and on (job) planet_exporter_build_info
           or
+          max by (job) (count_over_time(planet_exporter_build_info[20m] offset 2m)) >= 15
+          unless on (job) count_over_time(planet_exporter_build_info[2m])
+          and on () count(count_over_time(up[2m]))
+          or
           max by (job) (last_over_time(planet_exporter_build_info[1d]))
           unless on (job) planet_exporter_build_info
           unless on () (count(count_over_time(up[1h])) unless on () count(up))
@@ -584,7 +588,8 @@ def alerts_of_exporter(file):
         unless on (job) job_instance:planet_exporter_starts:changes20m""",
         '{{ with $labels.instance }}An exporter{{ else }}Every exporter{{ end }} of {{ $labels.job }} is gone',
         '{{ with $labels.instance }}{{ . }}{{ else }}Every exporter{{ end }} of {{ $labels.job }} has not been seen for 3 minutes: it does not answer Prometheus, is no target any more, or pushes nothing. Call events may be lost at the source meanwhile.',
-        "planet-exporter", "3m", kept=PAGE_KEPT)
+        "planet-exporter", "3m", kept=PAGE_KEPT,
+        comment="What is pushed every minute is missed after two, while Prometheus sees others; all else, when Prometheus has nothing of it any more.")
     file.alert("PlanetCanaryFailing", "page", f"""
         sum by (job) ({increase('planet_exporter_canary_round_trips_total{result="success"}', "3m")}) == 0""",
         'The way to {{ $labels.job }} is broken',

@@ -20,9 +20,6 @@ const START: u64 = 1_767_571_200;
 /// Minutes that are played before the rules are evaluated over them.
 const CHUNK: usize = 6 * 60;
 
-/// Seconds between evaluations, and between scrapes.
-const INTERVAL: u64 = 60;
-
 /// What is played.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -34,6 +31,10 @@ pub struct Plan {
     pub incidents: Vec<usize>,
     pub replicas: usize,
     pub is_stored: bool,
+    /// Metrics come over OTLP: nothing says that an exporter is gone, and its series end when they are old.
+    pub is_pushed: bool,
+    /// Seconds between evaluations, and between scrapes; a part of a minute.
+    pub interval: u64,
     /// Minutes from one incident to the next, and that one lasts; `None`: as it suits the size, by day.
     pub pace: Option<(usize, usize)>,
 }
@@ -164,6 +165,7 @@ struct Replica {
     series: Vec<(Handle, Substitute)>,
     last_shown: Vec<usize>,
     is_target: bool,
+    is_pushed: bool,
     started_at: u64,
     last_call: Option<u64>,
     instance: String,
@@ -178,6 +180,7 @@ impl Replica {
             series: Vec::new(),
             last_shown: Vec::new(),
             is_target: false,
+            is_pushed: plan.is_pushed,
             started_at: time,
             last_call: None,
             instance,
@@ -191,7 +194,7 @@ impl Replica {
 
     /// A scrape that is answered.
     fn scraped(&mut self, names: &mut Names, size: Size, storage: &mut Storage, time: u64) {
-        let samples = self.played.scrape(names);
+        let mut samples = self.played.scrape(names);
         for name in &names.names[self.series.len()..] {
             let substitute = match name.split('{').next() {
                 Some("process_start_time_seconds") => Substitute::Start,
@@ -199,6 +202,10 @@ impl Replica {
                 _ => Substitute::None,
             };
             self.series.push((storage.series(&series(name, size, &self.instance)), substitute));
+        }
+        if self.is_pushed {
+            // What is pushed are the metrics of the catalog.
+            samples.retain(|(number, _)| names.names[*number].starts_with("planet_"));
         }
         let shown: Vec<_> = samples.iter().map(|(number, _)| *number).collect();
         self.end_all_but(&shown, storage, time);
@@ -212,12 +219,17 @@ impl Replica {
             storage.put(series, time, value);
         }
         self.last_shown = shown;
-        storage.put(self.up, time, 1.0);
+        if !self.is_pushed {
+            storage.put(self.up, time, 1.0);
+        }
         self.is_target = true;
     }
 
     /// A scrape that fails, or none, because it is no target any more.
     fn not_scraped(&mut self, storage: &mut Storage, time: u64, is_target: bool) {
+        if self.is_pushed {
+            return;
+        }
         self.end_all_but(&[], storage, time);
         self.last_shown.clear();
         if is_target || self.is_target {
@@ -227,7 +239,7 @@ impl Replica {
     }
 
     fn end_all_but(&self, shown: &[usize], storage: &mut Storage, time: u64) {
-        if self.last_shown == shown {
+        if self.is_pushed || self.last_shown == shown {
             return;
         }
         let shown: HashSet<_> = shown.iter().collect();
@@ -284,6 +296,8 @@ struct Play<'a> {
 struct Moment {
     minute: usize,
     time: u64,
+    /// Which one of the minute's scrapes is to come.
+    scrape: u64,
     incident: Option<&'static Incident>,
     /// Minutes since the incident began.
     since: usize,
@@ -314,7 +328,7 @@ impl Moment {
 impl<'a> Play<'a> {
     fn new(plan: &'a Plan, program: &Path, files: &[PathBuf]) -> Play<'a> {
         let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
-        let rules = Rules::read(program, &files, INTERVAL);
+        let rules = Rules::read(program, &files, plan.interval);
         let mut storage = Storage::start(program);
         let chance = &mut SmallRng::seed_from_u64(plan.seed ^ (plan.incidents.len() as u64) << 32);
         let calendar = Calendar::new(plan, chance);
@@ -334,7 +348,7 @@ impl<'a> Play<'a> {
             another: storage.series(&another.into()),
             storage,
             mix: None,
-            evaluation: START + chance.random_range(1..INTERVAL),
+            evaluation: START + chance.random_range(1..plan.interval),
         }
     }
 
@@ -348,26 +362,31 @@ impl<'a> Play<'a> {
         if self.mix.as_ref().is_none_or(|(of, _)| *of != circumstances) {
             self.mix = Some((circumstances, Mix::new(&self.service, circumstances, incident)));
         }
-        let share = self.calendar.share(minute, incident) / self.replicas.len() as f64;
-        let moment = Moment {
-            minute,
-            time,
-            incident,
-            since,
-            deployed: self.calendar.deploys.contains(&minute).then_some(minute % self.replicas.len()),
-            is_gap: self.calendar.gaps.contains(&minute),
-            expected: self.traffic.expected(&self.service, minute) * share,
-        };
+        let scrapes = 60 / self.plan.interval;
+        let share = self.calendar.share(minute, incident) / self.replicas.len() as f64 / scrapes as f64;
+        let expected = self.traffic.expected(&self.service, minute) * share;
         let (mut affected, mut suffered) = (0, 0);
-        for number in 0..self.replicas.len() {
-            let calls = self.take_calls(moment, number);
-            let (more_affected, more_suffered) = hit(moment, &calls);
-            affected += more_affected;
-            suffered += more_suffered;
-            self.show(moment, number);
-        }
-        if !moment.is_gap {
-            self.storage.put(self.another, time, 1.0);
+        for scrape in 0..scrapes {
+            let moment = Moment {
+                minute,
+                time: time + scrape * self.plan.interval,
+                scrape,
+                incident,
+                since,
+                deployed: self.calendar.deploys.contains(&minute).then_some(minute % self.replicas.len()),
+                is_gap: self.calendar.gaps.contains(&minute),
+                expected,
+            };
+            for number in 0..self.replicas.len() {
+                let calls = self.take_calls(moment, number);
+                let (more_affected, more_suffered) = hit(moment, &calls);
+                affected += more_affected;
+                suffered += more_suffered;
+                self.show(moment, number);
+            }
+            if !moment.is_gap {
+                self.storage.put(self.another, moment.time, 1.0);
+            }
         }
         if let Some(truth) = self.calendar.incident(minute) {
             let is_hit = suffered > 0 || truth.incident.calls == 0.0;
@@ -376,9 +395,11 @@ impl<'a> Play<'a> {
         }
         if minute % CHUNK == CHUNK - 1 {
             self.storage.write();
-            let to = time - (time - self.evaluation) % INTERVAL;
+            let interval = self.plan.interval;
+            let last = time + 60 - interval;
+            let to = last - (last - self.evaluation) % interval;
             self.rules.evaluate(&mut self.storage, self.evaluation, to);
-            self.evaluation = to + INTERVAL;
+            self.evaluation = to + interval;
         }
     }
 
@@ -401,7 +422,7 @@ impl<'a> Play<'a> {
     fn take_calls(&mut self, moment: Moment, number: usize) -> Vec<(Kind, u32)> {
         let replica = &mut self.replicas[number];
         let is_crashing = moment.effect() == Some(Effect::CrashLoop) && moment.is_between_crashes();
-        if moment.deployed == Some(number) || is_crashing {
+        if moment.scrape == 0 && (moment.deployed == Some(number) || is_crashing) {
             replica.restart(moment.time);
         }
         if !moment.is_up() {
@@ -409,7 +430,8 @@ impl<'a> Play<'a> {
         }
         let mix = self.mix.as_ref().map(|(_, mix)| mix);
         let mut calls = mix.map(|mix| mix.draw(moment.expected, self.traffic.chance())).unwrap_or_default();
-        if moment.effect() == Some(Effect::Rare) && number == 0 && matches!(moment.since, 1 | 21 | 41) {
+        let is_first = number == 0 && moment.scrape == 0;
+        if moment.effect() == Some(Effect::Rare) && is_first && matches!(moment.since, 1 | 21 | 41) {
             calls.push((Kind::of_bot(SERVER_INTERNAL_ERROR), 1));
         }
         if !calls.is_empty() {
@@ -423,9 +445,7 @@ impl<'a> Play<'a> {
         if moment.effect() == Some(Effect::Repeated) {
             replica.played.repeat(&calls, &mut self.names);
         }
-        if number == 0
-            && let Some(rate) = self.calendar.bots.get(&moment.minute)
-        {
+        if is_first && let Some(rate) = self.calendar.bots.get(&moment.minute) {
             let count = *rate as usize + usize::from(self.traffic.chance().random_bool(rate.fract()));
             replica.played.count_of(Kind::of_bot(ACCESS_TOKEN_ERROR), count, 1, each);
         }
