@@ -245,6 +245,39 @@ fn every_expression_has_an_answer_and_indicators_are_what_was_sent() {
     }
 }
 
+/// Runs what each section of the runbook says to run first, as somebody without Grafana does in an incident.
+fn assert_runbook_runs(prometheus: &Prometheus, exporter: &Exporter) {
+    let runbook = fs::read_to_string(path("dashboards/RUNBOOK.md")).expect("the runbook");
+    let query = runbook.lines().find(|line| line.trim().starts_with("q() {")).expect("what q is");
+    let script = |command: &str| {
+        format!("set -e\nPROMETHEUS={}\n{query}\n{command}", prometheus.url())
+            .replace("localhost:9464", &exporter.admin.to_string())
+    };
+    let mut sections = 0;
+    for section in runbook.split("\n## ").skip(1) {
+        let Some(line) = section.lines().find_map(|line| line.strip_prefix("*Run:* `")) else { continue };
+        let command = line.split('`').next().expect("a command");
+        let output = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", &script(command)])
+            .output()
+            .expect("bash runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{command}: {output:?}");
+        if command.starts_with("q '") {
+            assert!(text.starts_with(r#"{"status":"success""#), "{command}: {text}");
+        }
+        // The incident: calls of one IDC fail by the fault of the platform.
+        let of_calls =
+            command.starts_with("q 'sum by (job, idc, fault_domain) (increase(planet_call_results");
+        if of_calls && !command.contains("answered") {
+            assert!(text.contains(r#""fault_domain":"platform","idc":"JP""#), "{command}: {text}");
+        }
+        sections += 1;
+    }
+    let alerts = runbook.matches("\n## Planet").count();
+    assert!(alerts > 0 && sections == alerts, "{sections} of {alerts} sections say what to run");
+}
+
 /// A real Alertmanager, which tells nobody.
 struct Alertmanager {
     process: Process,
@@ -311,6 +344,7 @@ fn an_incident_reaches_the_alertmanager_and_a_normal_run_does_not() {
             .collect();
         expected.is_subset(&names).then_some(())
     });
+    assert_runbook_runs(&prometheus, &incident);
     simulator::report(of_normal);
     simulator::report(of_incident);
     // What the end of the run brings about has been evaluated, too, and was told.
