@@ -116,7 +116,7 @@ fn path(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
 
-/// What bounds memory; the README says the same.
+/// What bounds memory; docs/operations.md says the same.
 struct Bounds {
     seen_max: u64,
     max_series: u64,

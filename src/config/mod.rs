@@ -355,4 +355,6 @@ pub enum LogFormat {
 }
 
 #[cfg(test)]
+mod documented;
+#[cfg(test)]
 mod tests;
