@@ -135,6 +135,8 @@ fn a_state_directory_is_looked_at_and_left_as_it_is() {
     let said = check(directory);
     said.is_fine();
     assert!(said.line("ok --state-dir").contains("can be made"));
+    // Where that is decides how long it lasts.
+    assert!(said.line("totals").contains(" survive "), "{}", said.text);
     assert!(!scratch.0.join("deep").exists(), "it was not made");
 
     let mut exporter = Exporter::with(&["--state-dir", directory]);

@@ -315,7 +315,7 @@ fn the_admin_port_answers_what_it_says_and_nothing_else() {
     assert_eq!(landing.header("content-type"), Some("text/html; charset=utf-8"));
     let page = landing.text();
     let links: Vec<_> = page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-    assert_eq!(links, ["/metrics", "/livez", "/readyz", "/refused"]);
+    assert_eq!(links, ["/metrics", "/livez", "/-/healthy", "/readyz", "/-/ready", "/refused"]);
     for link in links {
         assert_eq!(exporter.admin(link).status, 200, "{link}");
         let head = http::request(exporter.admin, "HEAD", link, &[]);
