@@ -12,6 +12,7 @@
 
 mod first_lines;
 mod parts;
+mod run_error;
 mod sinks;
 
 use std::net::SocketAddr;
@@ -19,33 +20,28 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use opentelemetry_otlp::ExporterBuildError;
-use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::otlp::{OtlpSettings, Push, Signal};
 use crate::config::routes::Routes;
-use crate::config::{Config, Contradiction, ForwardMode, ProxyProtocol};
+use crate::config::{Config, ForwardMode, ProxyProtocol};
 use crate::http::service::Service;
-use crate::http::tls::TlsError;
-use crate::http::{BindError, Limits, Purpose, Server, TrustedProxies};
+use crate::http::{Limits, Purpose, Server, TrustedProxies};
 use crate::intake::acceptance::{Acceptance, Store};
 use crate::intake::canary::sender::{CANARY, Sender as CanarySender};
 use crate::intake::checks::Checks;
 use crate::intake::handler::CallbackHandler;
 use crate::intake::proxy::Proxy;
-use crate::journal::{Journal, JournalError};
-use crate::metrics::registry::{self, InstallError, OwnMetrics};
+use crate::journal::Journal;
+use crate::metrics::registry::{self, OwnMetrics};
 use crate::ops::admin::{self, AdminHandler};
 use crate::ops::reload::Reload;
 use crate::ops::signals::Hangups;
 use crate::ops::view::View;
 use crate::sinks::destination::{DestinationWatch, OTLP_METRICS, OTLP_TRACES};
-use crate::sinks::identity::UnusableKey;
 use crate::sinks::otlp::client::OtlpClient;
 use crate::sinks::otlp::metrics as otlp_metrics;
-use crate::sinks::waiting::OpenWaitingError;
 use crate::state::committer::CommitterHandle;
 use crate::state::health::Health;
 use crate::state::json_lines::Lines;
@@ -53,45 +49,11 @@ use crate::state::known::SharedKnown;
 use crate::state::readiness::Readiness;
 use crate::state::refused::RefusedRequests;
 use crate::state::undurable::{PATIENCE, Passages};
-use crate::state::{self, OpenError, State, Storage};
+use crate::state::{self, State, Storage};
 
 use parts::{Ends, Parts};
+pub use run_error::RunError;
 use sinks::{ConfiguredSink, OpenedSink};
-
-/// Why the exporter cannot start, or ended before it was asked to.
-#[derive(Debug, Error)]
-pub enum RunError {
-    /// An address cannot be listened on.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// The exporter's own metrics cannot be recorded.
-    #[error(transparent)]
-    Metrics(#[from] InstallError),
-    /// The key of --identity hash cannot be used.
-    #[error(transparent)]
-    IdentityKey(#[from] UnusableKey),
-    /// What keeps the calls cannot be opened.
-    #[error(transparent)]
-    State(#[from] OpenError),
-    /// The position of a sink cannot be read or kept.
-    #[error("cannot use the position of a sink in the state directory: {0}")]
-    Position(JournalError),
-    /// What waits for a sink cannot be read.
-    #[error(transparent)]
-    Waiting(#[from] OpenWaitingError),
-    /// Flags contradict each other.
-    #[error(transparent)]
-    Contradiction(#[from] Contradiction),
-    /// TLS towards a collector or the service cannot be set up.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The exporter of spans cannot be built.
-    #[error(transparent)]
-    SpanExporter(#[from] ExporterBuildError),
-    /// A part ended although nothing had asked it to.
-    #[error("{0} has ended unexpectedly; the process ends, since nothing may be half alive")]
-    PartEnded(&'static str),
-}
 
 /// Runs the exporter until `stop` completes, then ends it in order. At each of `hangups` it reads files again.
 ///

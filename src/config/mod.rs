@@ -9,6 +9,7 @@ pub mod canary_url;
 mod contradiction;
 pub mod environment;
 pub mod given;
+pub mod help;
 pub mod otlp;
 pub mod path;
 pub mod remark;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use ipnet::IpNet;
 
 use self::call_filter::CallFilter;
@@ -39,7 +41,7 @@ use crate::ledger::Buckets;
 
 /// Telemetry sidecar for LINE Planet: turns call events into Prometheus metrics, OTLP metrics and spans.
 #[derive(Debug, Clone, Parser)]
-#[command(version, after_help = OTLP_HELP, next_line_help = true, args_conflicts_with_subcommands = true)]
+#[command(version, args_conflicts_with_subcommands = true)]
 pub struct CommandLine {
     /// How to run the exporter, if no other command is given.
     #[command(flatten)]
@@ -86,6 +88,18 @@ pub enum Command {
         /// http://127.0.0.1:20200/call_event.
         #[arg(long, value_name = "URL")]
         to: CallbackUrl,
+    },
+    /// Print what makes a shell complete this program's flags. The shell's own documentation says where it belongs; for bash it is
+    /// /etc/bash_completion.d/planet-call-exporter.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print a manual page, for `man -l -`.
+    Man {
+        /// The command that it is about, if not the program as a whole.
+        #[arg(value_parser = ["state", "check", "replay", "completions", "man"])]
+        command: Option<String>,
     },
 }
 
@@ -300,12 +314,6 @@ pub struct Config {
 pub fn name_of(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
-
-const OTLP_HELP: &str = "\
-OTLP is on for a signal when OTEL_EXPORTER_OTLP_ENDPOINT, or its form for the signal, is set, or when OTEL_METRICS_EXPORTER or \
-OTEL_TRACES_EXPORTER is otlp. It follows the variables of the OpenTelemetry specification; docs/otlp.md has each of them and \
-what becomes of it. A Prometheus that scrapes and gets the pushes too has every call twice: \
-OTEL_METRICS_EXPORTER=none pushes spans only.";
 
 /// What leaves the exporter of user IDs and IP addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
