@@ -90,7 +90,11 @@ pub async fn run(
     let head_bytes = CALL_EVENT_HEADERS + config.max_uri_bytes;
     let is_proxied = config.proxy_protocol == ProxyProtocol::Required;
     let trusted = is_proxied.then(|| TrustedProxies::new(&config.trusted_proxies));
-    let call_events = Server::bind(Purpose::CallEvents, &config.listen, limits(&config, head_bytes)).await?;
+    let call_events = Server::bind(Purpose::CallEvents, &config.listen, limits(&config, head_bytes)).await;
+    let call_events = call_events.map_err(|error| match config.same_port(&error, &admin) {
+        Some(contradiction) => RunError::from(contradiction),
+        None => RunError::from(error),
+    })?;
     let call_events = call_events.with_proxy_protocol(trusted);
     otlp.name_instance(call_events.addresses().first().map_or(config.listen.port(), SocketAddr::port));
     let service = service(&config, call_events.addresses(), &admin).await?;

@@ -64,7 +64,11 @@ impl RunError {
         match flag {
             Some(flag) => {
                 let by = given.by(flag).map_or_else(|| format!("--{flag}"), str::to_owned);
-                format!("{by}: {self}; see {page}")
+                let said = self.to_string();
+                match said.starts_with(&by) {
+                    true => format!("{said}; see {page}"),
+                    false => format!("{by}: {said}; see {page}"),
+                }
             }
             None => format!("{self}; see {page}"),
         }
@@ -79,8 +83,7 @@ impl RunError {
             RunError::State(_) | RunError::Position(_) | RunError::Waiting(_) => {
                 Some((Some("state-dir"), STATE))
             }
-            // It names both sides.
-            RunError::Contradiction(_) => Some((None, FLAGS)),
+            RunError::Contradiction(contradiction) => Some((Some(contradiction.flag()), FLAGS)),
             RunError::Tls(_) => Some((Some("forward-to"), FLAGS)),
             RunError::SpanExporter(_) => Some((None, OTLP)),
             RunError::Metrics(_) | RunError::PartEnded(_) => None,

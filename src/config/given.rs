@@ -130,12 +130,25 @@ fn with_variable(mut error: clap::Error, arguments: &[OsString]) -> clap::Error 
     error
 }
 
-/// The error with the page to read.
+/// Flags that another one needs, and that one.
+const NEEDED: [(&str, &str); 2] =
+    [("--identity-key-file", "--identity hash"), ("--trusted-proxies", "--proxy-protocol required")];
+
+/// The error with what needs a flag that is missing, and the page to read.
 fn with_page(mut error: clap::Error) -> clap::Error {
     let mut tips = match error.remove(ContextKind::Suggested) {
         Some(ContextValue::StyledStrs(tips)) => tips,
         _ => Vec::new(),
     };
+    if let (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+    {
+        let is_missing = |flag: &str| missing.iter().any(|missing| missing.split(' ').next() == Some(flag));
+        for (flag, by) in NEEDED.into_iter().filter(|(flag, _)| is_missing(flag)) {
+            let variable = flag.trim_start_matches('-').to_uppercase().replace('-', "_");
+            tips.push(format!("{by} needs {flag} or PLANET_{variable}").into());
+        }
+    }
     tips.push("docs/configuration.md has every flag and variable, and what each expects".into());
     error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
     error

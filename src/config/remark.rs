@@ -45,7 +45,7 @@ pub enum Remark {
 }
 
 fn meant(nearest: Option<&String>) -> String {
-    nearest.map_or_else(String::new, |nearest| format!("; was {nearest} meant?"))
+    nearest.map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"))
 }
 
 impl Remark {
