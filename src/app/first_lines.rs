@@ -1,6 +1,6 @@
 //! The first lines of the log: where the exporter listens and how to try it, where to look, what is on and off, and what is kept.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use tracing::{info, warn};
@@ -93,13 +93,10 @@ fn trial(config: &Config, address: SocketAddr) -> String {
     format!("curl {flags} '{}'", url.replace('\'', "'\\''"))
 }
 
-/// An address at which this host reaches a listener of its own.
+/// An address at which this host reaches a listener of its own. One on `[::]` takes IPv4 too.
 fn from_here(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
     }
     address
 }
@@ -127,7 +124,8 @@ mod tests {
         let required = "--proxy-protocol required --trusted-proxies";
         for (arguments, address, begin) in [
             ("", "0.0.0.0:20200", "curl -gi 'http://127.0.0.1:20200/call_event?sid="),
-            ("", "[::]:1", "curl -gi 'http://[::1]:1/call_event?sid="),
+            ("", "[::]:1", "curl -gi 'http://127.0.0.1:1/call_event?sid="),
+            ("", "[::1]:1", "curl -gi 'http://[::1]:1/call_event?sid="),
             ("", "192.0.2.7:1", "curl -gi 'http://192.0.2.7:1/call_event?sid="),
             ("--call-event-path /a?b=c", "127.0.0.1:1", "curl -gi 'http://127.0.0.1:1/a?b=c&sid="),
             ("--call-event-path /a?b=c&", "127.0.0.1:1", "curl -gi 'http://127.0.0.1:1/a?b=c&sid="),
