@@ -24,6 +24,8 @@ fn main() -> ExitCode {
         Some(Command::Check { config, connect }) => {
             return check(*config, connect).unwrap_or_else(|error| fail(&*error));
         }
+        Some(Command::Completions { shell }) => print(&commands::manual::completions(shell)),
+        Some(Command::Man { command }) => man(command.as_deref()),
         None => return run(config).unwrap_or_else(|error| fail(&*error)),
     };
     outcome.map_or_else(|error| fail(&*error), |()| ExitCode::SUCCESS)
@@ -33,7 +35,7 @@ fn show_state(directory: &Path, verify: bool) -> Result<(), Box<dyn Error>> {
     // Written when all of it is known, so that whether it is sound does not depend on who reads.
     let mut shown = Vec::new();
     let is_sound = commands::state::show(directory, &mut shown)?;
-    commands::print(&shown)?;
+    print(&shown)?;
     if is_sound || !verify { Ok(()) } else { Err("the state directory is damaged".into()) }
 }
 
@@ -44,11 +46,19 @@ fn show_calls(directory: &Path, filter: &CallFilter) -> Result<(), Box<dyn Error
 fn replay(file: &Path, to: &CallbackUrl) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let replayed = runtime.block_on(commands::replay::replay(file, to))?;
-    commands::print(format!("{replayed}\n").as_bytes())?;
+    print(format!("{replayed}\n").as_bytes())?;
     match replayed.refused {
         0 => Ok(()),
         _ => Err("not every request was taken".into()),
     }
+}
+
+fn man(of: Option<&str>) -> Result<(), Box<dyn Error>> {
+    print(&commands::manual::man(of)?)
+}
+
+fn print(text: &[u8]) -> Result<(), Box<dyn Error>> {
+    Ok(commands::print(text)?)
 }
 
 fn check(config: Config, connect: bool) -> Result<ExitCode, Box<dyn Error>> {
@@ -57,7 +67,7 @@ fn check(config: Config, connect: bool) -> Result<ExitCode, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut shown = Vec::new();
     let is_well = runtime.block_on(commands::check::check(&plan, connect, &mut shown))?;
-    commands::print(&shown)?;
+    print(&shown)?;
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -75,9 +85,12 @@ fn run(config: Config) -> Result<ExitCode, Box<dyn Error>> {
     let log = logging::start(&config, otlp.log_level)?;
     remarks.iter().for_each(Remark::log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let given = config.given.clone();
     let ended = runtime.block_on(async {
-        let stop = signals::stop(log.clone())?;
-        app::run(config, otlp, stop).await.map_err(Box::<dyn Error>::from)
+        let (stop, hangups) = (signals::stop(log.clone())?, signals::Hangups::of_process()?);
+        app::run(config, otlp, stop, hangups)
+            .await
+            .map_err(|error| Box::<dyn Error>::from(error.explain(&given)))
     });
     // A write to a standard output that nobody takes from would otherwise hold up the end.
     runtime.shutdown_background();

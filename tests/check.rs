@@ -87,7 +87,7 @@ fn every_value_is_shown_with_where_it_comes_from() {
     assert_eq!(said.line("--forward-to"), "--forward-to none default");
     assert_eq!(said.line("call log"), "call log standard output");
     assert!(said.line("OTLP metrics off").contains("no endpoint is set"));
-    assert!(said.line("PLANET_IDC ").contains("was PLANET_IDCS meant?"));
+    assert!(said.line("PLANET_IDC ").contains("did you mean PLANET_IDCS?"));
     said.line("OTEL_PROPAGATORS has no effect");
     said.line("--segment-age has no effect: nothing is on disk");
     assert!(!said.text.contains("secret"), "{}", said.text);
@@ -135,6 +135,8 @@ fn a_state_directory_is_looked_at_and_left_as_it_is() {
     let said = check(directory);
     said.is_fine();
     assert!(said.line("ok --state-dir").contains("can be made"));
+    // Where that is decides how long it lasts.
+    assert!(said.line("totals").contains(" survive "), "{}", said.text);
     assert!(!scratch.0.join("deep").exists(), "it was not made");
 
     let mut exporter = Exporter::with(&["--state-dir", directory]);

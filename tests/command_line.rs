@@ -207,7 +207,7 @@ fn a_setting_without_effect_is_said_once_with_what_gave_it_and_why() {
          behind gets call events from the journal",
         "--forward-mode has no effect: there is no service behind without --forward-to",
         "PLANET_FORWARD_TIMEOUT has no effect: there is no service behind without --forward-to",
-        "--trusted-proxies has no effect: it is about the PROXY protocol, which is off without --proxy-protocol required",
+        "--trusted-proxies has no effect: it only affects the PROXY protocol, which is off without --proxy-protocol required",
     ];
     assert_eq!(without_effect(&exporter), expected);
 
@@ -315,7 +315,7 @@ fn the_admin_port_answers_what_it_says_and_nothing_else() {
     assert_eq!(landing.header("content-type"), Some("text/html; charset=utf-8"));
     let page = landing.text();
     let links: Vec<_> = page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-    assert_eq!(links, ["/metrics", "/livez", "/readyz", "/refused"]);
+    assert_eq!(links, ["/metrics", "/livez", "/-/healthy", "/readyz", "/-/ready", "/refused"]);
     for link in links {
         assert_eq!(exporter.admin(link).status, 200, "{link}");
         let head = http::request(exporter.admin, "HEAD", link, &[]);

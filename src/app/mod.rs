@@ -10,7 +10,9 @@
 //! longer; sinks and pushes deliver what they can, while requests go on that still are not finished, and say in time what they leave
 //! behind; then the process ends, all within `--shutdown-timeout`.
 
+mod first_lines;
 mod parts;
+mod run_error;
 mod sinks;
 
 use std::net::SocketAddr;
@@ -18,32 +20,28 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use opentelemetry_otlp::ExporterBuildError;
-use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::otlp::{OtlpSettings, Push, Signal};
 use crate::config::routes::Routes;
-use crate::config::unused::unused;
-use crate::config::{Config, Contradiction, ForwardMode, ProxyProtocol, name_of};
+use crate::config::{Config, ForwardMode, ProxyProtocol};
 use crate::http::service::Service;
-use crate::http::tls::TlsError;
-use crate::http::{BindError, Limits, Purpose, Server, TrustedProxies};
+use crate::http::{Limits, Purpose, Server, TrustedProxies};
 use crate::intake::acceptance::{Acceptance, Store};
 use crate::intake::canary::sender::{CANARY, Sender as CanarySender};
 use crate::intake::checks::Checks;
 use crate::intake::handler::CallbackHandler;
 use crate::intake::proxy::Proxy;
-use crate::journal::{Journal, JournalError};
-use crate::metrics::registry::{self, InstallError, OwnMetrics};
+use crate::journal::Journal;
+use crate::metrics::registry::{self, OwnMetrics};
 use crate::ops::admin::{self, AdminHandler};
+use crate::ops::reload::Reload;
+use crate::ops::signals::Hangups;
 use crate::ops::view::View;
 use crate::sinks::destination::{DestinationWatch, OTLP_METRICS, OTLP_TRACES};
-use crate::sinks::identity::UnusableKey;
 use crate::sinks::otlp::client::OtlpClient;
 use crate::sinks::otlp::metrics as otlp_metrics;
-use crate::sinks::waiting::OpenWaitingError;
 use crate::state::committer::CommitterHandle;
 use crate::state::health::Health;
 use crate::state::json_lines::Lines;
@@ -51,47 +49,13 @@ use crate::state::known::SharedKnown;
 use crate::state::readiness::Readiness;
 use crate::state::refused::RefusedRequests;
 use crate::state::undurable::{PATIENCE, Passages};
-use crate::state::{self, OpenError, State, Storage};
+use crate::state::{self, State, Storage};
 
 use parts::{Ends, Parts};
+pub use run_error::RunError;
 use sinks::{ConfiguredSink, OpenedSink};
 
-/// Why the exporter cannot start, or ended before it was asked to.
-#[derive(Debug, Error)]
-pub enum RunError {
-    /// An address cannot be listened on.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// The exporter's own metrics cannot be recorded.
-    #[error(transparent)]
-    Metrics(#[from] InstallError),
-    /// The key of --identity hash cannot be used.
-    #[error(transparent)]
-    IdentityKey(#[from] UnusableKey),
-    /// What keeps the calls cannot be opened.
-    #[error(transparent)]
-    State(#[from] OpenError),
-    /// The position of a sink cannot be read or kept.
-    #[error("cannot use the position of a sink in the state directory: {0}")]
-    Position(JournalError),
-    /// What waits for a sink cannot be read.
-    #[error(transparent)]
-    Waiting(#[from] OpenWaitingError),
-    /// Flags contradict each other.
-    #[error(transparent)]
-    Contradiction(#[from] Contradiction),
-    /// TLS towards a collector or the service cannot be set up.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The exporter of spans cannot be built.
-    #[error(transparent)]
-    SpanExporter(#[from] ExporterBuildError),
-    /// A part ended although nothing had asked it to.
-    #[error("{0} has ended unexpectedly; the process ends, since nothing may be half alive")]
-    PartEnded(&'static str),
-}
-
-/// Runs the exporter until `stop` completes, then ends it in order.
+/// Runs the exporter until `stop` completes, then ends it in order. At each of `hangups` it reads files again.
 ///
 /// # Errors
 /// A part cannot be started, and nothing is served then; or a part ended unexpectedly.
@@ -99,6 +63,7 @@ pub async fn run(
     config: Config,
     mut otlp: OtlpSettings,
     stop: impl Future<Output = ()>,
+    hangups: Hangups,
 ) -> Result<(), RunError> {
     let routes = Routes::of(&config);
     config.check_paths()?;
@@ -125,7 +90,11 @@ pub async fn run(
     let head_bytes = CALL_EVENT_HEADERS + config.max_uri_bytes;
     let is_proxied = config.proxy_protocol == ProxyProtocol::Required;
     let trusted = is_proxied.then(|| TrustedProxies::new(&config.trusted_proxies));
-    let call_events = Server::bind(Purpose::CallEvents, &config.listen, limits(&config, head_bytes)).await?;
+    let call_events = Server::bind(Purpose::CallEvents, &config.listen, limits(&config, head_bytes)).await;
+    let call_events = call_events.map_err(|error| match config.same_port(&error, &admin) {
+        Some(contradiction) => RunError::from(contradiction),
+        None => RunError::from(error),
+    })?;
     let call_events = call_events.with_proxy_protocol(trusted);
     otlp.name_instance(call_events.addresses().first().map_or(config.listen.port(), SocketAddr::port));
     let service = service(&config, call_events.addresses(), &admin).await?;
@@ -136,7 +105,9 @@ pub async fn run(
         .map(|url| CanarySender::new(url, config.canary_interval, readiness.latch_for_show(CANARY)));
 
     let passages = service.is_some().then(|| Passages::new(config.forward_mode == ForwardMode::Stored));
-    let sinks = sinks::configured(&config, &otlp, service.as_ref(), passages.as_ref(), &refused)?;
+    let mut reload = Reload::default();
+    let sinks =
+        sinks::configured(&config, &otlp, service.as_ref(), passages.as_ref(), &refused, &mut reload)?;
 
     let mut stop = pin!(stop);
     let Opened { mut state, sinks } = tokio::select! {
@@ -158,6 +129,7 @@ pub async fn run(
     }
     if let Some(destination) = otlp.metrics.destination() {
         let client = OtlpClient::new(destination.clone());
+        sinks::register(&client, &mut reload);
         view.note_push_to(destination.to_string());
         let view = Arc::clone(&view);
         let ends = otlp_metrics::Ends {
@@ -174,7 +146,7 @@ pub async fn run(
             otlp_metrics::run(client, resource, interval, destination, view, ends),
         );
     }
-    log_start(&config, &otlp, call_events.addresses(), &admin);
+    first_lines::log(&config, &otlp, call_events.addresses(), &admin);
 
     let State { known, fold, journal, storage, quarantine_file, .. } = state;
     let refused_file = match (journal, refused_lines) {
@@ -213,6 +185,7 @@ pub async fn run(
             stop.cancelled().await;
         });
     }
+    parts.spawn_sink("the reading of files again", reload.run(hangups, ends.sinks.clone()));
     parts.spawn_sink("the upkeep", upkeep(view, ends.sinks.clone()));
     for (name, file) in [("the file of refused requests", refused_file), ("the quarantine", quarantine_file)]
     {
@@ -312,51 +285,6 @@ const CALL_EVENT_HEADERS: usize = 32 * 1024;
 
 /// Bytes of the head of a request to the admin port.
 const ADMIN_HEAD: usize = 16 * 1024;
-
-/// Says where the exporter listens, and what is on and off.
-fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &[SocketAddr], admin: &[SocketAddr]) {
-    let urls = |addresses: &[SocketAddr], path: &str| {
-        let urls: Vec<_> = addresses.iter().map(|address| format!("http://{address}{path}")).collect();
-        urls.join(", ")
-    };
-    info!(
-        version = env!("CARGO_PKG_VERSION"),
-        call_events = urls(call_events, &config.call_event_path),
-        admin = urls(admin, ""),
-        "planet-call-exporter is listening"
-    );
-    let endpoint = |push: &Push| match push {
-        Push::To(destination) => destination.to_string(),
-        Push::Off(_) => "off".to_owned(),
-        Push::Misconfigured => "off, misconfigured".to_owned(),
-    };
-    info!(
-        otlp_metrics = endpoint(&otlp.metrics),
-        otlp_traces = endpoint(&otlp.traces),
-        call_log = name_of(&config.call_log),
-        identity = name_of(&config.identity),
-        forward_to = config.forward_to.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string),
-        canary = config.canary_url.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string),
-        "what leaves beside /metrics"
-    );
-    for unused in unused(config, otlp) {
-        warn!("{unused}");
-    }
-    match &config.state_dir {
-        Some(directory) => info!(state_dir = %directory.display(), "totals survive crashes and restarts"),
-        None => warn!(
-            "no state directory: totals, seen session IDs and what waits for delivery are in memory and begin anew with \
-             each start"
-        ),
-    }
-    if config.forward_to.is_some() && config.forward_mode == ForwardMode::Stored && config.state_dir.is_none()
-    {
-        warn!(
-            "call events for the service behind wait in memory: they are answered 200 before it has them, and what it has not \
-             taken is lost if the process dies; --state-dir or --forward-mode inline prevents that"
-        );
-    }
-}
 
 /// Forgets now and then what is kept for a while only, and shows that this runtime gets on.
 async fn upkeep(view: Arc<View>, stop: CancellationToken) {

@@ -1,13 +1,14 @@
 //! Flags that contradict each other.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use thiserror::Error;
 
 use super::Config;
 use super::routes::Routes;
-use crate::http::Purpose;
 use crate::http::service::ServiceUrl;
+use crate::http::{BindError, ListenAddress, Purpose};
 
 /// Flags that contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -23,6 +24,25 @@ pub enum Contradiction {
     /// A path has two meanings.
     #[error("--readiness-path {0} is where call events come in; expected another path")]
     ReadinessAtCallback(String),
+    /// Both listeners would have one address.
+    #[error("--listen {listen} and --admin-listen {admin} are the same port; expected two")]
+    SamePort {
+        /// Where call events would come in.
+        listen: ListenAddress,
+        /// Where the admin port is.
+        admin: ListenAddress,
+    },
+}
+
+impl Contradiction {
+    /// The flag that is to be changed.
+    pub const fn flag(&self) -> &'static str {
+        match self {
+            Contradiction::ForwardToSelf { .. } => "forward-to",
+            Contradiction::ReadinessAtCallback(_) => "readiness-path",
+            Contradiction::SamePort { .. } => "listen",
+        }
+    }
 }
 
 impl Config {
@@ -37,6 +57,16 @@ impl Config {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Why call events cannot come in, if it is that the admin port, which has these addresses, is there.
+    pub fn same_port(&self, error: &BindError, admin: &[SocketAddr]) -> Option<Contradiction> {
+        let port = self.listen.port();
+        let is_there = error.source.kind() == ErrorKind::AddrInUse && port != 0;
+        (is_there && admin.iter().any(|address| address.port() == port)).then(|| Contradiction::SamePort {
+            listen: self.listen.clone(),
+            admin: self.admin_listen.clone(),
+        })
     }
 
     /// Looks whether the service behind is this process, which listens on these addresses.

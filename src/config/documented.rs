@@ -22,7 +22,7 @@ fn the_configuration_page_has_every_flag() {
 
 /// A table for each heading, in the order of the flags.
 fn tables() -> String {
-    let command = Config::command();
+    let command = super::help::command(super::help::Extent::Long);
     let mut groups: Vec<(&str, Vec<&Arg>)> = Vec::new();
     for flag in command.get_arguments().filter(|argument| argument.get_env().is_some()) {
         let heading = flag.get_help_heading().unwrap_or(OTHERS);

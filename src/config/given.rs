@@ -5,8 +5,9 @@ use std::ffi::{OsStr, OsString};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
+use super::help::{self, Extent};
 use super::{CommandLine, Config};
 use crate::http::peer::url_for_people;
 
@@ -62,7 +63,12 @@ impl CommandLine {
     pub fn read() -> Result<CommandLine, clap::Error> {
         CommandLine::read_from(std::env::args_os()).map_err(|error| match error.kind() {
             // So that it names every variable, also one that is empty.
-            ErrorKind::DisplayHelp => CommandLine::try_parse().err().unwrap_or(error),
+            ErrorKind::DisplayHelp => {
+                let is_short = std::env::args_os().any(|argument| argument == "-h");
+                let extent = if is_short { Extent::Short } else { Extent::Long };
+                let shown = help::command(extent).try_get_matches().err();
+                shown.filter(|shown| shown.kind() == ErrorKind::DisplayHelp).unwrap_or(error)
+            }
             _ => error,
         })
     }
@@ -86,7 +92,7 @@ impl CommandLine {
             }
             Ok(read)
         });
-        read.map_err(|error| with_variable(without_secrets(error), &arguments))
+        read.map_err(|error| with_page(with_variable(without_secrets(error), &arguments)))
     }
 }
 
@@ -121,6 +127,30 @@ fn with_variable(mut error: clap::Error, arguments: &[OsString]) -> clap::Error 
         let both = format!("{argument}' from the variable '{variable}");
         error.insert(ContextKind::InvalidArg, ContextValue::String(both));
     }
+    error
+}
+
+/// Flags that another one needs, and that one.
+const NEEDED: [(&str, &str); 2] =
+    [("--identity-key-file", "--identity hash"), ("--trusted-proxies", "--proxy-protocol required")];
+
+/// The error with what needs a flag that is missing, and the page to read.
+fn with_page(mut error: clap::Error) -> clap::Error {
+    let mut tips = match error.remove(ContextKind::Suggested) {
+        Some(ContextValue::StyledStrs(tips)) => tips,
+        _ => Vec::new(),
+    };
+    if let (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+    {
+        let is_missing = |flag: &str| missing.iter().any(|missing| missing.split(' ').next() == Some(flag));
+        for (flag, by) in NEEDED.into_iter().filter(|(flag, _)| is_missing(flag)) {
+            let variable = flag.trim_start_matches('-').to_uppercase().replace('-', "_");
+            tips.push(format!("{by} needs {flag} or PLANET_{variable}").into());
+        }
+    }
+    tips.push("docs/configuration.md has every flag and variable, and what each expects".into());
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
     error
 }
 

@@ -9,6 +9,7 @@ pub mod canary_url;
 mod contradiction;
 pub mod environment;
 pub mod given;
+pub mod help;
 pub mod otlp;
 pub mod path;
 pub mod remark;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use ipnet::IpNet;
 
 use self::call_filter::CallFilter;
@@ -30,8 +32,8 @@ pub use self::contradiction::Contradiction;
 use self::given::Given;
 use self::routes::{ProbeStatus, plain_path, registered_path};
 use self::values::{
-    bytes, canary_interval, duration, idc, log_level, longest_call, network, number, positive, service,
-    state_bytes, uri_bytes,
+    bytes, canary_interval, duration, duration_or_none, idc, log_level, longest_call, network, number,
+    positive, service, state_bytes, uri_bytes,
 };
 use crate::http::ListenAddress;
 use crate::http::service::ServiceUrl;
@@ -39,7 +41,7 @@ use crate::ledger::Buckets;
 
 /// Telemetry sidecar for LINE Planet: turns call events into Prometheus metrics, OTLP metrics and spans.
 #[derive(Debug, Clone, Parser)]
-#[command(version, after_help = OTLP_HELP, next_line_help = true, args_conflicts_with_subcommands = true)]
+#[command(version, args_conflicts_with_subcommands = true)]
 pub struct CommandLine {
     /// How to run the exporter, if no other command is given.
     #[command(flatten)]
@@ -53,28 +55,27 @@ pub struct CommandLine {
 /// What the program can do beside running.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
-    /// Show what is in a state directory, and the totals as of now. It reads only, and may be used while an exporter runs.
+    /// Show what is in a state directory, and the totals as of now. It only reads, and may run beside an exporter.
     State {
         /// The state directory.
         directory: PathBuf,
-        /// Exit with 1 if a checksum does not fit. All are looked at in any case.
+        /// Exit with 1 if a checksum does not match. All are checked in any case.
         #[arg(long, conflicts_with_all = ["calls", "sid", "reason", "idc", "since"])]
         verify: bool,
-        /// Show the calls that the journal holds instead, one line of JSON each as in the call log, without users and
-        /// addresses.
+        /// Show the calls in the journal instead, one line of JSON each as in the call log, without users and addresses.
         #[arg(long)]
         calls: bool,
         /// Which calls are shown.
         #[command(flatten)]
         filter: CallFilter,
     },
-    /// Say what the exporter would do with these flags and variables, where each comes from, and whether it would run. Nothing is
-    /// changed. Exit with 1 if it would not, or not do what it is asked for.
+    /// Say what the exporter would do with these flags and variables, where each value comes from, and whether it would run. It
+    /// changes nothing. Exit with 1 if the exporter would not run, or not do what it is asked for.
     Check {
         /// What it would run with.
         #[command(flatten)]
         config: Box<Config>,
-        /// Connect to the collector, with an empty push, and to the service behind as well.
+        /// Also connect to the collector, with an empty push, and to the service behind.
         #[arg(long)]
         connect: bool,
     },
@@ -87,34 +88,45 @@ pub enum Command {
         #[arg(long, value_name = "URL")]
         to: CallbackUrl,
     },
+    /// Print the completions of a shell. For bash they belong in /etc/bash_completion.d/planet-call-exporter.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print a manual page. `planet-call-exporter man | man -l -` shows it.
+    Man {
+        /// The command whose page to print [default: none, that of the program].
+        #[arg(value_parser = ["state", "check", "replay", "completions", "man"])]
+        command: Option<String>,
+    },
 }
 
 /// How to run the exporter.
 #[derive(Debug, Clone, Parser)]
 #[command(version)]
 pub struct Config {
-    /// Where call events come in: a port on every address of both families (:20200), an IP address and a port, or a name of this
-    /// host and a port, which is every address that the name has. 0.0.0.0 is IPv4 alone.
+    /// Where call events come in: a port on every address of both families (:20200), an IP address and a port, or a host name
+    /// and a port, which means every address of that name. 0.0.0.0 means IPv4 only.
     #[arg(long, env = "PLANET_LISTEN", value_name = "ADDRESS", default_value = ":20200")]
     pub listen: ListenAddress,
 
-    /// Path of the call event callback as registered with LINE Planet, with the query that it was registered with, if any.
+    /// Path of the call event callback as registered with LINE Planet, including the query that it was registered with, if any.
     #[arg(long, env = "PLANET_CALL_EVENT_PATH", value_name = "PATH", default_value = "/call_event",
           value_parser = registered_path)]
     pub call_event_path: String,
 
-    /// What a request to the callback without any parameter is answered, such as a test of the registration: 200 counts it as
-    /// a probe, 400 refuses it like any other that cannot be a call event.
+    /// Status for a request to the callback without any parameter, such as a test of the registration: 200 counts it as a
+    /// probe, 400 refuses it like anything else that cannot be a call event.
     #[arg(long, env = "PLANET_PROBE_STATUS", value_enum, default_value_t = ProbeStatus::Ok)]
     pub probe_status: ProbeStatus,
 
-    /// Path on the port of call events that answers whether they can be taken, as /readyz does, whether or not a service is
-    /// behind [default: none; /readyz if no service is behind].
+    /// Path on the port of call events that answers like /readyz, with or without a service behind [default: none; /readyz if
+    /// no service is behind].
     #[arg(long, env = "PLANET_READINESS_PATH", value_name = "PATH", value_parser = plain_path)]
     pub readiness_path: Option<String>,
 
-    /// Public URL of the call event callback, as registered with LINE Planet: the exporter sends itself a request through it, which is
-    /// no call, and counts whether it arrives [default: none, nothing is sent].
+    /// Public URL of the call event callback, as registered with LINE Planet. The exporter sends itself a request through it,
+    /// which never counts as a call, and reports whether it arrives [default: none, nothing is sent].
     #[arg(long, env = "PLANET_CANARY_URL", value_name = "URL", hide_env_values = true)]
     pub canary_url: Option<CanaryUrl>,
 
@@ -122,49 +134,49 @@ pub struct Config {
     #[arg(long, env = "PLANET_CANARY_INTERVAL", value_name = "DURATION", default_value = "60s", value_parser = canary_interval)]
     pub canary_interval: Duration,
 
-    /// Where /metrics, /livez, /readyz and the landing page are, as with --listen. 9464 is also the default of OpenTelemetry SDKs'
-    /// Prometheus exporters: in one pod one of the two needs another port.
+    /// Where /metrics, /livez, /readyz and the landing page are, in the same forms as --listen. The Prometheus exporters of
+    /// OpenTelemetry SDKs use 9464 too: in one pod, one of the two needs another port.
     #[arg(long, env = "PLANET_ADMIN_LISTEN", value_name = "ADDRESS", default_value = ":9464")]
     pub admin_listen: ListenAddress,
 
-    /// Directory that keeps totals, session IDs and what waits for delivery across crashes and restarts [default: none,
-    /// everything is in memory].
+    /// Directory that keeps totals, session IDs and undelivered events across crashes and restarts [default: none, everything
+    /// stays in memory].
     #[arg(long, env = "PLANET_STATE_DIR", value_name = "DIRECTORY")]
     pub state_dir: Option<PathBuf>,
 
-    /// Bytes that the journal in the state directory may take; beyond them the oldest events that still wait for delivery
-    /// are dropped, and their session IDs are not known after a restart.
+    /// Maximum size of the journal in the state directory. Beyond it, the exporter drops the oldest undelivered events, and
+    /// does not know their session IDs after a restart.
     #[arg(long, env = "PLANET_STATE_MAX_BYTES", value_name = "BYTES", default_value = "1GiB", value_parser = state_bytes)]
     pub state_max_bytes: ByteSize,
 
-    /// Age past which an event that a sink could not deliver is given up.
+    /// Age at which the exporter gives up an event that it could not deliver.
     #[arg(long, env = "PLANET_STATE_MAX_AGE", value_name = "DURATION", default_value = "7d", value_parser = duration)]
     pub state_max_age: Duration,
 
-    /// Age at which a segment of the journal is closed, full or not. It is removed as a whole when every sink is past it and its
-    /// last session ID is forgotten, so that user IDs stay on disk this much longer than session IDs are remembered.
+    /// Age at which a segment of the journal is closed, full or not. It is removed as a whole when every sink has passed it and
+    /// its last session ID is forgotten, so user IDs stay on disk this much longer than session IDs are remembered.
     #[arg(long, env = "PLANET_SEGMENT_AGE", value_name = "DURATION", default_value = "30m", value_parser = duration)]
     pub segment_age: Duration,
 
-    /// What spans and the call log carry of user IDs and IP addresses.
+    /// What spans and the call log contain of user IDs and IP addresses.
     #[arg(long, env = "PLANET_IDENTITY", value_enum, default_value_t = IdentityMode::Drop)]
     pub identity: IdentityMode,
 
-    /// File with the key of --identity hash: at least 16 bytes, of which a final line break is not part.
+    /// File with the key of --identity hash: at least 16 bytes, not counting a final line break.
     #[arg(long, env = "PLANET_IDENTITY_KEY_FILE", value_name = "FILE", required_if_eq("identity", "hash"))]
     pub identity_key_file: Option<PathBuf>,
 
-    /// IDCs to expect, such as KR,JP: their usual series exist at 0 from the start. One that is no assigned code of ISO 3166-1
-    /// has a label of its own only if it is here.
+    /// IDCs to expect, such as KR,JP: their usual series exist at 0 from the start. A code that ISO 3166-1 does not assign has
+    /// a label of its own only if it is listed here.
     #[arg(long, env = "PLANET_IDCS", value_name = "IDC,...", value_delimiter = ',', value_parser = idc)]
     pub idcs: Vec<String>,
 
-    /// Services that the call metrics tell apart by a label, service: the value of from_service_id if it is here, else "other".
+    /// Services that the call metrics tell apart by the label service: the value of from_service_id if it is listed here, else
+    /// "other".
     #[arg(long, env = "PLANET_SERVICES", value_name = "SERVICE,...", value_delimiter = ',', value_parser = service)]
     pub services: Vec<String>,
 
-    /// The longest duration, billed time and setup time of a call that is plausible; longer ones count as this long, and as an
-    /// anomaly.
+    /// The longest plausible duration, billed time and setup time of a call. Longer ones count as this long, and as an anomaly.
     #[arg(long, env = "PLANET_LONGEST_CALL", value_name = "DURATION", default_value = "24h", value_parser = longest_call)]
     pub longest_call: Duration,
 
@@ -186,37 +198,39 @@ pub struct Config {
     )]
     pub setup_buckets: Buckets,
 
-    /// Label sets of planet_calls_total; past them the IDC and the disconnect reason of new ones are "other".
+    /// Maximum number of label sets of planet_calls_total. Beyond it, the IDC and the disconnect reason of new ones are
+    /// "other".
     #[arg(long, env = "PLANET_MAX_SERIES", value_name = "NUMBER", default_value = "10000", value_parser = positive)]
     pub max_series: usize,
 
-    /// Age up to which a series is shown at 0 to a Prometheus or an OTLP receiver that is not known yet; what is older is shown at its
-    /// value, since old totals after a 0 would count as new calls.
-    #[arg(long, env = "PLANET_SERIES_ZERO_FOR", value_name = "DURATION", default_value = "5m",
-          value_parser = humantime::parse_duration)]
+    /// How old a series may be for a new Prometheus or OTLP receiver to see it at 0 first. An older one shows its value at
+    /// once, since old totals after a 0 would count as new calls.
+    #[arg(long, env = "PLANET_SERIES_ZERO_FOR", value_name = "DURATION", default_value = "5m", value_parser = duration_or_none)]
     pub series_zero_for: Duration,
 
-    /// Show in OpenMetrics when each series was born, as a sample that ends in _created. Prometheus makes a series of its own of each.
+    /// Whether OpenMetrics says when each series was born, as a sample that ends in _created. Prometheus makes each of these a
+    /// series of its own.
     #[arg(long, env = "PLANET_CREATED_SERIES", value_name = "BOOLEAN", default_value_t = false, action = ArgAction::Set)]
     pub created_series: bool,
 
-    /// Session IDs that are remembered, to recognize a repeated call event. Each takes 60 to 150 bytes of memory.
+    /// Number of session IDs to remember, to recognize a repeated call event. Each takes 60 to 150 bytes of memory.
     #[arg(long, env = "PLANET_SEEN_MAX", value_name = "NUMBER", default_value = "500000", value_parser = positive)]
     pub seen_max: usize,
 
-    /// How long a session ID is remembered.
+    /// How long to remember a session ID.
     #[arg(long, env = "PLANET_SEEN_AGE", value_name = "DURATION", default_value = "24h", value_parser = duration)]
     pub seen_age: Duration,
 
-    /// Refused requests that are kept in memory, to be looked at on the admin port at /refused from the same host.
+    /// Number of refused requests to keep in memory. The admin port shows them at /refused, to the same host only.
     #[arg(long, env = "PLANET_REFUSED_MAX", value_name = "NUMBER", default_value = "200", value_parser = number)]
     pub refused_max: usize,
 
-    /// How long a refused request is kept, in memory and in the state directory, and an event on which the exporter failed.
+    /// How long to keep a refused request, in memory and in the state directory, or an event on which the exporter failed.
     #[arg(long, env = "PLANET_REFUSED_AGE", value_name = "DURATION", default_value = "7d", value_parser = duration)]
     pub refused_age: Duration,
 
-    /// Without a state directory: what may wait in memory for spans, the call log and the service behind; beyond it the oldest is dropped.
+    /// Without a state directory: how much may wait in memory for spans, the call log and the service behind. Beyond it, the
+    /// exporter drops the oldest.
     #[arg(long, env = "PLANET_BACKLOG_MAX_BYTES", value_name = "BYTES", default_value = "64MiB", value_parser = bytes)]
     pub backlog_max_bytes: ByteSize,
 
@@ -229,23 +243,25 @@ pub struct Config {
     #[arg(long, env = "PLANET_FORWARD_MODE", value_enum, default_value_t = ForwardMode::Stored)]
     pub forward_mode: ForwardMode,
 
-    /// Time that the service behind has for a connection, for its answer, and for every further part of it.
+    /// How long the service behind may take for a connection, for its answer, and for every further part of it.
     #[arg(long, env = "PLANET_FORWARD_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub forward_timeout: Duration,
 
-    /// Call events that are on their way to the service behind at once; up to four times as many while it leaves some unanswered.
+    /// Number of call events on their way to the service behind at once; up to four times as many while it leaves some
+    /// unanswered.
     #[arg(long, env = "PLANET_FORWARD_CONCURRENCY", value_name = "NUMBER", default_value = "16", value_parser = positive)]
     pub forward_concurrency: usize,
 
-    /// Age past which a call event that the service behind did not take is not tried again.
+    /// Age at which the exporter stops retrying a call event that the service behind did not take.
     #[arg(long, env = "PLANET_FORWARD_MAX_AGE", value_name = "DURATION", default_value = "24h", value_parser = duration)]
     pub forward_max_age: Duration,
 
-    /// Open connections of each listener; further ones are answered 503.
+    /// Maximum number of open connections of each listener. Beyond it, the one that has been idle longest is closed; if none is
+    /// idle, a new one gets 503.
     #[arg(long, env = "PLANET_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "1024", value_parser = positive)]
     pub max_connections: usize,
 
-    /// Bytes of a call event's path and query; a longer one is answered 414.
+    /// Maximum size of a call event's path and query. A longer one gets 414.
     #[arg(long, env = "PLANET_MAX_URI_BYTES", value_name = "BYTES", default_value = "32KiB", value_parser = uri_bytes)]
     pub max_uri_bytes: usize,
 
@@ -254,31 +270,31 @@ pub struct Config {
           required_if_eq("proxy_protocol", "required"))]
     pub trusted_proxies: Vec<IpNet>,
 
-    /// Whether a header of the PROXY protocol (version 1 or 2), which says whose connection it is, is required from the peers in
-    /// --trusted-proxies. Nobody else's is believed.
+    /// Whether the peers in --trusted-proxies must send a header of the PROXY protocol (version 1 or 2), which says whose
+    /// connection it is. Nobody else's is believed.
     #[arg(long, env = "PLANET_PROXY_PROTOCOL", value_enum, default_value_t = ProxyProtocol::Off)]
     pub proxy_protocol: ProxyProtocol,
 
-    /// Time that a request's head may take to arrive.
+    /// How long the head of a request may take to arrive.
     #[arg(long, env = "PLANET_HEADER_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub header_timeout: Duration,
 
-    /// Time for which a connection may stay idle before its first request and between requests. It is to be longer than that of the
-    /// proxy in front; otherwise the proxy may reuse a connection that is being closed.
+    /// How long a connection may stay idle before its first request and between requests. It must be longer than the idle
+    /// timeout of the proxy in front; otherwise the proxy may reuse a connection that is being closed.
     #[arg(long, env = "PLANET_IDLE_TIMEOUT", value_name = "DURATION", default_value = "61m", value_parser = duration)]
     pub idle_timeout: Duration,
 
-    /// Time between SIGTERM or SIGINT and the orderly shutdown in which everybody is still served, /readyz answers 503 and each answer
+    /// How long the exporter still serves everybody after SIGTERM or SIGINT. Meanwhile /readyz answers 503 and each answer
     /// closes its connection, so that proxies go elsewhere before anything is refused.
-    #[arg(long, env = "PLANET_DRAIN_TIME", value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "PLANET_DRAIN_TIME", value_name = "DURATION", default_value = "0s", value_parser = duration_or_none)]
     pub drain_time: Duration,
 
-    /// Time that an orderly shutdown may take, after SIGTERM or SIGINT and --drain-time.
+    /// How long the orderly shutdown may take, after SIGTERM or SIGINT and --drain-time.
     #[arg(long, env = "PLANET_SHUTDOWN_TIMEOUT", value_name = "DURATION", default_value = "10s",
           value_parser = duration)]
     pub shutdown_timeout: Duration,
 
-    /// Where each call is logged as one line of JSON.
+    /// Where to log each call, as one line of JSON.
     #[arg(long, env = "PLANET_CALL_LOG", value_enum, default_value_t = CallLog::Off)]
     pub call_log: CallLog,
 
@@ -300,12 +316,6 @@ pub struct Config {
 pub fn name_of(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
-
-const OTLP_HELP: &str = "\
-OTLP is on for a signal when OTEL_EXPORTER_OTLP_ENDPOINT, or its form for the signal, is set, or when OTEL_METRICS_EXPORTER or \
-OTEL_TRACES_EXPORTER is otlp. It follows the variables of the OpenTelemetry specification; docs/otlp.md has each of them and \
-what becomes of it. A Prometheus that scrapes and gets the pushes too has every call twice: \
-OTEL_METRICS_EXPORTER=none pushes spans only.";
 
 /// What leaves the exporter of user IDs and IP addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

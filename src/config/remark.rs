@@ -45,16 +45,29 @@ pub enum Remark {
 }
 
 fn meant(nearest: Option<&String>) -> String {
-    nearest.map_or_else(String::new, |nearest| format!("; was {nearest} meant?"))
+    nearest.map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"))
 }
 
 impl Remark {
     /// Writes it to the program's log.
     pub fn log(&self) {
         match self {
-            Remark::Fatal(_) => error!("{self}"),
-            Remark::Invalid(_) | Remark::Unknown { .. } => warn!("{self}"),
+            Remark::Fatal(_) => error!("{}", self.with_page()),
+            Remark::Invalid(_) | Remark::Unknown { .. } => warn!("{}", self.with_page()),
             Remark::WithoutEffect { .. } => info!("{self}"),
+        }
+    }
+
+    /// What it says, and the page to read.
+    fn with_page(&self) -> String {
+        let page = match self {
+            Remark::Unknown { variable, .. } if !variable.starts_with("OTEL_") => "docs/configuration.md",
+            _ => "docs/otlp.md",
+        };
+        let said = self.to_string();
+        match said.ends_with('?') {
+            true => format!("{said} {page} has every variable"),
+            false => format!("{said}; {page} has every variable"),
         }
     }
 }

@@ -43,12 +43,12 @@ const NO_SERVICE: Obstacle = Obstacle {
 
 const INLINE: Obstacle = Obstacle {
     is_there: |config, _| config.forward_mode == ForwardMode::Inline,
-    reason: "with --forward-mode inline call events are passed on at once, and not tried again",
+    reason: "with --forward-mode inline the exporter passes call events on at once and does not retry them",
 };
 
 const GIVEN_UP_BEFORE: Obstacle = Obstacle {
     is_there: |config, _| config.forward_max_age >= config.state_max_age,
-    reason: "any event is given up at --state-max-age, which is not longer",
+    reason: "the exporter gives up any event at --state-max-age, which is not longer",
 };
 
 const IN_MEMORY: Obstacle = Obstacle {
@@ -58,7 +58,7 @@ const IN_MEMORY: Obstacle = Obstacle {
 
 const ON_DISK: Obstacle = Obstacle {
     is_there: |config, _| config.state_dir.is_some(),
-    reason: "with --state-dir what waits is on disk, within --state-max-bytes",
+    reason: "with --state-dir events wait on disk, within --state-max-bytes",
 };
 
 const NOTHING_WAITS: Obstacle = Obstacle {
@@ -72,7 +72,7 @@ const NOTHING_WAITS: Obstacle = Obstacle {
 
 const NO_IDENTITIES: Obstacle = Obstacle {
     is_there: |config, otlp| !has_identities(config, otlp),
-    reason: "it is about spans and the call log, which are off",
+    reason: "it only affects spans and the call log, which are off",
 };
 
 const NO_HASH: Obstacle = Obstacle {
@@ -87,7 +87,7 @@ const NOTHING_KEPT: Obstacle = Obstacle {
 
 const NO_PROXY_PROTOCOL: Obstacle = Obstacle {
     is_there: |config, _| config.proxy_protocol == ProxyProtocol::Off,
-    reason: "it is about the PROXY protocol, which is off without --proxy-protocol required",
+    reason: "it only affects the PROXY protocol, which is off without --proxy-protocol required",
 };
 
 const NO_CANARY: Obstacle = Obstacle {

@@ -95,6 +95,12 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A duration, or none at all.
+pub(super) fn duration_or_none(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| "expected a duration such as 500ms, 10s, 5m or 24h, or 0s".to_owned())
+}
+
 /// A time from one canary to the next.
 pub(super) fn canary_interval(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {

@@ -44,7 +44,7 @@ impl Purpose {
 /// An address that cannot be listened on.
 #[derive(Debug, Error)]
 #[error(
-    "cannot listen on {address} for {}: {source}{}; choose another with {} or {}",
+    "cannot listen on {address} for {}: {source}{}; choose another address with {} or {}",
     .purpose.as_str(), likely_cause(.address, .source), .purpose.flag(), .purpose.variable()
 )]
 pub struct BindError {
@@ -87,12 +87,12 @@ mod tests {
         assert_eq!(
             said(Purpose::CallEvents, ":80", io::ErrorKind::PermissionDenied),
             "cannot listen on :80 for call_events: permission denied, since ports below 1024 need a privilege \
-             (CAP_NET_BIND_SERVICE); choose another with --listen or PLANET_LISTEN"
+             (CAP_NET_BIND_SERVICE); choose another address with --listen or PLANET_LISTEN"
         );
         assert_eq!(
             said(Purpose::Admin, "localhost:9464", io::ErrorKind::AddrInUse),
             "cannot listen on localhost:9464 for admin: address in use, maybe by an application in the same pod, since 9464 \
-             is also the default of OpenTelemetry SDKs' Prometheus exporters; choose another with --admin-listen or \
+             is also the default of OpenTelemetry SDKs' Prometheus exporters; choose another address with --admin-listen or \
              PLANET_ADMIN_LISTEN"
         );
         for (address, kind) in [
@@ -104,7 +104,7 @@ mod tests {
             assert_eq!(
                 said,
                 format!(
-                    "cannot listen on {address} for admin: {kind}; choose another with --admin-listen or PLANET_ADMIN_LISTEN"
+                    "cannot listen on {address} for admin: {kind}; choose another address with --admin-listen or PLANET_ADMIN_LISTEN"
                 )
             );
         }

@@ -174,7 +174,7 @@ const fn cure(obstacle: Obstacle) -> Option<&'static str> {
         Obstacle::NobodyListens => {
             Some("the service may not run, or listen on another port than that of --forward-to")
         }
-        Obstacle::NoRoute => Some("the network of this machine does not lead there"),
+        Obstacle::NoRoute => Some("this machine has no route to it"),
         Obstacle::NoConnection => {
             Some("it may hang, or a firewall may drop what goes there; it has --forward-timeout")
         }
@@ -183,7 +183,7 @@ const fn cure(obstacle: Obstacle) -> Option<&'static str> {
         }
         Obstacle::OtherName => Some("the host in --forward-to has to be a name that is in its certificate"),
         Obstacle::NotValidNow => {
-            Some("its certificate has to be renewed, or the clock of this machine is wrong")
+            Some("its certificate needs to be renewed, or the clock of this machine is wrong")
         }
         Obstacle::SpeaksNoTls => Some("use http:// in --forward-to"),
         Obstacle::SpeaksTls => Some("use https:// in --forward-to"),

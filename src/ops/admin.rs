@@ -6,6 +6,7 @@
 //! | GET /metrics | every metric in text format 0.0.4, or in OpenMetrics 1.0.0 for who asks for it; compressed if asked for |
 //! | GET /livez | 200 as long as the process serves, 503 if the parts that take call events are stuck; nothing outside it counts |
 //! | GET /readyz | 200 if call events can be taken, else 503 and what is amiss; with `exclude=NAME` whatever that part says; with `verbose` every part |
+//! | GET /-/healthy, /-/ready | the same two under Prometheus's names |
 //! | GET /refused | refused requests as JSON lines; only to this host, since they carry personal data |
 //!
 //! An answer that has not been taken after 30 seconds breaks off.
@@ -128,7 +129,7 @@ impl Handler for AdminHandler {
 
     async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let path = request.uri().path();
-        if !["/", "/metrics", "/livez", "/readyz", "/refused"].contains(&path) {
+        if !["/", "/metrics", "/livez", "/readyz", "/-/healthy", "/-/ready", "/refused"].contains(&path) {
             return response::text(StatusCode::NOT_FOUND, "not found\n");
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -136,8 +137,8 @@ impl Handler for AdminHandler {
         }
         match path {
             "/metrics" => self.metrics(&request, peer).await,
-            "/livez" => self.view.health().livez(),
-            "/readyz" => self.view.health().readyz(request.uri().query().unwrap_or_default()),
+            "/livez" | "/-/healthy" => self.view.health().livez(),
+            "/readyz" | "/-/ready" => self.view.health().readyz(request.uri().query().unwrap_or_default()),
             "/refused" if peer.ip().is_loopback() => self.refused(),
             "/refused" => response::text(StatusCode::FORBIDDEN, "only from the same host\n"),
             _ => self.landing_page(),
@@ -214,8 +215,8 @@ impl AdminHandler {
              <p>Version {version}. Telemetry for LINE Planet: each call event that comes in on <code>{path}</code> \
              becomes counters, duration histograms and a span.</p>\n<ul>\n\
              <li><a href=\"/metrics\">/metrics</a>: every metric, for Prometheus</li>\n\
-             <li><a href=\"/livez\">/livez</a>: whether the process serves</li>\n\
-             <li><a href=\"/readyz\">/readyz</a>: whether call events can be taken</li>\n\
+             <li><a href=\"/livez\">/livez</a>, or <a href=\"/-/healthy\">/-/healthy</a>: whether the process serves</li>\n\
+             <li><a href=\"/readyz\">/readyz</a>, or <a href=\"/-/ready\">/-/ready</a>: whether call events can be taken</li>\n\
              <li><a href=\"/refused\">/refused</a>: requests that could not be call events, to this host only</li>\n\
              </ul>\n</body>\n</html>\n",
             version = env!("CARGO_PKG_VERSION"),

@@ -37,7 +37,9 @@ const NOBODYS: &str = "lost+found";
 #[derive(Debug, Error)]
 pub enum StateError {
     /// The disk refused.
-    #[error("cannot use the state directory {path}: {source}")]
+    #[error(
+        "cannot use the state directory {path}: {source}; expected one that this process may make, read and write"
+    )]
     Disk {
         /// The directory, or a file in it.
         path: PathBuf,

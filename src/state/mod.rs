@@ -26,6 +26,7 @@ mod recall;
 pub mod refused;
 pub mod thread;
 pub mod undurable;
+pub mod volume;
 pub mod window;
 
 use std::io;

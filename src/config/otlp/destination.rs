@@ -123,7 +123,7 @@ fn destination(
 
 /// What happens where a destination cannot be used.
 fn nothing_is_pushed() -> String {
-    "nothing is pushed until it is right".to_owned()
+    "nothing is pushed until it is corrected".to_owned()
 }
 
 /// The URI that requests go to, and the authorization for the credentials that stand in the variable, if any.

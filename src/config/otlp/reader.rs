@@ -1,4 +1,4 @@
-//! How values are read: what cannot be is said, and it is as if it were not set; and what was set in vain is said in the end.
+//! How values are read: what cannot be is said, and it is treated as unset; and what was set in vain is said in the end.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -46,8 +46,8 @@ impl<'a> Reader<'a> {
             }
             let instead = match (names.peek(), variable.default()) {
                 (Some((_, general)), _) => format!("{general} holds"),
-                (None, "") => "it is as if it were not set".to_owned(),
-                (None, default) => format!("the default, {default}, holds"),
+                (None, "") => "it is treated as unset".to_owned(),
+                (None, default) => format!("the default, {default}, applies"),
             };
             self.note_invalid(name, value, expected, instead);
         }

@@ -97,17 +97,17 @@ fn a_signal_has_variables_of_its_own() {
 #[test]
 fn a_wrong_value_is_named_and_the_next_best_holds() {
     for (variable, value, expected, instead) in [
-        (PROTOCOL, "http/json", "grpc or http/protobuf", "the default, http/protobuf, holds"),
+        (PROTOCOL, "http/json", "grpc or http/protobuf", "the default, http/protobuf, applies"),
         ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "10s", "a whole number", "OTEL_EXPORTER_OTLP_TIMEOUT holds"),
-        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", "gzip or none", "the default, none, holds"),
-        ("OTEL_METRIC_EXPORT_INTERVAL", "0", "from 1 to 2147483647", "the default, 60000, holds"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", "gzip or none", "the default, none, applies"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0", "from 1 to 2147483647", "the default, 60000, applies"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "2147483648", "from 1 to 2147483647", "60000"),
-        ("OTEL_METRIC_EXPORT_TIMEOUT", "-1", "a whole number", "as if it were not set"),
+        ("OTEL_METRIC_EXPORT_TIMEOUT", "-1", "a whole number", "treated as unset"),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10001", "from 1 to 10000", "512"),
         ("OTEL_TRACES_EXPORTER", "jaeger", "otlp or none", "the push"),
-        ("OTEL_SDK_DISABLED", "1", "true or false", "the default, false, holds"),
-        ("OTEL_TRACES_SAMPLER", "xray", "always_off", "the default, parentbased_always_on, holds"),
-        ("OTEL_LOG_LEVEL", "loud", "debug", "the default, info, holds"),
+        ("OTEL_SDK_DISABLED", "1", "true or false", "the default, false, applies"),
+        ("OTEL_TRACES_SAMPLER", "xray", "always_off", "the default, parentbased_always_on, applies"),
+        ("OTEL_LOG_LEVEL", "loud", "debug", "the default, info, applies"),
         ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta", "cumulative", "cumulativetodelta"),
         ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "lowmemory", "cumulative", "cumulativetodelta"),
         (
@@ -258,7 +258,7 @@ fn what_is_set_in_vain_is_said_with_the_reason_and_without_its_value() {
             &[("OTEL_PROPAGATORS", "secret")][..],
             "OTEL_PROPAGATORS has no effect: a call event begins its trace",
         ),
-        (&[("OTEL_EXPORTER_OTLP_ENDPONT", "secret")], "was OTEL_EXPORTER_OTLP_ENDPOINT meant?"),
+        (&[("OTEL_EXPORTER_OTLP_ENDPONT", "secret")], "did you mean OTEL_EXPORTER_OTLP_ENDPOINT?"),
         (&[("OTEL_EXPORTER_OTLP_TRACE_HEADERS", "secret")], "was OTEL_EXPORTER_OTLP_TRACES_HEADERS meant?"),
         (&[("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "secret")], "logs are not pushed"),
         (&[("OTEL_SOMETHING", "secret")], "OTEL_SOMETHING is not known"),

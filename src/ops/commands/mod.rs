@@ -1,9 +1,10 @@
 //! What the program can do beside running: [check] what a run would do, [look] at a state directory and [show](state) what is in
-//! it and its [calls], and send recorded requests again ([replay]).
+//! it and its [calls], send recorded requests again ([replay]), and say what can be given to it ([manual]).
 
 pub mod calls;
 pub mod check;
 pub mod look;
+pub mod manual;
 pub mod replay;
 pub mod state;
 

@@ -38,30 +38,27 @@ enum Sign {
 /// The sign, and what is likely to help. In braces: the signal, its form in the names of variables, and its path.
 type Row = (Sign, &'static str);
 
-const PROXY: &str =
-    "this is about the proxy that HTTPS_PROXY or HTTP_PROXY names; NO_PROXY says what is reached without it";
+const PROXY: &str = "the way there leads through the proxy that HTTPS_PROXY or HTTP_PROXY names; NO_PROXY says what is reached without it";
 const CREDENTIALS: &str =
     "the credentials in OTEL_EXPORTER_OTLP_HEADERS or in the endpoint may be missing, wrong or expired";
 const TLS_PORT: &str = "this is a TLS port: use https://";
 const GRPC_PORT: &str = "looks like a gRPC port: set OTEL_EXPORTER_OTLP_PROTOCOL=grpc";
 const HTTP_PORT: &str = "looks like an HTTP port: set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf";
-const NOBODY: &str =
-    "the receiver may not run, or listen elsewhere: usually on port 4317 for grpc and 4318 for http/protobuf";
-const SLOW: &str =
-    "it may hang, or a firewall may drop what goes there; OTEL_EXPORTER_OTLP_TIMEOUT is the time that it has";
+const NOBODY: &str = "the receiver may not be running, or it listens elsewhere: usually on port 4317 for grpc and 4318 for http/protobuf";
+const SLOW: &str = "it may hang, or a firewall drops what goes there; OTEL_EXPORTER_OTLP_TIMEOUT says how long an attempt may take";
 
 static TABLE: &[Row] = &[
     // On the way.
     (
         Sign::Obstacle(Obstacle::ProxyRefuses),
-        "the proxy that HTTPS_PROXY or HTTP_PROXY names may want other credentials in its URL, or let nobody through to there",
+        "the proxy that HTTPS_PROXY or HTTP_PROXY names may want other credentials in its URL, or let nobody through to it",
     ),
     (Sign::ObstacleBehindProxy(Obstacle::Unresolved), PROXY),
     (Sign::ObstacleBehindProxy(Obstacle::NobodyListens), PROXY),
     (Sign::ObstacleBehindProxy(Obstacle::NoRoute), PROXY),
     (Sign::Obstacle(Obstacle::Unresolved), "the host in the endpoint may be misspelt, or not be there yet"),
     (Sign::Obstacle(Obstacle::NobodyListens), NOBODY),
-    (Sign::Obstacle(Obstacle::NoRoute), "the network of this machine does not lead there"),
+    (Sign::Obstacle(Obstacle::NoRoute), "this machine has no route to it"),
     (Sign::Obstacle(Obstacle::NoConnection), SLOW),
     (Sign::Timeout, SLOW),
     // Certificates.
@@ -75,11 +72,11 @@ static TABLE: &[Row] = &[
     ),
     (
         Sign::Obstacle(Obstacle::OtherName),
-        "the host in the endpoint has to be a name that is in its certificate",
+        "the host in the endpoint must be a name that is in its certificate",
     ),
     (
         Sign::Obstacle(Obstacle::NotValidNow),
-        "its certificate has to be renewed, or the clock of this machine is wrong",
+        "its certificate needs to be renewed, or the clock of this machine is wrong",
     ),
     (
         Sign::Obstacle(Obstacle::WantsCertificate),
@@ -90,7 +87,7 @@ static TABLE: &[Row] = &[
     (Sign::Obstacle(Obstacle::SpeaksNoTls), "this port does not speak TLS: use http://"),
     (Sign::ObstacleFor(Obstacle::SpeaksHttp2, Protocol::HttpProtobuf), GRPC_PORT),
     (Sign::ObstacleFor(Obstacle::SpeaksHttp1, Protocol::Grpc), HTTP_PORT),
-    (Sign::Obstacle(Obstacle::SpeaksOtherwise), "something else than a receiver of OTLP listens there"),
+    (Sign::Obstacle(Obstacle::SpeaksOtherwise), "something other than an OTLP receiver listens there"),
     (
         Sign::Ended { is_secure: false },
         "if it stays so, it may be a TLS port (use https://), or one of another OTEL_EXPORTER_OTLP_PROTOCOL",
@@ -119,7 +116,7 @@ static TABLE: &[Row] = &[
     (Sign::Status("404"), "the path may be wrong, or the receiver takes no {signal}"),
     (
         Sign::AnyAnswer,
-        "who answers may not be an OTLP receiver, or one of another OTEL_EXPORTER_OTLP_PROTOCOL",
+        "what answers may not be an OTLP receiver, or be one of another OTEL_EXPORTER_OTLP_PROTOCOL",
     ),
 ];
 

@@ -12,6 +12,7 @@ use crate::config::remark::Remark;
 use crate::config::unused::unused;
 use crate::config::{CallLog, Config, ForwardMode, IdentityMode};
 use crate::http::peer::{for_people, url_for_people};
+use crate::state::volume::Volume;
 
 use findings::Finding;
 
@@ -99,7 +100,10 @@ fn source(by: Option<&str>) -> String {
 fn what_it_does(plan: &Plan) -> Vec<[String; 2]> {
     let Plan { config, otlp, .. } = plan;
     let totals = match &config.state_dir {
-        Some(directory) => format!("in {}, across crashes and restarts", directory.display()),
+        Some(directory) => {
+            let Volume { kind, lasts } = Volume::of(directory);
+            format!("in {} ({kind}), {}", directory.display(), lasts.explain())
+        }
         None => "in memory, and begin anew with each start".to_owned(),
     };
     let service = match (&config.forward_to, config.forward_mode) {
