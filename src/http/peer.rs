@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
+use super::shown::acts;
 
 /// A peer. That it went away is logged once, and once that it is back.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ impl Peer {
 /// A text from outside, short enough for a log line and unable to forge one.
 pub fn for_people(text: &str) -> String {
     const LONGEST: usize = 300;
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).take(LONGEST).collect()
+    text.chars().map(|character| if acts(character) { ' ' } else { character }).take(LONGEST).collect()
 }
 
 /// The body of an answer that went wrong, for people: of a page of HTML its title, or its text without tags.
@@ -126,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_text_from_outside_is_one_short_line() {
-        let text = for_people(&format!("a\nb\r\u{1b}{}", "x".repeat(1_000)));
+        let text = for_people(&format!("a\nb\u{202e}\u{1b}{}", "x".repeat(1_000)));
         assert!(text.starts_with("a b  x") && text.len() == 300);
     }
 
