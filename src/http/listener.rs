@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 
 use super::bind_error::{BindError, Purpose};
 use super::connection::{Connection, Ended, Ending, lingering_close};
-use super::pace::LogPace;
+use super::pace::{LeftOut, Pace};
 use super::places::{Place, Places};
 use super::proxy_protocol::TrustedProxies;
 use super::response::{self, Body};
@@ -111,7 +111,7 @@ impl Server {
             places: Places::new(limits.connections, evicted),
             rejections: Arc::new(Semaphore::new(CONCURRENT_REJECTIONS)),
             metrics,
-            no_place_logged: LogPace::default(),
+            no_place_logged: Pace::default(),
             foreign_logged: Arc::default(),
             ending: ending.clone(),
         };
@@ -152,8 +152,8 @@ struct Serving<H> {
     places: Places,
     rejections: Arc<Semaphore>,
     metrics: ListenerMetrics,
-    no_place_logged: LogPace,
-    foreign_logged: Arc<LogPace>,
+    no_place_logged: Pace,
+    foreign_logged: Arc<Pace>,
     ending: Ending,
 }
 
@@ -188,11 +188,12 @@ impl<H: Handler> Serving<H> {
             None => {
                 let made = self.places.make().await;
                 let is_made = made.is_some();
-                if self.no_place_logged.is_due() {
+                if let Some(left_out) = self.no_place_logged.due() {
                     warn!(
                         listener = self.name,
                         max_connections = self.limits.connections,
                         is_made,
+                        left_out,
                         "no place is left for a connection; the one that has been idle longest is closed, or else the new one; \
                          this is logged at most once a minute"
                     );
@@ -225,8 +226,9 @@ impl<H: Handler> Serving<H> {
                 Ok(()) => {}
                 Err(error @ (Ended::Http2 | Ended::ProxyProtocol | Ended::NoHeader(_))) => {
                     invalid.increment(1);
-                    if foreign_logged.is_due() {
-                        warn!(listener = name, %peer, "{error}; this is logged at most once a minute");
+                    let error = error.to_string();
+                    if let Some(LeftOut { times, .. }) = foreign_logged.note(&error, 1) {
+                        warn!(listener = name, %peer, left_out = times, "{error}; this is logged at most once a minute");
                     }
                 }
                 Err(Ended::Early(error)) => {
@@ -305,6 +307,7 @@ impl Drop for OpenConnection {
 struct AcceptFailures {
     listener: &'static str,
     pause: Duration,
+    logged: Pace,
 }
 
 impl AcceptFailures {
@@ -312,7 +315,7 @@ impl AcceptFailures {
     const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
     fn new(listener: &'static str) -> AcceptFailures {
-        AcceptFailures { listener, pause: AcceptFailures::FIRST_PAUSE }
+        AcceptFailures { listener, pause: AcceptFailures::FIRST_PAUSE, logged: Pace::default() }
     }
 
     /// Waits before the next try, longer each time. Without it a process that has run out of file descriptors
@@ -321,8 +324,10 @@ impl AcceptFailures {
         if is_of_one_connection(error) {
             return;
         }
-        if self.pause == AcceptFailures::FIRST_PAUSE {
-            warn!(listener = self.listener, %error, "connections cannot be accepted; trying again");
+        if self.pause == AcceptFailures::FIRST_PAUSE
+            && let Some(LeftOut { times, .. }) = self.logged.note(&error.to_string(), 1)
+        {
+            warn!(listener = self.listener, %error, left_out = times, "connections cannot be accepted; trying again");
         }
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(AcceptFailures::LONGEST_PAUSE);

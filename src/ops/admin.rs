@@ -27,6 +27,7 @@ use tracing::error;
 use super::negotiation::{self, Format};
 use super::pages::{Kept, Pages};
 use super::view::View;
+use crate::http::pace::Pace;
 use crate::http::response::{self, Body};
 use crate::http::{BindError, Ending, Handler, Limits, ListenAddress, OpenConnection, Purpose, Server};
 use crate::metrics::birth::Birth;
@@ -41,6 +42,7 @@ pub struct AdminHandler {
     call_event_path: String,
     text: FormatPages,
     openmetrics: FormatPages,
+    failures_logged: Pace,
 }
 
 /// The pages of one format.
@@ -119,7 +121,7 @@ impl AdminHandler {
             of_openmetrics
                 .page(shown, |families, process| openmetrics::render(families, process, with_created))
         });
-        AdminHandler { view, call_event_path, text, openmetrics }
+        AdminHandler { view, call_event_path, text, openmetrics, failures_logged: Pace::default() }
     }
 }
 
@@ -170,7 +172,9 @@ impl AdminHandler {
         let page = match page {
             Ok(page) => page,
             Err(error) => {
-                error!(%error, "the metrics page cannot be made");
+                if let Some(left_out) = self.failures_logged.due() {
+                    error!(%error, left_out, "the metrics page cannot be made");
+                }
                 return response::empty(StatusCode::INTERNAL_SERVER_ERROR);
             }
         };
