@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT, VARY};
+use hyper::header::{CONTENT_ENCODING, HeaderValue, USER_AGENT, VARY};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,7 @@ use tracing::error;
 
 use super::negotiation::{self, Format};
 use super::pages::{Kept, Pages};
+use super::refused_body::RefusedBody;
 use super::view::View;
 use crate::http::pace::Pace;
 use crate::http::response::{self, Body};
@@ -190,9 +191,8 @@ impl AdminHandler {
             }
             _ => page,
         };
-        let mut answer = Response::new(response::streamed(page));
+        let mut answer = response::with_content_type(response::streamed(page), format.content_type());
         let headers = answer.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
         headers.insert(VARY, HeaderValue::from_static(negotiation::VARY));
         if is_gzip {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -208,7 +208,8 @@ impl AdminHandler {
     }
 
     fn refused(&self) -> Response<Body> {
-        response::content(StatusCode::OK, "application/jsonl; charset=utf-8", self.view.refused_requests())
+        let body = RefusedBody::new(Arc::clone(self.view.refused()));
+        response::with_content_type(response::streamed(body), "application/jsonl; charset=utf-8")
     }
 
     fn landing_page(&self) -> Response<Body> {

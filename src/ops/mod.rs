@@ -6,5 +6,6 @@ pub mod commands;
 pub mod logging;
 mod negotiation;
 mod pages;
+mod refused_body;
 pub mod signals;
 pub mod view;
