@@ -241,9 +241,15 @@ pub struct Config {
     #[arg(long, env = "PLANET_FORWARD_MAX_AGE", value_name = "DURATION", default_value = "24h", value_parser = duration)]
     pub forward_max_age: Duration,
 
-    /// Open connections of each listener; further ones are answered 503.
+    /// Open connections of each listener. For a further one that is closed which has waited longest for a request; where none waits, the
+    /// new one is answered 503.
     #[arg(long, env = "PLANET_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "1024", value_parser = positive)]
     pub max_connections: usize,
+
+    /// The same for each peer: an address of IPv4 or a /64 of IPv6. Not for a listener behind a proxy, which is one peer unless it speaks the
+    /// PROXY protocol [default: none].
+    #[arg(long, env = "PLANET_MAX_CONNECTIONS_PER_PEER", value_name = "NUMBER", value_parser = positive)]
+    pub max_connections_per_peer: Option<usize>,
 
     /// Bytes of a call event's path and query; a longer one is answered 414.
     #[arg(long, env = "PLANET_MAX_URI_BYTES", value_name = "BYTES", default_value = "32KiB", value_parser = uri_bytes)]
