@@ -13,8 +13,8 @@ use hyper::body::{Body, Frame};
 
 use crate::state::refused::{Reading, RefusedRequests};
 
-/// Bytes that a connection is given at once.
-const CHUNK: usize = 16 * 1024;
+/// Bytes that a connection is given at once, and with the piece that is the last, up to 16 KiB.
+const CHUNK: usize = 4 * 1024;
 
 /// The refused requests as JSON lines, as the body of an answer.
 pub(super) struct RefusedBody {

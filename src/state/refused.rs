@@ -30,19 +30,54 @@ impl Refused {
     /// The request as a line of JSON: `time` (RFC 3339), `reason`, `query`; `replay`, which is false, if it is not to be sent
     /// again.
     fn to_json_line(&self) -> String {
+        let (mut line, mut place) = (String::new(), Some(Place::Head));
+        while let Some(next) = place {
+            place = self.write_piece(next, &mut line);
+        }
+        line
+    }
+
+    /// Appends the piece of the line at this place, and answers where the next one is.
+    fn write_piece(&self, place: Place, line: &mut String) -> Option<Place> {
         #[derive(Serialize)]
-        struct Line<'a> {
+        struct Head<'a> {
             time: String,
             reason: &'a str,
-            query: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            replay: Option<bool>,
         }
-        let time = humantime::format_rfc3339_millis(self.received_at).to_string();
-        let replay = (!self.is_to_be_sent).then_some(false);
-        to_json(&Line { time, reason: &self.reason, query: &self.query, replay }) + "\n"
+        match place {
+            Place::Head => {
+                let time = humantime::format_rfc3339_millis(self.received_at).to_string();
+                let head = to_json(&Head { time, reason: &self.reason });
+                line.extend([head.trim_end_matches('}'), ",\"query\":\""]);
+                Some(Place::Query(0))
+            }
+            Place::Query(start) if start < self.query.len() => {
+                let end = self.query.floor_char_boundary(start + PIECE);
+                let piece = to_json(&&self.query[start..end]);
+                line.push_str(
+                    piece.strip_prefix('"').and_then(|piece| piece.strip_suffix('"')).unwrap_or_default(),
+                );
+                Some(Place::Query(end))
+            }
+            Place::Query(_) => {
+                line.push_str(if self.is_to_be_sent { "\"}\n" } else { "\",\"replay\":false}\n" });
+                None
+            }
+        }
     }
 }
+
+/// A place in the line of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// What stands before the query.
+    Head,
+    /// The query from this byte on, and what stands behind it.
+    Query(usize),
+}
+
+/// Bytes of a query that are written at once. Each can become six.
+const PIECE: usize = 2 * 1024;
 
 /// The latest refused requests.
 #[derive(Debug)]
@@ -64,9 +99,9 @@ struct Ring {
 /// How far somebody has read the lines of the requests that were kept when the reading began.
 #[derive(Debug, Clone, Copy)]
 pub struct Reading {
-    /// The number of the next request, and bytes of its line that were read.
+    /// The number of the next request, and the place in its line.
     next: u64,
-    offset: usize,
+    place: Place,
     /// The number at which it ends.
     end: u64,
 }
@@ -132,36 +167,29 @@ impl RefusedRequests {
     /// Begins to read what is kept at `now`.
     pub fn begin_reading(&self, now: SystemTime) -> Reading {
         self.forget_old(now);
-        Reading { next: 0, offset: 0, end: self.ring().next }
+        Reading { next: 0, place: Place::Head, end: self.ring().next }
     }
 
-    /// The next bytes, up to `most`, of the kept requests as JSON lines, the oldest first; none at the end. Whoever reads keeps nothing in
-    /// memory meanwhile, however slowly: what has been forgotten is left out.
+    /// The next of the kept requests as JSON lines, the oldest first: at least so many bytes and few more, unless it is the end.
+    /// Whoever reads keeps nothing in memory meanwhile, however slowly: what has been forgotten is left out.
     ///
     /// # Errors
     /// A request was forgotten of which a part has been read.
-    pub fn read(&self, reading: &mut Reading, most: usize) -> Result<Vec<u8>, Forgotten> {
-        let mut bytes = Vec::new();
-        while bytes.len() < most {
-            let Some((number, refused)) = self.at_or_after(reading.next, reading.end) else {
-                break;
-            };
-            if number > reading.next && reading.offset > 0 {
+    pub fn read(&self, reading: &mut Reading, bytes: usize) -> Result<String, Forgotten> {
+        let mut lines = String::new();
+        while lines.len() < bytes {
+            let found = self.at_or_after(reading.next, reading.end);
+            let is_within = reading.place != Place::Head;
+            if is_within && found.as_ref().is_none_or(|(number, _)| *number != reading.next) {
                 return Err(Forgotten);
             }
-            let line = refused.to_json_line();
-            let rest = line.as_bytes().get(reading.offset..).unwrap_or_default();
-            let taken = rest.len().min(most - bytes.len());
-            bytes.extend_from_slice(&rest[..taken]);
-            *reading = match taken < rest.len() {
-                true => Reading { next: number, offset: reading.offset + taken, ..*reading },
-                false => Reading { next: number + 1, offset: 0, ..*reading },
+            let Some((number, refused)) = found else { break };
+            (reading.next, reading.place) = match refused.write_piece(reading.place, &mut lines) {
+                Some(place) => (number, place),
+                None => (number + 1, Place::Head),
             };
         }
-        match bytes.is_empty() && reading.offset > 0 {
-            true => Err(Forgotten),
-            false => Ok(bytes),
-        }
+        Ok(lines)
     }
 
     /// The first that is kept with a number from `first` to before `end`.
@@ -190,13 +218,13 @@ mod tests {
 
     /// All that is kept, read in small parts.
     fn json_lines(refused: &RefusedRequests, now: SystemTime) -> String {
-        let (mut reading, mut lines) = (refused.begin_reading(now), Vec::new());
+        let (mut reading, mut lines) = (refused.begin_reading(now), String::new());
         loop {
-            let part = refused.read(&mut reading, 7).expect("nothing is forgotten meanwhile");
+            let part = refused.read(&mut reading, 1).expect("nothing is forgotten meanwhile");
             if part.is_empty() {
-                return String::from_utf8(lines).expect("UTF-8");
+                return lines;
             }
-            lines.extend(part);
+            lines += &part;
         }
     }
 
@@ -208,16 +236,15 @@ mod tests {
         keep("b=2");
         let begin = || refused.begin_reading(SystemTime::UNIX_EPOCH);
         let [mut at_the_start, mut within] = [begin(), begin()];
-        assert_eq!(refused.read(&mut within, 5).expect("a part").len(), 5);
+        assert!(!refused.read(&mut within, 1).expect("a part").contains('\n'));
         keep("c=3");
         let line = refused.read(&mut at_the_start, 1_000).expect("what is left");
-        let line = String::from_utf8(line).expect("UTF-8");
         assert!(line.contains("b=2") && line.matches('\n').count() == 1, "{line}");
         assert!(refused.read(&mut at_the_start, 1_000).expect("the end").is_empty());
         assert!(refused.read(&mut within, 1_000).is_err());
         // Nor when nothing is left that it could read.
         let mut within = begin();
-        assert_eq!(refused.read(&mut within, 5).expect("a part").len(), 5);
+        assert!(!refused.read(&mut within, 1).expect("a part").contains('\n'));
         keep("d=4");
         keep("e=5");
         assert!(refused.read(&mut within, 1_000).is_err());
@@ -239,6 +266,19 @@ mod tests {
         assert_eq!(lines[1]["time"], "1970-01-01T00:00:00.000Z");
         assert_eq!(lines[1]["reason"], "no sid");
         assert_eq!((lines[0].get("replay"), &lines[1]["replay"]), (None, &serde_json::json!(false)));
+    }
+
+    #[test]
+    fn a_long_line_is_read_in_pieces_and_is_the_same_as_in_the_file() {
+        let refused = RefusedRequests::in_memory(2, DAY);
+        let query = "a=\u{202e}\u{e9}\"&".repeat(PIECE);
+        refused.keep(SystemTime::UNIX_EPOCH, "a }".to_owned(), query.as_bytes());
+        let line = json_lines(&refused, SystemTime::UNIX_EPOCH);
+        assert_eq!(line, refused.ring().kept[0].1.to_json_line());
+        let read: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!((&read["query"], &read["reason"]), (&query.into(), &"a }".into()));
+        let mut reading = refused.begin_reading(SystemTime::UNIX_EPOCH);
+        assert!(refused.read(&mut reading, 1_000).expect("a part").len() <= 1_000 + 6 * PIECE);
     }
 
     #[test]
