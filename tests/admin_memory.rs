@@ -17,8 +17,8 @@ use support::http::{self, Connection};
 
 /// Connections, half as many again of which read.
 const CONNECTIONS: usize = 64;
-const READERS: usize = 96;
-const SERIES: usize = 1_000;
+const READERS: usize = 80;
+const SERIES: usize = 600;
 const SESSION_IDS: usize = 10_000;
 
 /// What the README says of these bounds, in memory and without a service behind.
@@ -41,7 +41,7 @@ fn with_large_pages() -> Exporter {
     let mut connection = Connection::open(exporter.call_events);
     let letters = || 'A'..='Z';
     let codes = letters().flat_map(|first| letters().map(move |second| format!("{first}{second}")));
-    let idcs = codes.filter(|code| assigned_code(code).is_some()).take(SERIES / 40);
+    let idcs = codes.filter(|code| assigned_code(code).is_some()).take(SERIES / 50 + 4);
     for (number, (idc, reason)) in
         idcs.flat_map(|idc| (0..50).map(move |reason| (idc.clone(), reason))).enumerate()
     {

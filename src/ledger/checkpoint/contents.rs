@@ -4,7 +4,8 @@
 //! birth of its series: JSON's keys are texts.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -337,11 +338,16 @@ impl Place<'_> {
             };
             if is_cleaned {
                 cleaned.push((labels, row));
-            } else if filled.contains_key(&labels) {
-                let (metric, labels) = (metric.to_owned(), format!("{labels:?}"));
-                return Err(UnreadableContents::RepeatedRow { metric, labels });
-            } else {
-                filled.insert(labels, row);
+                continue;
+            }
+            match filled.entry(labels) {
+                Entry::Vacant(place) => {
+                    place.insert(row);
+                }
+                Entry::Occupied(known) => {
+                    let (metric, labels) = (metric.to_owned(), format!("{:?}", known.key()));
+                    return Err(UnreadableContents::RepeatedRow { metric, labels });
+                }
             }
         }
         self.table.rows = filled;
