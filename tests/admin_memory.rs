@@ -77,8 +77,8 @@ fn read_slowly(exporter: &mut Exporter, path: &str, headers: &[(&str, &str)]) {
     let mut readers = Vec::new();
     for _ in 0..READERS {
         let mut reader = deaf_connection(exporter.admin);
-        match reader.write(requests.as_bytes()) {
-            Ok(_) => readers.push(reader),
+        match reader.write_all(requests.as_bytes()) {
+            Ok(()) => readers.push(reader),
             Err(error) => {
                 assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}")
             }

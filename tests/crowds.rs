@@ -119,7 +119,7 @@ fn answers_that_nobody_takes_make_place_for_livez() {
     }
     for stream in &mut deaf {
         // As much of it as goes.
-        let _ = stream.write(requests.as_bytes());
+        let _ = stream.write_all(requests.as_bytes());
     }
     for _ in 0..100 {
         assert_eq!(status(exporter.admin, "/livez"), 200);
