@@ -268,6 +268,7 @@ async fn service(
 fn limits(config: &Config, head_bytes: usize) -> Limits {
     Limits {
         connections: config.max_connections,
+        connections_of_a_peer: config.max_connections_per_peer,
         header_timeout: config.header_timeout,
         idle_timeout: config.idle_timeout,
         stall_timeout: config.idle_timeout.min(LONGEST_STALL),

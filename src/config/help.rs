@@ -231,6 +231,10 @@ const GROUPS: [(&str, &[Flag]); 6] = [
                 "Open connections of each listener",
                 "Raise it for a proxy that keeps many open; lower it to save memory.",
             ),
+            rare(
+                "max-connections-per-peer",
+                "Set it where clients come without a proxy, so that none takes all connections.",
+            ),
             rare("max-uri-bytes", "Lower it to save memory; it is more than LINE Planet sends."),
             rare(
                 "trusted-proxies",

@@ -256,10 +256,15 @@ pub struct Config {
     #[arg(long, env = "PLANET_FORWARD_MAX_AGE", value_name = "DURATION", default_value = "24h", value_parser = duration)]
     pub forward_max_age: Duration,
 
-    /// Maximum number of open connections of each listener. Beyond it, the one that has been idle longest is closed; if none is
-    /// idle, a new one gets 503.
+    /// Maximum number of open connections of each listener. For a further one, the one is closed that has waited longest for a request;
+    /// if none waits, the new one gets 503.
     #[arg(long, env = "PLANET_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "1024", value_parser = positive)]
     pub max_connections: usize,
+
+    /// Maximum number of open connections of each peer: an IPv4 address, or a /64 of IPv6. Not for a listener behind a proxy, which is one
+    /// peer unless it speaks the PROXY protocol [default: none].
+    #[arg(long, env = "PLANET_MAX_CONNECTIONS_PER_PEER", value_name = "NUMBER", value_parser = positive)]
+    pub max_connections_per_peer: Option<usize>,
 
     /// Maximum size of a call event's path and query. A longer one gets 414.
     #[arg(long, env = "PLANET_MAX_URI_BYTES", value_name = "BYTES", default_value = "32KiB", value_parser = uri_bytes)]

@@ -101,7 +101,7 @@ fn has_identities(config: &Config, otlp: &OtlpSettings) -> bool {
 }
 
 /// Every flag with what takes its effect away.
-const NEEDS: [(&str, &[Obstacle]); 42] = [
+const NEEDS: [(&str, &[Obstacle]); 43] = [
     ("listen", &[]),
     ("call-event-path", &[]),
     ("probe-status", &[]),
@@ -135,6 +135,7 @@ const NEEDS: [(&str, &[Obstacle]); 42] = [
     ("forward-concurrency", &[NO_SERVICE, INLINE]),
     ("forward-max-age", &[NO_SERVICE, INLINE, GIVEN_UP_BEFORE]),
     ("max-connections", &[]),
+    ("max-connections-per-peer", &[]),
     ("max-uri-bytes", &[]),
     ("trusted-proxies", &[NO_PROXY_PROTOCOL]),
     ("proxy-protocol", &[]),

@@ -5,7 +5,7 @@
 //! [`response`]s that it gives. As a client: [`tls`] towards any peer, the [`service`] behind with [`headers`] and [`body`] on the
 //! way to it, over connections that are used again (`pool`), unless it is this process itself (`own`). On both sides: a [`raw_query`] that no URI may have. For both kinds
 //! of delivery: [`backoff`], what is known of a [`peer`], and what [`obstacle`] is on the way to it. [`pace`] is that of log lines
-//! that peers bring about.
+//! that peers bring about, and [`shown`] says what of foreign text is shown.
 
 pub mod backoff;
 mod bind_error;
@@ -26,6 +26,7 @@ mod raw_exchange;
 pub mod raw_query;
 pub mod response;
 pub mod service;
+pub mod shown;
 mod sockets;
 pub mod tls;
 

@@ -12,6 +12,7 @@ use hyper::{Response, StatusCode};
 use serde_json::json;
 
 use super::deadlines::Serving;
+use super::shown::to_json;
 
 /// The body of an answer: at hand, or coming from elsewhere.
 pub type Body = Either<Full<Bytes>, Streamed>;
@@ -80,6 +81,13 @@ pub fn content(status: StatusCode, content_type: &'static str, body: impl Into<B
     response
 }
 
+/// An answer whose body comes from elsewhere.
+pub fn with_content_type(body: Body, content_type: &'static str) -> Response<Body> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
 /// A short text for people.
 pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     content(status, "text/plain; charset=utf-8", body)
@@ -92,7 +100,7 @@ pub fn problem(status: StatusCode, title: &str, detail: &str, parameter: Option<
     if let Some(parameter) = parameter {
         problem["parameter"] = parameter.into();
     }
-    let response = content(status, "application/problem+json", format!("{problem}\n"));
+    let response = content(status, "application/problem+json", to_json(&problem) + "\n");
     with_header(response, CACHE_CONTROL, "no-store")
 }
 

@@ -45,7 +45,7 @@ use crate::callback::{Anomaly, Fingerprint, Identified, Key, NotACall, Record, e
 use crate::config::routes::{Found, Mode, ProbeStatus, Routes};
 use crate::http::body::discard;
 use crate::http::headers::{self, WrongHost};
-use crate::http::pace::LogPace;
+use crate::http::pace::{LeftOut, Pace};
 use crate::http::response::{self, Body};
 use crate::http::{Handler, raw_query};
 use crate::state::known::NotStored;
@@ -62,8 +62,9 @@ pub struct CallbackHandler {
     service: Option<Proxy>,
     checks: Checks,
     metrics: IntakeMetrics,
-    refusals_logged: LogPace,
-    contradictions_logged: LogPace,
+    refusals_logged: Pace,
+    contradictions_logged: Pace,
+    panics_logged: Pace,
     misdirected: Misdirected,
     unknown_parameters: UnknownParameters,
 }
@@ -92,8 +93,9 @@ impl CallbackHandler {
             service,
             checks,
             metrics: IntakeMetrics::new(),
-            refusals_logged: LogPace::default(),
-            contradictions_logged: LogPace::default(),
+            refusals_logged: Pace::default(),
+            contradictions_logged: Pace::default(),
+            panics_logged: Pace::default(),
             unknown_parameters: UnknownParameters::default(),
         }
     }
@@ -279,11 +281,11 @@ impl CallbackHandler {
     fn note_refused(&self, reason: &dyn Display, query: &[u8], received_at: SystemTime, peer: SocketAddr) {
         self.metrics.refused.increment(1);
         self.refused.keep(received_at, reason.to_string(), query);
-        match self.refusals_logged.is_due() {
-            true => {
-                warn!(%reason, %peer, "refused a call event; further ones are logged at most once a minute")
+        match self.refusals_logged.due() {
+            Some(left_out) => {
+                warn!(%reason, %peer, left_out, "refused a call event; further ones are logged at most once a minute")
             }
-            false => debug!(%reason, %peer, "refused a call event"),
+            None => debug!(%reason, %peer, "refused a call event"),
         }
     }
 
@@ -291,11 +293,11 @@ impl CallbackHandler {
     fn note_contradicting(&self, query: &[u8], received_at: SystemTime, peer: SocketAddr) {
         self.metrics.contradicting.increment(1);
         self.refused.keep_for_show(received_at, CONTRADICTING.to_owned(), query);
-        match self.contradictions_logged.is_due() {
-            true => {
-                warn!(%peer, "{CONTRADICTING}; it is kept among the refused; further ones are logged at most once a minute")
+        match self.contradictions_logged.due() {
+            Some(left_out) => {
+                warn!(%peer, left_out, "{CONTRADICTING}; it is kept among the refused; further ones are logged at most once a minute")
             }
-            false => debug!(%peer, "{CONTRADICTING}"),
+            None => debug!(%peer, "{CONTRADICTING}"),
         }
     }
 
@@ -303,7 +305,9 @@ impl CallbackHandler {
     fn note_panicked(&self, panicked: &Panicked, query: &[u8], received_at: SystemTime, peer: SocketAddr) {
         self.metrics.panicked.increment(1);
         self.refused.keep(received_at, panicked.to_string(), query);
-        error!(%panicked, %peer, "a request could not be read; it is kept among the refused");
+        if let Some(LeftOut { times, .. }) = self.panics_logged.note(&panicked.to_string(), 1) {
+            error!(%panicked, %peer, left_out = times, "a request could not be read; it is kept among the refused");
+        }
     }
 }
 

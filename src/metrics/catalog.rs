@@ -158,10 +158,10 @@ catalog! {
         "Open connections by listener.",
         "listener");
     EXPORTER_EVICTED_CONNECTIONS = Sum("planet.exporter.evicted_connections", "{connection}",
-        "Idle connections closed because the limit of connections was reached and a new one came, by listener.",
+        "Connections closed because the limit of connections was reached and a new one came, by listener.",
         "listener");
     EXPORTER_REJECTED_CONNECTIONS = Sum("planet.exporter.rejected_connections", "{connection}",
-        "Connections turned away because the limit of connections was reached and none was idle, by listener.",
+        "Connections turned away because the limit of connections was reached and none could be closed, by listener.",
         "listener");
     EXPORTER_ACCEPT_FAILURES = Sum("planet.exporter.accept_failures", "{failure}",
         "Failures to accept a connection, such as for want of file descriptors, by listener.",

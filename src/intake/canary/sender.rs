@@ -19,7 +19,7 @@ use super::Nonce;
 use super::failure::{Failure, REASONS};
 use crate::config::canary_url::CanaryUrl;
 use crate::http::headers::add_host;
-use crate::http::pace::{LeftOut, Repeats};
+use crate::http::pace::{LeftOut, Pace};
 use crate::http::tls;
 use crate::metrics::catalog;
 use crate::state::readiness::Latch;
@@ -44,14 +44,14 @@ pub struct Sender {
     latch: Latch,
     metrics: CanaryMetrics,
     failing_since: Option<Instant>,
-    said: Repeats,
+    said: Pace,
 }
 
 impl Sender {
     /// Sends one to `url` every `interval`. `latch` is closed while they do not come back.
     pub fn new(url: CanaryUrl, interval: Duration, latch: Latch) -> Sender {
         latch.open();
-        let said = Repeats::new(AGAIN);
+        let said = Pace::new(AGAIN);
         Sender { url, interval, latch, metrics: CanaryMetrics::new(), failing_since: None, said }
     }
 
@@ -107,7 +107,7 @@ impl Sender {
         self.metrics.last_success.set(now.as_secs_f64());
         self.latch.open();
         if let Some(since) = self.failing_since.take() {
-            self.said = Repeats::new(AGAIN);
+            self.said.forget();
             info!(url = %self.url, failing_seconds = since.elapsed().as_secs(), "the canary comes back again");
         }
     }
@@ -118,7 +118,7 @@ impl Sender {
         self.latch.close();
         self.failing_since.get_or_insert_with(Instant::now);
         let error = format!("{failure}; {}", failure.cure());
-        if let Some(LeftOut { times, .. }) = self.said.note(&error, 0, Instant::now()) {
+        if let Some(LeftOut { times, .. }) = self.said.note(&error, 0) {
             warn!(
                 url = %self.url,
                 reason,
