@@ -76,8 +76,8 @@ fn run(config: Config) -> Result<ExitCode, Box<dyn Error>> {
     remarks.iter().for_each(Remark::log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
-        let stop = signals::stop(log.clone())?;
-        app::run(config, otlp, stop).await.map_err(Box::<dyn Error>::from)
+        let (stop, hangups) = (signals::stop(log.clone())?, signals::Hangups::of_process()?);
+        app::run(config, otlp, stop, hangups).await.map_err(Box::<dyn Error>::from)
     });
     // A write to a standard output that nobody takes from would otherwise hold up the end.
     runtime.shutdown_background();

@@ -10,6 +10,7 @@
 //! longer; sinks and pushes deliver what they can, while requests go on that still are not finished, and say in time what they leave
 //! behind; then the process ends, all within `--shutdown-timeout`.
 
+mod first_lines;
 mod parts;
 mod sinks;
 
@@ -25,8 +26,7 @@ use tracing::{error, info, warn};
 
 use crate::config::otlp::{OtlpSettings, Push, Signal};
 use crate::config::routes::Routes;
-use crate::config::unused::unused;
-use crate::config::{Config, Contradiction, ForwardMode, ProxyProtocol, name_of};
+use crate::config::{Config, Contradiction, ForwardMode, ProxyProtocol};
 use crate::http::service::Service;
 use crate::http::tls::TlsError;
 use crate::http::{BindError, Limits, Purpose, Server, TrustedProxies};
@@ -38,6 +38,8 @@ use crate::intake::proxy::Proxy;
 use crate::journal::{Journal, JournalError};
 use crate::metrics::registry::{self, InstallError, OwnMetrics};
 use crate::ops::admin::{self, AdminHandler};
+use crate::ops::reload::Reload;
+use crate::ops::signals::Hangups;
 use crate::ops::view::View;
 use crate::sinks::destination::{DestinationWatch, OTLP_METRICS, OTLP_TRACES};
 use crate::sinks::identity::UnusableKey;
@@ -91,7 +93,7 @@ pub enum RunError {
     PartEnded(&'static str),
 }
 
-/// Runs the exporter until `stop` completes, then ends it in order.
+/// Runs the exporter until `stop` completes, then ends it in order. At each of `hangups` it reads files again.
 ///
 /// # Errors
 /// A part cannot be started, and nothing is served then; or a part ended unexpectedly.
@@ -99,6 +101,7 @@ pub async fn run(
     config: Config,
     mut otlp: OtlpSettings,
     stop: impl Future<Output = ()>,
+    hangups: Hangups,
 ) -> Result<(), RunError> {
     let routes = Routes::of(&config);
     config.check_paths()?;
@@ -136,7 +139,9 @@ pub async fn run(
         .map(|url| CanarySender::new(url, config.canary_interval, readiness.latch_for_show(CANARY)));
 
     let passages = service.is_some().then(|| Passages::new(config.forward_mode == ForwardMode::Stored));
-    let sinks = sinks::configured(&config, &otlp, service.as_ref(), passages.as_ref(), &refused)?;
+    let mut reload = Reload::default();
+    let sinks =
+        sinks::configured(&config, &otlp, service.as_ref(), passages.as_ref(), &refused, &mut reload)?;
 
     let mut stop = pin!(stop);
     let Opened { mut state, sinks } = tokio::select! {
@@ -158,6 +163,7 @@ pub async fn run(
     }
     if let Some(destination) = otlp.metrics.destination() {
         let client = OtlpClient::new(destination.clone());
+        sinks::register(&client, &mut reload);
         view.note_push_to(destination.to_string());
         let view = Arc::clone(&view);
         let ends = otlp_metrics::Ends {
@@ -174,7 +180,7 @@ pub async fn run(
             otlp_metrics::run(client, resource, interval, destination, view, ends),
         );
     }
-    log_start(&config, &otlp, call_events.addresses(), &admin);
+    first_lines::log(&config, &otlp, call_events.addresses(), &admin);
 
     let State { known, fold, journal, storage, quarantine_file, .. } = state;
     let refused_file = match (journal, refused_lines) {
@@ -213,6 +219,7 @@ pub async fn run(
             stop.cancelled().await;
         });
     }
+    parts.spawn_sink("the reading of files again", reload.run(hangups, ends.sinks.clone()));
     parts.spawn_sink("the upkeep", upkeep(view, ends.sinks.clone()));
     for (name, file) in [("the file of refused requests", refused_file), ("the quarantine", quarantine_file)]
     {
@@ -312,51 +319,6 @@ const CALL_EVENT_HEADERS: usize = 32 * 1024;
 
 /// Bytes of the head of a request to the admin port.
 const ADMIN_HEAD: usize = 16 * 1024;
-
-/// Says where the exporter listens, and what is on and off.
-fn log_start(config: &Config, otlp: &OtlpSettings, call_events: &[SocketAddr], admin: &[SocketAddr]) {
-    let urls = |addresses: &[SocketAddr], path: &str| {
-        let urls: Vec<_> = addresses.iter().map(|address| format!("http://{address}{path}")).collect();
-        urls.join(", ")
-    };
-    info!(
-        version = env!("CARGO_PKG_VERSION"),
-        call_events = urls(call_events, &config.call_event_path),
-        admin = urls(admin, ""),
-        "planet-call-exporter is listening"
-    );
-    let endpoint = |push: &Push| match push {
-        Push::To(destination) => destination.to_string(),
-        Push::Off(_) => "off".to_owned(),
-        Push::Misconfigured => "off, misconfigured".to_owned(),
-    };
-    info!(
-        otlp_metrics = endpoint(&otlp.metrics),
-        otlp_traces = endpoint(&otlp.traces),
-        call_log = name_of(&config.call_log),
-        identity = name_of(&config.identity),
-        forward_to = config.forward_to.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string),
-        canary = config.canary_url.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string),
-        "what leaves beside /metrics"
-    );
-    for unused in unused(config, otlp) {
-        warn!("{unused}");
-    }
-    match &config.state_dir {
-        Some(directory) => info!(state_dir = %directory.display(), "totals survive crashes and restarts"),
-        None => warn!(
-            "no state directory: totals, seen session IDs and what waits for delivery are in memory and begin anew with \
-             each start"
-        ),
-    }
-    if config.forward_to.is_some() && config.forward_mode == ForwardMode::Stored && config.state_dir.is_none()
-    {
-        warn!(
-            "call events for the service behind wait in memory: they are answered 200 before it has them, and what it has not \
-             taken is lost if the process dies; --state-dir or --forward-mode inline prevents that"
-        );
-    }
-}
 
 /// Forgets now and then what is kept for a while only, and shows that this runtime gets on.
 async fn upkeep(view: Arc<View>, stop: CancellationToken) {

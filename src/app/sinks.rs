@@ -9,6 +9,7 @@ use crate::config::otlp::OtlpSettings;
 use crate::config::{CallLog, Config, ForwardMode};
 use crate::http::service::Service;
 use crate::journal::{Journal, Reader};
+use crate::ops::reload::{Reload, Reread};
 use crate::sinks::call_log::{self, CallLogSink};
 use crate::sinks::destination::{DestinationWatch, OTLP_TRACES};
 use crate::sinks::drain::{Drain, MOST_WAITING};
@@ -51,6 +52,7 @@ pub(super) fn configured(
     service: Option<&Arc<Service>>,
     passages: Option<&Passages>,
     refused: &Arc<RefusedRequests>,
+    reload: &mut Reload,
 ) -> Result<Vec<ConfiguredSink>, RunError> {
     let identity = Identity::configured(config)?;
     let mut sinks = Vec::new();
@@ -59,6 +61,7 @@ pub(super) fn configured(
         |kind, settings| sinks.push(ConfiguredSink { kind, settings: Settings { ages, ..settings } });
     if let Some(destination) = otlp.traces.destination() {
         let client = OtlpClient::new(destination.clone());
+        register(&client, reload);
         let trouble = client.trouble();
         let sink = SpanSink::new(client, &otlp.resource, identity.clone(), otlp.sampling)?;
         let settings = spans::settings(otlp.span_batch, otlp.span_delay);
@@ -78,6 +81,23 @@ pub(super) fn configured(
         );
     }
     Ok(sinks)
+}
+
+/// Has the certificates and keys towards a receiver read again at SIGHUP, if there is TLS.
+pub(super) fn register(client: &OtlpClient, reload: &mut Reload) {
+    if client.destination().is_secure() {
+        let files: Vec<_> = client.destination().files().map(|file| file.display().to_string()).collect();
+        let what = match files.is_empty() {
+            true => "the system's certificate authorities".to_owned(),
+            false => files.join(", "),
+        };
+        let name = format!("{what} for OTLP {}", client.signal().as_str());
+        let client = client.clone();
+        reload.register(name, move || match client.read_again()? {
+            true => Ok(Reread::Changed),
+            false => Ok(Reread::Unchanged),
+        });
+    }
 }
 
 impl ConfiguredSink {

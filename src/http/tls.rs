@@ -1,7 +1,7 @@
 //! Connections of a client, with TLS or without: rustls on ring, with the system's authorities or those of a file.
 //!
-//! Certificates are renewed while a process runs. [`Reloading`] reads their files again for each new connection, and goes on with
-//! what it has where they cannot be used.
+//! Certificates are renewed while a process runs. [`Reloading`] reads their files again for each new connection and whenever it is
+//! told to, and goes on with what it has where they cannot be used.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -112,7 +112,10 @@ fn tcp(connect_timeout: Duration) -> HttpConnector {
 /// The configuration of who trusts the system's authorities.
 fn config_for(uri: &Uri) -> Result<ClientConfig, TlsError> {
     match uri.scheme_str() {
-        Some("https") => Files::default().load()?.config(),
+        Some("https") => {
+            let system = Files::default().load()?;
+            system.config(system.authorities()?)
+        }
         _ => plain_config(),
     }
 }
@@ -166,8 +169,8 @@ impl Files {
 }
 
 impl Loaded {
-    fn config(&self) -> Result<ClientConfig, TlsError> {
-        let config = builder()?.with_root_certificates(self.authorities()?);
+    fn config(&self, authorities: RootCertStore) -> Result<ClientConfig, TlsError> {
+        let config = builder()?.with_root_certificates(authorities);
         let Some((certificate, key)) = &self.client_identity else {
             return Ok(config.with_no_client_auth());
         };
@@ -217,6 +220,7 @@ pub struct Reloading {
 #[derive(Debug)]
 struct Current {
     loaded: Loaded,
+    authorities: RootCertStore,
     config: ClientConfig,
     /// What was said last of files that cannot be used.
     complaint: Option<String>,
@@ -249,11 +253,34 @@ impl Reloading {
         };
         Ok(current.config.clone())
     }
+
+    /// Reads the files again, or without one of authorities those of the system, and answers whether new connections are another
+    /// matter from now on. Where they cannot be used, everything stays as it was.
+    ///
+    /// # Errors
+    /// A file cannot be used, or the system has no authorities.
+    pub fn read_again(&self) -> Result<bool, TlsError> {
+        if !self.is_secure {
+            return Ok(false);
+        }
+        let new = Current::new(self.files.load()?)?;
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = current.as_ref().is_some_and(|current| current.is_as(&new));
+        *current = Some(new);
+        Ok(!is_same)
+    }
 }
 
 impl Current {
     fn new(loaded: Loaded) -> Result<Current, TlsError> {
-        Ok(Current { config: loaded.config()?, loaded, complaint: None })
+        let authorities = loaded.authorities()?;
+        let config = loaded.config(authorities.clone())?;
+        Ok(Current { loaded, authorities, config, complaint: None })
+    }
+
+    /// Whether it trusts the same authorities and shows the same certificate.
+    fn is_as(&self, other: &Current) -> bool {
+        self.loaded == other.loaded && self.authorities.roots == other.authorities.roots
     }
 
     fn take_in(&mut self, loaded: Result<Loaded, TlsError>) {

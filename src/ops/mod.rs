@@ -1,10 +1,11 @@
 //! What people use to run the exporter: the [`admin`] port and what it shows (the [`view`]), its own log ([`logging`]), its end
-//! by [`signals`], and the [`commands`] beside running.
+//! by [`signals`], the [`reload`] of files, and the [`commands`] beside running.
 
 pub mod admin;
 pub mod commands;
 pub mod logging;
 mod negotiation;
 mod pages;
+pub mod reload;
 pub mod signals;
 pub mod view;

@@ -16,7 +16,7 @@ mod variables;
 
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper::Uri;
@@ -116,6 +116,19 @@ pub struct Destination {
     pub client_identity: Option<(PathBuf, PathBuf)>,
     /// Through which proxy, if through one.
     pub proxy: Option<OtlpProxy>,
+}
+
+impl Destination {
+    /// Whether the way there is TLS. Without it no file is read.
+    pub fn is_secure(&self) -> bool {
+        self.endpoint.scheme_str() == Some("https")
+    }
+
+    /// The files of certificates and keys that are read for it.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let (certificate, key) = self.client_identity.as_ref().map(|(one, other)| (one, other)).unzip();
+        [self.certificate.as_ref(), certificate, key].into_iter().flatten().map(PathBuf::as_path)
+    }
 }
 
 /// Where it goes, for people: without secrets.

@@ -22,6 +22,7 @@ use hyper::{HeaderMap, Method, Request, Response};
 use crate::config::otlp::{Destination, Protocol, Signal};
 use crate::http::obstacle::Obstacle;
 use crate::http::peer::causes;
+use crate::http::tls::TlsError;
 
 use super::answer::{self, Taken};
 use super::connection::{Connection, Connector, Task};
@@ -62,6 +63,15 @@ impl OtlpClient {
     /// What is wrong with a certificate or key now, if anything is. It reads their files.
     pub fn trouble(&self) -> Option<String> {
         self.connector.check().err().map(|error| self.explain(&error))
+    }
+
+    /// Reads certificates and keys again, and answers whether they changed; then the next message goes over a new connection. It
+    /// may block. Without TLS there is nothing to read.
+    ///
+    /// # Errors
+    /// They cannot be used, and what was used before still is.
+    pub fn read_again(&self) -> Result<bool, TlsError> {
+        self.connector.read_again()
     }
 
     /// The signal that this client carries.
@@ -152,7 +162,8 @@ impl OtlpClient {
 
     fn take_unused(&self) -> Option<Connection> {
         let unused = lock(&self.unused).take();
-        unused.map(|unused| unused.connection).filter(Connection::is_open)
+        let connection = unused.map(|unused| unused.connection);
+        connection.filter(|connection| connection.is_open() && !self.connector.is_outdated(connection))
     }
 
     fn request(&self, message: Bytes) -> Request<Full<Bytes>> {

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ use crate::config::otlp::{Destination, OtlpProxy, Protocol};
 use crate::http::observed::{Observed, Traffic};
 use crate::http::obstacle::Obstacle;
 use crate::http::peer::causes;
-use crate::http::tls::{self, Files, Reloading, Versions};
+use crate::http::tls::{self, Files, Reloading, TlsError, Versions};
 
 /// The pause between the pings of HTTP/2, at least. Servers on grpc-go take two that they think needless, and then close the
 /// connection; so no more go in an exchange, nor while it is idle.
@@ -48,6 +48,8 @@ pub(super) struct Connection {
     forwarded: Option<Forwarded>,
     /// What came on it.
     traffic: Arc<Traffic>,
+    /// The generation of files that it was made with.
+    generation: u64,
     // It is closed when this is dropped.
     _driver: Task,
 }
@@ -141,6 +143,8 @@ pub(super) struct Connector {
     uri: Uri,
     tcp: HttpConnector<RotatingResolver>,
     tls: Arc<Reloading>,
+    /// How often [`Connector::read_again`] has found files changed.
+    generation: AtomicU64,
     versions: Versions,
     ping_interval: Duration,
     proxy: Option<OtlpProxy>,
@@ -160,6 +164,7 @@ impl Connector {
         };
         Connector {
             tls: Arc::new(Reloading::new(&uri, files)),
+            generation: AtomicU64::new(0),
             versions: match destination.protocol {
                 Protocol::Grpc => Versions::Http2,
                 Protocol::HttpProtobuf => Versions::Http1OrHttp2,
@@ -176,8 +181,28 @@ impl Connector {
         self.tls.config().map(drop).map_err(|error| SendError::Tls(causes(&error)))
     }
 
+    /// Reads certificates and keys again, and answers whether they changed. Connections that were made before are
+    /// [outdated](Connector::is_outdated) then.
+    ///
+    /// # Errors
+    /// They cannot be used.
+    pub(super) fn read_again(&self) -> Result<bool, TlsError> {
+        let has_changed = self.tls.read_again()?;
+        if has_changed {
+            self.generation.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(has_changed)
+    }
+
+    /// Whether a connection was made with other certificates than those of now.
+    pub(super) fn is_outdated(&self, connection: &Connection) -> bool {
+        connection.generation != self.generation.load(Ordering::Relaxed)
+    }
+
     /// A new connection.
     pub(super) async fn connect(&self) -> Result<Connection, SendError> {
+        // Before the files are looked at: what changes meanwhile makes it outdated rather than unnoticed.
+        let generation = self.generation.load(Ordering::Relaxed);
         let tls = Arc::clone(&self.tls);
         // It may read files.
         let config = tokio::task::spawn_blocking(move || tls.config()).await;
@@ -187,13 +212,13 @@ impl Connector {
         match &self.proxy {
             None => {
                 let stream = call(tls::wrap(self.tcp.clone(), config, self.versions), &self.uri).await?;
-                self.shake_hands(stream, None).await
+                self.shake_hands(stream, None, generation).await
             }
             // A request that a proxy can read it passes on itself; not all let a tunnel through to any port.
             Some(proxy) if !is_secure && self.versions != Versions::Http2 => {
                 let stream = call(tls::wrap(self.tcp.clone(), config, Versions::Http1), &proxy.uri).await?;
                 let authorization = proxy.authorization.clone();
-                self.shake_hands(stream, Some(Forwarded { authorization })).await
+                self.shake_hands(stream, Some(Forwarded { authorization }), generation).await
             }
             Some(proxy) => {
                 let mut tunnel = Tunnel::new(proxy.uri.clone(), self.tcp.clone());
@@ -203,12 +228,17 @@ impl Connector {
                 // Without a port the tunnel goes to that of https.
                 let uri = with_port(&self.uri);
                 let stream = call(tls::wrap(tunnel, config, self.versions), &uri).await?;
-                self.shake_hands(stream, None).await
+                self.shake_hands(stream, None, generation).await
             }
         }
     }
 
-    async fn shake_hands<T>(&self, stream: T, forwarded: Option<Forwarded>) -> Result<Connection, SendError>
+    async fn shake_hands<T>(
+        &self,
+        stream: T,
+        forwarded: Option<Forwarded>,
+        generation: u64,
+    ) -> Result<Connection, SendError>
     where
         T: Read + Write + hyper_util::client::legacy::connect::Connection + Send + Unpin + 'static,
     {
@@ -231,7 +261,7 @@ impl Connector {
             let (sender, connection) = http1::handshake(stream).await.map_err(no_connection)?;
             (Sender::Http1(sender), Task::spawn(async move { drop(connection.await) }))
         };
-        Ok(Connection { sender, forwarded, traffic, _driver: driver })
+        Ok(Connection { sender, forwarded, traffic, generation, _driver: driver })
     }
 }
 
