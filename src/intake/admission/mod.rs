@@ -146,7 +146,8 @@ enum Arrival {
 impl Arrival {
     /// What a request is; `None` if it has nothing to do with call events.
     fn of<B>(request: &Request<B>, routes: &Routes) -> Option<Arrival> {
-        let query = raw_query::query_of(request);
+        // A wrong secret makes no other URL.
+        let query = &*secret_parameter::without_any(raw_query::query_of(request));
         if let Some(found) = routes.find(request.uri().path().as_bytes(), query) {
             let is_canary = request.method() == Method::GET && Nonce::of_query(found.query).is_some();
             return Some(if is_canary { Arrival::Canary } else { Arrival::Other });

@@ -1,6 +1,8 @@
 //! The secret in a request: the parameter `secret` of the query, wherever it stands among the others. It is taken out of the
 //! request, so that whatever looks at that later cannot show, keep or pass on what is not there.
 
+use std::borrow::Cow;
+
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Uri};
@@ -30,15 +32,21 @@ pub(super) fn take<B>(request: &mut Request<B>, secrets: &Secrets) -> bool {
     true
 }
 
+/// A query without the parameter `secret`, whatever its value.
+pub(super) fn without_any(query: &[u8]) -> Cow<'_, [u8]> {
+    without(query, |_| true).map_or(Cow::Borrowed(query), Cow::Owned)
+}
+
 /// A query without the parameters whose value is a secret; `None` if it has none. As the event's parameters may be joined by a second
-/// `?`, a parameter ends there too. It goes with what joins it to the one before it, or else to the next.
+/// `?`, a parameter ends there too, and at a raw `#`. It goes with what joins it to the one before it, or else to the next.
 fn without(query: &[u8], is_secret: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
     let joins = |byte: &u8| matches!(byte, b'&' | b'?');
+    let ends = |byte: &u8| joins(byte) || *byte == b'#';
     let (mut rest, mut looked_at) = (Vec::new(), None);
     for begin in memmem::find_iter(query, SECRET.as_bytes()) {
         let Some(behind) = query[begin..].strip_prefix(SECRET.as_bytes()) else { continue };
         let Some(value) = behind.strip_prefix(b"=") else { continue };
-        let value = &value[..value.iter().position(joins).unwrap_or(value.len())];
+        let value = &value[..value.iter().position(ends).unwrap_or(value.len())];
         let is_parameter = query[..begin].last().is_none_or(joins);
         if !is_parameter || !is_secret(value) {
             continue;
@@ -47,7 +55,7 @@ fn without(query: &[u8], is_secret: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
         let end = begin + SECRET.len() + 1 + value.len();
         looked_at = Some(match rest.pop() {
             Some(_) => end,
-            None => (end + 1).min(query.len()),
+            None => end + usize::from(query.get(end).is_some_and(joins)),
         });
     }
     rest.extend_from_slice(&query[looked_at?..]);
@@ -102,6 +110,8 @@ mod tests {
             ("action=call?secret=ONE&sid=1", Some("action=call&sid=1")),
             ("secret=ONE&action=call?sid=1", Some("action=call?sid=1")),
             ("sid=1&secret=ONE", Some("sid=1")),
+            ("sid=1&secret=ONE#x=1", Some("sid=1#x=1")),
+            ("secret=ONE#x=1&secret=ONE", Some("#x=1")),
             ("secret=wrong&secret=ONE&sid=1", Some("secret=wrong&sid=1")),
             ("secret=ONE&secret=OTHER&sid=1", Some("sid=1")),
             ("a=1&secret=ONE&secret=ONE&sid=1&secret=OTHER", Some("a=1&sid=1")),
