@@ -431,6 +431,51 @@ fn a_trusted_proxy_says_who_the_client_is_and_the_client_cannot() {
 }
 
 #[test]
+fn the_address_of_the_proxy_protocol_counts_before_any_header_field() {
+    let networks = ["--allow-from", "203.0.113.0/24", "--trusted-proxies", "127.0.0.1"];
+    let exporter = Exporter::with(&[&networks[..], &["--proxy-protocol", "required"]].concat());
+    for (number, (client, spoofed, status)) in
+        [("203.0.113.7", "198.51.100.1", 200), ("198.51.100.1", "203.0.113.7", 403)].into_iter().enumerate()
+    {
+        let mut connection = Connection::open(exporter.call_events);
+        connection.send(format!(
+            "PROXY TCP4 {client} 127.0.0.1 4711 20200\r\nGET {CALL_EVENT_PATH}?{} HTTP/1.1\r\nhost: test\r\n\
+             x-forwarded-for: {spoofed}\r\n\r\n",
+            query(number)
+        ));
+        assert_eq!(connection.receive().status, status, "{client}");
+    }
+}
+
+#[test]
+fn a_journal_from_before_the_secret_is_read_as_ever() {
+    let scratch = Scratch::new("before-the-secret");
+    let state = scratch.0.join("state");
+    let service = Service::start();
+    service.answer(|_| support::service::Answer::status(503));
+    let forward = ["--forward-to", &service.url()];
+    let exporter = Exporter::launch(command().args(forward).arg("--state-dir").arg(&state));
+    for number in 0..5 {
+        assert_eq!(exporter.send(&query(number)).status, 200);
+    }
+    exporter.kill();
+    let before = service.requests().len();
+    service.answer(|_| support::service::Answer::status(200));
+    let file = Mounted::with(OLD);
+    let mut command = with_secret(&file.path());
+    let exporter = Exporter::launch(command.args(forward).arg("--state-dir").arg(&state));
+    let repeat = exporter.get(&call(OLD, 0));
+    assert_eq!((repeat.status, repeat.header("planet-exporter-result")), (200, Some("duplicate")));
+    assert_eq!(exporter.metrics().sum("planet_calls_total"), 5.0);
+    eventually("what waited", || {
+        let requests = service.requests();
+        (0..5)
+            .all(|number| requests[before..].iter().any(|request| request.sid() == sid(number)))
+            .then_some(())
+    });
+}
+
+#[test]
 fn a_peer_that_sends_too_much_is_told_when_to_come_again() {
     let exporter = Exporter::with(&["--max-rate", "1:3", "--trusted-proxies", "127.0.0.1"]);
     let from = |client: &str, number| sent_with(&exporter, number, &[("x-forwarded-for", client)]);
