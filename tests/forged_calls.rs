@@ -110,6 +110,7 @@ fn only_who_knows_the_secret_brings_calls() {
         // The service may take these for its callback.
         format!("/x/..{CALL_EVENT_PATH}?{}", query(10)),
         format!("/CALL_EVENT?{}", query(10)),
+        format!("/CALL_EVENT?{}", query(10).replace("sid=", "s%69d=")),
     ];
     for target in &forged {
         assert_forbidden(&exporter.get(target));

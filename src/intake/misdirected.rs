@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use hyper::Request;
-use memchr::memmem;
 use metrics::{Counter, counter};
 use tracing::{debug, warn};
 
@@ -22,11 +21,6 @@ use crate::state::refused::RefusedRequests;
 
 /// Without which a query is no call event.
 const SID: &[u8] = b"sid=";
-
-/// Whether a query may be that of a call event.
-pub(super) fn has_sid(query: &[u8]) -> bool {
-    memmem::find(query, SID).is_some()
-}
 
 /// Keeps, says and counts call events that come to a wrong place.
 pub(super) struct Misdirected {
@@ -56,7 +50,8 @@ impl Misdirected {
     ) -> Result<(), Panicked> {
         let (path, query) = (request.uri().path(), raw_query::query_of(request));
         // Most of what is passed on has none.
-        if !has_sid(query) || path.len() + 1 + query.len() > self.longest_uri {
+        let has_sid = query.windows(SID.len()).any(|window| window == SID);
+        if !has_sid || path.len() + 1 + query.len() > self.longest_uri {
             return Ok(());
         }
         let Some(route) = shielded(|| routes.meant(query))? else { return Ok(()) };

@@ -7,7 +7,7 @@
 //! | `--max-rate` | a peer without the secret that sends more | 429 with Retry-After |
 //! | `--call-event-secret-file` | who does not know the [secret](secrets) | 403 |
 //!
-//! This comes first of all, so that nothing else ever sees the secret: it is [taken out](secret_parameter) of the request, which is
+//! This comes first of all, so that nothing else ever sees the secret: it is taken out of the request (`secret_parameter`), which is
 //! from then on one without. Whether or not it was there, a request is looked at only if it is the callback's, or has the query of a
 //! call event [without doubt](crate::callback::Kind::is_unmistakable), which a service behind may take at a path that only looks
 //! different. A request with the secret is never too many, so that no flood keeps the real ones out.
@@ -31,7 +31,6 @@ use tracing::warn;
 use self::rate::RateLimit;
 use self::secrets::Secrets;
 use super::canary::Nonce;
-use super::misdirected::has_sid;
 use crate::callback::shield::shielded;
 use crate::config::Config;
 use crate::config::routes::Routes;
@@ -152,9 +151,9 @@ impl Arrival {
             let is_canary = request.method() == Method::GET && Nonce::of_query(found.query).is_some();
             return Some(if is_canary { Arrival::Canary } else { Arrival::Other });
         }
-        // One that brings out a bug is not let in for that.
+        // Names may be percent-encoded, so the whole query is read. One that brings out a bug is not let in for that.
         let is_meant = || shielded(|| routes.meant(query).is_some()).unwrap_or(true);
-        (has_sid(query) && is_meant()).then_some(Arrival::Other)
+        (!query.is_empty() && is_meant()).then_some(Arrival::Other)
     }
 }
 
