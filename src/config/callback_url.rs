@@ -61,6 +61,11 @@ impl fmt::Display for CallbackUrl {
     }
 }
 
+/// What to do where a URL is answered 403 to the first call event.
+pub const TURNED_AWAY: &str = "call events are not taken from here, or not without a secret; expected the whole URL, such as \
+                               http://127.0.0.1:20200/call_event?secret=SECRET with that of --call-event-secret-file, from an \
+                               address in --allow-from";
+
 /// What to do where a URL is answered 404 to the first call event.
 pub const WRONG_PATH: &str = "no call events are taken at this path; expected that of the exporter's --call-event-path, which is \
                               /call_event by default";

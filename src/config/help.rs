@@ -112,6 +112,11 @@ const GROUPS: [(&str, &[Flag]); 6] = [
                 "Path as registered with LINE Planet",
                 "Set it if your callback URL has another path, or a query of its own.",
             ),
+            often(
+                "call-event-secret-file",
+                "Secret that the registered URL carries",
+                "Set it so that nobody else can send calls: LINE Planet does not sign its requests.",
+            ),
             rare(
                 "probe-status",
                 "Set it to 400 if your service refuses such a test and callers count on that.",
@@ -235,6 +240,8 @@ const GROUPS: [(&str, &[Flag]); 6] = [
                 "max-connections-per-peer",
                 "Set it where clients come without a proxy, so that none takes all connections.",
             ),
+            rare("allow-from", "Set it if LINE Planet has told you where its requests come from."),
+            rare("max-rate", "Set it so that one peer cannot flood the numbers with forged calls."),
             rare("max-uri-bytes", "Lower it to save memory; it is more than LINE Planet sends."),
             rare(
                 "trusted-proxies",

@@ -13,6 +13,9 @@ use super::path::is_same;
 use super::{Config, ForwardMode};
 use crate::callback::Kind;
 
+/// The parameter of the registered URL that holds the secret of `--call-event-secret-file`.
+pub const SECRET: &str = "secret";
+
 /// What becomes of a callback that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {

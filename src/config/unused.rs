@@ -85,9 +85,12 @@ const NOTHING_KEPT: Obstacle = Obstacle {
     reason: "with --refused-max 0 and without --state-dir no refused request is kept",
 };
 
-const NO_PROXY_PROTOCOL: Obstacle = Obstacle {
-    is_there: |config, _| config.proxy_protocol == ProxyProtocol::Off,
-    reason: "it only affects the PROXY protocol, which is off without --proxy-protocol required",
+const NO_CLIENTS: Obstacle = Obstacle {
+    is_there: |config, _| {
+        let asks_for_clients = !config.allow_from.is_empty() || config.max_rate.is_some();
+        config.proxy_protocol == ProxyProtocol::Off && !asks_for_clients
+    },
+    reason: "nobody asks for the addresses of clients without --proxy-protocol required, --allow-from or --max-rate",
 };
 
 const NO_CANARY: Obstacle = Obstacle {
@@ -101,9 +104,10 @@ fn has_identities(config: &Config, otlp: &OtlpSettings) -> bool {
 }
 
 /// Every flag with what takes its effect away.
-const NEEDS: [(&str, &[Obstacle]); 43] = [
+const NEEDS: [(&str, &[Obstacle]); 46] = [
     ("listen", &[]),
     ("call-event-path", &[]),
+    ("call-event-secret-file", &[]),
     ("probe-status", &[]),
     ("readiness-path", &[]),
     ("canary-url", &[]),
@@ -137,7 +141,9 @@ const NEEDS: [(&str, &[Obstacle]); 43] = [
     ("max-connections", &[]),
     ("max-connections-per-peer", &[]),
     ("max-uri-bytes", &[]),
-    ("trusted-proxies", &[NO_PROXY_PROTOCOL]),
+    ("allow-from", &[]),
+    ("max-rate", &[]),
+    ("trusted-proxies", &[NO_CLIENTS]),
     ("proxy-protocol", &[]),
     ("header-timeout", &[]),
     ("idle-timeout", &[]),
@@ -201,6 +207,8 @@ mod tests {
             "--state-max-age 2h --forward-to http://a",
         ),
         ("--trusted-proxies ::1", "", "--proxy-protocol required"),
+        ("--trusted-proxies ::1", "", "--allow-from ::1"),
+        ("--trusted-proxies ::1", "", "--max-rate 100"),
     ];
 
     #[test]

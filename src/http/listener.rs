@@ -21,9 +21,9 @@ use super::bind_error::{BindError, Purpose};
 use super::connection::{Connection, Ended, Ending, lingering_close};
 use super::pace::{LeftOut, Pace};
 use super::places::{Numbers, Peer, Place, Places};
-use super::proxy_protocol::TrustedProxies;
 use super::response::{self, Body};
 use super::sockets::{ListenAddress, Sockets, canonical};
+use super::trusted_proxies::TrustedProxies;
 use crate::metrics::catalog;
 
 /// What a listener allows its peers.

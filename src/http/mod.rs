@@ -1,7 +1,7 @@
 //! HTTP on both sides, the ground on which intake, sinks and the admin port stand.
 //!
 //! As a server: the [`listener`] with its limits (`deadlines` bounds what a peer can stretch, `places` how many there are), its
-//! sockets (`sockets`, and `bind_error` where there are none) and connections (`connection`, which also answers what hyper cannot read; `proxy_protocol` says whose they are), and the
+//! sockets (`sockets`, and `bind_error` where there are none) and connections (`connection`, which also answers what hyper cannot read; `proxy_protocol` and `trusted_proxies` say whose they are), and the
 //! [`response`]s that it gives. As a client: [`tls`] towards any peer, the [`service`] behind with [`headers`] and [`body`] on the
 //! way to it, over connections that are used again (`pool`), unless it is this process itself (`own`). On both sides: a [`raw_query`] that no URI may have. For both kinds
 //! of delivery: [`backoff`], what is known of a [`peer`], and what [`obstacle`] is on the way to it. [`pace`] is that of log lines
@@ -29,9 +29,10 @@ pub mod service;
 pub mod shown;
 mod sockets;
 pub mod tls;
+mod trusted_proxies;
 
 pub use bind_error::{BindError, Purpose};
 pub use connection::{Ending, OpenConnection};
 pub use listener::{Handler, Limits, Server};
-pub use proxy_protocol::TrustedProxies;
 pub use sockets::ListenAddress;
+pub use trusted_proxies::TrustedProxies;

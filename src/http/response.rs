@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -118,6 +119,14 @@ pub fn options(allow: &'static str) -> Response<Body> {
 pub fn unavailable(detail: &str, seconds: &'static str) -> Response<Body> {
     let response = problem(StatusCode::SERVICE_UNAVAILABLE, "Not stored", detail, None);
     with_header(response, RETRY_AFTER, seconds)
+}
+
+/// The answer to a peer that sends too much: it may come again after `wait`.
+pub fn too_many(detail: &str, wait: Duration) -> Response<Body> {
+    let mut response = problem(StatusCode::TOO_MANY_REQUESTS, "Too many", detail, None);
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    response.headers_mut().insert(RETRY_AFTER, seconds.max(1).into());
+    response
 }
 
 fn with_header(mut response: Response<Body>, name: HeaderName, value: &'static str) -> Response<Body> {

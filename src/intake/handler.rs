@@ -7,6 +7,7 @@
 //! | GET [canary](super::canary) of an exporter | 200 with its nonce, or 503 | the same |
 //! | GET call event that cannot be a call | 400, a problem document naming the parameter | the service's |
 //! | a query with raw bytes that no URI may have | as the same query without; the connection is closed | the same, byte for byte |
+//! | a call event that is [turned away](super::admission) | 403; 429 with Retry-After | the same |
 //! | two Host fields, or none in HTTP/1.1 | 400, a problem document; the query of a call event is kept | the same |
 //! | another method | 405 with Allow; kept if its query is a call event's without doubt | the service's; kept as well |
 //! | a load balancer's [check](super::checks) | 200, or 503 and what is amiss | the service's; readiness at the path named for it |
@@ -34,6 +35,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use tracing::{debug, error, warn};
 
 use super::acceptance::{Acceptance, Accepted, Outcome};
+use super::admission::Admission;
 use super::canary::Nonce;
 use super::checks::{Checks, is_read};
 use super::metrics::IntakeMetrics;
@@ -56,6 +58,7 @@ use crate::state::undurable::{Passage, Uncounted};
 #[derive(Debug)]
 pub struct CallbackHandler {
     routes: Routes,
+    admission: Option<Admission>,
     longest_uri: usize,
     acceptance: Acceptance,
     refused: Arc<RefusedRequests>,
@@ -74,10 +77,11 @@ const CONTRADICTING: &str =
     "contradicting_repeat: the call was counted with another cause, reason or duration";
 
 impl CallbackHandler {
-    /// Answers the callbacks of `routes`, whose URI may have up to `longest_uri` bytes. With a service behind, everything else
-    /// is passed on to it, but for what `checks` has a path of its own for.
+    /// Answers the callbacks of `routes` that `admission` lets in, whose URI may have up to `longest_uri` bytes. With a service behind,
+    /// everything else is passed on to it, but for what `checks` has a path of its own for.
     pub fn new(
         routes: Routes,
+        admission: Option<Admission>,
         longest_uri: usize,
         acceptance: Acceptance,
         refused: Arc<RefusedRequests>,
@@ -86,6 +90,7 @@ impl CallbackHandler {
     ) -> CallbackHandler {
         CallbackHandler {
             routes,
+            admission,
             longest_uri,
             acceptance,
             misdirected: Misdirected::new(Arc::clone(&refused), longest_uri),
@@ -102,9 +107,15 @@ impl CallbackHandler {
 
     async fn answer(&self, mut request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let started = Instant::now();
-        let answer = match headers::settle_host(&mut request) {
-            Ok(()) => self.callback(&request, peer).await,
-            Err(reason) => Answer::Own(self.wrong_host(reason, &request, peer)),
+        // First of all: what comes behind it never sees the secret.
+        let admitted = match &self.admission {
+            Some(admission) => admission.admit(&mut request, &self.routes, peer.ip()),
+            None => Ok(()),
+        };
+        let answer = match (admitted, headers::settle_host(&mut request)) {
+            (Err(turned_away), _) => Answer::Own(turned_away.answer()),
+            (Ok(()), Ok(())) => self.callback(&request, peer).await,
+            (Ok(()), Err(reason)) => Answer::Own(self.wrong_host(reason, &request, peer)),
         };
         let response = match answer {
             Answer::Own(response) => not_to_be_stored(response),

@@ -92,6 +92,9 @@ httpGet:
 {{- if .Values.state.enabled }}
 - --state-dir={{ include "planet-call-exporter-sidecar.stateDirectory" . }}
 {{- end }}
+{{- if .Values.callEventSecret.name }}
+- --call-event-secret-file=/etc/planet-call-exporter/call-events/{{ .Values.callEventSecret.key }}
+{{- end }}
 {{- if .Values.identityKeySecret.name }}
 - --identity-key-file=/etc/planet-call-exporter/identity/{{ .Values.identityKeySecret.key }}
 {{- else if eq (.Values.flags.identity | default "") "hash" }}
@@ -233,6 +236,11 @@ pod would begin new series; with these it is what service.instance.id is over OT
 - name: planet-call-exporter-state
   mountPath: {{ include "planet-call-exporter-sidecar.stateDirectory" . }}
 {{- end }}
+{{- if .Values.callEventSecret.name }}
+- name: planet-call-exporter-call-events
+  mountPath: /etc/planet-call-exporter/call-events
+  readOnly: true
+{{- end }}
 {{- if .Values.identityKeySecret.name }}
 - name: planet-call-exporter-identity
   mountPath: /etc/planet-call-exporter/identity
@@ -264,6 +272,14 @@ pod would begin new series; with these it is what service.instance.id is over OT
     {{- toYaml .emptyDir | nindent 4 }}
   {{- end }}
 {{- end }}
+{{- end }}
+{{- if .Values.callEventSecret.name }}
+- name: planet-call-exporter-call-events
+  secret:
+    secretName: {{ .Values.callEventSecret.name }}
+    items:
+      - key: {{ .Values.callEventSecret.key }}
+        path: {{ .Values.callEventSecret.key }}
 {{- end }}
 {{- if .Values.identityKeySecret.name }}
 - name: planet-call-exporter-identity

@@ -1,5 +1,6 @@
 //! The sender of canaries: one at a time, each on a connection of its own.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -21,6 +22,7 @@ use crate::config::canary_url::CanaryUrl;
 use crate::http::headers::add_host;
 use crate::http::pace::{LeftOut, Pace};
 use crate::http::tls;
+use crate::intake::admission::secrets::Secrets;
 use crate::metrics::catalog;
 use crate::state::readiness::Latch;
 
@@ -40,6 +42,7 @@ const AGAIN: Duration = Duration::from_secs(3_600);
 #[derive(Debug)]
 pub struct Sender {
     url: CanaryUrl,
+    secrets: Option<Arc<Secrets>>,
     interval: Duration,
     latch: Latch,
     metrics: CanaryMetrics,
@@ -48,11 +51,12 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Sends one to `url` every `interval`. `latch` is closed while they do not come back.
-    pub fn new(url: CanaryUrl, interval: Duration, latch: Latch) -> Sender {
+    /// Sends one to `url` every `interval`, with the first of `secrets` unless the URL has one. `latch` is closed while they do not come
+    /// back.
+    pub fn new(url: CanaryUrl, secrets: Option<Arc<Secrets>>, interval: Duration, latch: Latch) -> Sender {
         latch.open();
         let said = Pace::new(AGAIN);
-        Sender { url, interval, latch, metrics: CanaryMetrics::new(), failing_since: None, said }
+        Sender { url, secrets, interval, latch, metrics: CanaryMetrics::new(), failing_since: None, said }
     }
 
     /// Sends them until `stop`. One that is on its way then is forgotten.
@@ -81,7 +85,8 @@ impl Sender {
     async fn exchange(&self, nonce: Nonce) -> Result<(StatusCode, HeaderMap), Failure> {
         let uri = self.url.uri().clone();
         let mut request = Request::new(Empty::<Bytes>::new());
-        *request.uri_mut() = self.url.target(&nonce.query()).unwrap_or_default();
+        let secret = self.secrets.as_ref().and_then(|secrets| secrets.first());
+        *request.uri_mut() = self.url.target(secret.as_deref(), &nonce.query()).unwrap_or_default();
         let headers = request.headers_mut();
         add_host(headers, &uri);
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -12,6 +12,7 @@ use crate::config::remark::Remark;
 use crate::http::Purpose;
 use crate::http::peer::causes;
 use crate::http::service::{Service, ServiceUrl};
+use crate::intake::admission::secrets::Secrets;
 use crate::ledger::Limits;
 use crate::sinks::identity::Identity;
 use crate::sinks::otlp::client::OtlpClient;
@@ -42,6 +43,13 @@ pub(super) async fn of(plan: &Plan, connect: bool) -> Vec<Finding> {
     }
     add(Purpose::CallEvents.flag(), call_events.map(|_| format!("{} is free", config.listen)));
     add(Purpose::Admin.flag(), admin.map(|_| format!("{} is free", config.admin_listen)));
+    if let Some(path) = &config.call_event_secret_file {
+        let found = Secrets::of_file(path).map(|secrets| match secrets.number() {
+            1 => "the secret can be used".to_owned(),
+            number => format!("{number} secrets can be used"),
+        });
+        add("--call-event-secret-file", found.map_err(|error| error.to_string()));
+    }
     if config.identity == IdentityMode::Hash {
         let key = Identity::configured(config).map(|_| "the key can be used".to_owned());
         add("--identity-key-file", key.map_err(|error| error.to_string()));
