@@ -105,9 +105,9 @@ pub struct Config {
           value_parser = registered_path)]
     pub call_event_path: String,
 
-    /// File with the secret that the registered URL has in its parameter `secret`, such as
-    /// https://calls.example.com/call_event?secret=SECRET; a call event without it is answered 403. While it is changed, the old one and
-    /// the new one, a line each. It is read again when it changes [default: none, every call event is taken].
+    /// File with the secret that the registered URL has as its parameter secret (/call_event?secret=SECRET); a call event without it is
+    /// answered 403. While it is changed, the old one and the new one, a line each. It is read again when it changes [default: none,
+    /// every call event is taken].
     #[arg(long, env = "PLANET_CALL_EVENT_SECRET_FILE", value_name = "FILE")]
     pub call_event_secret_file: Option<PathBuf>,
 
