@@ -117,9 +117,9 @@ pub struct Config {
           value_parser = registered_path)]
     pub call_event_path: String,
 
-    /// File with the secret that the registered URL has in its parameter `secret`, such as
-    /// https://calls.example.com/call_event?secret=SECRET. A call event without it gets 403. Two lines, the old secret and the new one,
-    /// while it changes. The file is read again when it changes [default: none, every call event is taken].
+    /// File with the secret that the registered URL has as its parameter secret (/call_event?secret=SECRET). A call event without it gets
+    /// 403. While the secret changes, the file has two lines, the old one and the new one. It is read again when it changes [default:
+    /// none, every call event is accepted].
     #[arg(long, env = "PLANET_CALL_EVENT_SECRET_FILE", value_name = "FILE")]
     pub call_event_secret_file: Option<PathBuf>,
 
