@@ -15,7 +15,7 @@ ENV RUSTFLAGS="--remap-path-prefix=/src=/planet-call-exporter --remap-path-prefi
 COPY Cargo.toml Cargo.lock ./
 COPY src src
 # Cargo wants every target that Cargo.toml names to be there.
-COPY benches/intake.rs benches/page.rs benches/incidents.rs benches/
+COPY benches/intake.rs benches/page.rs benches/incidents.rs benches/hostile.rs benches/
 COPY tests/prometheus.rs tests/otlp_collector.rs tests/incidents.rs tests/
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \

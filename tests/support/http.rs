@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use tokio::net::TcpSocket;
 
@@ -46,6 +47,15 @@ impl Connection {
 
     pub fn try_open(address: SocketAddr) -> io::Result<Connection> {
         Connection::over(TcpStream::connect(address)?)
+    }
+
+    /// Opens a connection on which nothing, its opening included, may take longer than `patience`.
+    pub fn try_open_within(address: SocketAddr, patience: Duration) -> io::Result<Connection> {
+        let connection = Connection::over(TcpStream::connect_timeout(&address, patience)?)?;
+        let stream = connection.stream.get_ref();
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
+        Ok(connection)
     }
 
     /// Opens a connection from another address of this host.
