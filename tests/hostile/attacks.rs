@@ -3,7 +3,8 @@
 use super::behind::{LARGE, Misdeed};
 use super::crowd::{Bytes, Crowd, Manner, Port};
 use super::requests::{
-    HTTP_2, TLS_HELLO, call, calls_of_forged_idcs, calls_with, garbage, get, pipeline, poison, post, request_of, same, smuggled,
+    HTTP_2, TLS_HELLO, call, calls_of_forged_idcs, calls_with, garbage, get, pipeline, poison, post,
+    request_of, same, smuggled,
 };
 
 /// More clients than there are places on a port.
@@ -72,7 +73,15 @@ pub fn all() -> Vec<Attack> {
 struct Attacks(Vec<Attack>);
 
 impl Attacks {
-    fn add(&mut self, name: &str, setting: Setting, port: Port, clients: usize, manner: Manner, bytes: Bytes) {
+    fn add(
+        &mut self,
+        name: &str,
+        setting: Setting,
+        port: Port,
+        clients: usize,
+        manner: Manner,
+        bytes: Bytes,
+    ) {
         let name = format!("{name}, {}", port.as_str());
         self.0.push(Attack { name, setting, act: Act::Crowd(Crowd { port, clients, manner, bytes }) });
     }
@@ -80,11 +89,20 @@ impl Attacks {
 
 fn crowds(attacks: &mut Attacks) {
     for port in Port::BOTH {
-        for (name, bytes) in [("silent", ""), ("one byte", "G"), ("half a head", "GET / HTTP/1.1\r\nhost: a\r\nx-a")] {
+        for (name, bytes) in
+            [("silent", ""), ("one byte", "G"), ("half a head", "GET / HTTP/1.1\r\nhost: a\r\nx-a")]
+        {
             let name = format!("{CROWD} connections, {name}");
             attacks.add(&name, Setting::Memory, port, CROWD, Manner::Stays, same(bytes));
         }
-        attacks.add("connections that come and go", Setting::Stored, port, CROWD, Manner::Goes, same(get("/", "")));
+        attacks.add(
+            "connections that come and go",
+            Setting::Stored,
+            port,
+            CROWD,
+            Manner::Goes,
+            same(get("/", "")),
+        );
     }
 }
 
@@ -97,7 +115,14 @@ fn slow_clients(attacks: &mut Attacks) {
     for (name, port, setting, path, head, body) in [
         ("slow bodies to the callback", Port::CallEvents, Setting::Memory, "/call_event", length, "x"),
         ("slow bodies through to the service", Port::CallEvents, Setting::Behind, "/notify", length, "x"),
-        ("slow chunks through", Port::CallEvents, Setting::Behind, "/notify", "transfer-encoding: chunked\r\n", "1\r\nx\r\n"),
+        (
+            "slow chunks through",
+            Port::CallEvents,
+            Setting::Behind,
+            "/notify",
+            "transfer-encoding: chunked\r\n",
+            "1\r\nx\r\n",
+        ),
         ("slow bodies", Port::Admin, Setting::Memory, "/metrics", length, "x"),
     ] {
         let bytes = same(post(path, head, &body.repeat(10_000)));
@@ -152,7 +177,10 @@ fn no_http(attacks: &mut Attacks) {
     let long = |length: usize| "x".repeat(length);
     for port in Port::BOTH {
         for (name, bytes) in [
-            ("URIs of 60 KiB", same(get(&format!("/call_event?x={}", long(60 * 1024)), "connection: close\r\n"))),
+            (
+                "URIs of 60 KiB",
+                same(get(&format!("/call_event?x={}", long(60 * 1024)), "connection: close\r\n")),
+            ),
             ("URIs of 1 MiB", same(get(&format!("/call_event?x={}", long(1024 * 1024)), ""))),
             ("heads of 1 MiB", same(get("/", &format!("x-a: {}\r\n", long(1024 * 1024))))),
             ("heads of 100,000 lines", same(get("/", &"x-a: y\r\n".repeat(100_000)))),
@@ -176,7 +204,10 @@ fn smuggling(attacks: &mut Attacks) {
 fn pipelines(attacks: &mut Attacks) {
     let port = Port::CallEvents;
     for (setting, manner) in [(Setting::Memory, Manner::Stays), (Setting::Behind, Manner::IsDeaf)] {
-        let name = format!("pipelines of 10,000 calls, {}", if manner == Manner::Stays { "taken" } else { "not taken" });
+        let name = format!(
+            "pipelines of 10,000 calls, {}",
+            if manner == Manner::Stays { "taken" } else { "not taken" }
+        );
         attacks.add(&name, setting, port, FLOOD, manner, pipeline(10_000, || request_of(&call())));
     }
     attacks.add(
@@ -196,7 +227,9 @@ fn pipelines(attacks: &mut Attacks) {
 
 fn labels(attacks: &mut Attacks) {
     let port = Port::CallEvents;
-    for parameter in ["rel_code_str", "rel_code", "user_rel_code", "rc_idc", "to_service_id", "disconnect_reason", "type"] {
+    for parameter in
+        ["rel_code_str", "rel_code", "user_rel_code", "rc_idc", "to_service_id", "disconnect_reason", "type"]
+    {
         let name = format!("a new {parameter} with each call");
         let calls = calls_with(parameter, |number| number.to_string());
         attacks.add(&name, Setting::Memory, port, FLOOD, Manner::GoesOn, calls);
@@ -219,7 +252,9 @@ fn forged_calls(attacks: &mut Attacks) {
             calls.collect::<String>().into_bytes()
         })
     };
-    for (name, secret) in [("without the secret", ""), ("with a wrong secret", "secret=51bd-the-secret-of-nobody-at-all&")] {
+    for (name, secret) in
+        [("without the secret", ""), ("with a wrong secret", "secret=51bd-the-secret-of-nobody-at-all&")]
+    {
         let name = format!("forged calls {name}");
         attacks.add(&name, Setting::Secret, Port::CallEvents, FLOOD, Manner::GoesOn, wrong(secret));
     }

@@ -126,7 +126,8 @@ async fn accept(listener: &TcpListener, mood: Option<Misdeed>) {
         // Who waits to be accepted fills the queue, and the next one is not even connected.
         let mut waiting = Vec::new();
         if let Ok(address) = listener.local_addr() {
-            while let Ok(Ok(stream)) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+            while let Ok(Ok(stream)) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+            {
                 waiting.push(stream);
             }
         }
@@ -157,7 +158,8 @@ async fn answer_well(stream: TcpStream) {
         let body = if is_large { Bytes::from(vec![b'x'; 1024 * 1024]) } else { Bytes::new() };
         Ok::<_, Infallible>(Response::new(Full::new(body)))
     });
-    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     // The other end may break it.
     let _ = connection.await;
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, copy, sink};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -159,8 +159,8 @@ impl Client {
             Manner::Stays => {
                 let (mut from, mut to) = stream.split();
                 // An answer may come before all is sent.
-                let (sent, received) = tokio::join!(to.write_all(&bytes), copy(&mut from, &mut sink()));
-                sent.and(received.map(drop))
+                let (sent, received) = tokio::join!(to.write_all(&bytes), take_all(&mut from));
+                sent.and(received)
             }
             Manner::Goes => {
                 stream.write_all(&bytes).await?;
@@ -172,7 +172,9 @@ impl Client {
             }
             Manner::Drips | Manner::DripsTheBody => {
                 let head = match self.crowd.manner {
-                    Manner::DripsTheBody => bytes.windows(4).position(|end| end == b"\r\n\r\n").map_or(0, |at| at + 4),
+                    Manner::DripsTheBody => {
+                        bytes.windows(4).position(|end| end == b"\r\n\r\n").map_or(0, |at| at + 4)
+                    }
                     _ => 0,
                 };
                 let (mut from, mut to) = stream.split();
@@ -184,8 +186,8 @@ impl Client {
                     }
                     Ok(())
                 };
-                let (sent, received) = tokio::join!(drip, copy(&mut from, &mut sink()));
-                sent.and(received.map(drop))
+                let (sent, received) = tokio::join!(drip, take_all(&mut from));
+                sent.and(received)
             }
             Manner::IsDeaf => {
                 stream.write_all(&bytes).await?;
@@ -218,9 +220,14 @@ impl Client {
                 };
                 tokio::select! {
                     sent = flood => sent,
-                    received = copy(&mut from, &mut sink()) => received.map(drop),
+                    received = take_all(&mut from) => received,
                 }
             }
         }
     }
+}
+
+/// Takes what comes until the other end closes.
+async fn take_all(from: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
+    copy(from, &mut sink()).await.map(drop)
 }

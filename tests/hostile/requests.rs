@@ -41,9 +41,8 @@ pub fn request_of(query: &CallEventQuery) -> String {
 /// Many calls in one piece, each with another value of a parameter.
 pub fn calls_with(parameter: &'static str, value: impl Fn(usize) -> String + Send + Sync + 'static) -> Bytes {
     Arc::new(move |number| {
-        let calls = (0..BURST).map(|call_number| {
-            request_of(&call().with(parameter, &value(BURST * number + call_number)))
-        });
+        let calls = (0..BURST)
+            .map(|call_number| request_of(&call().with(parameter, &value(BURST * number + call_number))));
         calls.collect::<String>().into_bytes()
     })
 }
@@ -79,9 +78,9 @@ pub fn garbage(length: usize) -> Bytes {
 
 /// The first message of TLS, as far as it is read before anything is answered.
 pub const TLS_HELLO: &[u8] = &[
-    0x16, 0x03, 0x01, 0x00, 0x31, 0x01, 0x00, 0x00, 0x2d, 0x03, 0x03, 0x0d, 0x0a, 0x0d, 0x0a, 0x20, 0x47, 0x45, 0x54, 0x20, 0x2f,
-    0x20, 0x48, 0x54, 0x54, 0x50, 0x2f, 0x31, 0x2e, 0x31, 0x0d, 0x0a, 0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x00, 0x00, 0x06,
-    0x13, 0x01, 0x13, 0x02, 0x13, 0x03, 0x01, 0x00,
+    0x16, 0x03, 0x01, 0x00, 0x31, 0x01, 0x00, 0x00, 0x2d, 0x03, 0x03, 0x0d, 0x0a, 0x0d, 0x0a, 0x20, 0x47,
+    0x45, 0x54, 0x20, 0x2f, 0x20, 0x48, 0x54, 0x54, 0x50, 0x2f, 0x31, 0x2e, 0x31, 0x0d, 0x0a, 0x00, 0x01,
+    0x02, 0x03, 0x04, 0x05, 0x06, 0x00, 0x00, 0x06, 0x13, 0x01, 0x13, 0x02, 0x13, 0x03, 0x01, 0x00,
 ];
 
 /// HTTP/2 by prior knowledge, with its empty settings and a window that grows.
@@ -93,7 +92,10 @@ pub fn smuggled() -> [(&'static str, String); 7] {
     let hidden = get("/smuggled", "");
     let length = hidden.len();
     [
-        ("two lengths", post("/notify", &format!("content-length: 0\r\ncontent-length: {length}\r\n"), &hidden)),
+        (
+            "two lengths",
+            post("/notify", &format!("content-length: 0\r\ncontent-length: {length}\r\n"), &hidden),
+        ),
         (
             "length and chunks",
             post(
@@ -102,11 +104,23 @@ pub fn smuggled() -> [(&'static str, String); 7] {
                 &format!("0\r\n\r\n{hidden}"),
             ),
         ),
-        ("two encodings", post("/notify", "transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n", "0\r\n\r\n")),
-        ("a folded line", post("/notify", "transfer-encoding:\r\n chunked\r\n", &format!("0\r\n\r\n{hidden}"))),
-        ("bare line feeds", format!("POST /notify HTTP/1.1\nhost: hostile\ncontent-length: {length}\n\n{hidden}")),
+        (
+            "two encodings",
+            post("/notify", "transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n", "0\r\n\r\n"),
+        ),
+        (
+            "a folded line",
+            post("/notify", "transfer-encoding:\r\n chunked\r\n", &format!("0\r\n\r\n{hidden}")),
+        ),
+        (
+            "bare line feeds",
+            format!("POST /notify HTTP/1.1\nhost: hostile\ncontent-length: {length}\n\n{hidden}"),
+        ),
         ("a space before the colon", post("/notify", &format!("content-length : {length}\r\n"), &hidden)),
-        ("chunk sizes without limit", post("/notify", "transfer-encoding: chunked\r\n", &format!("{}\r\n{hidden}", "f".repeat(64)))),
+        (
+            "chunk sizes without limit",
+            post("/notify", "transfer-encoding: chunked\r\n", &format!("{}\r\n{hidden}", "f".repeat(64))),
+        ),
     ]
 }
 
@@ -123,7 +137,8 @@ pub fn poison() -> Vec<(&'static str, Bytes)> {
     let raw: Bytes = Arc::new(|_| {
         let query = call().encode();
         let mut request = format!("GET {CALL_EVENT_PATH}?{query}&x=").into_bytes();
-        request.extend_from_slice(b"\"<\xff\xfe \x80> HTTP/1.1\r\nhost: hostile\r\nconnection: close\r\n\r\n");
+        request
+            .extend_from_slice(b"\"<\xff\xfe \x80> HTTP/1.1\r\nhost: hostile\r\nconnection: close\r\n\r\n");
         request
     });
     let long: Bytes = Arc::new(|number| {
@@ -133,7 +148,10 @@ pub fn poison() -> Vec<(&'static str, Bytes)> {
     });
     vec![
         ("control characters", everywhere("\0\u{1b}[2J\r\n{\"level\":\"ERROR\"}\u{7f}")),
-        ("control characters in a label", calls_with("rel_code_str", |number| format!("\0\r\n\"}} {number}"))),
+        (
+            "control characters in a label",
+            calls_with("rel_code_str", |number| format!("\0\r\n\"}} {number}")),
+        ),
         ("bidirectional text", calls_with("rel_code_str", |number| format!("\u{202e}{number}\u{2066}"))),
         ("values of 31 KiB", long),
         ("a duration of 10^18", odd("duration", "1000000000000000000")),

@@ -114,7 +114,8 @@ fn growth(vitals: &[Vitals]) -> Vec<String> {
     ];
     let grown = kinds.into_iter().filter_map(|(what, number, slack)| {
         let (before, after) = (second.iter().map(number).max()?, last.iter().map(number).max()?);
-        (after > before + slack).then(|| format!("{before} {what} in the second quarter, {after} in the last"))
+        (after > before + slack)
+            .then(|| format!("{before} {what} in the second quarter, {after} in the last"))
     });
     grown.collect()
 }

@@ -17,7 +17,8 @@ use crate::support::scrape::Page;
 use crate::support::{Scratch, free_address, listen_address};
 
 /// The head of the table.
-pub const HEADING: &str = "| attack | honest p99 quiet | during | ratio | peak memory | lost |\n|---|---|---|---|---|---|";
+pub const HEADING: &str =
+    "| attack | honest p99 quiet | during | ratio | peak memory | lost |\n|---|---|---|---|---|---|";
 
 /// How long the exporter may take until it is as it was before.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -64,7 +65,10 @@ pub fn attempt(attack: &Attack, length: Duration) -> Verdict {
     catch_unwind(AssertUnwindSafe(|| make(attack, length))).unwrap_or_else(|panic| {
         let why = panic.downcast_ref::<String>().cloned();
         let why = why.or_else(|| panic.downcast_ref::<&str>().map(|why| (*why).to_owned()));
-        Verdict { wrong: vec![why.unwrap_or_else(|| "a panic without words".to_owned())], ..Verdict::default() }
+        Verdict {
+            wrong: vec![why.unwrap_or_else(|| "a panic without words".to_owned())],
+            ..Verdict::default()
+        }
     })
 }
 
@@ -187,23 +191,35 @@ fn look_at_totals(scene: &mut Scene, honest: &Honest, all: &[Seen], verdict: &mu
     if verdict.lost > 0 {
         let why = all.iter().flat_map(|seen| &seen.lost).next();
         let why = why.map(|why| format!(", such as {why}")).unwrap_or_default();
-        verdict.wrong.push(format!("{unanswered} of {sent} calls were not answered 200{why}; {counted} are counted"));
+        verdict
+            .wrong
+            .push(format!("{unanswered} of {sent} calls were not answered 200{why}; {counted} are counted"));
     }
     if counted > sent {
         verdict.wrong.push(format!("{counted} calls are counted, and {sent} were sent"));
     }
     let again: usize = all.iter().map(|seen| seen.again).sum();
     if again > 0 {
-        verdict.remarks.push(format!("{again} of {sent} honest calls were sent again, since their connection ended"));
+        verdict
+            .remarks
+            .push(format!("{again} of {sent} honest calls were sent again, since their connection ended"));
     }
 }
 
 /// Whether the exporter lives, and is as it was before.
-fn look_at_life(scene: &mut Scene, setting: Setting, before: Option<Vitals>, asked: &Asked, verdict: &mut Verdict) {
+fn look_at_life(
+    scene: &mut Scene,
+    setting: Setting,
+    before: Option<Vitals>,
+    asked: &Asked,
+    verdict: &mut Verdict,
+) {
     if asked.unanswered > 0 {
         let why = asked.why.as_deref().unwrap_or_default();
         let (unanswered, times) = (asked.unanswered, asked.times);
-        verdict.remarks.push(format!("/livez: {unanswered} of {times} were not answered within a second, such as {why}"));
+        verdict.remarks.push(format!(
+            "/livez: {unanswered} of {times} were not answered within a second, such as {why}"
+        ));
     }
     if let Some(status) = scene.exporter.process.ended() {
         let last = scene.exporter.process.stderr.all().pop().unwrap_or_default();
@@ -228,10 +244,9 @@ fn look_at_life(scene: &mut Scene, setting: Setting, before: Option<Vitals>, ask
     let (Some(before), Some(after)) = (before, after) else {
         return verdict.wrong.push("nothing is known of its process".to_owned());
     };
-    for (what, before, after) in [
-        ("descriptors", before.descriptors, after.descriptors),
-        ("threads", before.threads, after.threads),
-    ] {
+    for (what, before, after) in
+        [("descriptors", before.descriptors, after.descriptors), ("threads", before.threads, after.threads)]
+    {
         if after > before {
             verdict.remarks.push(format!("{what}: {before} before, {after} after"));
         }

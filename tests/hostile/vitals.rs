@@ -43,7 +43,8 @@ impl Vitals {
 pub fn promised_kib(is_stored: bool, has_service: bool) -> usize {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).expect("docs");
     let sentence = page.split_once("With the defaults and a state directory that is").map(|(_, rest)| rest);
-    let sentence = sentence.and_then(|rest| rest.split_once('.')).expect("the promise in docs/operations.md").0;
+    let sentence =
+        sentence.and_then(|rest| rest.split_once('.')).expect("the promise in docs/operations.md").0;
     let numbers = sentence.split(" MiB").filter_map(|part| part.rsplit(' ').next()?.parse().ok());
     let [alone, with_service, more_without_directory]: [usize; 3] =
         numbers.collect::<Vec<_>>().try_into().expect("three sizes in docs/operations.md");
