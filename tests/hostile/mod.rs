@@ -11,6 +11,7 @@
 //! | trial.rs | one attack, from the start of an exporter to a row of the table |
 //! | soak.rs | a long time without an attack |
 
+#![allow(unreachable_pub, reason = "it is a part of one program")]
 #![allow(clippy::expect_used, reason = "who attacks has to do it anew when something is missing")]
 
 pub mod attacks;

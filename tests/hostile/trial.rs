@@ -23,6 +23,19 @@ pub const HEADING: &str =
 /// How long the exporter may take until it is as it was before.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// What the exporter counts of attacks, so that it is seen that they arrived.
+const COUNTED: [(&str, &str); 9] = [
+    ("requests", "planet_exporter_requests_total"),
+    ("evicted connections", "planet_exporter_evicted_connections_total"),
+    ("rejected connections", "planet_exporter_rejected_connections_total"),
+    ("failures to accept", "planet_exporter_accept_failures_total"),
+    ("invalid requests", "planet_exporter_invalid_requests_total"),
+    ("turned away", "planet_exporter_turned_away_requests_total"),
+    ("label overflows", "planet_exporter_label_overflows_total"),
+    ("failures behind", "planet_exporter_proxy_failures_total"),
+    ("quarantined", "planet_exporter_quarantined_events_total"),
+];
+
 /// What came of an attack.
 #[derive(Debug, Default)]
 pub struct Verdict {
@@ -241,6 +254,12 @@ fn look_at_life(
             after.descriptors <= before.descriptors && after.threads <= before.threads
         })
     });
+    let page = scene.page();
+    if let Some(page) = &page {
+        let counts = COUNTED.iter().map(|(what, metric)| (page.sum(metric), what));
+        let counts = counts.filter(|(count, _)| *count > 0.0).map(|(count, what)| format!("{count} {what}"));
+        verdict.remarks.push(format!("it counted {}", counts.collect::<Vec<_>>().join(", ")));
+    }
     let (Some(before), Some(after)) = (before, after) else {
         return verdict.wrong.push("nothing is known of its process".to_owned());
     };
@@ -248,7 +267,10 @@ fn look_at_life(
         [("descriptors", before.descriptors, after.descriptors), ("threads", before.threads, after.threads)]
     {
         if after > before {
-            verdict.remarks.push(format!("{what}: {before} before, {after} after"));
+            let open = page.as_ref().map_or(0.0, |page| page.sum("planet_exporter_connections"));
+            verdict
+                .remarks
+                .push(format!("{what}: {before} before, {after} after; {open} connections are open"));
         }
     }
     verdict.peak_kib = after.peak_kib;
