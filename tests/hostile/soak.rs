@@ -57,11 +57,8 @@ pub fn soak(length: Duration, mut row: impl FnMut(String)) -> Vec<String> {
         while started.elapsed() < length && exporter.process.ended().is_none() {
             thread::sleep(SCRAPES);
             let page = exporter.metrics();
-            let received = {
-                let mut received = backend.received();
-                // Nobody looks at the spans, and they would fill the memory of this program.
-                std::mem::take(&mut received.spans).len()
-            };
+            // Nobody looks at the spans, and they would fill the memory of this program.
+            backend.received().spans.clear();
             let elapsed = started.elapsed();
             if elapsed >= next_mood {
                 mood = if mood == Mood::Up { Mood::Away } else { Mood::Up };
@@ -78,7 +75,6 @@ pub fn soak(length: Duration, mut row: impl FnMut(String)) -> Vec<String> {
                     row(format!("| {elapsed} s | {calls} | {mib} MiB | {descriptors} | {threads} |"));
                 }
             }
-            let _ = received;
         }
         is_over.store(true, Ordering::Relaxed);
         seen.push(load.join().expect("no panic"));
@@ -107,17 +103,30 @@ fn growth(vitals: &[Vitals]) -> Vec<String> {
     let (Some(second), Some(last)) = (vitals.get(quarter..2 * quarter), vitals.get(3 * quarter..)) else {
         return Vec::new();
     };
-    let kinds: [(&str, fn(&Vitals) -> usize, usize); 3] = [
-        ("descriptors", |vitals| vitals.descriptors, SLACK),
-        ("threads", |vitals| vitals.threads, SLACK),
-        ("KiB of memory", |vitals| vitals.resident_kib, SLACK_KIB),
+    let grown = [
+        (
+            "descriptors",
+            most(second, |vitals| vitals.descriptors),
+            most(last, |vitals| vitals.descriptors),
+            SLACK,
+        ),
+        ("threads", most(second, |vitals| vitals.threads), most(last, |vitals| vitals.threads), SLACK),
+        (
+            "KiB of memory",
+            most(second, |vitals| vitals.resident_kib),
+            most(last, |vitals| vitals.resident_kib),
+            SLACK_KIB,
+        ),
     ];
-    let grown = kinds.into_iter().filter_map(|(what, number, slack)| {
-        let (before, after) = (second.iter().map(number).max()?, last.iter().map(number).max()?);
-        (after > before + slack)
-            .then(|| format!("{before} {what} in the second quarter, {after} in the last"))
-    });
-    grown.collect()
+    let grown = grown.into_iter().filter(|(_, before, after, slack)| after > &(before + slack));
+    grown
+        .map(|(what, before, after, _)| format!("{before} {what} in the second quarter, {after} in the last"))
+        .collect()
+}
+
+/// The largest of these.
+fn most(vitals: &[Vitals], number: fn(&Vitals) -> usize) -> usize {
+    vitals.iter().map(number).max().unwrap_or_default()
 }
 
 fn losses(exporter: &mut Exporter, honest: &Honest, seen: &[Seen]) -> Vec<String> {
