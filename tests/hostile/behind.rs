@@ -106,7 +106,9 @@ async fn serve(address: SocketAddr, mut moods: watch::Receiver<Option<Misdeed>>)
                 let socket = TcpSocket::new_v4()?;
                 socket.set_reuseaddr(true)?;
                 socket.bind(address)?;
-                let listener = socket.listen(64)?;
+                // Nobody is to wait for a place in the queue, but where that is the misdeed.
+                let queue = if mood == Some(Misdeed::HangsAtConnect) { 16 } else { 4_096 };
+                let listener = socket.listen(queue)?;
                 tokio::select! {
                     changed = changed => changed.is_err(),
                     () = accept(&listener, mood) => false,

@@ -111,6 +111,10 @@ impl Scene {
         let behind = has_service(setting).then(|| Behind::start_at(address));
         if let Some(behind) = &behind {
             with_service(&mut command, setting, behind);
+            if matches!(attack.act, Act::Behind(_)) {
+                // So that who hangs does so many times in a short attack.
+                command.args(["--forward-timeout", "1s"]);
+            }
         }
         if setting == Setting::Secret {
             let file = scratch.0.join("secret");
@@ -133,8 +137,6 @@ impl Scene {
 fn with_service(command: &mut Command, setting: Setting, behind: &Behind) {
     let mode = if setting == Setting::Inline { "inline" } else { "stored" };
     command.args(["--forward-to", &format!("http://{}", behind.address), "--forward-mode", mode]);
-    // So that who hangs does so many times in a short attack.
-    command.args(["--forward-timeout", "1s"]);
 }
 
 fn is_stored(setting: Setting) -> bool {
@@ -207,6 +209,12 @@ fn look_at_totals(scene: &mut Scene, honest: &Honest, all: &[Seen], verdict: &mu
         verdict
             .wrong
             .push(format!("{unanswered} of {sent} calls were not answered 200{why}; {counted} are counted"));
+    }
+    if verdict.lost > 0 {
+        // Its own words may say why.
+        let lines = scene.exporter.process.stderr.all();
+        let warning = lines.iter().rev().find(|line| line.contains("WARN") || line.contains("ERROR"));
+        verdict.remarks.extend(warning.map(|line| line.chars().take(400).collect()));
     }
     if counted > sent {
         verdict.wrong.push(format!("{counted} calls are counted, and {sent} were sent"));
