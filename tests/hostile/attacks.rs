@@ -32,6 +32,8 @@ pub enum Setting {
     Inline,
     /// With a state directory and a secret of calls.
     Secret,
+    /// With its defaults, many series and many requests that were refused.
+    LargePages,
     /// With nothing, and 64 descriptors.
     FewDescriptors,
 }
@@ -131,12 +133,12 @@ fn slow_clients(attacks: &mut Attacks) {
     }
     let large = "accept: application/openmetrics-text\r\naccept-encoding: gzip\r\n";
     for (port, setting, path, head) in [
-        (Port::Admin, Setting::Memory, "/metrics", ""),
-        (Port::Admin, Setting::Memory, "/metrics", large),
-        (Port::Admin, Setting::Memory, "/refused", ""),
-        (Port::Admin, Setting::Memory, "/readyz?verbose", ""),
-        (Port::Admin, Setting::Memory, "/livez", ""),
-        (Port::Admin, Setting::Memory, "/", ""),
+        (Port::Admin, Setting::LargePages, "/metrics", ""),
+        (Port::Admin, Setting::LargePages, "/metrics", large),
+        (Port::Admin, Setting::LargePages, "/refused", ""),
+        (Port::Admin, Setting::LargePages, "/readyz?verbose", ""),
+        (Port::Admin, Setting::LargePages, "/livez", ""),
+        (Port::Admin, Setting::LargePages, "/", ""),
         (Port::CallEvents, Setting::Memory, "/call_event", ""),
         (Port::CallEvents, Setting::Memory, "/call_event?sid=refused", ""),
         (Port::CallEvents, Setting::Behind, LARGE, ""),

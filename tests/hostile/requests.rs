@@ -9,7 +9,7 @@ use crate::support::call::CallEventQuery;
 use crate::support::exporter::CALL_EVENT_PATH;
 
 /// Requests that go out in one piece, where as many as possible are to arrive.
-const BURST: usize = 100;
+pub const BURST: usize = 100;
 
 /// The same bytes each time.
 pub fn same(bytes: impl AsRef<[u8]>) -> Bytes {

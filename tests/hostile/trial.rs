@@ -10,9 +10,10 @@ use super::attacks::{Act, Attack, SECRET, Setting};
 use super::behind::{Behind, Misdeed};
 use super::crowd::Port;
 use super::honest::{Expected, Honest, IDC, Seen};
+use super::requests;
 use super::vitals::{Asked, Kubelet, Vitals, is_alive, promised_kib};
-use crate::support::exporter::{Exporter, command, command_under};
-use crate::support::http;
+use crate::support::exporter::{CALL_EVENT_PATH, Exporter, command, command_under};
+use crate::support::http::{self, Connection};
 use crate::support::scrape::Page;
 use crate::support::{Scratch, free_address, listen_address};
 
@@ -121,7 +122,11 @@ impl Scene {
             fs::write(&file, SECRET).expect("a file of the secret");
             command.arg("--call-event-secret-file").arg(&file);
         }
-        Scene { exporter: Exporter::launch(&mut command), behind, _scratch: scratch }
+        let exporter = Exporter::launch(&mut command);
+        if setting == Setting::LargePages {
+            fill_pages(&exporter);
+        }
+        Scene { exporter, behind, _scratch: scratch }
     }
 
     fn page(&self) -> Option<Page> {
@@ -131,6 +136,22 @@ impl Scene {
 
     fn vitals(&self) -> Option<Vitals> {
         Vitals::of(self.exporter.process.id())
+    }
+}
+
+/// Makes the pages of the admin port large: thousands of series, and as many refused requests as are kept, each of which is long.
+fn fill_pages(exporter: &Exporter) {
+    let mut connection = Connection::open(exporter.call_events);
+    let calls = requests::calls_of_forged_idcs();
+    for burst in 0..60 {
+        connection.send(calls(burst));
+        (0..requests::BURST).for_each(|_| assert_eq!(connection.receive().status, 200));
+    }
+    // Each byte of it is six in JSON.
+    let refused = requests::get(&format!("{CALL_EVENT_PATH}?{}", "\u{202e}".repeat(10_000)), "");
+    for _ in 0..200 {
+        connection.send(&refused);
+        assert_eq!(connection.receive().status, 400);
     }
 }
 
