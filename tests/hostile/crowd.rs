@@ -91,7 +91,7 @@ impl Crowd {
             // All connections end with the runtime.
         });
         let began = Instant::now();
-        while times.load(Ordering::Relaxed) < self.clients && began.elapsed() < Duration::from_secs(1) {
+        while times.load(Ordering::Relaxed) < self.clients && began.elapsed() < Duration::from_secs(2) {
             thread::sleep(Duration::from_millis(5));
         }
         AtWork { is_over, times, thread: Some(thread) }
@@ -124,6 +124,8 @@ struct Client {
 
 impl Client {
     async fn come_again_and_again(self) {
+        // All at once they would overflow the queue of the listener, and who says nothing would be in it only seconds later.
+        sleep(Duration::from_micros(500) * self.number as u32).await;
         loop {
             // It is expected that the exporter ends it; a pause only where connecting itself fails.
             match timeout(Duration::from_secs(2), self.connect()).await {
