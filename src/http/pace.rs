@@ -59,7 +59,7 @@ impl Repeats {
         if let Some(said) = self.said.iter_mut().find(|said| said.text == text) {
             if is_recent(said) {
                 said.left_out.times += 1;
-                said.left_out.number += number;
+                said.left_out.number = said.left_out.number.saturating_add(number);
                 return None;
             }
             said.at = now;

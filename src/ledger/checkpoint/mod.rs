@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Ledger, Limits};
+use crate::journal::LAST;
 use crate::metrics::birth::Birth;
 use crate::release::{NotARelease, Release};
 
@@ -148,6 +149,9 @@ pub enum UnreadableContents {
     /// The oldest reader is no release.
     #[error("its oldest reader is none: {0}")]
     OldestReader(#[from] NotARelease),
+    /// It was folded further than any journal gets.
+    #[error("its position is {0}; expected {LAST} at most")]
+    Position(u64),
     /// A metric stands in it twice.
     #[error("it has {0} twice")]
     RepeatedTable(String),
