@@ -11,6 +11,8 @@ pub mod disk;
 pub mod disk_reader;
 #[cfg(test)]
 mod format;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod head;
 #[cfg(test)]
 mod histories;
@@ -20,7 +22,7 @@ pub mod prefixed;
 mod reader_state;
 mod recovery;
 pub mod segment;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod simulated_disk;
 pub mod storage;
 pub mod waiting;

@@ -153,6 +153,14 @@ fn with_checksum(lines: String) -> Vec<u8> {
     format!("{lines}{CHECKSUM}{checksum:08x}\n").into_bytes()
 }
 
+/// The bytes with a checksum that fits, so that what is before it is read.
+#[cfg(feature = "fuzzing")]
+pub(super) fn sealed(bytes: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(bytes);
+    let lines = text.lines().filter(|line| !line.starts_with(CHECKSUM));
+    with_checksum(lines.map(|line| format!("{line}\n")).collect())
+}
+
 /// The lines before the checksum, if it fits.
 fn sound_lines(text: &str) -> Option<&str> {
     let text = text.trim_ascii_end();

@@ -260,6 +260,15 @@ fn with_first_line(version: u32, contents: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// The bytes with a checksum that fits, so that what is behind it is read.
+#[cfg(feature = "fuzzing")]
+pub(super) fn sealed(bytes: &[u8]) -> Vec<u8> {
+    let line_end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+    let (line, contents) = bytes.split_at(line_end);
+    let version = FirstLine::read(line).map_or(VERSION, |line| line.version);
+    with_first_line(version, contents.strip_prefix(b"\n").unwrap_or(contents))
+}
+
 fn checksum(version: u32, line: &[u8], contents: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     if version != VERSION_WITH_UNPROTECTED_LINE {
