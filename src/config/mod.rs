@@ -8,6 +8,8 @@ pub mod callback_url;
 pub mod canary_url;
 mod contradiction;
 pub mod environment;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod given;
 pub mod help;
 pub mod otlp;

@@ -12,6 +12,8 @@ mod bind_error;
 pub mod body;
 mod connection;
 mod deadlines;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod headers;
 pub mod listener;
 pub(crate) mod observed;

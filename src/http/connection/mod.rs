@@ -31,6 +31,8 @@
 //! - *Memory and time.* The copy is bounded by the limit of heads, which hyper has as well; the deadlines are those of
 //!   any request ([`Deadlines`]); the place among the connections is kept until the end.
 
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod head_copy;
 mod lingering_close;
 mod overheard;
