@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 use super::raw_head::{RawHead, Reading, read};
 use super::{Connection, Ending};
+use crate::http::deadlines::Phase;
 use crate::http::fuzzing::runtime;
 use crate::http::raw_query::query_of;
 use crate::http::response::{self, Body};
@@ -82,6 +83,7 @@ fn serve(bytes: &[u8], size: usize) -> Vec<Given> {
     let hour = Duration::from_secs(3_600);
     let limits = Limits {
         connections: 1,
+        connections_of_a_peer: None,
         header_timeout: hour,
         idle_timeout: hour,
         stall_timeout: hour,
@@ -92,7 +94,7 @@ fn serve(bytes: &[u8], size: usize) -> Vec<Given> {
         handler: Arc::clone(&handler),
         peer: ([127, 0, 0, 1], 1).into(),
         limits,
-        phase: Arc::default(),
+        phase: Arc::new(Phase::new()),
         ending: Ending::default(),
     };
     let (near, far) = duplex(1 << 20);

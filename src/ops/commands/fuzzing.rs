@@ -33,7 +33,10 @@ pub fn kept_query(query: &[u8]) {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_582_527_600);
     refused.keep_for_show(now, "no sid".to_owned(), query);
     refused.keep(now, "no sid".to_owned(), query);
-    let lines = refused.to_json_lines(now);
+    let mut reading = refused.begin_reading(now);
+    let Ok(lines) = refused.read(&mut reading, usize::MAX) else {
+        panic!("what is kept is forgotten while it is read")
+    };
     assert_eq!(lines.matches('\n').count(), 2);
     let queries = queries_in(Path::new("refused.jsonl"), lines.as_bytes()).unwrap_or_default();
     assert_eq!(queries, [as_text(query)]);
