@@ -512,6 +512,7 @@ def alerts_of_calls(file):
     file.alert("PlanetBillingDiverges", "ticket", f"""
         max by (job) (
           (job:planet_calls_billed:ratio < 0.75 * {usual} or job:planet_calls_billed:ratio > 1.33 * {usual})
+          and job:planet_calls_billed:ratio offset 3d
           and on (job, window) job:planet_calls_answered:increase >= 50
         )""",
         "Calls of {{ $labels.job }} are billed otherwise than usual",
