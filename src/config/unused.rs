@@ -85,6 +85,16 @@ const NOTHING_KEPT: Obstacle = Obstacle {
     reason: "with --refused-max 0 and without --state-dir no refused request is kept",
 };
 
+const CREDENTIALS: Obstacle = Obstacle {
+    is_there: |config, _| config.admin_bearer_token_file.is_some(),
+    reason: "with --admin-bearer-token-file nobody gets anything without credentials",
+};
+
+const NOTHING_REFUSED: Obstacle = Obstacle {
+    is_there: |config, _| config.refused_max == 0,
+    reason: "with --refused-max 0 there is nothing at /refused",
+};
+
 const NO_PROXY_PROTOCOL: Obstacle = Obstacle {
     is_there: |config, _| config.proxy_protocol == ProxyProtocol::Off,
     reason: "it only affects the PROXY protocol, which is off without --proxy-protocol required",
@@ -101,7 +111,7 @@ fn has_identities(config: &Config, otlp: &OtlpSettings) -> bool {
 }
 
 /// Every flag with what takes its effect away.
-const NEEDS: [(&str, &[Obstacle]); 42] = [
+const NEEDS: [(&str, &[Obstacle]); 48] = [
     ("listen", &[]),
     ("call-event-path", &[]),
     ("probe-status", &[]),
@@ -109,6 +119,9 @@ const NEEDS: [(&str, &[Obstacle]); 42] = [
     ("canary-url", &[]),
     ("canary-interval", &[NO_CANARY]),
     ("admin-listen", &[]),
+    ("admin-web-config-file", &[]),
+    ("admin-bearer-token-file", &[]),
+    ("admin-trust-loopback", &[CREDENTIALS, NOTHING_REFUSED]),
     ("state-dir", &[]),
     ("state-max-bytes", &[IN_MEMORY]),
     ("state-max-age", &[NOTHING_WAITS]),
@@ -138,6 +151,9 @@ const NEEDS: [(&str, &[Obstacle]); 42] = [
     ("max-uri-bytes", &[]),
     ("trusted-proxies", &[NO_PROXY_PROTOCOL]),
     ("proxy-protocol", &[]),
+    ("tls-cert-file", &[]),
+    ("tls-key-file", &[]),
+    ("tls-client-ca-file", &[]),
     ("header-timeout", &[]),
     ("idle-timeout", &[]),
     ("drain-time", &[]),
@@ -200,6 +216,8 @@ mod tests {
             "--state-max-age 2h --forward-to http://a",
         ),
         ("--trusted-proxies ::1", "", "--proxy-protocol required"),
+        ("--admin-trust-loopback never", "--admin-bearer-token-file /x", ""),
+        ("--admin-trust-loopback never", "--refused-max 0", "--refused-max 1"),
     ];
 
     #[test]

@@ -23,6 +23,7 @@ use super::pace::LogPace;
 use super::places::{Place, Places};
 use super::proxy_protocol::TrustedProxies;
 use super::response::{self, Body};
+use super::server_tls::ServerTls;
 use super::sockets::{ListenAddress, Sockets, canonical};
 use crate::metrics::catalog;
 
@@ -68,6 +69,7 @@ pub struct Server {
     sockets: Sockets,
     limits: Limits,
     proxy_protocol: Option<TrustedProxies>,
+    tls: Option<Arc<ServerTls>>,
 }
 
 impl Server {
@@ -81,7 +83,9 @@ impl Server {
         limits: Limits,
     ) -> Result<Server, BindError> {
         match Sockets::bind(address).await {
-            Ok(sockets) => Ok(Server { name: purpose.as_str(), sockets, limits, proxy_protocol: None }),
+            Ok(sockets) => {
+                Ok(Server { name: purpose.as_str(), sockets, limits, proxy_protocol: None, tls: None })
+            }
             Err(source) => Err(BindError { purpose, address: address.clone(), source }),
         }
     }
@@ -89,6 +93,11 @@ impl Server {
     /// Requires a header of the PROXY protocol from these peers, if there are any.
     pub fn with_proxy_protocol(self, from: Option<TrustedProxies>) -> Server {
         Server { proxy_protocol: from, ..self }
+    }
+
+    /// Speaks TLS, if there is any.
+    pub fn with_tls(self, tls: Option<Arc<ServerTls>>) -> Server {
+        Server { tls, ..self }
     }
 
     /// The addresses that are listened on, with the real port where 0 was asked for.
@@ -99,7 +108,7 @@ impl Server {
     /// Serves until it is to stop, then takes what still stands in the backlog and no more, lets every connection finish its
     /// request, and returns.
     pub async fn run(self, handler: Arc<impl Handler>, ending: Ending) {
-        let Server { name, mut sockets, limits, proxy_protocol } = self;
+        let Server { name, mut sockets, limits, proxy_protocol, tls } = self;
         let metrics = ListenerMetrics::new(name);
         let mut failures = AcceptFailures::new(name);
         let evicted = counter!(catalog::EXPORTER_EVICTED_CONNECTIONS.name, "listener" => name);
@@ -108,6 +117,7 @@ impl Server {
             handler,
             limits,
             proxy_protocol,
+            tls,
             places: Places::new(limits.connections, evicted),
             rejections: Arc::new(Semaphore::new(CONCURRENT_REJECTIONS)),
             metrics,
@@ -149,6 +159,7 @@ struct Serving<H> {
     handler: Arc<H>,
     limits: Limits,
     proxy_protocol: Option<TrustedProxies>,
+    tls: Option<Arc<ServerTls>>,
     places: Places,
     rejections: Arc<Semaphore>,
     metrics: ListenerMetrics,
@@ -199,6 +210,10 @@ impl<H: Handler> Serving<H> {
                 }
                 let Some(place) = made else {
                     self.metrics.rejected.increment(1);
+                    if self.tls.is_some() {
+                        // A handshake only to say so would cost more than it is worth.
+                        return;
+                    }
                     return reject(stream, &self.rejections, &self.ending);
                 };
                 place
@@ -220,20 +235,26 @@ impl<H: Handler> Serving<H> {
         let (name, invalid, foreign_logged) =
             (self.name, self.metrics.invalid.clone(), Arc::clone(&self.foreign_logged));
         let has_header = self.proxy_protocol.as_ref().is_some_and(|trusted| trusted.contains(peer.ip()));
+        let tls = self.tls.clone();
         tokio::spawn(async move {
-            match connection.serve(stream, has_header).await {
+            let served = match &tls {
+                None => connection.serve(stream, has_header).await,
+                // A connection without it needs no room for it.
+                Some(tls) => Box::pin(connection.serve_tls(stream, has_header, tls)).await,
+            };
+            match served {
                 Ok(()) => {}
-                Err(error @ (Ended::Http2 | Ended::ProxyProtocol | Ended::NoHeader(_))) => {
-                    invalid.increment(1);
-                    if foreign_logged.is_due() {
-                        warn!(listener = name, %peer, "{error}; this is logged at most once a minute");
-                    }
-                }
                 Err(Ended::Early(error)) => {
                     if error.is_parse() {
                         invalid.increment(1);
                     }
                     debug!(listener = name, %error, "a connection ended early");
+                }
+                Err(foreign) => {
+                    invalid.increment(1);
+                    if foreign_logged.is_due() {
+                        warn!(listener = name, %peer, "{foreign}; this is logged at most once a minute");
+                    }
                 }
             }
             drop(open);

@@ -137,7 +137,7 @@ impl Exporter {
 
 /// The address in the first URL after a field's name in a log line, be it JSON or text.
 fn address_after(field: &str, line: &str) -> SocketAddr {
-    let url = line.split_once(field).and_then(|(_, rest)| rest.split_once("http://"));
+    let url = line.split_once(field).and_then(|(_, rest)| rest.split_once("://"));
     let address = url.and_then(|(_, rest)| rest.split(['/', '"', ' ', ',']).next()).unwrap_or_default();
     address.parse().unwrap_or_else(|error| panic!("no address of {field} ({error}) in {line}"))
 }
