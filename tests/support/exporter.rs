@@ -92,7 +92,8 @@ impl Exporter {
         });
     }
 
-    fn launch_listening(command: &mut Command) -> Exporter {
+    /// Starts a command of the exporter that says where to listen, and waits until it does.
+    pub fn launch_listening(command: &mut Command) -> Exporter {
         let mut process = Process::start("planet-call-exporter", command);
         let line =
             process.eventually("its addresses in the log", |process| process.stderr.find("is listening"));

@@ -1,5 +1,5 @@
 //! The web configuration of the admin port: the part of what Prometheus's exporters have under this name
-//! (<https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>) that has a meaning here. The rest is refused, so that nobody
+//! (<https://github.com/prometheus/exporter-toolkit>) that has a meaning here. The rest is refused, so that nobody
 //! believes in a protection that is not there.
 
 use std::collections::BTreeMap;
