@@ -12,6 +12,7 @@ use planet_call_exporter::config::environment::{self, Environment};
 use planet_call_exporter::config::otlp::OtlpSettings;
 use planet_call_exporter::config::remark::Remark;
 use planet_call_exporter::config::{Command, CommandLine, Config};
+use planet_call_exporter::http::shown;
 use planet_call_exporter::ops::commands::check::Plan;
 use planet_call_exporter::ops::{commands, logging, signals};
 
@@ -107,7 +108,8 @@ fn run(config: Config) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 fn said(error: &dyn Error) -> String {
-    format!("planet-call-exporter: {error}\n")
+    let error = error.to_string();
+    format!("planet-call-exporter: {}\n", shown::escaped(&error, |character| character == '\n'))
 }
 
 fn fail(error: &dyn Error) -> ExitCode {

@@ -126,14 +126,7 @@ fn a_bearer_token_is_enough_and_can_be_changed_without_a_gap() {
 
 /// A request to /refused from this address of the host.
 fn refused_from(address: [u8; 4], admin: SocketAddr) -> u16 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
-    let stream = runtime.block_on(async {
-        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-        socket.bind((Ipv4Addr::from(address), 0).into()).expect("an address of this host");
-        socket.connect(admin).await.expect("a connection").into_std().expect("a stream")
-    });
-    stream.set_nonblocking(false).expect("a stream that blocks");
-    Connection::over(stream).get("/refused").status
+    Connection::open_from(Ipv4Addr::from(address).into(), admin).get("/refused").status
 }
 
 #[test]

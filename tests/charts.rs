@@ -173,6 +173,8 @@ fn wrong_values_are_refused_with_what_is_accepted() {
             of_exporter(json!({"flags": {"stateMaxBytes": "1Gi"}})),
             "'1Gi' does not match pattern '^[1-9][0-9]*([KMGT]iB)?$'",
         ),
+        (of_exporter(json!({"flags": {"maxRate": "fast"}})), "/flags/maxRate'"),
+        (of_exporter(json!({"flags": {"allowFrom": ["everywhere"]}})), "/flags/allowFrom/0'"),
         (of_exporter(json!({"flags": {"identity": "hash"}})), "name a secret in identityKeySecret.name"),
         (of_exporter(json!({"image": {"digest": "sha256:12"}})), "/image/digest'"),
         (of_exporter(json!({"image": {"repository": "a/b:1"}})), "/image/repository'"),
@@ -361,7 +363,9 @@ fn the_rendered_container_runs() {
             assert_eq!(exporter.admin(text(&container[probe]["httpGet"]["path"])).status, 200);
         }
         let path = argument(&container, "--call-event-path").unwrap_or("/call_event");
-        let answer = exporter.get(&format!("{path}?{DOCUMENTED_SAMPLE}"));
+        let has_secret = argument(&container, "--call-event-secret-file").is_some();
+        let secret = if has_secret { format!("secret={CALL_EVENT_SECRET}&") } else { String::new() };
+        let answer = exporter.get(&format!("{path}?{secret}{DOCUMENTED_SAMPLE}"));
         // There is no service behind which could answer in inline mode; the call is counted all the same.
         let is_inline = argument(&container, "--forward-mode") == Some("inline");
         assert_eq!(answer.status, if is_inline { 502 } else { 200 }, "{}", case.file.display());
@@ -616,6 +620,7 @@ fn every_flag_of_the_program_has_a_value() {
         "admin-listen",
         "admin-web-config-file",
         "state-dir",
+        "call-event-secret-file",
         "identity-key-file",
         "tls-cert-file",
         "tls-key-file",
@@ -724,11 +729,13 @@ fn as_kubernetes_would(container: &Value, scratch: &Scratch) -> Command {
                     _ => "127.0.0.1:0".to_owned(),
                 }
             }
+            "--allow-from" => format!("{value},127.0.0.1,::1"),
             "--state-dir" => {
                 assert!(mounted.contains(&value), "{value} is a volume");
                 directory("state").to_string_lossy().into_owned()
             }
-            "--identity-key-file"
+            "--call-event-secret-file"
+            | "--identity-key-file"
             | "--tls-cert-file"
             | "--tls-key-file"
             | "--tls-client-ca-file"
@@ -743,14 +750,18 @@ fn as_kubernetes_would(container: &Value, scratch: &Scratch) -> Command {
     run
 }
 
+/// What call events carry where a case has a secret for it.
+const CALL_EVENT_SECRET: &str = "0123456789abcdef";
+
 /// What the secrets of the cases hold.
-fn secret_files() -> [(PathBuf, String); 4] {
+fn secret_files() -> [(PathBuf, String); 5] {
     let key = KeyPair::generate().expect("a key");
     let certificate = CertificateParams::new(Vec::new())
         .and_then(|params| params.self_signed(&key))
         .expect("a certificate");
     let file = |name: &str| Path::new(name).to_owned();
     [
+        (file("call-events/secret"), format!("{CALL_EVENT_SECRET}\n")),
         (file("identity/identity-key"), "a key of at least 16 bytes".to_owned()),
         (file("otlp/ca.crt"), certificate.pem()),
         (file("otlp/tls.crt"), certificate.pem()),

@@ -74,9 +74,9 @@ fn every_value_is_shown_with_where_it_comes_from() {
         &["--seen-max", "7", "--idcs", "KR,JP", "--segment-age", "1h"],
         &[
             ("PLANET_CALL_LOG", "stdout"),
-            ("PLANET_IDC", "secret"),
-            ("PLANET_CANARY_URL", "https://calls.example.com/call_event?token=secret"),
-            ("OTEL_PROPAGATORS", "secret"),
+            ("PLANET_IDC", "hidden7Qx"),
+            ("PLANET_CANARY_URL", "https://calls.example.com/call_event?token=hidden7Qx"),
+            ("OTEL_PROPAGATORS", "hidden7Qx"),
         ],
     );
     said.is_fine();
@@ -90,7 +90,7 @@ fn every_value_is_shown_with_where_it_comes_from() {
     assert!(said.line("PLANET_IDC ").contains("did you mean PLANET_IDCS?"));
     said.line("OTEL_PROPAGATORS has no effect");
     said.line("--segment-age has no effect: nothing is on disk");
-    assert!(!said.text.contains("secret"), "{}", said.text);
+    assert!(!said.text.contains("hidden7Qx"), "{}", said.text);
     // The last column, aligned.
     let lines = said.text.lines().take_while(|line| *line != "what it would do:");
     let flags = lines.filter(|line| line.starts_with("  --"));
@@ -194,10 +194,10 @@ fn files_are_looked_at_and_flags_that_contradict_each_other_named() {
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", short),
     ];
     check(&[], &certificate).is_wrong("OTLP traces", short);
-    let headers = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"), ("OTEL_EXPORTER_OTLP_HEADERS", "secret")];
+    let headers = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"), ("OTEL_EXPORTER_OTLP_HEADERS", "hidden7Qx")];
     let said = check(&[], &headers);
     said.is_wrong("OTLP metrics", "OTEL_EXPORTER_OTLP_HEADERS=(not shown)");
-    assert!(!said.text.contains("secret"), "{}", said.text);
+    assert!(!said.text.contains("hidden7Qx"), "{}", said.text);
     let free = free_address().to_string();
     let to_self = format!("http://{free}");
     check(&["--listen", &free, "--admin-listen", "127.0.0.1:0", "--forward-to", &to_self], &[])
@@ -209,11 +209,11 @@ fn files_are_looked_at_and_flags_that_contradict_each_other_named() {
 fn peers_are_tried_if_asked_for_and_nothing_secret_is_shown() {
     let receiver = OtlpReceiver::start([]);
     let service = Service::start();
-    let endpoint = receiver.endpoint().replace("http://", "http://user:secret@");
+    let endpoint = receiver.endpoint().replace("http://", "http://user:hidden7Qx@");
     let variables = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=secret"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=hidden7Qx"),
     ];
     let untried = check(&["--forward-to", &service.url()], &variables);
     untried.is_fine();
@@ -225,7 +225,7 @@ fn peers_are_tried_if_asked_for_and_nothing_secret_is_shown() {
     assert!(said.line("ok OTLP traces").contains("takes an empty push"));
     assert!(said.line("ok --forward-to").contains("takes connections"));
     assert!(said.line("OTLP metrics http://").contains("api-key"));
-    assert!(!said.text.contains("secret"), "{}", said.text);
+    assert!(!said.text.contains("hidden7Qx"), "{}", said.text);
     assert_eq!(receiver.metrics().len(), 1);
     assert!(service.requests().is_empty());
 

@@ -207,7 +207,7 @@ fn a_setting_without_effect_is_said_once_with_what_gave_it_and_why() {
          behind gets call events from the journal",
         "--forward-mode has no effect: there is no service behind without --forward-to",
         "PLANET_FORWARD_TIMEOUT has no effect: there is no service behind without --forward-to",
-        "--trusted-proxies has no effect: it only affects the PROXY protocol, which is off without --proxy-protocol required",
+        "--trusted-proxies has no effect: nobody asks for the addresses of clients without --proxy-protocol required, --allow-from or --max-rate",
     ];
     assert_eq!(without_effect(&exporter), expected);
 

@@ -127,7 +127,7 @@ fn who_cannot_be_reached_is_told_from_who_does_not_answer() {
     let unknown = "http://collector.invalid:4317";
     for protocol in ["grpc", "http/protobuf"] {
         for (endpoint, expected) in [
-            (nobody.as_str(), ["unreachable: nobody listens there", "the receiver may not run"]),
+            (nobody.as_str(), ["unreachable: nobody listens there", "the receiver may not be running"]),
             (unknown, ["unreachable: its name does not resolve", "may be misspelt"]),
             (&hanging, ["no answer within 1s", "OTEL_EXPORTER_OTLP_TIMEOUT"]),
         ] {
@@ -184,7 +184,7 @@ fn a_proxy_that_lets_nobody_through_is_told_from_the_receiver() {
         (proxy.url(), "the proxy on the way makes no connection"),
         (
             format!("http://{}", free_address()),
-            "this is about the proxy that HTTPS_PROXY or HTTP_PROXY names",
+            "leads through the proxy that HTTPS_PROXY or HTTP_PROXY names",
         ),
     ] {
         let mut command = pushing_to("https://collector.example:4317", "grpc");

@@ -271,6 +271,36 @@ fn takes_every_call_after_large_posts(kind: Kind) {
     assert_eq!(scene.counted(), 1_200);
 }
 
+/// What a client writes into the fields in which proxies name clients is believed by nobody.
+fn names_the_client_and_not_whom_it_claims_to_be(kind: Kind) {
+    let scene = Scene::with(kind, &["--allow-from", "127.0.0.2", "--trusted-proxies", "127.0.0.1"]);
+    let answered = |source: [u8; 4], number: usize, fields: &str| {
+        let mut connection = Connection::open_from(source.into(), scene.proxy.address);
+        let target = format!("{CALL_EVENT_PATH}?{}", query(number).encode());
+        connection.send(format!("GET {target} HTTP/1.1\r\nhost: test\r\n{fields}\r\n"));
+        connection.receive().status
+    };
+    let (allowed, other) = ([127, 0, 0, 2], [127, 0, 0, 3]);
+    assert_eq!(answered(allowed, 1, ""), 200);
+    assert_eq!(answered(allowed, 2, "x-forwarded-for: 127.0.0.3\r\n"), 200);
+    let claims = [
+        "",
+        "x-forwarded-for: 127.0.0.2\r\n",
+        "x-forwarded-for: 127.0.0.2\r\nx-forwarded-for: 127.0.0.2\r\n",
+        "x-forwarded-for: 127.0.0.2, 127.0.0.1\r\n",
+        "forwarded: for=127.0.0.2\r\n",
+        "forwarded: for=127.0.0.2\r\nx-forwarded-for: 127.0.0.2\r\n",
+        "connection: x-forwarded-for, forwarded\r\nx-forwarded-for: 127.0.0.2\r\n",
+        "x-real-ip: 127.0.0.2\r\n",
+    ];
+    for fields in claims {
+        // Envoy answers 400 itself where Connection names such a field.
+        let status = answered(other, 3, fields);
+        assert!(matches!(status, 400 | 403), "{status}: {fields}");
+    }
+    assert_eq!(scene.counted(), 2);
+}
+
 /// A cache would answer a repeat, or whoever checks the port, in the place of the exporter.
 #[test]
 #[ignore = "needs the proxies that tests/run --peers installs"]
@@ -303,6 +333,7 @@ macro_rules! proxies {
                     changes_no_byte_of_a_query,
                     lets_long_queries_pass,
                     takes_every_call_after_large_posts,
+                    names_the_client_and_not_whom_it_claims_to_be,
                 }
             }
         )*

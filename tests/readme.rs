@@ -79,7 +79,7 @@ fn a_directory_keeps_the_totals_as_it_says() {
     let directory = scratch.0.join("state");
     let arguments: Vec<_> = arguments(line)
         .into_iter()
-        .map(|word| if word.starts_with('/') { directory.display().to_string() } else { word })
+        .map(|word| if word.starts_with("./") { directory.display().to_string() } else { word })
         .collect();
     let start = || Exporter::launch(command().args(&arguments));
     let sample = support::call::DOCUMENTED_SAMPLE;

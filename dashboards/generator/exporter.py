@@ -81,6 +81,7 @@ ACCEPTED, PANICKED = 'result="accepted"', 'result="panicked"'
 CHECKS = {
     "Requests that are no call event (refused)": of.increase("planet_exporter_events_total", HOUR, more='result="refused"'),
     "Call events at a wrong path": of.increase("planet_exporter_events_total", HOUR, more='result="wrong_path"'),
+    "Requests turned away (secret, address, rate)": of.increase("planet_exporter_turned_away_requests_total", HOUR),
     "Call events not stored (unavailable, undurable, uncounted)": of.increase("planet_exporter_events_total", HOUR, more='result=~"unavailable|undurable|uncounted"'),
     "Call events that bring out a bug (panicked, quarantined)":
         f'({of.increase("planet_exporter_events_total", HOUR, more=PANICKED)} + {of.increase("planet_exporter_quarantined_events_total", HOUR)})',

@@ -566,6 +566,11 @@ def alerts_of_exporter(file):
         'Call events come to a wrong path of {{ $labels.job }}',
         '{{ $value | printf "%.0f" }} call events came to {{ $labels.job }} in 15 minutes at another path than the one that is configured, or with another method. They are not counted; they are kept at /refused.',
         "planet-exporter")
+    file.alert("PlanetRequestsTurnedAway", "ticket", f"""
+        sum by (job, reason) ({increase('planet_exporter_turned_away_requests_total', "1h")}) > 3""",
+        'Call events to {{ $labels.job }} are turned away ({{ $labels.reason }})',
+        '{{ $value | printf "%.0f" }} requests with call events to {{ $labels.job }} were turned away in an hour ({{ $labels.reason }}): somebody forges them, or the URL that is registered with LINE Planet, the networks or the rate are not what is configured, and real calls are lost.',
+        "planet-exporter")
     file.alert("PlanetConnectionsRunOut", "ticket", f"""
         sum by (job, instance) (
           {increase('planet_exporter_evicted_connections_total{listener="call_events"}', "10m")}

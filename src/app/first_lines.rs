@@ -6,6 +6,7 @@ use std::path::Path;
 use tracing::{info, warn};
 
 use crate::config::otlp::{OtlpSettings, Push};
+use crate::config::routes::SECRET;
 use crate::config::unused::unused;
 use crate::config::{Config, ForwardMode, ProxyProtocol, name_of};
 use crate::state::volume::Volume;
@@ -105,9 +106,13 @@ fn trial(config: &Config, address: SocketAddr) -> String {
         true => "&",
         false => "?",
     };
-    let url = format!("{}://{address}{path}{joint}{SAMPLE}", scheme(is_tls));
-    // As a shell takes it, whatever is in the path.
-    format!("curl {flags} '{}'", url.replace('\'', "'\\''"))
+    let scheme = scheme(is_tls);
+    // As a shell takes it, whatever is in the path. The secret is not in the log: the shell reads it.
+    let quoted = |text: &str| text.replace('\'', "'\\''");
+    let secret = config.call_event_secret_file.as_deref().map_or_else(String::new, |file| {
+        format!("{SECRET}='\"$(head -n 1 '{}')\"'&", quoted(&file.display().to_string()))
+    });
+    format!("curl {flags} '{}{secret}{SAMPLE}'", quoted(&format!("{scheme}://{address}{path}{joint}")))
 }
 
 fn scheme(is_tls: bool) -> &'static str {
@@ -150,6 +155,11 @@ mod tests {
             ("", "192.0.2.7:1", "curl -gi 'http://192.0.2.7:1/call_event?sid="),
             ("--call-event-path /a?b=c", "127.0.0.1:1", "curl -gi 'http://127.0.0.1:1/a?b=c&sid="),
             ("--call-event-path /a?b=c&", "127.0.0.1:1", "curl -gi 'http://127.0.0.1:1/a?b=c&sid="),
+            (
+                "--call-event-secret-file /a/secret",
+                "127.0.0.1:1",
+                "curl -gi 'http://127.0.0.1:1/call_event?secret='\"$(head -n 1 '/a/secret')\"'&sid=",
+            ),
             ("--call-event-path /it's", "127.0.0.1:1", "curl -gi 'http://127.0.0.1:1/it'\\''s?sid="),
             (
                 &format!("{required} 127.0.0.0/8"),

@@ -30,6 +30,8 @@ use crate::config::{Config, ForwardMode, ProxyProtocol};
 use crate::http::service::Service;
 use crate::http::{Limits, Purpose, Server, TrustedProxies};
 use crate::intake::acceptance::{Acceptance, Store};
+use crate::intake::admission::Admission;
+use crate::intake::admission::secrets::Secrets;
 use crate::intake::canary::sender::{CANARY, Sender as CanarySender};
 use crate::intake::checks::Checks;
 use crate::intake::handler::CallbackHandler;
@@ -37,7 +39,7 @@ use crate::intake::proxy::Proxy;
 use crate::journal::Journal;
 use crate::metrics::registry::{self, OwnMetrics};
 use crate::ops::admin::{self, AdminHandler};
-use crate::ops::reload::Reload;
+use crate::ops::reload::{Reload, Reread};
 use crate::ops::signals::Hangups;
 use crate::ops::view::View;
 use crate::sinks::destination::{DestinationWatch, OTLP_METRICS, OTLP_TRACES};
@@ -68,6 +70,7 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let routes = Routes::of(&config);
     config.check_paths()?;
+    let secrets = config.call_event_secret_file.as_deref().map(Secrets::of_file).transpose()?.map(Arc::new);
     let registry = OwnMetrics::install()?;
     registry::record_build_info();
     let readiness = Readiness::default();
@@ -104,10 +107,9 @@ pub async fn run(
     otlp.name_instance(call_events.addresses().first().map_or(config.listen.port(), SocketAddr::port));
     let service = service(&config, call_events.addresses(), &admin).await?;
 
-    let canary = config
-        .canary_url
-        .clone()
-        .map(|url| CanarySender::new(url, config.canary_interval, readiness.latch_for_show(CANARY)));
+    let canary = config.canary_url.clone().map(|url| {
+        CanarySender::new(url, secrets.clone(), config.canary_interval, readiness.latch_for_show(CANARY))
+    });
 
     let passages = service.is_some().then(|| Passages::new(config.forward_mode == ForwardMode::Stored));
     let sinks =
@@ -174,6 +176,7 @@ pub async fn run(
     };
     let handler = CallbackHandler::new(
         routes,
+        Admission::configured(&config, secrets.clone()),
         config.max_uri_bytes,
         Acceptance::new(known, store),
         refused,
@@ -188,6 +191,10 @@ pub async fn run(
             // It sends none while the exporter drains, and no part may end before it is told to.
             stop.cancelled().await;
         });
+    }
+    if let Some(secrets) = secrets {
+        register_secrets(&secrets, &mut reload);
+        parts.spawn_sink("the watch of the secrets", secrets.watch(ends.sinks.clone()));
     }
     parts.spawn_sink("the reading of files again", reload.run(hangups, ends.sinks.clone()));
     parts.spawn_sink("the upkeep", upkeep(view, ends.sinks.clone()));
@@ -218,6 +225,16 @@ pub async fn run(
         false => warn!(timeout = ?config.shutdown_timeout, "stopped before everything was finished"),
     }
     Ok(())
+}
+
+/// Has the secrets of call events read again at SIGHUP.
+fn register_secrets(secrets: &Arc<Secrets>, reload: &mut Reload) {
+    let name = format!("the secrets of call events in {}", secrets.path().display());
+    let secrets = Arc::clone(secrets);
+    reload.register(name, move || match secrets.read_again()? {
+        true => Ok(Reread::Changed),
+        false => Ok(Reread::Unchanged),
+    });
 }
 
 /// What is refused, and the lines for its file, if there is to be one.
@@ -272,6 +289,7 @@ async fn service(
 fn limits(config: &Config, head_bytes: usize) -> Limits {
     Limits {
         connections: config.max_connections,
+        connections_of_a_peer: config.max_connections_per_peer,
         header_timeout: config.header_timeout,
         idle_timeout: config.idle_timeout,
         stall_timeout: config.idle_timeout.min(LONGEST_STALL),

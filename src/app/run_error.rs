@@ -7,6 +7,7 @@ use crate::config::Contradiction;
 use crate::config::given::Given;
 use crate::http::tls::TlsError;
 use crate::http::{BindError, Purpose};
+use crate::intake::admission::secrets::UnusableSecrets;
 use crate::journal::JournalError;
 use crate::metrics::registry::InstallError;
 use crate::ops::access::AccessError;
@@ -26,6 +27,9 @@ pub enum RunError {
     /// The key of --identity hash cannot be used.
     #[error(transparent)]
     IdentityKey(#[from] UnusableKey),
+    /// The secrets of call events cannot be used.
+    #[error(transparent)]
+    Secrets(#[from] UnusableSecrets),
     /// What keeps the calls cannot be opened.
     #[error(transparent)]
     State(#[from] OpenError),
@@ -62,7 +66,7 @@ const FLAGS: &str = "docs/configuration.md";
 const OTLP: &str = "docs/otlp.md";
 
 /// What a state directory is, and what may be done with it.
-const STATE: &str = "README.md, The state directory";
+const STATE: &str = "docs/operations.md, State directory";
 
 impl RunError {
     /// The error for people, with the flag or variable that led to it, and the page to read.
@@ -87,6 +91,7 @@ impl RunError {
             RunError::Bind(BindError { purpose: Purpose::CallEvents, .. }) => Some((Some("listen"), FLAGS)),
             RunError::Bind(BindError { purpose: Purpose::Admin, .. }) => Some((Some("admin-listen"), FLAGS)),
             RunError::IdentityKey(_) => Some((Some("identity-key-file"), FLAGS)),
+            RunError::Secrets(_) => Some((Some("call-event-secret-file"), FLAGS)),
             RunError::State(_) | RunError::Position(_) | RunError::Waiting(_) => {
                 Some((Some("state-dir"), STATE))
             }

@@ -10,6 +10,7 @@ use super::call_event::{CallEvent, Parameter, Reason};
 use super::idc::{assigned_code, is_usual_name};
 use super::reason::older::CALL_END_REASONS;
 use super::reason::{DisconnectReason, ReleaseCause};
+use crate::http::shown;
 
 /// The value of a label for everything that has no value of its own.
 pub const OTHER: &str = "other";
@@ -49,9 +50,9 @@ pub enum LabelSource {
     Terminate,
     /// The detailed release code as it was sent.
     RelCode,
-    /// Its text as it was sent.
+    /// Its text as it was sent, without [what acts](shown::acts).
     RelCodeStr,
-    /// The release code of the application as it was sent, without control characters.
+    /// The release code of the application, likewise.
     UserRelCode,
     /// The caller's service, if it is told apart from others.
     Service,
@@ -85,10 +86,8 @@ impl LabelSource {
         (LabelSource::Answered, "answered", |event| LabelValue::Known(answered(event.answered))),
         (LabelSource::Terminate, "terminate", terminate),
         (LabelSource::RelCode, "rel_code", |event| number(event, Parameter::RelCode)),
-        (LabelSource::RelCodeStr, "rel_code_str", |event| {
-            foreign(event.text(Parameter::RelCodeStr).filter(|text| text.len() <= LONGEST_RELEASE_TEXT))
-        }),
-        (LabelSource::UserRelCode, "user_rel_code", user_rel_code),
+        (LabelSource::RelCodeStr, "rel_code_str", |event| release_text(event, Parameter::RelCodeStr)),
+        (LabelSource::UserRelCode, "user_rel_code", |event| release_text(event, Parameter::UserRelCode)),
         (LabelSource::Service, "service", |event| foreign(event.text(Parameter::FromServiceId))),
         (LabelSource::Result, "result", |_| LabelValue::Known(ACCEPTED)),
     ];
@@ -198,28 +197,57 @@ fn number<'e>(event: &'e CallEvent<'_>, parameter: Parameter) -> LabelValue<'e> 
     }
 }
 
-/// A text of the application's, without the control characters that could be in it, as long as it is short.
-fn user_rel_code<'e>(event: &'e CallEvent<'_>) -> LabelValue<'e> {
-    let text = event.text(Parameter::UserRelCode).unwrap_or_default();
-    let cleaned = match text.contains(char::is_control) {
-        true => Cow::Owned(text.replace(char::is_control, "")),
-        false => Cow::Borrowed(text),
-    };
-    match (1..=LONGEST_RELEASE_TEXT).contains(&cleaned.len()) {
-        true => LabelValue::Foreign(cleaned),
+/// A text about the release, without what acts on who looks at it, as long as it is short.
+fn release_text<'e>(event: &'e CallEvent<'_>, parameter: Parameter) -> LabelValue<'e> {
+    let text = shown::without_acting(event.text(parameter).unwrap_or_default());
+    match (1..=LONGEST_RELEASE_TEXT).contains(&text.len()) {
+        true => LabelValue::Foreign(text),
         false => LabelValue::Known(OTHER),
     }
 }
 
+/// A name that may be one of those that are configured. One with something in it that acts is none of them.
 fn foreign(text: Option<&str>) -> LabelValue<'_> {
-    text.map_or(LabelValue::Known(OTHER), |text| LabelValue::Foreign(Cow::Borrowed(text)))
+    text.map_or(LabelValue::Known(OTHER), |text| LabelValue::Foreign(shown::with_replacements(text)))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
 
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Any text, and more of those characters than chance would bring that a terminal obeys.
+    fn text() -> impl Strategy<Value = String> {
+        "(\\PC|[\u{0}-\u{9f}\u{200e}-\u{2069}\u{61c}]){0,70}"
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_acts_on_who_looks_at_it_or_is_longer_than_what_was_sent(
+            texts in prop::array::uniform9(text()),
+        ) {
+            let names = ["type", "rc_idc", "terminate", "rel_code", "rel_code_str", "disconnect_reason", "user_rel_code",
+                "from_service_id", "releaser_type"];
+            let mut query = "sid=1&duration=3".to_owned();
+            for (name, text) in names.iter().zip(&texts) {
+                query += &format!("&{name}={}", utf8_percent_encode(text, NON_ALPHANUMERIC));
+            }
+            let event = CallEvent::read(query.as_bytes(), SystemTime::UNIX_EPOCH).expect("a call");
+            for source in LabelSource::all() {
+                let value = source.value(&event);
+                let value = match &value {
+                    LabelValue::Known(value) => value,
+                    LabelValue::Foreign(value) => &value[..],
+                };
+                prop_assert!(!value.is_empty() && !value.contains(shown::acts), "{} {value:?}", source.name());
+                prop_assert!(value.chars().count() <= 70, "{} {value:?}", source.name());
+            }
+        }
+    }
 
     fn labels(query: &str) -> Vec<String> {
         let event = CallEvent::read(query.as_bytes(), SystemTime::UNIX_EPOCH).expect("a call");
@@ -242,7 +270,7 @@ mod tests {
 
     #[test]
     fn every_label_has_its_value() {
-        let full = "sid=1&type=V&rc_idc=KR&duration=5&terminate=16&rel_code=1&rel_code_str=x+y&disconnect_reason=1301\
+        let full = "sid=1&type=V&rc_idc=KR&duration=5&terminate=16&rel_code=1&rel_code_str=x+%1b%E2%80%AEy&disconnect_reason=1301\
                     &releaser_type=4&user_rel_code=APP%0A-7%1b&from_service_id=shop";
         let expected = [
             "media_type=video",

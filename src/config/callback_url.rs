@@ -45,7 +45,7 @@ impl FromStr for CallbackUrl {
         let parts = text.parse().map(Uri::into_parts).unwrap_or_default();
         match (parts.scheme, parts.authority, parts.path_and_query) {
             (Some(scheme), Some(authority), Some(path_and_query))
-                if scheme == Scheme::HTTP && !authority.as_str().contains('@') =>
+                if scheme == Scheme::HTTP && is_host(&authority) =>
             {
                 Ok(CallbackUrl { authority, path_and_query: path_and_query.to_string() })
             }
@@ -54,12 +54,23 @@ impl FromStr for CallbackUrl {
     }
 }
 
+/// Whether an authority is a host, and a port if any: no user, and no password up to a slash in it that would look like a port.
+fn is_host(authority: &Authority) -> bool {
+    let has_no_port = authority.as_str() == authority.host();
+    !authority.as_str().contains('@') && (has_no_port || authority.port_u16().is_some())
+}
+
 impl fmt::Display for CallbackUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path_and_query.split('?').next().unwrap_or_default();
         write!(formatter, "http://{}{path}", self.authority)
     }
 }
+
+/// What to do where a URL is answered 403 to the first call event.
+pub const TURNED_AWAY: &str = "call events are not taken from here, or not without a secret; expected the whole URL, such as \
+                               http://127.0.0.1:20200/call_event?secret=SECRET with that of --call-event-secret-file, from an \
+                               address in --allow-from";
 
 /// What to do where a URL is answered 404 to the first call event.
 pub const WRONG_PATH: &str = "no call events are taken at this path; expected that of the exporter's --call-event-path, which is \
@@ -91,9 +102,17 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_with_what_is_expected() {
-        for wrong in
-            ["", "a", "a:1/b", "/b", "https://a/b", "ftp://a/b", "http://user:password@a/b", "http://"]
-        {
+        for wrong in [
+            "",
+            "a",
+            "a:1/b",
+            "/b",
+            "https://a/b",
+            "ftp://a/b",
+            "http://user:password@a/b",
+            "http://",
+            "http://user:pass/word@a/b",
+        ] {
             let error = wrong.parse::<CallbackUrl>().expect_err(wrong);
             assert!(error.contains("such as http://127.0.0.1:20200/call_event"), "{error}");
         }

@@ -1,11 +1,13 @@
 //! The public URL of the call event callback, to which the canary goes.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use hyper::Uri;
 use hyper::http::uri::{PathAndQuery, Scheme};
 
+use super::routes::SECRET;
 use crate::callback::envelope;
 use crate::http::peer::url_for_people;
 
@@ -20,10 +22,16 @@ impl CanaryUrl {
         &self.0
     }
 
-    /// The path and query of a request to it whose own query is this one. `None` if they make none, which a short query never
-    /// does.
-    pub fn target(&self, query: &str) -> Option<Uri> {
+    /// The path and query of a request to it whose own query is this one, with this secret unless the URL has one. `None` if they make
+    /// none, which a short query never does.
+    pub fn target(&self, secret: Option<&str>, query: &str) -> Option<Uri> {
         let registered = self.0.path_and_query().map_or("/", PathAndQuery::as_str);
+        let is_secret = |parameter: &str| parameter.split_once('=').is_some_and(|(name, _)| name == SECRET);
+        let has_secret = self.0.query().is_some_and(|query| query.split(['&', '?']).any(is_secret));
+        let query = match secret.filter(|_| !has_secret) {
+            Some(secret) => Cow::Owned(format!("{SECRET}={secret}&{query}")),
+            None => Cow::Borrowed(query),
+        };
         let (path, query) = envelope::target(registered, query.as_bytes());
         format!("{path}?{}", String::from_utf8_lossy(&query)).parse().ok()
     }
@@ -65,8 +73,21 @@ mod tests {
             ("https://a/b?x=secret&", "/b?x=secret&n=1", "https://a/b"),
         ] {
             let url: CanaryUrl = url.parse().expect("a URL");
-            assert_eq!(url.target("n=1").expect("a target"), target);
+            assert_eq!(url.target(None, "n=1").expect("a target"), target);
             assert_eq!(url.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn the_secret_is_added_where_there_is_none() {
+        for (url, target) in [
+            ("https://a/b", "/b?secret=s&n=1"),
+            ("https://a/b?x=1", "/b?x=1&secret=s&n=1"),
+            ("https://a/b?secret=t", "/b?secret=t&n=1"),
+            ("https://a/b?secrets=t", "/b?secrets=t&secret=s&n=1"),
+        ] {
+            let url: CanaryUrl = url.parse().expect("a URL");
+            assert_eq!(url.target(Some("s"), "n=1").expect("a target"), target);
         }
     }
 

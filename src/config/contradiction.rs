@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use thiserror::Error;
 
 use super::Config;
-use super::routes::Routes;
+use super::routes::{Routes, SECRET};
 use crate::http::service::ServiceUrl;
 use crate::http::{BindError, ListenAddress, Purpose};
 
@@ -32,6 +32,12 @@ pub enum Contradiction {
         /// Where the admin port is.
         admin: ListenAddress,
     },
+    /// The secret stands where it does not change by itself, and where it is shown.
+    #[error(
+        "--call-event-path has the parameter {SECRET}, which is that of --call-event-secret-file; expected the path without it, and the \
+         secret in the file"
+    )]
+    SecretInPath,
 }
 
 impl Contradiction {
@@ -41,16 +47,22 @@ impl Contradiction {
             Contradiction::ForwardToSelf { .. } => "forward-to",
             Contradiction::ReadinessAtCallback(_) => "readiness-path",
             Contradiction::SamePort { .. } => "listen",
+            Contradiction::SecretInPath => "call-event-path",
         }
     }
 }
 
 impl Config {
-    /// Looks for a path with two meanings.
+    /// Looks for a path with two meanings, and for a secret in one.
     ///
     /// # Errors
     /// There is one.
     pub fn check_paths(&self) -> Result<(), Contradiction> {
+        let mut parameters = self.call_event_path.split(['?', '&']).skip(1);
+        let is_secret = |parameter: &str| parameter.split('=').next() == Some(SECRET);
+        if self.call_event_secret_file.is_some() && parameters.any(is_secret) {
+            return Err(Contradiction::SecretInPath);
+        }
         match &self.readiness_path {
             Some(path) if Routes::of(self).find(path.as_bytes(), &[]).is_some() => {
                 Err(Contradiction::ReadinessAtCallback(path.clone()))

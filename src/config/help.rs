@@ -104,13 +104,18 @@ const GROUPS: [(&str, &[Flag]); 6] = [
         &[
             often(
                 "listen",
-                "Where call events come in",
+                "Address for call events",
                 "Set it where another program has the port, or where only one address may be reached.",
             ),
             often(
                 "call-event-path",
                 "Path as registered with LINE Planet",
                 "Set it if your callback URL has another path, or a query of its own.",
+            ),
+            often(
+                "call-event-secret-file",
+                "Secret that the registered URL carries",
+                "Set it so that nobody else can send calls: LINE Planet does not sign its requests.",
             ),
             rare(
                 "probe-status",
@@ -197,7 +202,7 @@ const GROUPS: [(&str, &[Flag]); 6] = [
         ],
     ),
     (
-        "What leaves of each call, and the service behind",
+        "What is sent on about each call",
         &[
             often(
                 "identity",
@@ -212,7 +217,7 @@ const GROUPS: [(&str, &[Flag]); 6] = [
             often(
                 "call-log",
                 "stdout: a line of JSON for each call",
-                "Set it to have every call in the log system that you have already.",
+                "Set it to have every call in the log system that you already have.",
             ),
             often(
                 "forward-to",
@@ -221,14 +226,14 @@ const GROUPS: [(&str, &[Flag]); 6] = [
             ),
             often(
                 "forward-mode",
-                "stored: until it takes them; inline: at once",
+                "stored: retried from disk; inline: passed at once",
                 "Set it to inline if LINE Planet has to see the service's own answer.",
             ),
             rare(
                 "forward-timeout",
                 "Raise it if the service takes longer; lower it to notice sooner that it hangs.",
             ),
-            rare("forward-concurrency", "Lower it for a service that few requests at once already fill."),
+            rare("forward-concurrency", "Lower it for a service that a few concurrent requests overload."),
             rare("forward-max-age", "Lower it if a late call event does the service more harm than good."),
         ],
     ),
@@ -240,6 +245,12 @@ const GROUPS: [(&str, &[Flag]); 6] = [
                 "Open connections of each listener",
                 "Raise it for a proxy that keeps many open; lower it to save memory.",
             ),
+            rare(
+                "max-connections-per-peer",
+                "Set it where clients come without a proxy, so that none takes all connections.",
+            ),
+            rare("allow-from", "Set it if LINE Planet has told you where its requests come from."),
+            rare("max-rate", "Set it so that one peer cannot flood the numbers with forged calls."),
             rare("max-uri-bytes", "Lower it to save memory; it is more than LINE Planet sends."),
             rare(
                 "trusted-proxies",
@@ -258,22 +269,22 @@ const GROUPS: [(&str, &[Flag]); 6] = [
             ),
             often(
                 "idle-timeout",
-                "Longer than that of the proxy in front",
-                "Lower it if no proxy is in front; raise it above the proxy's own.",
+                "How long an idle connection stays open",
+                "Keep it above that of the proxy in front; lower it if there is none.",
             ),
         ],
     ),
     (
-        "Start, end and log",
+        "Startup, shutdown and logging",
         &[
             often(
                 "drain-time",
-                "Time between SIGTERM and the end of service",
+                "Time to go on serving after SIGTERM",
                 "Set it to how long your load balancer takes to notice that a pod is not ready.",
             ),
             often(
                 "shutdown-timeout",
-                "Time for an orderly end after that",
+                "Time for an orderly shutdown after that",
                 "Raise it if the last spans take longer; together they have to fit into the grace period of a pod.",
             ),
             rare(
@@ -291,7 +302,7 @@ const GROUPS: [(&str, &[Flag]); 6] = [
 
 /// The end of `-h`.
 const SHORT_END: &str = "\
-Each flag has a variable: --listen is PLANET_LISTEN. OTLP is set by OTEL_EXPORTER_OTLP_ENDPOINT.
+Each flag has an environment variable: --listen is PLANET_LISTEN. OTLP is set by OTEL_EXPORTER_OTLP_ENDPOINT.
 More flags and examples: --help, docs/configuration.md, docs/otlp.md. Also: --version.";
 
 /// The end of `--help`.
@@ -317,7 +328,7 @@ OTEL_TRACES_EXPORTER is otlp. It follows the variables of the OpenTelemetry spec
 what becomes of it. A Prometheus that scrapes and gets the pushes too has every call twice: \
 OTEL_METRICS_EXPORTER=none pushes spans only.
 
-Signals: SIGTERM and SIGINT end in order, and a second one at once. SIGHUP reads certificates and keys again.
+Signals: SIGTERM and SIGINT end in order, and a second one at once. SIGHUP reads certificates, keys and secrets again.
 
 docs/configuration.md has every flag and variable as a page; `planet-call-exporter man` prints a manual page.";
 

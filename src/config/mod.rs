@@ -8,10 +8,13 @@ pub mod callback_url;
 pub mod canary_url;
 mod contradiction;
 pub mod environment;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod given;
 pub mod help;
 pub mod otlp;
 pub mod path;
+pub mod rate;
 pub mod remark;
 pub mod routes;
 pub mod unused;
@@ -30,6 +33,7 @@ use self::callback_url::CallbackUrl;
 use self::canary_url::CanaryUrl;
 pub use self::contradiction::Contradiction;
 use self::given::Given;
+use self::rate::Rate;
 use self::routes::{ProbeStatus, plain_path, registered_path};
 use self::values::{
     bytes, canary_interval, duration, duration_or_none, idc, log_level, longest_call, network, number,
@@ -115,6 +119,12 @@ pub struct Config {
     #[arg(long, env = "PLANET_CALL_EVENT_PATH", value_name = "PATH", default_value = "/call_event",
           value_parser = registered_path)]
     pub call_event_path: String,
+
+    /// File with the secret that the registered URL has as its parameter secret (/call_event?secret=SECRET). A call event without it gets
+    /// 403. While the secret changes, the file has two lines, the old one and the new one. It is read again when it changes [default:
+    /// none, every call event is accepted].
+    #[arg(long, env = "PLANET_CALL_EVENT_SECRET_FILE", value_name = "FILE")]
+    pub call_event_secret_file: Option<PathBuf>,
 
     /// Status for a request to the callback without any parameter, such as a test of the registration: 200 counts it as a
     /// probe, 400 refuses it like anything else that cannot be a call event.
@@ -272,16 +282,32 @@ pub struct Config {
     #[arg(long, env = "PLANET_FORWARD_MAX_AGE", value_name = "DURATION", default_value = "24h", value_parser = duration)]
     pub forward_max_age: Duration,
 
-    /// Maximum number of open connections of each listener. Beyond it, the one that has been idle longest is closed; if none is
-    /// idle, a new one gets 503.
+    /// Maximum number of open connections of each listener. For a further one, the one is closed that has waited longest for a request;
+    /// if none waits, the new one gets 503.
     #[arg(long, env = "PLANET_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "1024", value_parser = positive)]
     pub max_connections: usize,
+
+    /// Maximum number of open connections of each peer: an IPv4 address, or a /64 of IPv6. Not for a listener behind a proxy, which is one
+    /// peer unless it speaks the PROXY protocol [default: none].
+    #[arg(long, env = "PLANET_MAX_CONNECTIONS_PER_PEER", value_name = "NUMBER", value_parser = positive)]
+    pub max_connections_per_peer: Option<usize>,
 
     /// Maximum size of a call event's path and query. A longer one gets 414.
     #[arg(long, env = "PLANET_MAX_URI_BYTES", value_name = "BYTES", default_value = "32KiB", value_parser = uri_bytes)]
     pub max_uri_bytes: usize,
 
-    /// Networks of the proxies in front, such as 10.0.0.0/8,192.0.2.7, for --proxy-protocol.
+    /// Networks from which call events may come, such as 203.0.113.0/24,198.51.100.7; those from elsewhere are answered 403
+    /// [default: none, they may come from anywhere].
+    #[arg(long, env = "PLANET_ALLOW_FROM", value_name = "CIDR,...", value_delimiter = ',', value_parser = network)]
+    pub allow_from: Vec<IpNet>,
+
+    /// Call events a second that one peer may send without the secret, and how many at once, such as 100:2000; further ones are answered
+    /// 429. A peer is an address of IPv4, or a network of IPv6 of 64 bits [default: none, as many as it likes].
+    #[arg(long, env = "PLANET_MAX_RATE", value_name = "RATE[:BURST]")]
+    pub max_rate: Option<Rate>,
+
+    /// Networks of the proxies in front, such as 10.0.0.0/8,192.0.2.7: for --proxy-protocol, and for --allow-from and --max-rate, which
+    /// take the client's address from what these add to X-Forwarded-For or Forwarded.
     #[arg(long, env = "PLANET_TRUSTED_PROXIES", value_name = "CIDR,...", value_delimiter = ',', value_parser = network,
           required_if_eq("proxy_protocol", "required"))]
     pub trusted_proxies: Vec<IpNet>,

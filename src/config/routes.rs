@@ -13,6 +13,9 @@ use super::path::is_same;
 use super::{Config, ForwardMode};
 use crate::callback::Kind;
 
+/// The parameter of the registered URL that holds the secret of `--call-event-secret-file`.
+pub const SECRET: &str = "secret";
+
 /// What becomes of a callback that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -102,6 +105,12 @@ impl Routes {
             mode,
             probe: config.probe_status,
         }])
+    }
+
+    /// One route.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn with(route: Route) -> Routes {
+        Routes(vec![route])
     }
 
     /// The route of a path and query.

@@ -95,9 +95,12 @@ const NOTHING_REFUSED: Obstacle = Obstacle {
     reason: "with --refused-max 0 there is nothing at /refused",
 };
 
-const NO_PROXY_PROTOCOL: Obstacle = Obstacle {
-    is_there: |config, _| config.proxy_protocol == ProxyProtocol::Off,
-    reason: "it only affects the PROXY protocol, which is off without --proxy-protocol required",
+const NO_CLIENTS: Obstacle = Obstacle {
+    is_there: |config, _| {
+        let asks_for_clients = !config.allow_from.is_empty() || config.max_rate.is_some();
+        config.proxy_protocol == ProxyProtocol::Off && !asks_for_clients
+    },
+    reason: "nobody asks for the addresses of clients without --proxy-protocol required, --allow-from or --max-rate",
 };
 
 const NO_CANARY: Obstacle = Obstacle {
@@ -111,9 +114,10 @@ fn has_identities(config: &Config, otlp: &OtlpSettings) -> bool {
 }
 
 /// Every flag with what takes its effect away.
-const NEEDS: [(&str, &[Obstacle]); 48] = [
+const NEEDS: [(&str, &[Obstacle]); 52] = [
     ("listen", &[]),
     ("call-event-path", &[]),
+    ("call-event-secret-file", &[]),
     ("probe-status", &[]),
     ("readiness-path", &[]),
     ("canary-url", &[]),
@@ -148,8 +152,11 @@ const NEEDS: [(&str, &[Obstacle]); 48] = [
     ("forward-concurrency", &[NO_SERVICE, INLINE]),
     ("forward-max-age", &[NO_SERVICE, INLINE, GIVEN_UP_BEFORE]),
     ("max-connections", &[]),
+    ("max-connections-per-peer", &[]),
     ("max-uri-bytes", &[]),
-    ("trusted-proxies", &[NO_PROXY_PROTOCOL]),
+    ("allow-from", &[]),
+    ("max-rate", &[]),
+    ("trusted-proxies", &[NO_CLIENTS]),
     ("proxy-protocol", &[]),
     ("tls-cert-file", &[]),
     ("tls-key-file", &[]),
@@ -218,6 +225,8 @@ mod tests {
         ("--trusted-proxies ::1", "", "--proxy-protocol required"),
         ("--admin-trust-loopback never", "--admin-bearer-token-file /x", ""),
         ("--admin-trust-loopback never", "--refused-max 0", "--refused-max 1"),
+        ("--trusted-proxies ::1", "", "--allow-from ::1"),
+        ("--trusted-proxies ::1", "", "--max-rate 100"),
     ];
 
     #[test]

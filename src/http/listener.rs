@@ -19,19 +19,22 @@ use tracing::{debug, warn};
 
 use super::bind_error::{BindError, Purpose};
 use super::connection::{Connection, Ended, Ending, lingering_close};
-use super::pace::LogPace;
-use super::places::{Place, Places};
-use super::proxy_protocol::TrustedProxies;
+use super::pace::{LeftOut, Pace};
+use super::places::{Numbers, Peer, Place, Places};
 use super::response::{self, Body};
 use super::server_tls::ServerTls;
 use super::sockets::{ListenAddress, Sockets, canonical};
+use super::trusted_proxies::TrustedProxies;
 use crate::metrics::catalog;
 
 /// What a listener allows its peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections. For a further one that goes which has been idle longest; if none is idle, it is answered 503 and closed.
+    /// Open connections. For a further one that goes which has waited longest for a request or the rest of one's head; if none does,
+    /// it is answered 503 and closed.
     pub connections: usize,
+    /// Open connections of one peer, likewise; `None` if it may have all of them.
+    pub connections_of_a_peer: Option<usize>,
     /// Time from the first byte of a request's head to its last.
     pub header_timeout: Duration,
     /// Time without a request, from the beginning of the connection or from the last answer on.
@@ -39,7 +42,7 @@ pub struct Limits {
     /// Time in which a peer takes nothing of an answer.
     pub stall_timeout: Duration,
     /// Time from the first byte of an answer to its last, whatever the peer takes meanwhile; `None` if it may go on for as
-    /// long as the peer takes something.
+    /// long as the peer takes something. With a limit, the oldest answer also breaks off when its connection's place is needed.
     pub answer_timeout: Option<Duration>,
     /// Bytes of a request's head: request line and headers.
     pub head_bytes: usize,
@@ -118,10 +121,17 @@ impl Server {
             limits,
             proxy_protocol,
             tls,
-            places: Places::new(limits.connections, evicted),
+            places: Places::new(
+                Numbers {
+                    all: limits.connections,
+                    of_a_peer: limits.connections_of_a_peer,
+                    breaks_off: limits.answer_timeout.is_some(),
+                },
+                evicted,
+            ),
             rejections: Arc::new(Semaphore::new(CONCURRENT_REJECTIONS)),
             metrics,
-            no_place_logged: LogPace::default(),
+            no_place_logged: Pace::default(),
             foreign_logged: Arc::default(),
             ending: ending.clone(),
         };
@@ -163,8 +173,8 @@ struct Serving<H> {
     places: Places,
     rejections: Arc<Semaphore>,
     metrics: ListenerMetrics,
-    no_place_logged: LogPace,
-    foreign_logged: Arc<LogPace>,
+    no_place_logged: Pace,
+    foreign_logged: Arc<Pace>,
     ending: Ending,
 }
 
@@ -194,18 +204,24 @@ impl<H: Handler> Serving<H> {
     /// Serves a connection, if there is a place for it.
     async fn take(&self, stream: TcpStream, peer: SocketAddr) {
         let peer = canonical(peer);
-        let place = match self.places.take() {
+        let has_header = self.proxy_protocol.as_ref().is_some_and(|trusted| trusted.contains(peer.ip()));
+        // A proxy that says for whom it connects is not one peer.
+        let of_peer = (!has_header).then(|| Peer::from(peer.ip()));
+        let place = match self.places.take(of_peer) {
             Some(place) => place,
             None => {
-                let made = self.places.make().await;
+                let made = self.places.make(of_peer).await;
                 let is_made = made.is_some();
-                if self.no_place_logged.is_due() {
+                if let Some(left_out) = self.no_place_logged.due() {
                     warn!(
                         listener = self.name,
                         max_connections = self.limits.connections,
+                        max_connections_per_peer = self.limits.connections_of_a_peer,
+                        %peer,
                         is_made,
-                        "no place is left for a connection; the one that has been idle longest is closed, or else the new one; \
-                         this is logged at most once a minute"
+                        left_out,
+                        "no place is left for a connection; the one that has waited longest for a request is closed, or else the \
+                         new one; this is logged at most once a minute"
                     );
                 }
                 let Some(place) = made else {
@@ -234,7 +250,6 @@ impl<H: Handler> Serving<H> {
         let open = OpenConnection::new(place, self.metrics.connections.clone());
         let (name, invalid, foreign_logged) =
             (self.name, self.metrics.invalid.clone(), Arc::clone(&self.foreign_logged));
-        let has_header = self.proxy_protocol.as_ref().is_some_and(|trusted| trusted.contains(peer.ip()));
         let tls = self.tls.clone();
         tokio::spawn(async move {
             let served = match &tls {
@@ -252,8 +267,9 @@ impl<H: Handler> Serving<H> {
                 }
                 Err(foreign) => {
                     invalid.increment(1);
-                    if foreign_logged.is_due() {
-                        warn!(listener = name, %peer, "{foreign}; this is logged at most once a minute");
+                    let foreign = foreign.to_string();
+                    if let Some(LeftOut { times, .. }) = foreign_logged.note(&foreign, 1) {
+                        warn!(listener = name, %peer, left_out = times, "{foreign}; this is logged at most once a minute");
                     }
                 }
             }
@@ -326,6 +342,7 @@ impl Drop for OpenConnection {
 struct AcceptFailures {
     listener: &'static str,
     pause: Duration,
+    logged: Pace,
 }
 
 impl AcceptFailures {
@@ -333,7 +350,7 @@ impl AcceptFailures {
     const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
     fn new(listener: &'static str) -> AcceptFailures {
-        AcceptFailures { listener, pause: AcceptFailures::FIRST_PAUSE }
+        AcceptFailures { listener, pause: AcceptFailures::FIRST_PAUSE, logged: Pace::default() }
     }
 
     /// Waits before the next try, longer each time. Without it a process that has run out of file descriptors
@@ -342,8 +359,10 @@ impl AcceptFailures {
         if is_of_one_connection(error) {
             return;
         }
-        if self.pause == AcceptFailures::FIRST_PAUSE {
-            warn!(listener = self.listener, %error, "connections cannot be accepted; trying again");
+        if self.pause == AcceptFailures::FIRST_PAUSE
+            && let Some(LeftOut { times, .. }) = self.logged.note(&error.to_string(), 1)
+        {
+            warn!(listener = self.listener, %error, left_out = times, "connections cannot be accepted; trying again");
         }
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(AcceptFailures::LONGEST_PAUSE);

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
+use super::pace::{LeftOut, Pace};
+use super::shown::acts;
 
-/// A peer. That it went away is logged once, and once that it is back.
+/// A peer. That it went away is logged once, and once that it is back; of one that comes and goes, once a minute.
 #[derive(Debug)]
 pub struct Peer {
     name: &'static str,
@@ -15,12 +17,15 @@ pub struct Peer {
     backoff: Backoff,
     failures: u32,
     away_since: Option<Instant>,
+    logged: Pace,
+    /// Whether it was logged that it is away.
+    is_said: bool,
 }
 
 impl Peer {
     /// A peer that is supposed to answer, for this signal. While it does not, pauses are those of `backoff`.
     pub fn new(name: &'static str, signal: &'static str, backoff: Backoff) -> Peer {
-        Peer { name, signal, backoff, failures: 0, away_since: None }
+        Peer { name, signal, backoff, failures: 0, away_since: None, logged: Pace::default(), is_said: false }
     }
 
     /// Notes a failure that shows that it does not answer, and returns how long to wait before the next attempt. `asked` is
@@ -28,7 +33,11 @@ impl Peer {
     pub fn note_away(&mut self, error: &dyn Display, asked: Option<Duration>) -> Duration {
         if self.away_since.is_none() {
             self.away_since = Some(Instant::now());
-            warn!(signal = self.signal, %error, "{} is away", self.name);
+            let left_out = self.logged.note(&error.to_string(), 1);
+            self.is_said = left_out.is_some();
+            if let Some(LeftOut { times, .. }) = left_out {
+                warn!(signal = self.signal, %error, left_out = times, "{} is away", self.name);
+            }
         }
         self.failures = self.failures.saturating_add(1);
         self.backoff.after(self.failures, asked)
@@ -39,6 +48,9 @@ impl Peer {
         self.failures = 0;
         if let Some(since) = self.away_since.take() {
             let away_seconds = since.elapsed().as_secs();
+            if !std::mem::take(&mut self.is_said) {
+                return;
+            }
             info!(signal = self.signal, away_seconds, "{} is back", self.name);
         }
     }
@@ -47,7 +59,7 @@ impl Peer {
 /// A text from outside, short enough for a log line and unable to forge one.
 pub fn for_people(text: &str) -> String {
     const LONGEST: usize = 300;
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).take(LONGEST).collect()
+    text.chars().map(|character| if acts(character) { ' ' } else { character }).take(LONGEST).collect()
 }
 
 /// The body of an answer that went wrong, for people: of a page of HTML its title, or its text without tags.
@@ -93,11 +105,18 @@ fn without_tags(page: &str) -> String {
 /// A URL as it may be shown: without what stands before its last `@`, which is credentials, and without its query, which may
 /// hold a token.
 pub fn url_for_people(url: &str) -> String {
-    let scheme = url.find("://").map_or(0, |at| at + "://".len());
+    // One in a query is none: a redirect to a login often says where to go on from there.
+    let scheme = url.find("://").filter(|at| is_scheme(&url[..*at])).map_or(0, |at| at + "://".len());
     let (scheme, rest) = url.split_at(scheme);
     let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
     for_people(&format!("{scheme}{rest}"))
+}
+
+/// RFC 3986, 3.1.
+fn is_scheme(text: &str) -> bool {
+    let may_stand_in_one = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(may_stand_in_one)
 }
 
 /// An error with the chain of its causes, for people: the first alone says little.
@@ -126,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_text_from_outside_is_one_short_line() {
-        let text = for_people(&format!("a\nb\r\u{1b}{}", "x".repeat(1_000)));
+        let text = for_people(&format!("a\nb\u{202e}\u{1b}{}", "x".repeat(1_000)));
         assert!(text.starts_with("a b  x") && text.len() == 300);
     }
 
@@ -158,6 +177,8 @@ mod tests {
             ("http://user:sec?ret@c#f", "http://c"),
             ("user:secret@c:4318", "c:4318"),
             ("/v1/traces?secret", "/v1/traces"),
+            ("/login?token=secret&return=https://c/v1/traces", "/login"),
+            ("user:secret@c:4318/v1/traces?from=http://a", "c:4318/v1/traces"),
         ] {
             assert_eq!(url_for_people(url), shown, "{url}");
         }

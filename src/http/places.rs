@@ -1,12 +1,16 @@
-//! The places that connections take, and how one is made when all are taken: the connection goes that has been idle longest.
+//! The places that connections take, and how one is made when all are taken: the connection goes that has waited longest for its
+//! peer, for a request or for the rest of one's head.
 //!
-//! Proxies keep connections open that they may need again, and whoever opens many and says nothing takes places as well. Neither may
-//! keep others out. Only what is idle is told to go; if a request arrives on it meanwhile, that is answered first, and another
-//! one goes. A look for the one that has been idle longest goes through all connections, which is done only when there is no
-//! place left.
+//! Proxies keep connections open that they may need again; whoever opens many and says nothing, or never ends a head, takes places
+//! as well. Neither may keep others out. What waits is told to go; if a request arrives on it meanwhile, that is answered first,
+//! and another one goes. Where answers may be broken off, the oldest is if nothing waits: there, everybody who comes gets a place.
+//! To find those that have waited longest takes a look at all connections, so several are told to go at once, and only when
+//! hardly any place is left.
+//!
+//! A peer may have a limit of its own. Then its connections make place for each other only.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,22 +20,63 @@ use tokio::time::timeout;
 
 use super::deadlines::Phase;
 
-/// How many connections are told to go at most for a new one.
+/// How often connections are told to go for a new one, at most.
 const TRIES: usize = 3;
 
-/// How long it waits for each.
+/// How long it waits for them.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The part of the places, one in so many, that is made free ahead, so that who comes next need not wait.
 const AHEAD: usize = 64;
 
+/// The part that is made free when all are taken.
+const AT_ONCE: usize = 16;
+
+/// How many places there are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Numbers {
+    /// Places.
+    pub(super) all: usize,
+    /// Places that one peer can have; `None` if it can have all of them.
+    pub(super) of_a_peer: Option<usize>,
+    /// Whether an answer may be broken off to make a place.
+    pub(super) breaks_off: bool,
+}
+
+/// Who counts as one peer: an address of IPv4, or a /64, of which a host of IPv6 has every address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Peer(IpAddr);
+
+impl From<IpAddr> for Peer {
+    fn from(address: IpAddr) -> Peer {
+        Peer(match address {
+            IpAddr::V4(_) => address,
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        })
+    }
+}
+
 /// The places.
 pub(super) struct Places {
     permits: Arc<Semaphore>,
-    number: usize,
-    taken: Arc<Mutex<HashMap<u64, Arc<Phase>>>>,
-    next: AtomicU64,
+    numbers: Numbers,
+    taken: Arc<Mutex<Taken>>,
     evicted: Counter,
+}
+
+/// Who has places.
+#[derive(Default)]
+struct Taken {
+    connections: HashMap<u64, Holder>,
+    next: u64,
+    /// How many connections each peer has that are not told to go, where peers have a limit.
+    of_peers: HashMap<Peer, usize>,
+}
+
+struct Holder {
+    phase: Arc<Phase>,
+    /// The peer that it counts for.
+    peer: Option<Peer>,
 }
 
 /// A place that a connection has until this is dropped.
@@ -39,34 +84,44 @@ pub(super) struct Place {
     /// What the connection is doing.
     pub(super) phase: Arc<Phase>,
     id: u64,
-    taken: Arc<Mutex<HashMap<u64, Arc<Phase>>>>,
+    taken: Arc<Mutex<Taken>>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Places {
     /// So many places. `evicted` counts the connections that are told to go.
-    pub(super) fn new(number: usize, evicted: Counter) -> Places {
-        let permits = Arc::new(Semaphore::new(number));
-        Places { permits, number, taken: Arc::default(), next: AtomicU64::new(0), evicted }
+    pub(super) fn new(numbers: Numbers, evicted: Counter) -> Places {
+        let permits = Arc::new(Semaphore::new(numbers.all));
+        Places { permits, numbers, taken: Arc::default(), evicted }
     }
 
-    /// A place, if one is free.
-    pub(super) fn take(&self) -> Option<Place> {
-        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
-        if self.permits.available_permits() < self.number / AHEAD {
-            self.evict();
+    /// A place for a connection of this peer, if one is free. Without a peer it has no other limit.
+    pub(super) fn take(&self, peer: Option<Peer>) -> Option<Place> {
+        if self.is_at_limit(peer) {
+            return None;
         }
-        Some(self.place(permit))
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        let ahead = self.numbers.all / AHEAD;
+        if self.permits.available_permits() < ahead {
+            self.evict(ahead, None);
+        }
+        Some(self.place(peer, permit))
     }
 
-    /// A place that an idle connection leaves, if there is one.
-    pub(super) async fn make(&self) -> Option<Place> {
+    /// A place that another connection leaves, if one can go; for a peer that has as many as it can have, one of its own.
+    pub(super) async fn make(&self, peer: Option<Peer>) -> Option<Place> {
+        if self.is_at_limit(peer) && !self.evict(1, peer) {
+            return None;
+        }
         for _ in 0..TRIES {
-            if !self.evict() {
+            if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+                return Some(self.place(peer, permit));
+            }
+            if !self.evict((self.numbers.all / AT_ONCE).max(1), None) {
                 return None;
             }
             if let Ok(Ok(permit)) = timeout(PATIENCE, Arc::clone(&self.permits).acquire_owned()).await {
-                return Some(self.place(permit));
+                return Some(self.place(peer, permit));
             }
         }
         None
@@ -74,40 +129,91 @@ impl Places {
 
     /// Completes when no place is taken any more.
     pub(super) async fn all_given_back(&self) {
-        let all = u32::try_from(self.number).unwrap_or(u32::MAX);
+        let all = u32::try_from(self.numbers.all).unwrap_or(u32::MAX);
         let _all = self.permits.acquire_many(all).await;
     }
 
-    /// Tells the connection to go that has been idle longest. Answers whether there is one.
-    fn evict(&self) -> bool {
-        let idle_longest = self.idle_longest();
-        if let Some(phase) = &idle_longest {
-            phase.evict();
-            self.evicted.increment(1);
+    fn is_at_limit(&self, peer: Option<Peer>) -> bool {
+        let (Some(peer), Some(most)) = (peer, self.numbers.of_a_peer) else { return false };
+        lock(&self.taken).of_peers.get(&peer).is_some_and(|number| *number >= most)
+    }
+
+    /// Has this many connections on their way out, of this peer if one is given: tells those to go that have waited longest.
+    /// Answers whether any is.
+    fn evict(&self, number: usize, of: Option<Peer>) -> bool {
+        let mut taken = lock(&self.taken);
+        let holders = || taken.connections.iter().filter(|(_, holder)| of.is_none() || holder.peer == of);
+        let going = match of {
+            Some(_) => 0,
+            None => holders().filter(|(_, holder)| holder.phase.is_going()).count(),
+        };
+        let wanted = number.saturating_sub(going);
+        let since = |since: fn(&Phase) -> Option<u64>| {
+            let mut ids: Vec<(u64, u64)> =
+                holders().filter_map(|(id, holder)| Some((since(&holder.phase)?, *id))).collect();
+            ids.sort_unstable();
+            ids.truncate(wanted);
+            ids
+        };
+        let waiting = if wanted > 0 { since(Phase::waits_since) } else { Vec::new() };
+        // One at a time, since somebody takes it.
+        let answering = match going + waiting.len() {
+            0 if self.numbers.breaks_off => since(Phase::answers_since).into_iter().take(1).collect(),
+            _ => Vec::new(),
+        };
+        self.evicted.increment((waiting.len() + answering.len()) as u64);
+        for (_, id) in &waiting {
+            taken.tell_to_go(*id, Phase::evict);
         }
-        idle_longest.is_some()
+        for (_, id) in &answering {
+            taken.tell_to_go(*id, Phase::break_off);
+        }
+        going + waiting.len() + answering.len() > 0
     }
 
-    fn idle_longest(&self) -> Option<Arc<Phase>> {
-        let taken = lock(&self.taken);
-        let idle = taken.values().filter_map(|phase| Some((phase.idle_since()?, phase)));
-        idle.min_by_key(|(since, _)| *since).map(|(_, phase)| Arc::clone(phase))
-    }
-
-    fn place(&self, permit: OwnedSemaphorePermit) -> Place {
-        let (id, phase) = (self.next.fetch_add(1, Ordering::Relaxed), Arc::<Phase>::default());
-        lock(&self.taken).insert(id, Arc::clone(&phase));
+    fn place(&self, peer: Option<Peer>, permit: OwnedSemaphorePermit) -> Place {
+        let phase = Arc::new(Phase::new());
+        let peer = peer.filter(|_| self.numbers.of_a_peer.is_some());
+        let mut taken = lock(&self.taken);
+        let id = taken.next;
+        taken.next += 1;
+        if let Some(peer) = peer {
+            *taken.of_peers.entry(peer).or_default() += 1;
+        }
+        taken.connections.insert(id, Holder { phase: Arc::clone(&phase), peer });
         Place { phase, id, taken: Arc::clone(&self.taken), _permit: permit }
+    }
+}
+
+impl Taken {
+    /// Tells a connection to go, which counts no more for its peer.
+    fn tell_to_go(&mut self, id: u64, tell: fn(&Phase)) {
+        let Some(holder) = self.connections.get_mut(&id) else { return };
+        tell(&holder.phase);
+        let peer = holder.peer.take();
+        self.count_off(peer);
+    }
+
+    fn count_off(&mut self, peer: Option<Peer>) {
+        let Some(peer) = peer else { return };
+        if let Some(number) = self.of_peers.get_mut(&peer) {
+            *number -= 1;
+            if *number == 0 {
+                self.of_peers.remove(&peer);
+            }
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        lock(&self.taken).remove(&self.id);
+        let mut taken = lock(&self.taken);
+        let peer = taken.connections.remove(&self.id).and_then(|holder| holder.peer);
+        taken.count_off(peer);
     }
 }
 
-fn lock(taken: &Mutex<HashMap<u64, Arc<Phase>>>) -> MutexGuard<'_, HashMap<u64, Arc<Phase>>> {
+fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
     taken.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -120,11 +226,16 @@ mod tests {
     use crate::http::Limits;
     use crate::http::deadlines::Deadlines;
 
+    fn places(all: usize, of_a_peer: Option<usize>, breaks_off: bool) -> Places {
+        Places::new(Numbers { all, of_a_peer, breaks_off }, Counter::noop())
+    }
+
     fn connection(place: &Place) -> (Deadlines<DuplexStream>, DuplexStream) {
         let (near, far) = duplex(1_000);
         let hour = Duration::from_secs(3_600);
         let limits = Limits {
             connections: 3,
+            connections_of_a_peer: None,
             header_timeout: hour,
             idle_timeout: hour,
             stall_timeout: hour,
@@ -136,15 +247,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_connection_goes_that_has_been_idle_longest_and_no_busy_one() {
-        let places = Places::new(3, Counter::noop());
+        let places = places(3, None, false);
         let mut taken = Vec::new();
         for _ in 0..3 {
-            let place = places.take().expect("a place");
+            let place = places.take(None).expect("a place");
             let (stream, far) = connection(&place);
             taken.push((place, stream, far));
             advance(Duration::from_millis(1)).await;
         }
-        assert!(places.take().is_none());
+        assert!(places.take(None).is_none());
         // The first is being served, and the second was a moment ago.
         let serving = taken[0].0.phase.serving();
         let (place, stream, far) = &mut taken[1];
@@ -163,22 +274,86 @@ mod tests {
             taken
         };
         let makes = async {
-            let made = [places.make().await.is_some(), places.make().await.is_some()];
-            (made, places.make().await.is_none())
+            let made = [places.make(None).await, places.make(None).await];
+            (made, places.make(None).await.is_none())
         };
         let (_taken, (made, is_last_busy)) = tokio::join!(goes, makes);
-        assert_eq!((made, is_last_busy), ([true, true], true));
+        assert!(made.iter().all(Option::is_some) && is_last_busy);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_arrives_meanwhile_is_read_first() {
-        let places = Places::new(1, Counter::noop());
-        let place = places.take().expect("a place");
+        let places = places(1, None, false);
+        let place = places.take(None).expect("a place");
         let (mut stream, mut far) = connection(&place);
         place.phase.evict();
         far.write_all(b"a request").await.expect("sent");
         let mut read = [0; 9];
         stream.read_exact(&mut read).await.expect("received");
         assert_eq!((&read, place.phase.is_leaving()), (b"a request", true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_never_ends_keeps_no_place() {
+        let places = places(1, None, false);
+        let place = places.take(None).expect("a place");
+        let (mut stream, mut far) = connection(&place);
+        far.write_all(b"G").await.expect("sent");
+        let read = async {
+            assert_eq!(stream.read(&mut [0; 9]).await.expect("received"), 1);
+            // The rest never comes, and the connection ends when its place is needed.
+            place.phase.evicted().await;
+            assert_eq!(stream.read(&mut [0; 9]).await.expect("an end"), 0);
+            drop(place);
+        };
+        let ((), made) = tokio::join!(read, async {
+            advance(Duration::from_millis(1)).await;
+            places.make(None).await
+        });
+        assert!(made.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_broken_off_only_where_it_may_be_and_nothing_waits() {
+        let strict = places(1, None, false);
+        let place = strict.take(None).expect("a place");
+        let _serving = place.phase.serving();
+        assert!(strict.make(None).await.is_none());
+
+        let places = places(2, None, true);
+        let [older, newer] = [places.take(None), places.take(None)].map(|place| place.expect("a place"));
+        let _older = older.phase.serving();
+        advance(Duration::from_millis(1)).await;
+        let _newer = newer.phase.serving();
+        let goes = async {
+            older.phase.broken_off().await;
+            drop(older);
+        };
+        let ((), made) = tokio::join!(goes, places.make(None));
+        assert!(made.is_some() && !newer.phase.is_leaving());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_at_its_limit_takes_places_from_itself_alone() {
+        let places = places(9, Some(2), false);
+        let peer = |address: &str| Some(Peer::from(address.parse::<IpAddr>().expect("an address")));
+        let other = places.take(peer("192.0.2.1")).expect("a place");
+        let (_other, _far) = connection(&other);
+        advance(Duration::from_millis(1)).await;
+        let addresses = ["2001:db8::1", "2001:db8::2"].map(peer);
+        let mut taken = addresses.map(|peer| places.take(peer).expect("a place"));
+        let _served = taken[0].phase.serving();
+        let served = taken[1].phase.serving();
+        assert!(places.take(addresses[0]).is_none(), "both addresses are one peer");
+        assert!(places.make(addresses[0]).await.is_none(), "neither of them waits");
+        drop(served);
+        assert!(places.make(addresses[0]).await.is_some_and(|_| taken[1].phase.is_leaving()));
+        assert!(!other.phase.is_leaving());
+        // What is told to go counts no more, and does not count off twice.
+        let further = places.take(addresses[1]).expect("a place");
+        taken[1] = further;
+        assert!(places.take(addresses[0]).is_none());
+        drop(taken);
+        assert!(places.take(addresses[0]).is_some() && places.take(None).is_some());
     }
 }

@@ -4,11 +4,9 @@
 //! Whoever may send the header can claim any address. So it is read from trusted peers only, and from these it is required: behind
 //! a load balancer that does not send it, the first bytes are the client's. From anybody else it is no HTTP.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use ppp::{HeaderResult, PartialResult, v1, v2};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -30,10 +28,6 @@ const FIXED_2: usize = 16;
 /// Bytes of a header of version 2 that are read: addresses and the fields that load balancers add take a few hundred.
 const LONGEST_2: usize = 4096;
 
-/// The peers that are believed.
-#[derive(Debug, Clone)]
-pub struct TrustedProxies(Arc<[IpNet]>);
-
 /// Why a trusted peer's connection is not served.
 #[derive(Debug, Error)]
 pub(super) enum NoHeader {
@@ -45,18 +39,6 @@ pub(super) enum NoHeader {
     /// It did not come in time.
     #[error("the header of the PROXY protocol did not come within {0:?}")]
     Timeout(Duration),
-}
-
-impl TrustedProxies {
-    /// The peers in these networks.
-    pub fn new(networks: &[IpNet]) -> TrustedProxies {
-        TrustedProxies(networks.into())
-    }
-
-    /// Whether a peer is among them.
-    pub(super) fn contains(&self, peer: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&peer))
-    }
 }
 
 /// Whether bytes that are no HTTP begin as the protocol does, possibly without the line ends that lead it.
@@ -185,15 +167,6 @@ mod tests {
             for end in 0..header.len() {
                 assert_eq!(read(&header[..end]).0, None);
             }
-        }
-    }
-
-    #[test]
-    fn networks_are_of_both_families() {
-        let networks = ["10.0.0.0/8", "::1/128"].map(|network| network.parse().expect("a network"));
-        let trusted = TrustedProxies::new(&networks);
-        for (peer, expected) in [("10.1.2.3", true), ("::1", true), ("11.0.0.1", false), ("::2", false)] {
-            assert_eq!(trusted.contains(peer.parse().expect("an address")), expected, "{peer}");
         }
     }
 

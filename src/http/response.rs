@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -12,6 +13,7 @@ use hyper::{Response, StatusCode};
 use serde_json::json;
 
 use super::deadlines::Serving;
+use super::shown::to_json;
 
 /// The body of an answer: at hand, or coming from elsewhere.
 pub type Body = Either<Full<Bytes>, Streamed>;
@@ -80,6 +82,13 @@ pub fn content(status: StatusCode, content_type: &'static str, body: impl Into<B
     response
 }
 
+/// An answer whose body comes from elsewhere.
+pub fn with_content_type(body: Body, content_type: &'static str) -> Response<Body> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
 /// A short text for people.
 pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     content(status, "text/plain; charset=utf-8", body)
@@ -92,7 +101,7 @@ pub fn problem(status: StatusCode, title: &str, detail: &str, parameter: Option<
     if let Some(parameter) = parameter {
         problem["parameter"] = parameter.into();
     }
-    let response = content(status, "application/problem+json", format!("{problem}\n"));
+    let response = content(status, "application/problem+json", to_json(&problem) + "\n");
     with_header(response, CACHE_CONTROL, "no-store")
 }
 
@@ -110,6 +119,14 @@ pub fn options(allow: &'static str) -> Response<Body> {
 pub fn unavailable(detail: &str, seconds: &'static str) -> Response<Body> {
     let response = problem(StatusCode::SERVICE_UNAVAILABLE, "Not stored", detail, None);
     with_header(response, RETRY_AFTER, seconds)
+}
+
+/// The answer to a peer that sends too much: it may come again after `wait`.
+pub fn too_many(detail: &str, wait: Duration) -> Response<Body> {
+    let mut response = problem(StatusCode::TOO_MANY_REQUESTS, "Too many", detail, None);
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    response.headers_mut().insert(RETRY_AFTER, seconds.max(1).into());
+    response
 }
 
 fn with_header(mut response: Response<Body>, name: HeaderName, value: &'static str) -> Response<Body> {

@@ -174,7 +174,7 @@ const fn cure(obstacle: Obstacle) -> Option<&'static str> {
         Obstacle::NobodyListens => {
             Some("the service may not run, or listen on another port than that of --forward-to")
         }
-        Obstacle::NoRoute => Some("this machine has no route to it"),
+        Obstacle::NoRoute => Some("the network of this machine does not lead there"),
         Obstacle::NoConnection => {
             Some("it may hang, or a firewall may drop what goes there; it has --forward-timeout")
         }

@@ -7,6 +7,7 @@
 //! | GET [canary](super::canary) of an exporter | 200 with its nonce, or 503 | the same |
 //! | GET call event that cannot be a call | 400, a problem document naming the parameter | the service's |
 //! | a query with raw bytes that no URI may have | as the same query without; the connection is closed | the same, byte for byte |
+//! | a call event that is [turned away](super::admission) | 403; 429 with Retry-After | the same |
 //! | two Host fields, or none in HTTP/1.1 | 400, a problem document; the query of a call event is kept | the same |
 //! | another method | 405 with Allow; kept if its query is a call event's without doubt | the service's; kept as well |
 //! | a load balancer's [check](super::checks) | 200, or 503 and what is amiss | the service's; readiness at the path named for it |
@@ -34,6 +35,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use tracing::{debug, error, warn};
 
 use super::acceptance::{Acceptance, Accepted, Outcome};
+use super::admission::Admission;
 use super::canary::Nonce;
 use super::checks::{Checks, is_read};
 use super::metrics::IntakeMetrics;
@@ -45,7 +47,7 @@ use crate::callback::{Anomaly, Fingerprint, Identified, Key, NotACall, Record, e
 use crate::config::routes::{Found, Mode, ProbeStatus, Routes};
 use crate::http::body::discard;
 use crate::http::headers::{self, WrongHost};
-use crate::http::pace::LogPace;
+use crate::http::pace::{LeftOut, Pace};
 use crate::http::response::{self, Body};
 use crate::http::{Handler, raw_query};
 use crate::state::known::NotStored;
@@ -56,14 +58,16 @@ use crate::state::undurable::{Passage, Uncounted};
 #[derive(Debug)]
 pub struct CallbackHandler {
     routes: Routes,
+    admission: Option<Admission>,
     longest_uri: usize,
     acceptance: Acceptance,
     refused: Arc<RefusedRequests>,
     service: Option<Proxy>,
     checks: Checks,
     metrics: IntakeMetrics,
-    refusals_logged: LogPace,
-    contradictions_logged: LogPace,
+    refusals_logged: Pace,
+    contradictions_logged: Pace,
+    panics_logged: Pace,
     misdirected: Misdirected,
     unknown_parameters: UnknownParameters,
 }
@@ -73,10 +77,11 @@ const CONTRADICTING: &str =
     "contradicting_repeat: the call was counted with another cause, reason or duration";
 
 impl CallbackHandler {
-    /// Answers the callbacks of `routes`, whose URI may have up to `longest_uri` bytes. With a service behind, everything else
-    /// is passed on to it, but for what `checks` has a path of its own for.
+    /// Answers the callbacks of `routes` that `admission` lets in, whose URI may have up to `longest_uri` bytes. With a service behind,
+    /// everything else is passed on to it, but for what `checks` has a path of its own for.
     pub fn new(
         routes: Routes,
+        admission: Option<Admission>,
         longest_uri: usize,
         acceptance: Acceptance,
         refused: Arc<RefusedRequests>,
@@ -85,6 +90,7 @@ impl CallbackHandler {
     ) -> CallbackHandler {
         CallbackHandler {
             routes,
+            admission,
             longest_uri,
             acceptance,
             misdirected: Misdirected::new(Arc::clone(&refused), longest_uri),
@@ -92,17 +98,24 @@ impl CallbackHandler {
             service,
             checks,
             metrics: IntakeMetrics::new(),
-            refusals_logged: LogPace::default(),
-            contradictions_logged: LogPace::default(),
+            refusals_logged: Pace::default(),
+            contradictions_logged: Pace::default(),
+            panics_logged: Pace::default(),
             unknown_parameters: UnknownParameters::default(),
         }
     }
 
     async fn answer(&self, mut request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let started = Instant::now();
-        let answer = match headers::settle_host(&mut request) {
-            Ok(()) => self.callback(&request, peer).await,
-            Err(reason) => Answer::Own(self.wrong_host(reason, &request, peer)),
+        // First of all: what comes behind it never sees the secret.
+        let admitted = match &self.admission {
+            Some(admission) => admission.admit(&mut request, &self.routes, peer.ip()),
+            None => Ok(()),
+        };
+        let answer = match (admitted, headers::settle_host(&mut request)) {
+            (Err(turned_away), _) => Answer::Own(turned_away.answer()),
+            (Ok(()), Ok(())) => self.callback(&request, peer).await,
+            (Ok(()), Err(reason)) => Answer::Own(self.wrong_host(reason, &request, peer)),
         };
         let response = match answer {
             Answer::Own(response) => not_to_be_stored(response),
@@ -279,11 +292,11 @@ impl CallbackHandler {
     fn note_refused(&self, reason: &dyn Display, query: &[u8], received_at: SystemTime, peer: SocketAddr) {
         self.metrics.refused.increment(1);
         self.refused.keep(received_at, reason.to_string(), query);
-        match self.refusals_logged.is_due() {
-            true => {
-                warn!(%reason, %peer, "refused a call event; further ones are logged at most once a minute")
+        match self.refusals_logged.due() {
+            Some(left_out) => {
+                warn!(%reason, %peer, left_out, "refused a call event; further ones are logged at most once a minute")
             }
-            false => debug!(%reason, %peer, "refused a call event"),
+            None => debug!(%reason, %peer, "refused a call event"),
         }
     }
 
@@ -291,11 +304,11 @@ impl CallbackHandler {
     fn note_contradicting(&self, query: &[u8], received_at: SystemTime, peer: SocketAddr) {
         self.metrics.contradicting.increment(1);
         self.refused.keep_for_show(received_at, CONTRADICTING.to_owned(), query);
-        match self.contradictions_logged.is_due() {
-            true => {
-                warn!(%peer, "{CONTRADICTING}; it is kept among the refused; further ones are logged at most once a minute")
+        match self.contradictions_logged.due() {
+            Some(left_out) => {
+                warn!(%peer, left_out, "{CONTRADICTING}; it is kept among the refused; further ones are logged at most once a minute")
             }
-            false => debug!(%peer, "{CONTRADICTING}"),
+            None => debug!(%peer, "{CONTRADICTING}"),
         }
     }
 
@@ -303,7 +316,9 @@ impl CallbackHandler {
     fn note_panicked(&self, panicked: &Panicked, query: &[u8], received_at: SystemTime, peer: SocketAddr) {
         self.metrics.panicked.increment(1);
         self.refused.keep(received_at, panicked.to_string(), query);
-        error!(%panicked, %peer, "a request could not be read; it is kept among the refused");
+        if let Some(LeftOut { times, .. }) = self.panics_logged.note(&panicked.to_string(), 1) {
+            error!(%panicked, %peer, left_out = times, "a request could not be read; it is kept among the refused");
+        }
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) struct IntakeMetrics {
     pub(super) refused: Counter,
     pub(super) panicked: Counter,
     pub(super) contradicting: Counter,
-    requests: [(StatusCode, Counter); 8],
+    requests: [(StatusCode, Counter); 10],
     pub(super) request_duration: Histogram,
 }
 
@@ -23,9 +23,11 @@ impl IntakeMetrics {
         let answers = [
             StatusCode::OK,
             StatusCode::BAD_REQUEST,
+            StatusCode::FORBIDDEN,
             StatusCode::NOT_FOUND,
             StatusCode::METHOD_NOT_ALLOWED,
             StatusCode::URI_TOO_LONG,
+            StatusCode::TOO_MANY_REQUESTS,
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             StatusCode::INTERNAL_SERVER_ERROR,
             StatusCode::SERVICE_UNAVAILABLE,

@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 
 use crate::callback::shield::{Panicked, shielded};
 use crate::config::routes::{Route, Routes};
-use crate::http::pace::LogPace;
+use crate::http::pace::Pace;
 use crate::http::peer::for_people;
 use crate::http::raw_query;
 use crate::metrics::catalog;
@@ -27,14 +27,14 @@ pub(super) struct Misdirected {
     refused: Arc<RefusedRequests>,
     longest_uri: usize,
     wrong_path: Counter,
-    logged: LogPace,
+    logged: Pace,
 }
 
 impl Misdirected {
     /// Keeps among `refused` what has a URI of up to `longest_uri` bytes.
     pub(super) fn new(refused: Arc<RefusedRequests>, longest_uri: usize) -> Misdirected {
         let wrong_path = counter!(catalog::EXPORTER_EVENTS.name, "result" => "wrong_path");
-        Misdirected { refused, longest_uri, wrong_path, logged: LogPace::default() }
+        Misdirected { refused, longest_uri, wrong_path, logged: Pace::default() }
     }
 
     /// Looks at a request that none of `routes` takes. The service behind may take session IDs elsewhere, so only what is a call
@@ -63,14 +63,15 @@ impl Misdirected {
         let event_query = route.event_query(query).unwrap_or(query);
         let reason = format!("{slip}: a call event came as {came}; expected {expected}");
         self.refused.keep(SystemTime::now(), reason, event_query);
-        match self.logged.is_due() {
-            true => warn!(
+        match self.logged.due() {
+            Some(left_out) => warn!(
                 came,
                 %expected,
                 %peer,
+                left_out,
                 "a call event came to a wrong place; it is kept among the refused, and further ones are logged at most once a minute"
             ),
-            false => debug!(came, %expected, %peer, "a call event came to a wrong place"),
+            None => debug!(came, %expected, %peer, "a call event came to a wrong place"),
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use tracing::warn;
 
 use crate::callback::Kind;
-use crate::http::pace::LogPace;
+use crate::http::pace::Pace;
 
 /// Names that a line has at most.
 const MOST_NAMES: usize = 5;
@@ -13,15 +13,16 @@ const LONGEST_NAME: usize = 64;
 
 /// Says which unknown parameters come.
 #[derive(Debug, Default)]
-pub(super) struct UnknownParameters(LogPace);
+pub(super) struct UnknownParameters(Pace);
 
 impl UnknownParameters {
     /// Notes a query in which there are some. Their values are never logged.
     pub(super) fn note(&self, kind: Kind, query: &[u8]) {
-        if self.0.is_due() {
+        if let Some(left_out) = self.0.due() {
             let parameters = names(kind, query);
             warn!(
                 parameters,
+                left_out,
                 "a call event has parameters that are not documented; further ones are logged at most once a minute"
             );
         }

@@ -135,6 +135,11 @@ catalog! {
          path than the registered one, or with another method, and is kept like a refused one), probe (a request to \
          the callback without any parameter), canary (a request of an exporter to itself, which is no call event).",
         "result");
+    EXPORTER_TURNED_AWAY_REQUESTS = Sum("planet.exporter.turned_away_requests", "{request}",
+        "Requests to the callback, or with call events elsewhere, that were answered 403 or 429 and not looked at, by reason: secret (they \
+         do not have that of --call-event-secret-file), address (it is not in --allow-from), rate (their peer sent more than \
+         --max-rate).",
+        "reason");
     EXPORTER_ANOMALIES = Sum("planet.exporter.anomalies", "{anomaly}",
         "Oddities of accepted call events by kind; each counts once an event. contradicting_repeat is a call of \
          which a repeat says something else than what was counted.",
@@ -158,10 +163,10 @@ catalog! {
         "Open connections by listener.",
         "listener");
     EXPORTER_EVICTED_CONNECTIONS = Sum("planet.exporter.evicted_connections", "{connection}",
-        "Idle connections closed because the limit of connections was reached and a new one came, by listener.",
+        "Connections closed because the limit of connections was reached and a new one came, by listener.",
         "listener");
     EXPORTER_REJECTED_CONNECTIONS = Sum("planet.exporter.rejected_connections", "{connection}",
-        "Connections turned away because the limit of connections was reached and none was idle, by listener.",
+        "Connections turned away because the limit of connections was reached and none could be closed, by listener.",
         "listener");
     EXPORTER_ACCEPT_FAILURES = Sum("planet.exporter.accept_failures", "{failure}",
         "Failures to accept a connection, such as for want of file descriptors, by listener.",

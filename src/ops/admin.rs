@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT, VARY};
+use hyper::header::{CONTENT_ENCODING, HeaderValue, USER_AGENT, VARY};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,9 @@ use tracing::error;
 use super::access::{Access, Admitted};
 use super::negotiation::{self, Format};
 use super::pages::{Kept, Pages};
+use super::refused_body::RefusedBody;
 use super::view::View;
+use crate::http::pace::Pace;
 use crate::http::response::{self, Body};
 use crate::http::{BindError, Ending, Handler, Limits, ListenAddress, OpenConnection, Purpose, Server};
 use crate::metrics::birth::Birth;
@@ -46,6 +48,7 @@ pub struct AdminHandler {
     call_event_path: String,
     text: FormatPages,
     openmetrics: FormatPages,
+    failures_logged: Pace,
 }
 
 /// The pages of one format.
@@ -130,7 +133,8 @@ impl AdminHandler {
             of_openmetrics
                 .page(shown, |families, process| openmetrics::render(families, process, with_created))
         });
-        AdminHandler { view, access, call_event_path, text, openmetrics }
+        let failures_logged = Pace::default();
+        AdminHandler { view, access, call_event_path, text, openmetrics, failures_logged }
     }
 }
 
@@ -196,7 +200,9 @@ impl AdminHandler {
         let page = match page {
             Ok(page) => page,
             Err(error) => {
-                error!(%error, "the metrics page cannot be made");
+                if let Some(left_out) = self.failures_logged.due() {
+                    error!(%error, left_out, "the metrics page cannot be made");
+                }
                 return response::empty(StatusCode::INTERNAL_SERVER_ERROR);
             }
         };
@@ -212,9 +218,8 @@ impl AdminHandler {
             }
             _ => page,
         };
-        let mut answer = Response::new(response::streamed(page));
+        let mut answer = response::with_content_type(response::streamed(page), format.content_type());
         let headers = answer.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
         headers.insert(VARY, HeaderValue::from_static(negotiation::VARY));
         if is_gzip {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -230,7 +235,8 @@ impl AdminHandler {
     }
 
     fn refused(&self) -> Response<Body> {
-        response::content(StatusCode::OK, "application/jsonl; charset=utf-8", self.view.refused_requests())
+        let body = RefusedBody::new(Arc::clone(self.view.refused()));
+        response::with_content_type(response::streamed(body), "application/jsonl; charset=utf-8")
     }
 
     fn landing_page(&self) -> Response<Body> {

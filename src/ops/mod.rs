@@ -7,6 +7,7 @@ pub mod commands;
 pub mod logging;
 mod negotiation;
 mod pages;
+mod refused_body;
 pub mod reload;
 pub mod signals;
 pub mod view;

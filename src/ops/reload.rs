@@ -16,14 +16,14 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::signals::Hangups;
-use crate::http::pace::Repeats;
+use crate::http::pace::Pace;
 use crate::http::peer::causes;
 
 /// What came of reading files again.
@@ -55,7 +55,7 @@ struct Entry {
     what: String,
     read: Arc<Read>,
     /// The failures that were said, if it is watched.
-    watched: Option<Repeats>,
+    watched: Option<Pace>,
 }
 
 impl Reload {
@@ -75,13 +75,13 @@ impl Reload {
         name: impl Into<String>,
         read: impl Fn() -> Result<Reread, Failure> + Send + Sync + 'static,
     ) {
-        let watched = Some(Repeats::new(AGAIN));
+        let watched = Some(Pace::new(AGAIN));
         self.0.push(Entry { what: name.into(), read: Arc::new(read), watched });
     }
 
     /// Reads everything again at each of `hangups`, and what is watched now and then, until `stop`. Hangups that come while it reads are
     /// one.
-    pub async fn run(mut self, mut hangups: Hangups, stop: CancellationToken) {
+    pub async fn run(self, mut hangups: Hangups, stop: CancellationToken) {
         let mut looks = tokio::time::interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -89,25 +89,25 @@ impl Reload {
                 biased;
                 () = stop.cancelled() => return,
                 () = hangups.next() => self.read_again().await,
-                _ = looks.tick() => self.look(Instant::now()).await,
+                _ = looks.tick() => self.look().await,
             }
         }
     }
 
     /// Reads once what is watched, and logs what is new about it.
-    async fn look(&mut self, now: Instant) {
-        for entry in &mut self.0 {
-            let Some(said) = &mut entry.watched else { continue };
+    async fn look(&self) {
+        for entry in &self.0 {
+            let Some(said) = &entry.watched else { continue };
             let what = &entry.what;
             match call(&entry.read).await {
                 Ok(Reread::Unchanged) => {}
                 Ok(Reread::Changed) => {
-                    *said = Repeats::new(AGAIN);
+                    said.forget();
                     info!(what, "changed and was read again");
                 }
                 Err(error) => {
                     let error = causes(&*error);
-                    if said.note(&error, 0, now).is_some() {
+                    if said.note(&error, 1).is_some() {
                         error!(what, error, "changed and cannot be used; what was read before stays in use");
                     }
                 }
@@ -175,14 +175,13 @@ mod tests {
             1 => panic!("a test"),
             _ => Err("no such file".into()),
         });
-        let start = Instant::now();
         for round in 1..=4 {
-            reload.look(start).await;
+            reload.look().await;
             assert_eq!(calls.load(Ordering::Relaxed), round);
         }
         // The same failure is said already.
-        let said = reload.0[1].watched.as_mut().expect("it is watched");
-        assert_eq!(said.note("no such file", 0, start), None);
-        assert!(said.note("no such file", 0, start + AGAIN).is_some());
+        let said = reload.0[1].watched.as_ref().expect("it is watched");
+        assert_eq!(said.note("no such file", 1), None);
+        assert!(said.note("another reason", 1).is_some());
     }
 }

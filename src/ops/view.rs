@@ -102,9 +102,9 @@ impl View {
         self.health.rest();
     }
 
-    /// The refused requests that are kept, as JSON lines.
-    pub fn refused_requests(&self) -> String {
-        self.refused.to_json_lines(SystemTime::now())
+    /// The refused requests.
+    pub fn refused(&self) -> &Arc<RefusedRequests> {
+        &self.refused
     }
 
     /// What a reader of metrics is to be shown that can wait so long; `None` before the state is open, when there are no totals.

@@ -13,6 +13,7 @@ use super::{Ages, Failure, Settings, Sink};
 use crate::callback::call_event::{Parameter, ValueKind};
 use crate::callback::{CallEvent, Record, labels};
 use crate::http::backoff::Backoff;
+use crate::http::shown::to_json;
 
 /// How calls are logged.
 pub fn settings() -> Settings {
@@ -91,7 +92,7 @@ pub fn line(event: &CallEvent<'_>, identity: &Identity) -> String {
         "anomalies": anomalies,
         "parameters": parameters,
     });
-    format!("{line}\n")
+    to_json(&line) + "\n"
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! Whether a destination of OTLP is configured rightly, as its answers say: a latch for show, a metric, and a line in the log
 //! when it changes.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use metrics::{Gauge, gauge};
 use tracing::{error, info};
 
-use crate::http::pace::{LeftOut, Repeats};
+use crate::http::pace::{LeftOut, Pace};
 use crate::metrics::catalog;
 use crate::state::readiness::Latch;
 
@@ -25,14 +25,14 @@ pub struct DestinationWatch {
     latch: Latch,
     misconfigured: Gauge,
     is_wrong: bool,
-    said: Repeats,
+    said: Pace,
 }
 
 impl DestinationWatch {
     /// A destination for this signal, and what is wrong with it as far as is known yet.
     pub fn new(signal: &'static str, latch: Latch, trouble: Option<String>) -> DestinationWatch {
         let misconfigured = gauge!(catalog::EXPORTER_MISCONFIGURED.name, "signal" => signal);
-        let said = Repeats::new(AGAIN);
+        let said = Pace::new(AGAIN);
         let mut destination = DestinationWatch { signal, latch, misconfigured, is_wrong: false, said };
         match trouble {
             Some(reason) => destination.note_wrong(&reason),
@@ -50,7 +50,7 @@ impl DestinationWatch {
     /// Notes an answer that says that it is configured wrongly. It is said once, and again if it is for another reason or after a
     /// long time.
     pub fn note_wrong(&mut self, reason: &str) {
-        if let Some(LeftOut { times, .. }) = self.said.note(reason, 0, Instant::now()) {
+        if let Some(LeftOut { times, .. }) = self.said.note(reason, 0) {
             error!(
                 signal = self.signal,
                 %reason,
@@ -65,7 +65,7 @@ impl DestinationWatch {
     pub fn note_right(&mut self) {
         if self.is_wrong {
             info!(signal = self.signal, "the OTLP destination is configured rightly");
-            self.said = Repeats::new(AGAIN);
+            self.said.forget();
         }
         self.set(false);
     }

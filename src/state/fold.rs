@@ -22,6 +22,7 @@ use tracing::error;
 use crate::callback::record::UnreadableRecord;
 use crate::callback::shield::{fault_point, shielded};
 use crate::callback::{Kind, Record};
+use crate::http::pace::{LeftOut, Pace};
 use crate::ledger::Ledger;
 use crate::ledger::callers::{AbnormalCallers, CallerCounts};
 use crate::ledger::checkpoint::Checkpoint;
@@ -49,6 +50,7 @@ pub struct Fold {
     /// The latest birth, in microseconds, for who must not wait for the totals.
     births: AtomicU64,
     quarantine: Quarantine,
+    unreadable: Pace,
 }
 
 /// What records are folded into.
@@ -82,7 +84,14 @@ impl Fold {
         quarantine.start_at_zero(NAME);
         let births = AtomicU64::new(kept.ledger.births().as_micros());
         let totals = Mutex::new(Totals { kept, callers, are_callers_known: true });
-        Fold { waiting: Mutex::default(), gathered: Condvar::new(), totals, births, quarantine }
+        Fold {
+            waiting: Mutex::default(),
+            gathered: Condvar::new(),
+            totals,
+            births,
+            quarantine,
+            unreadable: Pace::default(),
+        }
     }
 
     /// Starts the thread that folds what gathers.
@@ -233,7 +242,9 @@ impl Fold {
             Ok(Err(error)) => error.to_string(),
             Err(panicked) => panicked.to_string(),
         };
-        error!(sequence, %reason, "a stored event cannot be counted; it is quarantined");
+        if let Some(LeftOut { times, .. }) = self.unreadable.note(&reason, 1) {
+            error!(sequence, %reason, left_out = times, "a stored event cannot be counted; it is quarantined");
+        }
         self.quarantine.keep(NAME, sequence, &reason, record);
         Ok(())
     }

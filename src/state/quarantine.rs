@@ -15,6 +15,7 @@ use metrics::counter;
 use serde::{Deserialize, Serialize};
 
 use super::json_lines::{self, LineSender, Lines};
+use crate::http::shown::to_json;
 use crate::metrics::catalog;
 
 /// The name of the file.
@@ -71,8 +72,7 @@ impl Quarantine {
             reason: reason.to_owned(),
             record: STANDARD.encode(record),
         };
-        // Texts and numbers have no value that JSON cannot write.
-        to_file.send(serde_json::to_string(&line).unwrap_or_default() + "\n");
+        to_file.send(to_json(&line) + "\n");
     }
 
     /// How many records were set aside since the start.

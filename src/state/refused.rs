@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
+use thiserror::Error;
 
 use super::json_lines::{self, LineSender, Lines, is_old};
 use crate::http::raw_query;
+use crate::http::shown::to_json;
 
 /// The name of the file.
 const FILE: &str = "refused.jsonl";
@@ -28,31 +30,86 @@ impl Refused {
     /// The request as a line of JSON: `time` (RFC 3339), `reason`, `query`; `replay`, which is false, if it is not to be sent
     /// again.
     fn to_json_line(&self) -> String {
+        let (mut line, mut place) = (String::new(), Some(Place::Head));
+        while let Some(next) = place {
+            place = self.write_piece(next, &mut line);
+        }
+        line
+    }
+
+    /// Appends the piece of the line at this place, and answers where the next one is.
+    fn write_piece(&self, place: Place, line: &mut String) -> Option<Place> {
         #[derive(Serialize)]
-        struct Line<'a> {
+        struct Head<'a> {
             time: String,
             reason: &'a str,
-            query: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            replay: Option<bool>,
         }
-        let time = humantime::format_rfc3339_millis(self.received_at).to_string();
-        let replay = (!self.is_to_be_sent).then_some(false);
-        let line = Line { time, reason: &self.reason, query: &self.query, replay };
-        // Texts have no value that JSON cannot write.
-        serde_json::to_string(&line).unwrap_or_default() + "\n"
+        match place {
+            Place::Head => {
+                let time = humantime::format_rfc3339_millis(self.received_at).to_string();
+                let head = to_json(&Head { time, reason: &self.reason });
+                line.extend([head.trim_end_matches('}'), ",\"query\":\""]);
+                Some(Place::Query(0))
+            }
+            Place::Query(start) if start < self.query.len() => {
+                let end = self.query.floor_char_boundary(start + PIECE);
+                let piece = to_json(&&self.query[start..end]);
+                line.push_str(
+                    piece.strip_prefix('"').and_then(|piece| piece.strip_suffix('"')).unwrap_or_default(),
+                );
+                Some(Place::Query(end))
+            }
+            Place::Query(_) => {
+                line.push_str(if self.is_to_be_sent { "\"}\n" } else { "\",\"replay\":false}\n" });
+                None
+            }
+        }
     }
 }
+
+/// A place in the line of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// What stands before the query.
+    Head,
+    /// The query from this byte on, and what stands behind it.
+    Query(usize),
+}
+
+/// Bytes of a query that are written at once. Each can become six.
+const PIECE: usize = 2 * 1024;
 
 /// The latest refused requests.
 #[derive(Debug)]
 pub struct RefusedRequests {
-    /// Shared with whoever looks, so that nobody is held up meanwhile.
-    ring: Mutex<VecDeque<Arc<Refused>>>,
+    ring: Mutex<Ring>,
     capacity: usize,
     age: Duration,
     to_file: Option<LineSender>,
 }
+
+#[derive(Debug, Default)]
+struct Ring {
+    /// Each with its number, the oldest first. Shared with whoever looks, so that nobody is held up meanwhile.
+    kept: VecDeque<(u64, Arc<Refused>)>,
+    /// The number of the next.
+    next: u64,
+}
+
+/// How far somebody has read the lines of the requests that were kept when the reading began.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    /// The number of the next request, and the place in its line.
+    next: u64,
+    place: Place,
+    /// The number at which it ends.
+    end: u64,
+}
+
+/// A request was forgotten in the middle of its line.
+#[derive(Debug, Error)]
+#[error("its reader was too slow: what is read was forgotten meanwhile")]
+pub struct Forgotten;
 
 impl RefusedRequests {
     /// Keeps the latest `capacity` refused requests in memory, each for `age` after its receipt.
@@ -93,32 +150,62 @@ impl RefusedRequests {
             to_file.send(refused.to_json_line());
         }
         let mut ring = self.ring();
-        ring.push_back(Arc::new(refused));
-        if ring.len() > self.capacity {
-            ring.pop_front();
+        let number = ring.next;
+        ring.next += 1;
+        ring.kept.push_back((number, Arc::new(refused)));
+        if ring.kept.len() > self.capacity {
+            ring.kept.pop_front();
         }
     }
 
     /// How many are kept at `now`.
     pub fn len_at(&self, now: SystemTime) -> usize {
         self.forget_old(now);
-        self.ring().len()
+        self.ring().kept.len()
     }
 
-    /// The kept requests at `now` as JSON lines, the oldest first.
-    pub fn to_json_lines(&self, now: SystemTime) -> String {
+    /// Begins to read what is kept at `now`.
+    pub fn begin_reading(&self, now: SystemTime) -> Reading {
         self.forget_old(now);
-        // Taken from the ring first: intake waits for it, and the lines are long.
-        let kept: Vec<Arc<Refused>> = self.ring().iter().cloned().collect();
-        kept.iter().map(|refused| refused.to_json_line()).collect()
+        Reading { next: 0, place: Place::Head, end: self.ring().next }
+    }
+
+    /// The next of the kept requests as JSON lines, the oldest first: at least so many bytes and few more, unless it is the end.
+    /// Whoever reads keeps nothing in memory meanwhile, however slowly: what has been forgotten is left out.
+    ///
+    /// # Errors
+    /// A request was forgotten of which a part has been read.
+    pub fn read(&self, reading: &mut Reading, bytes: usize) -> Result<String, Forgotten> {
+        let mut lines = String::new();
+        while lines.len() < bytes {
+            let found = self.at_or_after(reading.next, reading.end);
+            let is_within = reading.place != Place::Head;
+            if is_within && found.as_ref().is_none_or(|(number, _)| *number != reading.next) {
+                return Err(Forgotten);
+            }
+            let Some((number, refused)) = found else { break };
+            (reading.next, reading.place) = match refused.write_piece(reading.place, &mut lines) {
+                Some(place) => (number, place),
+                None => (number + 1, Place::Head),
+            };
+        }
+        Ok(lines)
+    }
+
+    /// The first that is kept with a number from `first` to before `end`.
+    fn at_or_after(&self, first: u64, end: u64) -> Option<(u64, Arc<Refused>)> {
+        let ring = self.ring();
+        let at = ring.kept.partition_point(|(number, _)| *number < first);
+        let (number, refused) = ring.kept.get(at)?;
+        (*number < end).then(|| (*number, Arc::clone(refused)))
     }
 
     /// Forgets what is too old at `now`.
     pub fn forget_old(&self, now: SystemTime) {
-        self.ring().retain(|refused| !is_old(refused.received_at, self.age, now));
+        self.ring().kept.retain(|(_, refused)| !is_old(refused.received_at, self.age, now));
     }
 
-    fn ring(&self) -> MutexGuard<'_, VecDeque<Arc<Refused>>> {
+    fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -129,6 +216,40 @@ mod tests {
 
     const DAY: Duration = Duration::from_secs(24 * 3_600);
 
+    /// All that is kept, read in small parts.
+    fn json_lines(refused: &RefusedRequests, now: SystemTime) -> String {
+        let (mut reading, mut lines) = (refused.begin_reading(now), String::new());
+        loop {
+            let part = refused.read(&mut reading, 1).expect("nothing is forgotten meanwhile");
+            if part.is_empty() {
+                return lines;
+            }
+            lines += &part;
+        }
+    }
+
+    #[test]
+    fn who_reads_slowly_misses_what_is_forgotten_and_never_gets_half_a_line_as_a_whole_one() {
+        let refused = RefusedRequests::in_memory(2, DAY);
+        let keep = |query: &str| refused.keep(SystemTime::UNIX_EPOCH, "no sid".to_owned(), query.as_bytes());
+        keep("a=1");
+        keep("b=2");
+        let begin = || refused.begin_reading(SystemTime::UNIX_EPOCH);
+        let [mut at_the_start, mut within] = [begin(), begin()];
+        assert!(!refused.read(&mut within, 1).expect("a part").contains('\n'));
+        keep("c=3");
+        let line = refused.read(&mut at_the_start, 1_000).expect("what is left");
+        assert!(line.contains("b=2") && line.matches('\n').count() == 1, "{line}");
+        assert!(refused.read(&mut at_the_start, 1_000).expect("the end").is_empty());
+        assert!(refused.read(&mut within, 1_000).is_err());
+        // Nor when nothing is left that it could read.
+        let mut within = begin();
+        assert!(!refused.read(&mut within, 1).expect("a part").contains('\n'));
+        keep("d=4");
+        keep("e=5");
+        assert!(refused.read(&mut within, 1_000).is_err());
+    }
+
     #[test]
     fn the_latest_are_kept_as_lines_that_cannot_be_forged() {
         let refused = RefusedRequests::in_memory(2, DAY);
@@ -136,7 +257,7 @@ mod tests {
             refused.keep(SystemTime::UNIX_EPOCH, "no sid".to_owned(), query.as_bytes());
         }
         refused.keep_for_show(SystemTime::UNIX_EPOCH, "no sid".to_owned(), b"c=\"\n{}");
-        let lines = refused.to_json_lines(SystemTime::UNIX_EPOCH + DAY / 2);
+        let lines = json_lines(&refused, SystemTime::UNIX_EPOCH + DAY / 2);
         let lines: Vec<serde_json::Value> =
             lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         assert_eq!(lines.len(), 2);
@@ -148,6 +269,19 @@ mod tests {
     }
 
     #[test]
+    fn a_long_line_is_read_in_pieces_and_is_the_same_as_in_the_file() {
+        let refused = RefusedRequests::in_memory(2, DAY);
+        let query = "a=\u{202e}\u{e9}\"&".repeat(PIECE);
+        refused.keep(SystemTime::UNIX_EPOCH, "a }".to_owned(), query.as_bytes());
+        let line = json_lines(&refused, SystemTime::UNIX_EPOCH);
+        assert_eq!(line, refused.ring().kept[0].1.to_json_line());
+        let read: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!((&read["query"], &read["reason"]), (&query.into(), &"a }".into()));
+        let mut reading = refused.begin_reading(SystemTime::UNIX_EPOCH);
+        assert!(refused.read(&mut reading, 1_000).expect("a part").len() <= 1_000 + 6 * PIECE);
+    }
+
+    #[test]
     fn they_are_forgotten_when_they_are_old_whoever_looks() {
         let refused = RefusedRequests::in_memory(9, DAY);
         let at = |days: u32| SystemTime::UNIX_EPOCH + days * DAY;
@@ -156,7 +290,7 @@ mod tests {
             refused.keep(at(days), "no sid".to_owned(), query.as_bytes());
         }
         assert_eq!(refused.len_at(at(2) - Duration::from_millis(1)), 3);
-        assert!(!refused.to_json_lines(at(2)).contains("b=2"));
+        assert!(!json_lines(&refused, at(2)).contains("b=2"));
         assert_eq!(refused.len_at(at(2)), 2);
         assert_eq!(refused.len_at(at(5)), 0);
     }

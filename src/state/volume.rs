@@ -1,7 +1,7 @@
 //! What becomes of a directory when its container ends: that depends on the file system that it is on, which Linux tells in
 //! `/proc/self/mountinfo`.
 //!
-//! Source: Linux, "The /proc Filesystem", 3.5 "/proc/<pid>/mountinfo - Information about mounts".
+//! Source: Linux, "The /proc Filesystem", 3.5, on mountinfo.
 
 use std::path::{Path, PathBuf};
 

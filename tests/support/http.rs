@@ -1,7 +1,9 @@
 //! A tiny HTTP/1.1 client that sends exactly the bytes it is given and shows exactly the answer that comes.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+
+use tokio::net::TcpSocket;
 
 use super::PATIENCE;
 
@@ -43,7 +45,25 @@ impl Connection {
     }
 
     pub fn try_open(address: SocketAddr) -> io::Result<Connection> {
-        let stream = TcpStream::connect(address)?;
+        Connection::over(TcpStream::connect(address)?)
+    }
+
+    /// Opens a connection from another address of this host.
+    pub fn open_from(source: IpAddr, address: SocketAddr) -> Connection {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+        let open = async {
+            let socket = match source {
+                IpAddr::V4(_) => TcpSocket::new_v4()?,
+                IpAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            socket.bind((source, 0).into())?;
+            socket.connect(address).await?.into_std()
+        };
+        let stream = runtime.block_on(open).expect("a connection");
+        stream.set_nonblocking(false).and_then(|()| Connection::over(stream)).expect("a connection")
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Connection> {
         // Each write is to leave as a segment of its own.
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -63,12 +83,12 @@ impl Connection {
 }
 
 impl<S: Read + Write> Connection<S> {
-    /// One over this stream.
-    pub fn over(stream: S) -> Connection<S> {
+    /// One on this stream.
+    pub fn of(stream: S) -> Connection<S> {
         Connection { stream: BufReader::new(stream) }
     }
 
-    /// What it is over.
+    /// What it is on.
     pub fn stream(&self) -> &S {
         self.stream.get_ref()
     }

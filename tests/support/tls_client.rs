@@ -68,7 +68,7 @@ impl TlsClient {
         while connection.is_handshaking() {
             connection.complete_io(&mut stream)?;
         }
-        Ok(Connection::over(StreamOwned::new(connection, stream)))
+        Ok(Connection::of(StreamOwned::new(connection, stream)))
     }
 
     /// One GET on a connection of its own, with more headers, each with its line end.

@@ -112,6 +112,9 @@ httpGet:
 {{- if .Values.adminWebConfigSecret.name }}
 - --admin-web-config-file=/etc/planet-call-exporter/admin/{{ .Values.adminWebConfigSecret.key }}
 {{- end }}
+{{- if .Values.callEventSecret.name }}
+- --call-event-secret-file=/etc/planet-call-exporter/call-events/{{ .Values.callEventSecret.key }}
+{{- end }}
 {{- if .Values.identityKeySecret.name }}
 - --identity-key-file=/etc/planet-call-exporter/identity/{{ .Values.identityKeySecret.key }}
 {{- else if eq (.Values.flags.identity | default "") "hash" }}
@@ -260,6 +263,11 @@ pod would begin new series; with these it is what service.instance.id is over OT
   readOnly: true
 {{- end }}
 {{- end }}
+{{- if .Values.callEventSecret.name }}
+- name: planet-call-exporter-call-events
+  mountPath: /etc/planet-call-exporter/call-events
+  readOnly: true
+{{- end }}
 {{- if .Values.identityKeySecret.name }}
 - name: planet-call-exporter-identity
   mountPath: /etc/planet-call-exporter/identity
@@ -298,6 +306,14 @@ pod would begin new series; with these it is what service.instance.id is over OT
   secret:
     secretName: {{ $secret }}
 {{- end }}
+{{- end }}
+{{- if .Values.callEventSecret.name }}
+- name: planet-call-exporter-call-events
+  secret:
+    secretName: {{ .Values.callEventSecret.name }}
+    items:
+      - key: {{ .Values.callEventSecret.key }}
+        path: {{ .Values.callEventSecret.key }}
 {{- end }}
 {{- if .Values.identityKeySecret.name }}
 - name: planet-call-exporter-identity

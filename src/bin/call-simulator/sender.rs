@@ -10,7 +10,7 @@ use hyper::header::HOST;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use planet_call_exporter::config::callback_url::{CallbackUrl, WRONG_PATH};
+use planet_call_exporter::config::callback_url::{CallbackUrl, TURNED_AWAY, WRONG_PATH};
 use planet_call_exporter::http::headers;
 use thiserror::Error;
 use tokio::net::TcpStream;
@@ -32,12 +32,15 @@ pub(crate) enum SendError {
     /// The target answers 404 before anything was acknowledged.
     #[error("{0} answers 404: {WRONG_PATH}; give it with --target")]
     WrongPath(CallbackUrl),
+    /// The target answers 403 before anything was acknowledged.
+    #[error("{0} answers 403: {TURNED_AWAY}; give it with --target")]
+    TurnedAway(CallbackUrl),
     /// The scenario's distributions cannot be made.
     #[error("cannot make the scenario: {0}")]
     Scenario(#[from] rand_distr::NormalError),
 }
 
-/// Sends the whole scenario and answers what became of it. Ctrl-C ends it early, and so does a wrong path.
+/// Sends the whole scenario and answers what became of it. Ctrl-C ends it early, and so does a URL at which nothing is taken.
 pub(crate) async fn send_all(arguments: &Arguments) -> Result<Report, SendError> {
     let target = Target::new(&arguments.target);
     if let Err(source) = TcpStream::connect(&target.address).await {
@@ -49,7 +52,7 @@ pub(crate) async fn send_all(arguments: &Arguments) -> Result<Report, SendError>
     let (planned, due) = mpsc::channel(QUEUE);
     let due = Arc::new(Mutex::new(due));
     let progress = progress_bar(arguments);
-    let wrong_path = CancellationToken::new();
+    let (wrong_path, turned_away) = (CancellationToken::new(), CancellationToken::new());
     let started = Instant::now();
     let mut connections = JoinSet::new();
     for _ in 0..arguments.connections {
@@ -61,6 +64,7 @@ pub(crate) async fn send_all(arguments: &Arguments) -> Result<Report, SendError>
             report: Arc::clone(&report),
             progress: progress.clone(),
             wrong_path: wrong_path.clone(),
+            turned_away: turned_away.clone(),
         };
         connections.spawn(connection.run(Arc::clone(&due)));
     }
@@ -69,11 +73,15 @@ pub(crate) async fn send_all(arguments: &Arguments) -> Result<Report, SendError>
         // Without the signal there is no ending early, which is no reason to fail.
         _ = tokio::signal::ctrl_c() => {}
         () = wrong_path.cancelled() => {}
+        () = turned_away.cancelled() => {}
     }
     while connections.join_next().await.is_some() {}
     progress.finish_and_clear();
     if wrong_path.is_cancelled() {
         return Err(SendError::WrongPath(arguments.target.clone()));
+    }
+    if turned_away.is_cancelled() {
+        return Err(SendError::TurnedAway(arguments.target.clone()));
     }
     let mut report = std::mem::take(&mut *report.lock().await);
     report.finish(started.elapsed());
@@ -143,6 +151,8 @@ struct Connection {
     progress: ProgressBar,
     /// Cancelled when it turns out that the path is wrong.
     wrong_path: CancellationToken,
+    /// Cancelled when it turns out that nothing is taken from here, or not with this URL.
+    turned_away: CancellationToken,
 }
 
 impl Connection {
@@ -150,7 +160,11 @@ impl Connection {
     async fn run(mut self, due: Arc<Mutex<mpsc::Receiver<Call>>>) {
         loop {
             let call = due.lock().await.recv().await;
-            let Some(call) = call.filter(|_| !self.wrong_path.is_cancelled()) else { return };
+            let Some(call) =
+                call.filter(|_| !self.wrong_path.is_cancelled() && !self.turned_away.is_cancelled())
+            else {
+                return;
+            };
             self.deliver(&call).await;
             self.progress.inc(1);
         }
@@ -189,6 +203,9 @@ impl Connection {
             Some(StatusCode::OK) => report.acknowledge(call),
             Some(StatusCode::NOT_FOUND) if report.acknowledged + report.known == 0 => {
                 self.wrong_path.cancel()
+            }
+            Some(StatusCode::FORBIDDEN) if report.acknowledged + report.known == 0 => {
+                self.turned_away.cancel()
             }
             Some(status) if status.is_client_error() => report.refused += 1,
             _ => {

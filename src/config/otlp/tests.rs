@@ -259,7 +259,10 @@ fn what_is_set_in_vain_is_said_with_the_reason_and_without_its_value() {
             "OTEL_PROPAGATORS has no effect: a call event begins its trace",
         ),
         (&[("OTEL_EXPORTER_OTLP_ENDPONT", "secret")], "did you mean OTEL_EXPORTER_OTLP_ENDPOINT?"),
-        (&[("OTEL_EXPORTER_OTLP_TRACE_HEADERS", "secret")], "was OTEL_EXPORTER_OTLP_TRACES_HEADERS meant?"),
+        (
+            &[("OTEL_EXPORTER_OTLP_TRACE_HEADERS", "secret")],
+            "did you mean OTEL_EXPORTER_OTLP_TRACES_HEADERS?",
+        ),
         (&[("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "secret")], "logs are not pushed"),
         (&[("OTEL_SOMETHING", "secret")], "OTEL_SOMETHING is not known"),
         (&[("OTEL_EXPORTER_OTLP_HEADERS", "secret")], "not pushed, since no endpoint is set"),

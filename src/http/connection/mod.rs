@@ -31,6 +31,8 @@
 //! - *Memory and time.* The copy is bounded by the limit of heads, which hyper has as well; the deadlines are those of
 //!   any request ([`Deadlines`]); the place among the connections is kept until the end.
 
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod head_copy;
 mod lingering_close;
 mod overheard;
@@ -188,7 +190,10 @@ impl<H: Handler> Connection<H> {
         let mut connection = self.http().serve_connection(TokioIo::new(stream), service);
         let mut served = tokio::select! {
             served = &mut connection => served,
-            () = self.told_to_go() => (&mut connection).await,
+            () = self.told_to_go() => tokio::select! {
+                served = &mut connection => served,
+                () = self.phase.broken_off() => return Ok(()),
+            },
         };
         let parts = connection.into_parts();
         let speaks_http_2 = served.is_err() && parts.read_buf.starts_with(HTTP_2_PREFACE);
@@ -271,9 +276,8 @@ impl<H: Handler> Connection<H> {
     {
         // hyper may have failed behind an answer, when the connection was idle as far as anybody knew.
         self.phase.receiving();
-        let Some(RawHead { head, query }) = unanswered.complete(self.buffer()).await else {
-            return (unanswered.refuse().await, false);
-        };
+        let head = unanswered.complete(self.buffer(), &self.phase).await;
+        let Some(RawHead { head, query }) = head else { return (unanswered.refuse().await, false) };
         let has_body = AtomicBool::new(false);
         let service = service_fn(|mut request: Request<Incoming>| {
             request.extensions_mut().insert(query.clone());
@@ -296,8 +300,8 @@ impl<H: Handler> Connection<H> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Unanswered<S> {
     /// Reads the head to its end, unless that is not to be awaited: it is no head whose query alone is at fault, or has more
-    /// than `limit` bytes.
-    async fn complete(&mut self, limit: usize) -> Option<RawHead> {
+    /// than `limit` bytes, or the place is needed.
+    async fn complete(&mut self, limit: usize, phase: &Phase) -> Option<RawHead> {
         let mut looked_at = 0;
         loop {
             if looked_at == 0 || raw_head::end_of_head(&self.head, looked_at).is_some() {
@@ -309,7 +313,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Unanswered<S> {
             }
             looked_at = self.head.len().saturating_sub(3).max(1);
             // Whatever ends the stream, no head comes of it.
-            let read = self.stream.read_buf(&mut self.head).await.unwrap_or(0);
+            let read = tokio::select! {
+                biased;
+                read = self.stream.read_buf(&mut self.head) => read.unwrap_or(0),
+                () = phase.evicted() => 0,
+            };
             if read == 0 || self.head.len() > limit {
                 return None;
             }

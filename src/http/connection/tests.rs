@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 use super::{Connection, Ended, Ending};
+use crate::http::deadlines::Phase;
 use crate::http::raw_query::query_of;
 use crate::http::response::{self, Body};
 use crate::http::{Handler, Limits};
@@ -52,6 +53,7 @@ fn serve<const RAW: bool>(pieces: &[&[u8]], head_bytes: usize) -> Served {
     let second = Duration::from_secs(1);
     let limits = Limits {
         connections: 1,
+        connections_of_a_peer: None,
         header_timeout: 3_600 * second,
         idle_timeout: 3_600 * second,
         stall_timeout: 3_600 * second,
@@ -62,7 +64,7 @@ fn serve<const RAW: bool>(pieces: &[&[u8]], head_bytes: usize) -> Served {
         handler: Arc::clone(&handler),
         peer: ([127, 0, 0, 1], 1).into(),
         limits,
-        phase: Arc::default(),
+        phase: Arc::new(Phase::new()),
         ending: Ending::default(),
     };
     let (near, far) = duplex(1 << 20);

@@ -6,7 +6,8 @@
 //! A connection is *idle* while no byte of a request has come: before the first, and between an answer and the next. One that is told
 //! to go, because the exporter stops or its place is needed, goes as soon as it is idle and has nothing to read, as if the peer
 //! had stopped sending: so a request that has arrived is answered, whoever was faster. At a stop there is a moment for what is on
-//! its way, and longer for the first request of a connection, which the peer may have sent before it could know.
+//! its way, and longer for the first request of a connection, which the peer may have sent before it could know. One whose place is
+//! needed does not wait for the rest of a head that has begun.
 
 use std::io;
 use std::pin::Pin;
@@ -31,12 +32,15 @@ const WHEN_STOPPING: Duration = Duration::from_millis(100);
 /// The same before its first request.
 const BEFORE_FIRST_REQUEST: Duration = Duration::from_secs(1);
 
+/// How long its peer may take nothing of the rest of an answer once its place is needed.
+const WHEN_DEAF: Duration = Duration::from_millis(100);
+
 /// What a connection is doing, as the service above and the stream below tell each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Phase {
     state: AtomicU8,
-    /// Since when it has been idle, in nanoseconds since [`EPOCH`]; 0 while it is not.
-    idle_since: AtomicU64,
+    /// Since when, in nanoseconds since [`EPOCH`].
+    since: AtomicU64,
     /// Whether the head of the next request has begun behind the one that is being served.
     has_begun: AtomicBool,
     /// Whether it is told to go, and why.
@@ -51,16 +55,28 @@ static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 const STAYING: u8 = 0;
 const STOPPING: u8 = 1;
 const EVICTED: u8 = 2;
+const BROKEN_OFF: u8 = 3;
 
 const WAITING: u8 = 0;
 const RECEIVING: u8 = 1;
 const SERVING: u8 = 2;
 
 impl Phase {
+    /// Of a connection that is idle, as its peer may have opened it ahead.
+    pub(super) fn new() -> Phase {
+        Phase {
+            state: AtomicU8::new(WAITING),
+            since: AtomicU64::new(now()),
+            has_begun: AtomicBool::new(false),
+            leaving: AtomicU8::new(STAYING),
+            evicted: Notify::new(),
+        }
+    }
+
     /// Marks that a request is being served until the guard is dropped; meanwhile the peer keeps nobody waiting.
     pub(super) fn serving(self: &Arc<Phase>) -> Serving {
         self.state.store(SERVING, Ordering::Relaxed);
-        self.set_idle(false);
+        self.begin();
         Serving(Arc::clone(self))
     }
 
@@ -69,21 +85,33 @@ impl Phase {
         self.has_begun.store(has_begun, Ordering::Relaxed);
     }
 
-    /// Notes that a head is still to come to its end, though hyper does not read it.
+    /// Notes that a head is still to come to its end.
     pub(super) fn receiving(&self) {
         self.state.store(RECEIVING, Ordering::Relaxed);
-        self.set_idle(false);
+        self.begin();
     }
 
     /// Notes that nothing is to come but the end, so that the connection can go when its place is needed.
     pub(super) fn ending(&self) {
-        self.set_idle(true);
+        self.begin();
     }
 
-    /// Since when the connection has been idle, as a number that grows with time; `None` if it is not idle or is told to go.
-    pub(super) fn idle_since(&self) -> Option<u64> {
-        let is_staying = self.leaving.load(Ordering::Relaxed) == STAYING;
-        Some(self.idle_since.load(Ordering::Relaxed)).filter(|since| is_staying && *since != 0)
+    /// Since when the connection has waited for its peer: to send a request or the rest of one's head, or to take the last of an
+    /// answer. The number grows with time; `None` if it does not wait, or is told to go.
+    pub(super) fn waits_since(&self) -> Option<u64> {
+        let waits = self.get() != SERVING && !self.is_leaving();
+        waits.then(|| self.since.load(Ordering::Relaxed))
+    }
+
+    /// Since when its request has been answered, likewise.
+    pub(super) fn answers_since(&self) -> Option<u64> {
+        let answers = self.get() == SERVING && !self.is_broken_off();
+        answers.then(|| self.since.load(Ordering::Relaxed))
+    }
+
+    /// Whether it has been told that its place is needed, and goes.
+    pub(super) fn is_going(&self) -> bool {
+        self.is_broken_off() || self.is_evicted() && self.get() != SERVING
     }
 
     /// Tells the connection to go, since its place is needed.
@@ -92,16 +120,29 @@ impl Phase {
         self.evicted.notify_one();
     }
 
+    /// Tells the connection to go at once, whatever it is doing, since its place is needed.
+    pub(super) fn break_off(&self) {
+        self.leaving.store(BROKEN_OFF, Ordering::Relaxed);
+        self.evicted.notify_one();
+    }
+
     /// Completes when the connection is told that its place is needed.
     pub(super) async fn evicted(&self) {
         self.evicted.notified().await;
+    }
+
+    /// Completes when the connection is told to go at once.
+    pub(super) async fn broken_off(&self) {
+        while !self.is_broken_off() {
+            self.evicted.notified().await;
+        }
     }
 
     /// How long the connection may be idle, if it is told to go.
     fn grace(&self, is_fresh: bool) -> Option<Duration> {
         match self.leaving.load(Ordering::Relaxed) {
             STAYING => None,
-            EVICTED => Some(WHEN_EVICTED),
+            EVICTED | BROKEN_OFF => Some(WHEN_EVICTED),
             _ if is_fresh => Some(BEFORE_FIRST_REQUEST),
             _ => Some(WHEN_STOPPING),
         }
@@ -114,7 +155,11 @@ impl Phase {
 
     /// Whether the connection is told to go because its place is needed.
     pub(super) fn is_evicted(&self) -> bool {
-        self.leaving.load(Ordering::Relaxed) == EVICTED
+        matches!(self.leaving.load(Ordering::Relaxed), EVICTED | BROKEN_OFF)
+    }
+
+    fn is_broken_off(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed) == BROKEN_OFF
     }
 
     /// Whether the connection is told to go.
@@ -126,10 +171,15 @@ impl Phase {
         self.state.load(Ordering::Relaxed)
     }
 
-    fn set_idle(&self, is_idle: bool) {
-        let since = || u64::try_from(EPOCH.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1);
-        self.idle_since.store(if is_idle { since() } else { 0 }, Ordering::Relaxed);
+    /// Notes that something begins.
+    fn begin(&self) {
+        self.since.store(now(), Ordering::Relaxed);
     }
+}
+
+/// Nanoseconds since [`EPOCH`].
+fn now() -> u64 {
+    u64::try_from(EPOCH.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A request is being served.
@@ -138,8 +188,10 @@ pub(super) struct Serving(Arc<Phase>);
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        let state = if self.0.has_begun.swap(false, Ordering::Relaxed) { RECEIVING } else { WAITING };
-        self.0.state.store(state, Ordering::Relaxed);
+        match self.0.has_begun.swap(false, Ordering::Relaxed) {
+            true => self.0.receiving(),
+            false => self.0.state.store(WAITING, Ordering::Relaxed),
+        }
     }
 }
 
@@ -171,7 +223,7 @@ impl<S> Deadlines<S> {
     /// A stream of a connection that is idle, as its peer may have opened it ahead.
     pub(super) fn new(stream: S, phase: Arc<Phase>, limits: Limits) -> Deadlines<S> {
         let Limits { header_timeout, idle_timeout, stall_timeout, answer_timeout, .. } = limits;
-        phase.set_idle(true);
+        phase.begin();
         let first = Instant::now() + idle_timeout;
         let alarm = Box::pin(tokio::time::sleep_until(first));
         Deadlines {
@@ -242,14 +294,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Deadlines<S> {
         if let Poll::Ready(result) = Pin::new(&mut this.stream).poll_read(context, buffer) {
             this.is_fresh = false;
             if phase == WAITING {
-                this.phase.state.store(RECEIVING, Ordering::Relaxed);
-                this.phase.set_idle(false);
+                this.phase.receiving();
                 this.seen = RECEIVING;
                 this.read_by = Some(Instant::now() + this.header_timeout);
             }
             return Poll::Ready(result);
         }
-        if phase == WAITING {
+        if phase == WAITING || phase == RECEIVING && this.phase.is_evicted() {
             let idle_timeout = this.idle_timeout;
             let read_by = this.read_by.get_or_insert_with(|| Instant::now() + idle_timeout);
             if let Some(grace) = this.phase.grace(this.is_fresh) {
@@ -266,7 +317,7 @@ impl<S: AsyncWrite + Unpin> Deadlines<S> {
     /// Idleness begins with the answer. hyper may have asked for the next request before it wrote this one's answer
     /// and does not ask again, so the alarm is what it will wake up from.
     fn begin_idleness(&mut self) {
-        self.phase.set_idle(true);
+        self.phase.begin();
         let next = Instant::now() + self.idle_timeout;
         self.read_by = Some(next);
         if self.alarm.deadline() > next {
@@ -298,6 +349,10 @@ impl<S: AsyncWrite + Unpin> Deadlines<S> {
         if self.written_by.is_none() {
             let next = Instant::now() + self.stall_timeout;
             self.written_by = Some(self.answered_by.map_or(next, |last| last.min(next)));
+        }
+        if phase == WAITING && self.phase.is_evicted() {
+            let last = Instant::now() + WHEN_DEAF;
+            self.written_by = self.written_by.map(|by| by.min(last));
         }
         self.poll_deadline(context).map(Err)
     }

@@ -15,13 +15,14 @@ const IDLE: Duration = Duration::from_secs(60);
 
 fn connection() -> (Deadlines<DuplexStream>, Arc<Phase>, DuplexStream) {
     let (near, far) = duplex(16);
-    let phase = Arc::new(Phase::default());
+    let phase = Arc::new(Phase::new());
     (Deadlines::new(near, Arc::clone(&phase), limits(HEADER, None)), phase, far)
 }
 
 fn limits(header_timeout: Duration, answer_timeout: Option<Duration>) -> Limits {
     Limits {
         connections: 1,
+        connections_of_a_peer: None,
         header_timeout,
         idle_timeout: IDLE,
         stall_timeout: IDLE,
@@ -116,7 +117,7 @@ async fn serve(stream: Deadlines<DuplexStream>, phase: Arc<Phase>, size: usize) 
 /// What a client gets of an answer of this size that is streamed to it, if it pauses in the middle.
 async fn take_with_pause(size: usize, room: usize, pause: Duration, header_timeout: Duration) -> usize {
     let (near, mut far) = duplex(room);
-    let phase = Arc::new(Phase::default());
+    let phase = Arc::new(Phase::new());
     let stream = Deadlines::new(near, Arc::clone(&phase), limits(header_timeout, None));
     let connection = serve(stream, phase, size);
     let client = async move {
@@ -152,7 +153,7 @@ const ANSWER: Duration = Duration::from_secs(100);
 /// A connection on which an answer of this size waits, with a limit for the whole of it.
 fn answering(size: usize) -> (impl Future<Output = hyper::Result<()>>, DuplexStream) {
     let (near, far) = duplex(1_000);
-    let phase = Arc::new(Phase::default());
+    let phase = Arc::new(Phase::new());
     let stream = Deadlines::new(near, Arc::clone(&phase), limits(HEADER, Some(ANSWER)));
     (serve(stream, phase, size), far)
 }

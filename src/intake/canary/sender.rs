@@ -1,5 +1,6 @@
 //! The sender of canaries: one at a time, each on a connection of its own.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -19,8 +20,9 @@ use super::Nonce;
 use super::failure::{Failure, REASONS};
 use crate::config::canary_url::CanaryUrl;
 use crate::http::headers::add_host;
-use crate::http::pace::{LeftOut, Repeats};
+use crate::http::pace::{LeftOut, Pace};
 use crate::http::tls;
+use crate::intake::admission::secrets::Secrets;
 use crate::metrics::catalog;
 use crate::state::readiness::Latch;
 
@@ -40,19 +42,21 @@ const AGAIN: Duration = Duration::from_secs(3_600);
 #[derive(Debug)]
 pub struct Sender {
     url: CanaryUrl,
+    secrets: Option<Arc<Secrets>>,
     interval: Duration,
     latch: Latch,
     metrics: CanaryMetrics,
     failing_since: Option<Instant>,
-    said: Repeats,
+    said: Pace,
 }
 
 impl Sender {
-    /// Sends one to `url` every `interval`. `latch` is closed while they do not come back.
-    pub fn new(url: CanaryUrl, interval: Duration, latch: Latch) -> Sender {
+    /// Sends one to `url` every `interval`, with the first of `secrets` unless the URL has one. `latch` is closed while they do not come
+    /// back.
+    pub fn new(url: CanaryUrl, secrets: Option<Arc<Secrets>>, interval: Duration, latch: Latch) -> Sender {
         latch.open();
-        let said = Repeats::new(AGAIN);
-        Sender { url, interval, latch, metrics: CanaryMetrics::new(), failing_since: None, said }
+        let said = Pace::new(AGAIN);
+        Sender { url, secrets, interval, latch, metrics: CanaryMetrics::new(), failing_since: None, said }
     }
 
     /// Sends them until `stop`. One that is on its way then is forgotten.
@@ -81,7 +85,8 @@ impl Sender {
     async fn exchange(&self, nonce: Nonce) -> Result<(StatusCode, HeaderMap), Failure> {
         let uri = self.url.uri().clone();
         let mut request = Request::new(Empty::<Bytes>::new());
-        *request.uri_mut() = self.url.target(&nonce.query()).unwrap_or_default();
+        let secret = self.secrets.as_ref().and_then(|secrets| secrets.first());
+        *request.uri_mut() = self.url.target(secret.as_deref(), &nonce.query()).unwrap_or_default();
         let headers = request.headers_mut();
         add_host(headers, &uri);
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -107,7 +112,7 @@ impl Sender {
         self.metrics.last_success.set(now.as_secs_f64());
         self.latch.open();
         if let Some(since) = self.failing_since.take() {
-            self.said = Repeats::new(AGAIN);
+            self.said.forget();
             info!(url = %self.url, failing_seconds = since.elapsed().as_secs(), "the canary comes back again");
         }
     }
@@ -118,7 +123,7 @@ impl Sender {
         self.latch.close();
         self.failing_since.get_or_insert_with(Instant::now);
         let error = format!("{failure}; {}", failure.cure());
-        if let Some(LeftOut { times, .. }) = self.said.note(&error, 0, Instant::now()) {
+        if let Some(LeftOut { times, .. }) = self.said.note(&error, 0) {
             warn!(
                 url = %self.url,
                 reason,

@@ -24,6 +24,7 @@ use super::recovery::{Found, Segment, Stored, file_name, read_segments};
 use super::segment::{self, FRAME_HEAD, LONGEST_RECORD, Next};
 use super::storage::{Storage, StorageFile, is_full, replace};
 use super::{JournalError, ReaderStatus, head};
+use crate::http::pace::{LeftOut, Pace};
 use crate::release::Release;
 use limit::frames_size;
 
@@ -60,6 +61,7 @@ struct State {
     end: u64,
     readers: Vec<ReaderState>,
     damaged: u64,
+    drops_logged: Pace,
 }
 
 impl<S: Storage> DiskJournal<S> {
@@ -102,6 +104,7 @@ impl<S: Storage> DiskJournal<S> {
             segments: found.segments,
             readers: Vec::new(),
             damaged: found.damaged,
+            drops_logged: Pace::default(),
         };
         Ok(DiskJournal {
             storage,
@@ -406,10 +409,13 @@ impl State {
         for reader in &mut self.readers {
             let dropped = reader.drop_before(bound);
             reader.check(self.end);
-            if dropped > 0 {
+            if dropped > 0
+                && let Some(LeftOut { number, times }) = self.drops_logged.note(reader.name(), dropped)
+            {
                 warn!(
                     reader = reader.name(),
-                    events = dropped,
+                    events = dropped + number,
+                    left_out = times,
                     "the journal has taken more than it may, or somebody removed a part of it; events that waited are dropped"
                 );
             }

@@ -3,7 +3,9 @@
 //! Each table stands under its metric's name, as rows of a label set, a total, the second in which an event was added last, and the
 //! birth of its series: JSON's keys are texts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -13,7 +15,9 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Checkpoint, Marks, OLDEST_READER, UnreadableContents};
-use crate::callback::labels::LabelSource;
+use crate::callback::labels::{LabelSource, OTHER};
+use crate::http::shown;
+use crate::journal::LAST;
 use crate::ledger::exemplars::Exemplars;
 use crate::ledger::histogram::Buckets;
 use crate::ledger::label::Label;
@@ -224,6 +228,9 @@ pub(super) fn read(json: &[u8], limits: &Limits) -> Result<Checkpoint, Unreadabl
 /// The checkpoint with these contents.
 pub(super) fn restore(contents: Contents, limits: &Limits) -> Result<Checkpoint, UnreadableContents> {
     let Contents { position, marks, ledger: contents } = contents;
+    if position > LAST {
+        return Err(UnreadableContents::Position(position));
+    }
     let buckets = BucketSets { conversation: contents.duration_buckets, setup: contents.setup_buckets };
     let settings = contents.settings;
     let limits = settings.as_ref().map_or_else(|| limits.clone(), |settings| settings.limits(limits));
@@ -314,6 +321,8 @@ impl Place<'_> {
         texts: &mut BTreeSet<Label>,
     ) -> Result<(), UnreadableContents> {
         let mut filled: BTreeMap<LabelSet, Row> = BTreeMap::new();
+        // Rows of an older release whose labels are not what they were in it.
+        let mut cleaned = Vec::new();
         for WrittenRow(labels, mut total, used, born) in rows {
             let fits = match (&mut total, &self.buckets) {
                 (Total::Number(_), None) => true,
@@ -323,27 +332,38 @@ impl Place<'_> {
             if !fits {
                 return Err(UnreadableContents::Total(metric.to_owned()));
             }
+            let is_cleaned = labels.0.iter().any(|(_, value)| value.contains(shown::acts));
             let labels = label_set(metric, &self.names, labels, texts)?;
-            if filled.contains_key(&labels) {
-                let (metric, labels) = (metric.to_owned(), format!("{labels:?}"));
-                return Err(UnreadableContents::RepeatedRow { metric, labels });
+            let row = Row {
+                total,
+                used: used.unwrap_or(last_event),
+                born: born.unwrap_or_default(),
+                exemplars: Exemplars::default(),
+            };
+            if is_cleaned {
+                cleaned.push((labels, row));
+                continue;
             }
-            filled.insert(
-                labels,
-                Row {
-                    total,
-                    used: used.unwrap_or(last_event),
-                    born: born.unwrap_or_default(),
-                    exemplars: Exemplars::default(),
-                },
-            );
+            match filled.entry(labels) {
+                Entry::Vacant(place) => {
+                    place.insert(row);
+                }
+                Entry::Occupied(known) => {
+                    let (metric, labels) = (metric.to_owned(), format!("{:?}", known.key()));
+                    return Err(UnreadableContents::RepeatedRow { metric, labels });
+                }
+            }
         }
         self.table.rows = filled;
+        for (labels, row) in cleaned {
+            self.table.merge(labels.to_vec(), row);
+        }
         Ok(())
     }
 }
 
-/// The label set of a row. A label that it lacks, because it was added later, is `other`.
+/// The label set of a row. A label that it lacks, because it was added later, is `other`. Labels of an older release may have
+/// characters that act on who looks at them, and lose them; one that is empty then is `other` too.
 fn label_set(
     metric: &str,
     names: &[&'static str],
@@ -356,7 +376,11 @@ fn label_set(
         let Some(place @ None) = place else {
             return Err(UnreadableContents::Label { metric: metric.to_owned(), label: name });
         };
-        let text = texts.get(value.as_str()).cloned();
+        let value = match shown::without_acting(&value) {
+            Cow::Owned(cleaned) if cleaned.is_empty() => Cow::Borrowed(OTHER),
+            value => value,
+        };
+        let text = texts.get(&*value).cloned();
         *place = Some(text.unwrap_or_else(|| {
             let text = Label::shared(&value);
             texts.insert(text.clone());

@@ -142,6 +142,8 @@ fn both_formats_of_release_0_1_0_are_read_to_the_last_sample() {
         // It did not know of which IDC an abnormal release was.
         let from = "planet_call_abnormal_releases_total{";
         let expected = PAGE.replace(from, &format!("{from}idc=\"other\","));
+        // Labels have no control characters any more.
+        let expected = expected.replace(r#"rel_code_str="\"\n""#, r#"rel_code_str="\"""#);
         let last_event = "planet_call_last_event_time_seconds";
         let expected =
             expected.replace(&format!("\n{last_event} "), &format!("\n{last_event}{{idc=\"other\"}} "));
@@ -265,8 +267,12 @@ fn what_asks_for_a_newer_reader_is_refused_whatever_else_is_in_it() {
 
 #[test]
 fn what_is_whole_and_cannot_be_read_is_refused_by_its_writer() {
-    let changes: [(Change, &str); 9] = [
+    let changes: [(Change, &str); 10] = [
         (|contents| contents["position"] = json!("x"), "invalid type"),
+        (
+            |contents| contents["position"] = json!(1u64 << 63),
+            "its position is 9223372036854775808; expected 9223372036854775807 at most",
+        ),
         (|contents| contents["oldest_reader"] = json!("x"), "expected a release such as 0.2.0, got \"x\""),
         (
             |contents| contents["ledger"]["tables"]["planet.call.billed"][0][0]["carrier"] = json!("x"),
@@ -317,6 +323,21 @@ fn what_is_whole_and_cannot_be_read_is_refused_by_its_writer() {
 }
 
 #[test]
+fn what_is_full_stays_full() {
+    let full = changed(VERSION, |contents| {
+        let histogram = &mut contents["ledger"]["tables"]["planet.call.duration"][0][1];
+        histogram["sum_milliseconds"] = json!(u64::MAX);
+        for count in histogram["counts"].as_array_mut().expect("counts") {
+            *count = json!(u64::MAX);
+        }
+    });
+    let ledger = full.expect("a checkpoint").ledger;
+    assert_eq!(ledger.answered(), u64::MAX);
+    let page = crate::metrics::text::render(&ledger.families());
+    assert!(page.contains(" 18446744073709551615\n"), "{page}");
+}
+
+#[test]
 fn no_repeated_key_wins() {
     let text = String::from_utf8(checkpoint().encode().expect("encoded")).expect("text");
     let (_, json) = text.split_once('\n').expect("two lines");
@@ -357,4 +378,31 @@ fn an_idc_that_an_older_release_admitted_stays_until_it_was_unused_for_a_day() {
     assert!(!page.contains("forged") && calls == before + 2, "{page}");
     // With two unknown reasons, which were unused as well.
     assert!(page.contains("planet_exporter_departed_calls{metric=\"planet_calls_total\"} 9"), "{page}");
+}
+
+#[test]
+fn labels_of_an_older_release_lose_what_acts_on_who_looks_at_them_and_nothing_is_lost_by_that() {
+    let row = |text: &str, number: u64| json!([{"terminate": "16", "rel_code": "1", "rel_code_str": text}, number, 1_700_000_000]);
+    let read = |change: fn(&mut Vec<Value>)| {
+        changed(VERSION, |contents| {
+            let rows = &mut contents["ledger"]["tables"]["planet.call.releases"];
+            let mut odd =
+                vec![row("a\u{1b}b", 3), row("ab", 4), row("\u{202e}a\u{9b}b\u{7f}", 5), row("\u{7}", 6)];
+            change(&mut odd);
+            *rows = odd.into();
+        })
+    };
+    let read_odd = read(|_| {}).expect("it can be read");
+    let page = text::render(&read_odd.ledger.families());
+    assert!(!page.contains(|character| character != '\n' && crate::http::shown::acts(character)));
+    let of = |text: &str| {
+        let line =
+            format!("planet_call_releases_total{{terminate=\"16\",rel_code=\"1\",rel_code_str=\"{text}\"}} ");
+        value(page.lines().find(|known| known.starts_with(&line)).expect("a sample"))
+    };
+    assert_eq!((of("ab"), of("other")), (12, 6));
+    // It stays so, and rows that were equal before are damage as ever.
+    let written = read_odd.encode().expect("encoded");
+    assert_eq!(Checkpoint::decode(&written, &Limits::default()).expect("decoded"), read_odd);
+    assert!(read(|rows| rows.push(rows[1].clone())).is_err());
 }

@@ -23,7 +23,7 @@ use tracing::warn;
 
 use crate::config::Config;
 use crate::http::Purpose;
-use crate::http::pace::LogPace;
+use crate::http::pace::Pace;
 use crate::http::response::{self, Body};
 use crate::http::server_tls::ServerTls;
 use crate::http::tls::TlsError;
@@ -77,7 +77,7 @@ pub struct Access {
     tokens: Option<Tokens>,
     passwords: Passwords,
     loopback: Loopback,
-    refusal_logged: LogPace,
+    refusal_logged: Pace,
 }
 
 /// What the web configuration says.
@@ -111,7 +111,7 @@ impl Access {
             tokens,
             passwords: Passwords::new(digests),
             loopback: Loopback::new(config.admin_trust_loopback),
-            refusal_logged: LogPace::default(),
+            refusal_logged: Pace::default(),
         };
         if access.asks_for_credentials() && access.tls().is_none() {
             warn!(
@@ -185,9 +185,9 @@ impl Access {
         match checked {
             Checked::Right => Ok(Admitted::ByCredentials),
             Checked::Wrong => {
-                if self.refusal_logged.is_due() {
+                if let Some(left_out) = self.refusal_logged.due() {
                     let has_credentials = headers.contains_key(AUTHORIZATION);
-                    warn!(%peer, has_credentials, "a request to the admin port was refused for its credentials; this is logged at most once a minute");
+                    warn!(%peer, has_credentials, left_out, "a request to the admin port was refused for its credentials; this is logged at most once a minute");
                 }
                 Err(self.challenge(users.is_some()))
             }

@@ -3,6 +3,8 @@
 
 pub mod calls;
 pub mod check;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod look;
 pub mod manual;
 pub mod replay;
@@ -12,19 +14,23 @@ use std::io::{self, Write};
 
 use thiserror::Error;
 
+use crate::http::shown;
+
 /// Standard output takes nothing.
 #[derive(Debug, Error)]
 #[error("cannot write: {0}")]
 pub struct NotPrinted(#[from] io::Error);
 
-/// Writes what a command has to say to standard output. Who reads no further, as `head` does, has seen enough, which is no
+/// Writes what a command has to say to standard output, with what acts on a terminal escaped but for the ends of lines. Who reads no further, as `head` does, has seen enough, which is no
 /// failure.
 ///
 /// # Errors
 /// It cannot be written.
 pub fn print(text: &[u8]) -> Result<(), NotPrinted> {
+    let text = String::from_utf8_lossy(text);
+    let text = shown::escaped(&text, |character| character == '\n');
     let mut output = io::stdout().lock();
-    Ok(unless_nobody_reads(output.write_all(text).and_then(|()| output.flush()))?)
+    Ok(unless_nobody_reads(output.write_all(text.as_bytes()).and_then(|()| output.flush()))?)
 }
 
 fn unless_nobody_reads(written: io::Result<()>) -> io::Result<()> {

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::callback::Record;
-use crate::config::callback_url::{CallbackUrl, WRONG_PATH};
+use crate::config::callback_url::{CallbackUrl, TURNED_AWAY, WRONG_PATH};
 use crate::http::headers;
 use crate::http::peer::{causes, for_people};
 use crate::http::raw_query::as_text;
@@ -88,6 +88,9 @@ pub enum ReplayError {
     /// The first request was answered 404.
     #[error("{0} answers 404: {WRONG_PATH}")]
     WrongPath(CallbackUrl),
+    /// The first request was answered 403.
+    #[error("{0} answers 403: {TURNED_AWAY}")]
+    TurnedAway(CallbackUrl),
 }
 
 /// How many requests were answered how.
@@ -108,11 +111,11 @@ impl fmt::Display for Replayed {
     }
 }
 
-/// Sends every request of `file` to `to`. One that is answered 404 was refused, unless it is the first: then the path is wrong, and
-/// nothing more is sent there.
+/// Sends every request of `file` to `to`. One that is answered 404 or 403 was refused, unless it is the first: then the path is
+/// wrong, or the secret, and nothing more is sent there.
 ///
 /// # Errors
-/// The file cannot be read, the path is wrong, or a request is not answered.
+/// The file cannot be read, the URL is wrong, or a request is not answered.
 pub async fn replay(file: &Path, to: &CallbackUrl) -> Result<Replayed, ReplayError> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let mut replayed = Replayed::default();
@@ -136,6 +139,7 @@ pub async fn replay(file: &Path, to: &CallbackUrl) -> Result<Replayed, ReplayErr
             (status, true) if status.is_success() => replayed.known += 1,
             (status, false) if status.is_success() => replayed.taken += 1,
             (StatusCode::NOT_FOUND, _) if number == 1 => return Err(ReplayError::WrongPath(to.clone())),
+            (StatusCode::FORBIDDEN, _) if number == 1 => return Err(ReplayError::TurnedAway(to.clone())),
             _ => replayed.refused += 1,
         }
     }
@@ -151,9 +155,14 @@ fn root(error: &dyn std::error::Error) -> String {
 /// The queries that a file holds.
 fn queries(path: &Path) -> Result<Vec<String>, ReplayError> {
     let bytes = fs::read(path).map_err(|source| ReplayError::Read { path: path.to_owned(), source })?;
-    if journal::is_segment(&bytes) {
+    queries_in(path, &bytes)
+}
+
+/// The queries that the file at `path` holds, which has these bytes.
+pub(super) fn queries_in(path: &Path, bytes: &[u8]) -> Result<Vec<String>, ReplayError> {
+    if journal::is_segment(bytes) {
         let mut queries = Vec::new();
-        journal::inspect_segment(path, &bytes, |_, record| {
+        journal::inspect_segment(path, bytes, |_, record| {
             queries.extend(Record::decode(record).map(|record| as_text(record.query).into_owned()));
         })?;
         return Ok(queries);

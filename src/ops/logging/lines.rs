@@ -1,5 +1,6 @@
 //! Lines of the log on their way to standard error.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,12 +9,37 @@ use std::time::Duration;
 use tracing::warn;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::http::shown;
+
 /// Bytes of lines that may wait. Further lines are dropped and counted, and a line says how many they were.
 const MOST_WAITING_BYTES: usize = 1024 * 1024;
 
 /// Where lines go in. Clones are the same log.
 #[derive(Debug, Clone)]
-pub struct Log(Arc<Lines>);
+pub struct Log(Arc<Lines>, Form);
+
+/// How the log is written, which says how what acts on who looks at it is escaped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Text for people.
+    Text,
+    /// The same with colours for a terminal. What comes from outside has no escape character by then: whoever colours the line has
+    /// escaped it.
+    Coloured,
+    /// JSON.
+    Json,
+}
+
+impl Form {
+    /// A line in which nothing is left that acts, but for its end and colours.
+    fn escaped(self, line: &str) -> Cow<'_, str> {
+        match self {
+            Form::Text => shown::escaped(line, |_| false),
+            Form::Coloured => shown::escaped(line, |character| character == '\u{1b}'),
+            Form::Json => shown::json_escaped(line),
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Lines {
@@ -34,9 +60,9 @@ impl Log {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub(super) fn start(output: impl Write + Send + 'static) -> io::Result<Log> {
+    pub(super) fn start(output: impl Write + Send + 'static, form: Form) -> io::Result<Log> {
         let lines = Arc::new(Lines::default());
-        let log = Log(Arc::clone(&lines));
+        let log = Log(Arc::clone(&lines), form);
         // It holds up nobody if it stands still, and it cannot end.
         std::thread::Builder::new().name("log".to_owned()).spawn(move || lines.write_to(output))?;
         Ok(log)
@@ -51,13 +77,17 @@ impl Log {
 }
 
 impl Write for &Log {
+    /// Takes a whole line.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let mut escaped = self.1.escaped(text.trim_end_matches('\n')).into_owned();
+        escaped.push('\n');
         let mut waiting = self.0.lock();
-        if waiting.bytes + line.len() > MOST_WAITING_BYTES {
+        if waiting.bytes + escaped.len() > MOST_WAITING_BYTES {
             waiting.dropped += 1;
         } else {
-            waiting.bytes += line.len();
-            waiting.lines.push_back(line.to_owned());
+            waiting.bytes += escaped.len();
+            waiting.lines.push_back(escaped.into_bytes());
             self.0.changed.notify_all();
         }
         Ok(line.len())
@@ -137,8 +167,8 @@ mod tests {
     #[test]
     fn who_logs_waits_for_nobody_and_what_waits_is_bounded() {
         let ((take, to_take), (taken, takes)) = (channel(), channel());
-        let log = Log::start(Output { take: to_take, taken }).expect("a thread");
-        let line = [b'x'; 1_000];
+        let log = Log::start(Output { take: to_take, taken }, Form::Text).expect("a thread");
+        let line: Vec<u8> = [&[b'x'; 999][..], b"\n"].concat();
         for _ in 0..2 * MOST_WAITING_BYTES / line.len() {
             (&log).write_all(&line).expect("taken");
         }
@@ -158,10 +188,21 @@ mod tests {
     }
 
     #[test]
+    fn a_line_is_one_line_and_acts_on_nobody() {
+        for (form, expected) in [
+            (Form::Text, "a\\u{1b}[1mb\\nc\\u{202e}\\u{7f}"),
+            (Form::Coloured, "a\u{1b}[1mb\\nc\\u{202e}\\u{7f}"),
+            (Form::Json, "a\\u001b[1mb\nc\\u202e\\u007f"),
+        ] {
+            assert_eq!(form.escaped("a\u{1b}[1mb\nc\u{202e}\u{7f}"), expected, "{form:?}");
+        }
+    }
+
+    #[test]
     fn an_output_that_is_gone_takes_nobody_with_it() {
         let ((take, to_take), (taken, _)) = (channel(), channel());
         drop(take);
-        let log = Log::start(Output { take: to_take, taken }).expect("a thread");
+        let log = Log::start(Output { take: to_take, taken }, Form::Text).expect("a thread");
         for _ in 0..10 {
             (&log).write_all(b"line\n").expect("taken");
         }

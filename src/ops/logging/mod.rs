@@ -17,6 +17,7 @@ use tracing_subscriber::util::TryInitError;
 use crate::config::{Config, LogFormat};
 use crate::http::peer::for_people;
 
+use lines::Form;
 pub use lines::Log;
 
 /// Why logging cannot be started.
@@ -44,7 +45,12 @@ pub fn start(config: &Config, level: &str) -> Result<Log, StartError> {
     let filter = EnvFilter::new(config.log_level.as_deref().unwrap_or(level));
     let is_terminal = io::stderr().is_terminal();
     let format = config.log_format.unwrap_or(if is_terminal { LogFormat::Text } else { LogFormat::Json });
-    let log = Log::start(io::stderr())?;
+    let form = match (format, is_terminal) {
+        (LogFormat::Json, _) => Form::Json,
+        (LogFormat::Text, true) => Form::Coloured,
+        (LogFormat::Text, false) => Form::Text,
+    };
+    let log = Log::start(io::stderr(), form)?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(log.clone())

@@ -10,6 +10,7 @@ use tracing::{error, warn};
 
 use super::Drain;
 use crate::callback::shield::fault_point;
+use crate::http::pace::LeftOut;
 use crate::sinks::queue::{Event, Place};
 use crate::sinks::waiting::READ_PAUSE;
 use crate::sinks::{Failure, Sink};
@@ -186,13 +187,17 @@ impl<S: Sink> Drain<S> {
             Place::Waiting(ticket)
                 if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) =>
             {
-                error!(sink, origin, %error, "an event that waits is lost");
+                if let Some(LeftOut { times, .. }) = self.unreadable.note(&format!("lost {error}"), 1) {
+                    error!(sink, origin, %error, left_out = times, "an event that waits is lost");
+                }
                 self.waiting.lose(ticket);
                 self.queue.finish(&event);
                 self.note_unsaved();
             }
             _ => {
-                warn!(sink, origin, %error, "an event that waits cannot be read; trying again");
+                if let Some(LeftOut { times, .. }) = self.unreadable.note(&format!("waits {error}"), 1) {
+                    warn!(sink, origin, %error, left_out = times, "an event that waits cannot be read; trying again");
+                }
                 self.queue.put_back_until(event, Instant::now() + READ_PAUSE);
             }
         }

@@ -25,7 +25,7 @@ use tracing::error;
 
 use crate::callback::Record;
 use crate::callback::shield::shielded;
-use crate::http::pace::Repeats;
+use crate::http::pace::{LeftOut, Pace};
 use crate::http::peer::Peer;
 use crate::journal::Reader;
 use crate::state::quarantine::Quarantine;
@@ -95,7 +95,9 @@ pub struct Drain<S: Sink> {
     destination: Option<DestinationWatch>,
     refusals: BatchRefusals,
     /// What was said of events that were dropped.
-    said: Repeats,
+    said: Pace,
+    /// What was said of events that cannot be read.
+    unreadable: Pace,
     /// While the peer is away: when the next attempt goes out.
     next_probe: Option<Instant>,
     /// When it was last noted to be away. What had begun before says nothing new.
@@ -155,7 +157,8 @@ impl<S: Sink> Drain<S> {
             peer: Peer::new(settings.peer, settings.signal, settings.backoff),
             destination: None,
             refusals: BatchRefusals::new(settings.batch),
-            said: Repeats::new(SAID_AGAIN),
+            said: Pace::new(SAID_AGAIN),
+            unreadable: Pace::new(SAID_AGAIN),
             next_probe: None,
             away_noted_at: None,
             probes: 0,
@@ -289,7 +292,10 @@ impl<S: Sink> Drain<S> {
             Ok(event) if self.is_given_up(&event) => self.note_given_up(1),
             Ok(event) => self.queue.push(event),
             Err(reason) => {
-                error!(sink = self.settings.name, origin, %reason, "an event cannot be read; it is quarantined");
+                if let Some(LeftOut { times, .. }) = self.unreadable.note(&reason, 1) {
+                    let sink = self.settings.name;
+                    error!(sink, origin, %reason, left_out = times, "an event cannot be read; it is quarantined");
+                }
                 self.quarantine.keep(self.settings.name, origin, &reason, &record);
                 self.note_unsaved();
             }

@@ -1,5 +1,6 @@
 //! How attempts end, and what follows for their events.
 
+use std::fmt::Display;
 use std::time::{Duration, SystemTime};
 
 use tokio::task::{Id, JoinError};
@@ -193,7 +194,7 @@ impl<S: Sink> Drain<S> {
     /// often it was not.
     fn dropped_to_say(&mut self, events: usize, reason: &str) -> Option<(u64, u64)> {
         let events = events as u64;
-        let LeftOut { times, number } = self.said.note(reason, events, Instant::now().into_std())?;
+        let LeftOut { times, number } = self.said.note(reason, events)?;
         Some((events + number, times))
     }
 
@@ -202,9 +203,15 @@ impl<S: Sink> Drain<S> {
             let record = self.record(event);
             match record.as_ref().map(|record| Record::decode(record)) {
                 Ok(Ok(record)) => self.sink.note_refused(&record, reason),
-                Ok(Err(error)) => error!(%error, "a refused event cannot be read"),
-                Err(error) => error!(%error, "a refused event cannot be read"),
+                Ok(Err(error)) => self.note_unreadable_refusal(&error),
+                Err(error) => self.note_unreadable_refusal(&error),
             }
+        }
+    }
+
+    fn note_unreadable_refusal(&self, error: &dyn Display) {
+        if let Some(LeftOut { times, .. }) = self.unreadable.note(&format!("refused {error}"), 1) {
+            error!(%error, left_out = times, "a refused event cannot be read");
         }
     }
 
@@ -214,7 +221,10 @@ impl<S: Sink> Drain<S> {
             return self.split(events);
         }
         for event in &events {
-            error!(sink = self.settings.name, origin = event.origin, %panicked, "an event is quarantined");
+            let (sink, origin) = (self.settings.name, event.origin);
+            if let Some(LeftOut { times, .. }) = self.unreadable.note(&panicked.to_string(), 1) {
+                error!(sink, origin, %panicked, left_out = times, "an event is quarantined");
+            }
             let record = self.record(event).unwrap_or_default();
             self.quarantine.keep(self.settings.name, event.origin, &panicked.to_string(), &record);
         }

@@ -1,13 +1,13 @@
 //! What a receiver says of what it does not take, in the log: once, and again if it says something else or after a long time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::warn;
 
 use super::answer::Taken;
 use super::client::OtlpClient;
 use crate::config::otlp::Signal;
-use crate::http::pace::{LeftOut, Repeats};
+use crate::http::pace::{LeftOut, Pace};
 use crate::http::peer::for_people;
 
 /// After this time the same is said again.
@@ -18,7 +18,7 @@ const AGAIN: Duration = Duration::from_secs(3_600);
 pub struct Complaints {
     signal: Signal,
     endpoint: String,
-    repeats: Repeats,
+    repeats: Pace,
 }
 
 impl Complaints {
@@ -27,7 +27,7 @@ impl Complaints {
         Complaints {
             signal: client.signal(),
             endpoint: client.destination().to_string(),
-            repeats: Repeats::new(AGAIN),
+            repeats: Pace::new(AGAIN),
         }
     }
 
@@ -38,7 +38,7 @@ impl Complaints {
         }
         let (rejected, reason) = (taken.rejected, for_people(&taken.message));
         let text = format!("{} {reason}", rejected > 0);
-        let Some(LeftOut { times, number }) = self.repeats.note(&text, rejected, Instant::now()) else {
+        let Some(LeftOut { times, number }) = self.repeats.note(&text, rejected) else {
             return;
         };
         let (signal, endpoint, refused) = (self.signal.as_str(), &self.endpoint, rejected + number);
@@ -55,7 +55,7 @@ impl Complaints {
 
     /// Notes that a whole message was refused. `reason` says where and why.
     pub fn note_refused(&mut self, reason: &str) {
-        if let Some(LeftOut { times, .. }) = self.repeats.note(reason, 0, Instant::now()) {
+        if let Some(LeftOut { times, .. }) = self.repeats.note(reason, 0) {
             let (signal, items) = (self.signal.as_str(), self.signal.items());
             warn!(signal, error = %reason, left_out = times, "the OTLP receiver refused the {items}");
         }

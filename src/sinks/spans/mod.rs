@@ -27,6 +27,7 @@ use super::{Ages, Failure, Settings, Sink};
 use crate::callback::Record;
 use crate::config::otlp::Sampling;
 use crate::http::backoff::Backoff;
+use crate::http::pace::{LeftOut, Pace};
 
 /// The pauses before another attempt.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
@@ -52,6 +53,7 @@ pub struct SpanSink {
     sender: SpanSender,
     identity: Identity,
     sampling: Sampling,
+    unreadable: Pace,
 }
 
 impl SpanSink {
@@ -65,7 +67,12 @@ impl SpanSink {
         identity: Identity,
         sampling: Sampling,
     ) -> Result<SpanSink, ExporterBuildError> {
-        Ok(SpanSink { sender: SpanSender::new(client, resource)?, identity, sampling })
+        Ok(SpanSink {
+            sender: SpanSender::new(client, resource)?,
+            identity,
+            sampling,
+            unreadable: Pace::default(),
+        })
     }
 
     fn is_sampled(&self, span: &SpanData) -> bool {
@@ -76,7 +83,9 @@ impl SpanSink {
         match Record::decode(record).and_then(|record| record.call_event()) {
             Ok(event) => Some(span::span(&event, &self.identity)),
             Err(reason) => {
-                error!(%reason, "a record of the journal is not a call event; it has no span");
+                if let Some(LeftOut { times, .. }) = self.unreadable.note(&reason.to_string(), 1) {
+                    error!(%reason, left_out = times, "a record of the journal is not a call event; it has no span");
+                }
                 None
             }
         }

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use super::checkpoints::Checkpoints;
 use super::fold::Fold;
 use super::readers::Readers;
+use crate::http::pace::{LeftOut, Pace};
 use crate::journal::JournalError;
 use crate::journal::disk::DiskJournal;
 use crate::journal::storage::{Storage, is_full};
@@ -36,6 +37,7 @@ pub struct BoundedJournal<S: Storage> {
     checkpoints: Mutex<Checkpoints<S>>,
     /// Whether the disk had no room for an append, and nothing was done about it yet.
     is_disk_full: AtomicBool,
+    logged: Pace,
 }
 
 impl<S: Storage> BoundedJournal<S> {
@@ -52,6 +54,7 @@ impl<S: Storage> BoundedJournal<S> {
             readers,
             checkpoints: Mutex::new(checkpoints),
             is_disk_full: AtomicBool::new(false),
+            logged: Pace::default(),
         }
     }
 
@@ -143,7 +146,7 @@ impl<S: Storage> BoundedJournal<S> {
     /// when all readers are there.
     pub fn keep(&self, window_start: Option<u64>, segment_age: Duration, now: Instant) {
         if let Err(error) = self.journal.close_older_than(segment_age, now) {
-            warn!(%error, "a segment of the journal cannot be closed; it stays until it can");
+            self.warn(&error, "a segment of the journal cannot be closed; it stays until it can");
         }
         self.journal.drop_removed();
         let mut checkpoints = self.checkpoints();
@@ -170,7 +173,13 @@ impl<S: Storage> BoundedJournal<S> {
             }
         };
         if let Err(error) = written {
-            warn!(%error, "{NO_CHECKPOINT}");
+            self.warn(&error, NO_CHECKPOINT);
+        }
+    }
+
+    fn warn(&self, error: &io::Error, what: &'static str) {
+        if let Some(LeftOut { times, .. }) = self.logged.note(what, 1) {
+            warn!(%error, left_out = times, "{what}");
         }
     }
 

@@ -13,6 +13,7 @@ use crate::http::Purpose;
 use crate::http::peer::causes;
 use crate::http::server_tls::ServerTls;
 use crate::http::service::{Service, ServiceUrl};
+use crate::intake::admission::secrets::Secrets;
 use crate::ledger::Limits;
 use crate::ops::access::Access;
 use crate::sinks::identity::Identity;
@@ -53,6 +54,13 @@ pub(super) async fn of(plan: &Plan, connect: bool) -> Vec<Finding> {
             Ok(access) => add("access to the admin port", Ok(describe(&access))),
             Err(error) => add(&format!("--{}", error.flag()), Err(causes(&error))),
         }
+    }
+    if let Some(path) = &config.call_event_secret_file {
+        let found = Secrets::of_file(path).map(|secrets| match secrets.number() {
+            1 => "the secret can be used".to_owned(),
+            number => format!("{number} secrets can be used"),
+        });
+        add("--call-event-secret-file", found.map_err(|error| error.to_string()));
     }
     if config.identity == IdentityMode::Hash {
         let key = Identity::configured(config).map(|_| "the key can be used".to_owned());

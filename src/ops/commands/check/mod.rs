@@ -8,6 +8,7 @@ use std::io::{self, Write};
 
 use crate::config::given::Setting;
 use crate::config::otlp::{OtlpSettings, Protocol, Push, Signal};
+use crate::config::rate::Rate;
 use crate::config::remark::Remark;
 use crate::config::unused::unused;
 use crate::config::{CallLog, Config, ForwardMode, IdentityMode};
@@ -122,6 +123,7 @@ fn what_it_does(plan: &Plan) -> Vec<[String; 2]> {
     };
     let rows = [
         ("call events", format!("at {}{}", config.listen, config.call_event_path)),
+        ("who may bring them", who_may_bring_them(config)),
         ("metrics", format!("at {}/metrics", config.admin_listen)),
         ("OTLP metrics", push(otlp, Signal::Metrics)),
         ("OTLP spans", push(otlp, Signal::Traces)),
@@ -132,6 +134,22 @@ fn what_it_does(plan: &Plan) -> Vec<[String; 2]> {
         ("level of the log", config.log_level.clone().unwrap_or_else(|| otlp.log_level.to_owned())),
     ];
     rows.map(|(what, text)| [what.to_owned(), for_people(&text)]).to_vec()
+}
+
+/// Who may bring call events.
+fn who_may_bring_them(config: &Config) -> String {
+    let networks = config.allow_from.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut text = match networks.is_empty() {
+        true => "everybody".to_owned(),
+        false => format!("who comes from {networks}"),
+    };
+    if config.call_event_secret_file.is_some() {
+        text = format!("{text} with the secret in the URL");
+    }
+    if let Some(Rate { per_second, burst }) = config.max_rate {
+        text = format!("{text}; without the secret {per_second} a second for each peer, and {burst} at once");
+    }
+    text
 }
 
 fn push(otlp: &OtlpSettings, signal: Signal) -> String {
