@@ -1,7 +1,7 @@
 //! Who may see what on the admin port.
 //!
 //! Without credentials everybody who reaches the port sees everything but `/refused`, which carries personal data and is for this
-//! host ([`loopback`]). With users ([`web_config`], [`passwords`]) or tokens ([`tokens`]) nobody sees anything without them but the paths of health checks, and with
+//! host (`loopback`). With users (`web_config`, `passwords`) or tokens (`tokens`) nobody sees anything without them but the paths of health checks, and with
 //! them everything. TLS comes from the same web configuration.
 
 mod digests;
