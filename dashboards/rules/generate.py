@@ -76,6 +76,9 @@ def indented(expression, by=2):
     return textwrap.indent(textwrap.dedent(expression).strip(), " " * by).strip()
 
 
+# In seconds.
+DAY = 24 * 60 * 60
+
 # What comes and goes wakes nobody twice.
 PAGE_KEPT, TICKET_KEPT = "15m", "1h"
 
@@ -576,6 +579,18 @@ def alerts_of_exporter(file):
         ) > 0""",
         '{{ $labels.instance }} of {{ $labels.job }} has no place for connections',
         '{{ $value | printf "%.0f" }} connections in 10 minutes came when all places were taken. Idle ones were closed for them; where none was idle, the new one was answered 503, and a call event on it is lost unless the proxy asks another exporter.',
+        "planet-exporter")
+    remaining = "min by (job, instance, listener) (planet_exporter_certificate_expiry_time_seconds) - time()"
+    file.alert("PlanetCertificateExpiresSoon", "page", f"""
+        {remaining} < {2 * DAY}""",
+        'The certificate of {{ $labels.listener }} of {{ $labels.job }} expires within 2 days',
+        'The certificate with which {{ $labels.instance }} listens for {{ $labels.listener }} has {{ $value | humanizeDuration }} left. Once it has expired, clients refuse it, and no call event arrives.',
+        "planet-exporter",
+        comment="The two do not overlap, so that a page ends its ticket.")
+    file.alert("PlanetCertificateExpires", "ticket", f"""
+        ({remaining} < {14 * DAY}) >= {2 * DAY}""",
+        'The certificate of {{ $labels.listener }} of {{ $labels.job }} expires within 14 days',
+        'The certificate with which {{ $labels.instance }} listens for {{ $labels.listener }} has {{ $value | humanizeDuration }} left and was not renewed.',
         "planet-exporter")
     file.alert("PlanetExporterDown", "page", f"""
         (
