@@ -41,6 +41,7 @@
 //! | [`sinks`] | the loop that drains the journal; spans, call log, the service behind, OTLP |
 //! | [`ops`] | admin port, logging, signals, the subcommands |
 //! | [`app`] | builds the parts, supervises them, stops them in order |
+//! | [`fuzzing`] | laws of what reads bytes from outside, with the feature of that name only |
 //!
 //! A room uses only rooms that stand above it in this table; [`intake`], [`sinks`] and the rest of the house know nothing of
 //! [`app`]. A test holds the code against that. CONTRIBUTING.md says what changes where.
@@ -55,6 +56,8 @@
 pub mod app;
 pub mod callback;
 pub mod config;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod http;
 pub mod intake;
 pub mod journal;

@@ -9,16 +9,19 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use planet_call_exporter::http::ListenAddress;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
+use support::authority::Authority;
 use support::call::DOCUMENTED_SAMPLE;
 use support::charts::{self, Case, NAMESPACE, RELEASE, Rendered, path};
 use support::exporter::{Exporter, command};
 use support::otlp_receiver::OtlpReceiver;
+use support::tls_client::{NAME, TlsClient};
 use support::{Scratch, eventually};
 
 /// Every version of Kubernetes that is supported, from the first with native sidecars on.
@@ -346,6 +349,10 @@ fn the_rendered_container_runs() {
         }
         let scratch = Scratch::new("container");
         let container = exporter_container(&rendered.objects);
+        if argument(&container, "--tls-cert-file").is_some() {
+            // Its secrets hold other things.
+            continue;
+        }
         let exporter = Exporter::launch_as_it_is(&mut as_kubernetes_would(&container, &scratch));
         // A cluster may have one family or the other.
         let is_everywhere =
@@ -366,6 +373,44 @@ fn the_rendered_container_runs() {
         let writes = scratch.0.join("state/planet-call-exporter.lock").exists();
         assert_eq!(writes, argument(&container, "--state-dir").is_some(), "{}", case.file.display());
     }
+}
+
+#[test]
+fn a_rendered_container_with_tls_answers_its_probes_and_calls() {
+    let (authority, scratch) = (Authority::new("container-tls"), Scratch::new("container"));
+    let (certificate, key) = authority.issue(NAME);
+    let web = "tls_server_config: {cert_file: tls.crt, key_file: tls.key}\n".to_owned();
+    let folders = scratch.0.join("secrets");
+    for (file, content) in [
+        ("tls/tls.crt", &certificate),
+        ("tls/tls.key", &key),
+        ("tls/ca.crt", &authority.issuer.pem()),
+        ("admin/tls.crt", &certificate),
+        ("admin/tls.key", &key),
+        ("admin/web-config.yml", &web),
+    ] {
+        let file = folders.join(file);
+        fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
+        fs::write(file, content).expect("a file");
+    }
+    let container = exporter_container(&rendered_case("tls").objects);
+    let exporter = Exporter::launch_listening(&mut as_kubernetes_would(&container, &scratch));
+    let client = TlsClient::showing(&authority, authority.issue("client"));
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        let probe = &container[probe]["httpGet"];
+        assert_eq!(probe["scheme"], "HTTPS");
+        eventually("a probe", || {
+            let answer = client.get(at_home(exporter.admin), text(&probe["path"]), "").ok()?;
+            (answer.status == 200).then_some(())
+        });
+    }
+    let path = format!("/call_event?{DOCUMENTED_SAMPLE}");
+    assert_eq!(client.get(at_home(exporter.call_events), &path, "").expect("an answer").status, 200);
+}
+
+/// Where a listener of every address is reached.
+fn at_home(address: SocketAddr) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, address.port()).into()
 }
 
 /// What goes with the pod is told apart by the pod; what a claim keeps goes on under the same name. To a Prometheus that scrapes
@@ -570,7 +615,17 @@ fn every_flag_of_the_program_has_a_value() {
     let named = help.lines().filter_map(|line| line.trim_start().strip_prefix("--"));
     let named = named.map(|line| line.split([' ', '=']).next().expect("a name").to_owned());
     // These come from other values.
-    let elsewhere = ["listen", "admin-listen", "state-dir", "call-event-secret-file", "identity-key-file"];
+    let elsewhere = [
+        "listen",
+        "admin-listen",
+        "admin-web-config-file",
+        "state-dir",
+        "call-event-secret-file",
+        "identity-key-file",
+        "tls-cert-file",
+        "tls-key-file",
+        "tls-client-ca-file",
+    ];
     let named: BTreeSet<_> = named.filter(|flag| !elsewhere.contains(&flag.as_str())).collect();
     assert_eq!(values, named);
 }
@@ -679,7 +734,12 @@ fn as_kubernetes_would(container: &Value, scratch: &Scratch) -> Command {
                 assert!(mounted.contains(&value), "{value} is a volume");
                 directory("state").to_string_lossy().into_owned()
             }
-            "--call-event-secret-file" | "--identity-key-file" => {
+            "--call-event-secret-file"
+            | "--identity-key-file"
+            | "--tls-cert-file"
+            | "--tls-key-file"
+            | "--tls-client-ca-file"
+            | "--admin-web-config-file" => {
                 assert!(mounted.iter().any(|mount| value.starts_with(mount)), "{value} is in a volume");
                 value.replace("/etc/planet-call-exporter", &secrets.to_string_lossy())
             }

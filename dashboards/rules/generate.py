@@ -76,6 +76,9 @@ def indented(expression, by=2):
     return textwrap.indent(textwrap.dedent(expression).strip(), " " * by).strip()
 
 
+# In seconds.
+DAY = 24 * 60 * 60
+
 # What comes and goes wakes nobody twice.
 PAGE_KEPT, TICKET_KEPT = "15m", "1h"
 
@@ -512,6 +515,7 @@ def alerts_of_calls(file):
     file.alert("PlanetBillingDiverges", "ticket", f"""
         max by (job) (
           (job:planet_calls_billed:ratio < 0.75 * {usual} or job:planet_calls_billed:ratio > 1.33 * {usual})
+          and job:planet_calls_billed:ratio offset 3d
           and on (job, window) job:planet_calls_answered:increase >= 50
         )""",
         "Calls of {{ $labels.job }} are billed otherwise than usual",
@@ -564,9 +568,9 @@ def alerts_of_exporter(file):
         '{{ $value | printf "%.0f" }} call events came to {{ $labels.job }} in 15 minutes at another path than the one that is configured, or with another method. They are not counted; they are kept at /refused.',
         "planet-exporter")
     file.alert("PlanetRequestsTurnedAway", "ticket", f"""
-        sum by (job, reason) ({increase('planet_exporter_turned_away_requests_total', "15m")}) > 0""",
+        sum by (job, reason) ({increase('planet_exporter_turned_away_requests_total', "1h")}) > 3""",
         'Call events to {{ $labels.job }} are turned away ({{ $labels.reason }})',
-        '{{ $value | printf "%.0f" }} requests with call events to {{ $labels.job }} were turned away in 15 minutes ({{ $labels.reason }}): somebody forges them, or the URL that is registered with LINE Planet, the networks or the rate are not what is configured, and real calls are lost.',
+        '{{ $value | printf "%.0f" }} requests with call events to {{ $labels.job }} were turned away in an hour ({{ $labels.reason }}): somebody forges them, or the URL that is registered with LINE Planet, the networks or the rate are not what is configured, and real calls are lost.',
         "planet-exporter")
     file.alert("PlanetConnectionsRunOut", "ticket", f"""
         sum by (job, instance) (
@@ -575,6 +579,18 @@ def alerts_of_exporter(file):
         ) > 0""",
         '{{ $labels.instance }} of {{ $labels.job }} has no place for connections',
         '{{ $value | printf "%.0f" }} connections in 10 minutes came when all places were taken. Idle ones were closed for them; where none was idle, the new one was answered 503, and a call event on it is lost unless the proxy asks another exporter.',
+        "planet-exporter")
+    remaining = "min by (job, instance, listener) (planet_exporter_certificate_expiry_time_seconds) - time()"
+    file.alert("PlanetCertificateExpiresSoon", "page", f"""
+        {remaining} < {2 * DAY}""",
+        'The certificate of {{ $labels.listener }} of {{ $labels.job }} expires within 2 days',
+        'The certificate with which {{ $labels.instance }} listens for {{ $labels.listener }} has {{ $value | humanizeDuration }} left. Once it has expired, clients refuse it, and no call event arrives.',
+        "planet-exporter",
+        comment="The two do not overlap, so that a page ends its ticket.")
+    file.alert("PlanetCertificateExpires", "ticket", f"""
+        ({remaining} < {14 * DAY}) >= {2 * DAY}""",
+        'The certificate of {{ $labels.listener }} of {{ $labels.job }} expires within 14 days',
+        'The certificate with which {{ $labels.instance }} listens for {{ $labels.listener }} has {{ $value | humanizeDuration }} left and was not renewed.',
         "planet-exporter")
     file.alert("PlanetExporterDown", "page", f"""
         (

@@ -12,15 +12,22 @@ use crate::config::{Config, ForwardMode, ProxyProtocol, name_of};
 use crate::state::volume::Volume;
 
 /// Says where the exporter listens, and what is on and off.
-pub(super) fn log(config: &Config, otlp: &OtlpSettings, call_events: &[SocketAddr], admin: &[SocketAddr]) {
-    let urls = |addresses: &[SocketAddr], path: &str| {
-        let urls: Vec<_> = addresses.iter().map(|address| format!("http://{address}{path}")).collect();
+pub(super) fn log(
+    config: &Config,
+    otlp: &OtlpSettings,
+    call_events: &[SocketAddr],
+    admin: &[SocketAddr],
+    is_admin_tls: bool,
+) {
+    let admin_scheme = scheme(is_admin_tls);
+    let urls = |addresses: &[SocketAddr], scheme: &str, path: &str| {
+        let urls: Vec<_> = addresses.iter().map(|address| format!("{scheme}://{address}{path}")).collect();
         urls.join(", ")
     };
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        call_events = urls(call_events, &config.call_event_path),
-        admin = urls(admin, ""),
+        call_events = urls(call_events, scheme(config.tls_cert_file.is_some()), &config.call_event_path),
+        admin = urls(admin, admin_scheme, ""),
         "planet-call-exporter is listening"
     );
     if let Some(address) = call_events.first() {
@@ -30,7 +37,9 @@ pub(super) fn log(config: &Config, otlp: &OtlpSettings, call_events: &[SocketAdd
         );
     }
     if let Some(address) = admin.first().copied().map(from_here) {
-        info!("look at http://{address}/metrics for what was counted, and at http://{address}/ for the rest");
+        info!(
+            "look at {admin_scheme}://{address}/metrics for what was counted, and at {admin_scheme}://{address}/ for the rest"
+        );
     }
     let endpoint = |push: &Push| match push {
         Push::To(destination) => destination.to_string(),
@@ -79,22 +88,35 @@ fn log_state(directory: &Path) {
 fn trial(config: &Config, address: SocketAddr) -> String {
     let address = from_here(address);
     let is_proxy = config.trusted_proxies.iter().any(|network| network.contains(&address.ip()));
-    let flags = match config.proxy_protocol == ProxyProtocol::Required && is_proxy {
-        true => "-gi --haproxy-protocol",
-        false => "-gi",
-    };
+    let is_tls = config.tls_cert_file.is_some();
+    let mut flags = String::from("-gi");
+    if config.proxy_protocol == ProxyProtocol::Required && is_proxy {
+        flags.push_str(" --haproxy-protocol");
+    }
+    if is_tls {
+        // The certificate is for the public name.
+        flags.push_str(" -k");
+    }
+    if config.tls_client_ca_file.is_some() {
+        flags.push_str(" --cert client.crt --key client.key");
+    }
     let path = &config.call_event_path;
     let joint = match path.contains('?') {
         true if path.ends_with('&') => "",
         true => "&",
         false => "?",
     };
+    let scheme = scheme(is_tls);
     // As a shell takes it, whatever is in the path. The secret is not in the log: the shell reads it.
     let quoted = |text: &str| text.replace('\'', "'\\''");
     let secret = config.call_event_secret_file.as_deref().map_or_else(String::new, |file| {
         format!("{SECRET}='\"$(head -n 1 '{}')\"'&", quoted(&file.display().to_string()))
     });
-    format!("curl {flags} '{}{secret}{SAMPLE}'", quoted(&format!("http://{address}{path}{joint}")))
+    format!("curl {flags} '{}{secret}{SAMPLE}'", quoted(&format!("{scheme}://{address}{path}{joint}")))
+}
+
+fn scheme(is_tls: bool) -> &'static str {
+    if is_tls { "https" } else { "http" }
 }
 
 /// An address at which this host reaches a listener of its own. One on `[::]` takes IPv4 too.
@@ -143,6 +165,16 @@ mod tests {
                 &format!("{required} 127.0.0.0/8"),
                 "0.0.0.0:1",
                 "curl -gi --haproxy-protocol 'http://127.0.0.1:1/call_event?sid=",
+            ),
+            (
+                "--tls-cert-file a --tls-key-file b",
+                "127.0.0.1:1",
+                "curl -gi -k 'https://127.0.0.1:1/call_event?sid=",
+            ),
+            (
+                "--tls-cert-file a --tls-key-file b --tls-client-ca-file c",
+                "127.0.0.1:1",
+                "curl -gi -k --cert client.crt --key client.key 'https://127.0.0.1:1/call_event?sid=",
             ),
             (&format!("{required} 10.0.0.0/8"), "0.0.0.0:1", "curl -gi 'http://127.0.0.1:1/call_event?sid="),
         ] {

@@ -10,6 +10,7 @@
 //! longer; sinks and pushes deliver what they can, while requests go on that still are not finished, and say in time what they leave
 //! behind; then the process ends, all within `--shutdown-timeout`.
 
+mod access;
 mod first_lines;
 mod parts;
 mod run_error;
@@ -80,8 +81,12 @@ pub async fn run(
     let (refused, refused_lines) = refused_requests(&config);
     let health = Arc::new(Health::new(readiness.clone()));
     let view = Arc::new(View::new(registry, Arc::clone(&health), Arc::clone(&refused)));
-    let admin_handler =
-        AdminHandler::new(Arc::clone(&view), config.call_event_path.clone(), config.created_series);
+    let mut reload = Reload::default();
+    let access = access::admin(&config, &mut reload)?;
+    let call_events_tls = access::call_events_tls(&config, &mut reload)?;
+    let is_admin_tls = access.tls().is_some();
+    let path = config.call_event_path.clone();
+    let admin_handler = AdminHandler::new(Arc::clone(&view), access, path, config.created_series);
     let (admin, admin_thread) = admin::start(
         config.admin_listen.clone(),
         limits(&config, ADMIN_HEAD),
@@ -98,7 +103,7 @@ pub async fn run(
         Some(contradiction) => RunError::from(contradiction),
         None => RunError::from(error),
     })?;
-    let call_events = call_events.with_proxy_protocol(trusted);
+    let call_events = call_events.with_proxy_protocol(trusted).with_tls(call_events_tls);
     otlp.name_instance(call_events.addresses().first().map_or(config.listen.port(), SocketAddr::port));
     let service = service(&config, call_events.addresses(), &admin).await?;
 
@@ -107,7 +112,6 @@ pub async fn run(
     });
 
     let passages = service.is_some().then(|| Passages::new(config.forward_mode == ForwardMode::Stored));
-    let mut reload = Reload::default();
     let sinks =
         sinks::configured(&config, &otlp, service.as_ref(), passages.as_ref(), &refused, &mut reload)?;
 
@@ -148,7 +152,7 @@ pub async fn run(
             otlp_metrics::run(client, resource, interval, destination, view, ends),
         );
     }
-    first_lines::log(&config, &otlp, call_events.addresses(), &admin);
+    first_lines::log(&config, &otlp, call_events.addresses(), &admin, is_admin_tls);
 
     let State { known, fold, journal, storage, quarantine_file, .. } = state;
     let refused_file = match (journal, refused_lines) {

@@ -10,6 +10,7 @@ use crate::http::{BindError, Purpose};
 use crate::intake::admission::secrets::UnusableSecrets;
 use crate::journal::JournalError;
 use crate::metrics::registry::InstallError;
+use crate::ops::access::AccessError;
 use crate::sinks::identity::UnusableKey;
 use crate::sinks::waiting::OpenWaitingError;
 use crate::state::OpenError;
@@ -44,6 +45,12 @@ pub enum RunError {
     /// TLS towards a collector or the service cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// TLS on the port of call events cannot be set up.
+    #[error("{0}")]
+    ListenerTls(#[source] TlsError),
+    /// Access to the admin port cannot be set up.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The exporter of spans cannot be built.
     #[error(transparent)]
     SpanExporter(#[from] ExporterBuildError),
@@ -90,6 +97,8 @@ impl RunError {
             }
             RunError::Contradiction(contradiction) => Some((Some(contradiction.flag()), FLAGS)),
             RunError::Tls(_) => Some((Some("forward-to"), FLAGS)),
+            RunError::ListenerTls(_) => Some((Some("tls-cert-file"), FLAGS)),
+            RunError::Access(error) => Some((Some(error.flag()), FLAGS)),
             RunError::SpanExporter(_) => Some((None, OTLP)),
             RunError::Metrics(_) | RunError::PartEnded(_) => None,
         }

@@ -11,6 +11,8 @@ pub mod anomaly;
 pub mod call_event;
 pub mod envelope;
 pub mod fingerprint;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod idc;
 pub mod key;
 pub mod labels;

@@ -45,13 +45,19 @@ impl FromStr for CallbackUrl {
         let parts = text.parse().map(Uri::into_parts).unwrap_or_default();
         match (parts.scheme, parts.authority, parts.path_and_query) {
             (Some(scheme), Some(authority), Some(path_and_query))
-                if scheme == Scheme::HTTP && !authority.as_str().contains('@') =>
+                if scheme == Scheme::HTTP && is_host(&authority) =>
             {
                 Ok(CallbackUrl { authority, path_and_query: path_and_query.to_string() })
             }
             _ => Err("expected a URL such as http://127.0.0.1:20200/call_event".to_owned()),
         }
     }
+}
+
+/// Whether an authority is a host, and a port if any: no user, and no password up to a slash in it that would look like a port.
+fn is_host(authority: &Authority) -> bool {
+    let has_no_port = authority.as_str() == authority.host();
+    !authority.as_str().contains('@') && (has_no_port || authority.port_u16().is_some())
 }
 
 impl fmt::Display for CallbackUrl {
@@ -96,9 +102,17 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_with_what_is_expected() {
-        for wrong in
-            ["", "a", "a:1/b", "/b", "https://a/b", "ftp://a/b", "http://user:password@a/b", "http://"]
-        {
+        for wrong in [
+            "",
+            "a",
+            "a:1/b",
+            "/b",
+            "https://a/b",
+            "ftp://a/b",
+            "http://user:password@a/b",
+            "http://",
+            "http://user:pass/word@a/b",
+        ] {
             let error = wrong.parse::<CallbackUrl>().expect_err(wrong);
             assert!(error.contains("such as http://127.0.0.1:20200/call_event"), "{error}");
         }

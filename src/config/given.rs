@@ -131,8 +131,12 @@ fn with_variable(mut error: clap::Error, arguments: &[OsString]) -> clap::Error 
 }
 
 /// Flags that another one needs, and that one.
-const NEEDED: [(&str, &str); 2] =
-    [("--identity-key-file", "--identity hash"), ("--trusted-proxies", "--proxy-protocol required")];
+const NEEDED: [(&str, &str); 4] = [
+    ("--identity-key-file", "--identity hash"),
+    ("--trusted-proxies", "--proxy-protocol required"),
+    ("--tls-cert-file", "TLS on the port of call events"),
+    ("--tls-key-file", "--tls-cert-file"),
+];
 
 /// The error with what needs a flag that is missing, and the page to read.
 fn with_page(mut error: clap::Error) -> clap::Error {

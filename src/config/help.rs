@@ -141,6 +141,15 @@ const GROUPS: [(&str, &[Flag]); 6] = [
                 "Where /metrics, /livez and /readyz are",
                 "Set it where another program has the port, or to show metrics to one network only.",
             ),
+            rare(
+                "admin-web-config-file",
+                "Set it where others reach the port than Prometheus and health checks.",
+            ),
+            rare("admin-bearer-token-file", "Set it instead of users and passwords, or beside them."),
+            rare(
+                "admin-trust-loopback",
+                "Set it to never if a mesh in the pod delivers from 127.0.0.1, and to always if one does not and auto is off.",
+            ),
             often(
                 "idcs",
                 "IDCs to expect, such as KR,JP",
@@ -251,6 +260,9 @@ const GROUPS: [(&str, &[Flag]); 6] = [
                 "proxy-protocol",
                 "Set it to required if one is in front and addresses of clients matter to you.",
             ),
+            rare("tls-cert-file", "Set it where nothing in front of the exporter ends TLS."),
+            rare("tls-key-file", "It belongs to the certificate."),
+            rare("tls-client-ca-file", "Set it if whoever sends call events can show a certificate."),
             rare(
                 "header-timeout",
                 "Raise it for clients on slow networks; lower it to drop those that only occupy places.",

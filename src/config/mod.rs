@@ -8,6 +8,8 @@ pub mod callback_url;
 pub mod canary_url;
 mod contradiction;
 pub mod environment;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod given;
 pub mod help;
 pub mod otlp;
@@ -38,6 +40,7 @@ use self::values::{
     positive, service, state_bytes, uri_bytes,
 };
 use crate::http::ListenAddress;
+use crate::http::server_tls::{Clients, OldestVersion, ServerFiles};
 use crate::http::service::ServiceUrl;
 use crate::ledger::Buckets;
 
@@ -147,6 +150,20 @@ pub struct Config {
     #[arg(long, env = "PLANET_ADMIN_LISTEN", value_name = "ADDRESS", default_value = ":9464")]
     pub admin_listen: ListenAddress,
 
+    /// File with the TLS and the users of the admin port, in the format of the web configuration that Prometheus's own exporters
+    /// have. It is read again when it changes [default: none, plain HTTP for everybody].
+    #[arg(long, env = "PLANET_ADMIN_WEB_CONFIG_FILE", value_name = "FILE")]
+    pub admin_web_config_file: Option<PathBuf>,
+
+    /// File with the bearer token that the admin port asks for: 16 to 256 characters. While it is changed, the old one and the new one, a
+    /// line each. It is read again when it changes [default: none].
+    #[arg(long, env = "PLANET_ADMIN_BEARER_TOKEN_FILE", value_name = "FILE")]
+    pub admin_bearer_token_file: Option<PathBuf>,
+
+    /// Whether 127.0.0.1 and ::1 may see /refused on the admin port, where it asks for no credentials.
+    #[arg(long, env = "PLANET_ADMIN_TRUST_LOOPBACK", value_enum, default_value_t = TrustLoopback::Auto)]
+    pub admin_trust_loopback: TrustLoopback,
+
     /// Directory that keeps totals, session IDs and undelivered events across crashes and restarts [default: none, everything
     /// stays in memory].
     #[arg(long, env = "PLANET_STATE_DIR", value_name = "DIRECTORY")]
@@ -229,7 +246,8 @@ pub struct Config {
     #[arg(long, env = "PLANET_SEEN_AGE", value_name = "DURATION", default_value = "24h", value_parser = duration)]
     pub seen_age: Duration,
 
-    /// Number of refused requests to keep in memory. The admin port shows them at /refused, to the same host only.
+    /// Number of refused requests to keep in memory. The admin port shows them at /refused, to the same host or to
+    /// who has credentials.
     #[arg(long, env = "PLANET_REFUSED_MAX", value_name = "NUMBER", default_value = "200", value_parser = number)]
     pub refused_max: usize,
 
@@ -299,7 +317,21 @@ pub struct Config {
     #[arg(long, env = "PLANET_PROXY_PROTOCOL", value_enum, default_value_t = ProxyProtocol::Off)]
     pub proxy_protocol: ProxyProtocol,
 
-    /// How long the head of a request may take to arrive.
+    /// File with the certificate of the port of call events, in PEM, and behind it those between it and an authority: the port
+    /// speaks TLS. It is read again when it changes [default: none, it speaks plain HTTP].
+    #[arg(long, env = "PLANET_TLS_CERT_FILE", value_name = "FILE", requires = "tls_key_file")]
+    pub tls_cert_file: Option<PathBuf>,
+
+    /// File with the key of --tls-cert-file, in PEM.
+    #[arg(long, env = "PLANET_TLS_KEY_FILE", value_name = "FILE", requires = "tls_cert_file")]
+    pub tls_key_file: Option<PathBuf>,
+
+    /// File with the certificate authorities of clients, in PEM: a client has to show a certificate of theirs on the port of
+    /// call events [default: none, clients need no certificate].
+    #[arg(long, env = "PLANET_TLS_CLIENT_CA_FILE", value_name = "FILE", requires = "tls_cert_file")]
+    pub tls_client_ca_file: Option<PathBuf>,
+
+    /// How long the head of a request may take to arrive, and before it a TLS handshake.
     #[arg(long, env = "PLANET_HEADER_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub header_timeout: Duration,
 
@@ -336,6 +368,15 @@ pub struct Config {
     pub given: Given,
 }
 
+impl Config {
+    /// The files of TLS on the port of call events, if it speaks that.
+    pub fn tls_files(&self) -> Option<ServerFiles> {
+        let (certificate, key) = self.tls_cert_file.clone().zip(self.tls_key_file.clone())?;
+        let clients = self.tls_client_ca_file.clone().map_or(Clients::Anyone, Clients::Required);
+        Some(ServerFiles { certificate, key, clients, oldest: OldestVersion::Tls12 })
+    }
+}
+
 /// The value of a flag as it is written on the command line.
 pub fn name_of(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
@@ -368,6 +409,18 @@ pub enum ProxyProtocol {
     Off,
     /// They do, and a connection without one is not served.
     Required,
+}
+
+/// Whether the loopback address is trusted on the admin port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TrustLoopback {
+    /// It is, until a connection comes from another loopback address such as 127.0.0.6, as a mesh makes them; never for a
+    /// request with a header that proxies add.
+    Auto,
+    /// It is.
+    Always,
+    /// It is not.
+    Never,
 }
 
 /// Where each call is logged.

@@ -107,6 +107,12 @@ impl Routes {
         }])
     }
 
+    /// One route.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn with(route: Route) -> Routes {
+        Routes(vec![route])
+    }
+
     /// The route of a path and query.
     pub fn find<'a>(&'a self, path: &[u8], query: &'a [u8]) -> Option<Found<'a>> {
         let found = |route: &'a Route| Some(Found { route, query: route.event_query(query)? });

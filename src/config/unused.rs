@@ -85,6 +85,16 @@ const NOTHING_KEPT: Obstacle = Obstacle {
     reason: "with --refused-max 0 and without --state-dir no refused request is kept",
 };
 
+const CREDENTIALS: Obstacle = Obstacle {
+    is_there: |config, _| config.admin_bearer_token_file.is_some(),
+    reason: "with --admin-bearer-token-file nobody gets anything without credentials",
+};
+
+const NOTHING_REFUSED: Obstacle = Obstacle {
+    is_there: |config, _| config.refused_max == 0,
+    reason: "with --refused-max 0 there is nothing at /refused",
+};
+
 const NO_CLIENTS: Obstacle = Obstacle {
     is_there: |config, _| {
         let asks_for_clients = !config.allow_from.is_empty() || config.max_rate.is_some();
@@ -104,7 +114,7 @@ fn has_identities(config: &Config, otlp: &OtlpSettings) -> bool {
 }
 
 /// Every flag with what takes its effect away.
-const NEEDS: [(&str, &[Obstacle]); 46] = [
+const NEEDS: [(&str, &[Obstacle]); 52] = [
     ("listen", &[]),
     ("call-event-path", &[]),
     ("call-event-secret-file", &[]),
@@ -113,6 +123,9 @@ const NEEDS: [(&str, &[Obstacle]); 46] = [
     ("canary-url", &[]),
     ("canary-interval", &[NO_CANARY]),
     ("admin-listen", &[]),
+    ("admin-web-config-file", &[]),
+    ("admin-bearer-token-file", &[]),
+    ("admin-trust-loopback", &[CREDENTIALS, NOTHING_REFUSED]),
     ("state-dir", &[]),
     ("state-max-bytes", &[IN_MEMORY]),
     ("state-max-age", &[NOTHING_WAITS]),
@@ -145,6 +158,9 @@ const NEEDS: [(&str, &[Obstacle]); 46] = [
     ("max-rate", &[]),
     ("trusted-proxies", &[NO_CLIENTS]),
     ("proxy-protocol", &[]),
+    ("tls-cert-file", &[]),
+    ("tls-key-file", &[]),
+    ("tls-client-ca-file", &[]),
     ("header-timeout", &[]),
     ("idle-timeout", &[]),
     ("drain-time", &[]),
@@ -207,6 +223,8 @@ mod tests {
             "--state-max-age 2h --forward-to http://a",
         ),
         ("--trusted-proxies ::1", "", "--proxy-protocol required"),
+        ("--admin-trust-loopback never", "--admin-bearer-token-file /x", ""),
+        ("--admin-trust-loopback never", "--refused-max 0", "--refused-max 1"),
         ("--trusted-proxies ::1", "", "--allow-from ::1"),
         ("--trusted-proxies ::1", "", "--max-rate 100"),
     ];

@@ -22,6 +22,7 @@ use super::connection::{Connection, Ended, Ending, lingering_close};
 use super::pace::{LeftOut, Pace};
 use super::places::{Numbers, Peer, Place, Places};
 use super::response::{self, Body};
+use super::server_tls::ServerTls;
 use super::sockets::{ListenAddress, Sockets, canonical};
 use super::trusted_proxies::TrustedProxies;
 use crate::metrics::catalog;
@@ -71,6 +72,7 @@ pub struct Server {
     sockets: Sockets,
     limits: Limits,
     proxy_protocol: Option<TrustedProxies>,
+    tls: Option<Arc<ServerTls>>,
 }
 
 impl Server {
@@ -84,7 +86,9 @@ impl Server {
         limits: Limits,
     ) -> Result<Server, BindError> {
         match Sockets::bind(address).await {
-            Ok(sockets) => Ok(Server { name: purpose.as_str(), sockets, limits, proxy_protocol: None }),
+            Ok(sockets) => {
+                Ok(Server { name: purpose.as_str(), sockets, limits, proxy_protocol: None, tls: None })
+            }
             Err(source) => Err(BindError { purpose, address: address.clone(), source }),
         }
     }
@@ -92,6 +96,11 @@ impl Server {
     /// Requires a header of the PROXY protocol from these peers, if there are any.
     pub fn with_proxy_protocol(self, from: Option<TrustedProxies>) -> Server {
         Server { proxy_protocol: from, ..self }
+    }
+
+    /// Speaks TLS, if there is any.
+    pub fn with_tls(self, tls: Option<Arc<ServerTls>>) -> Server {
+        Server { tls, ..self }
     }
 
     /// The addresses that are listened on, with the real port where 0 was asked for.
@@ -102,7 +111,7 @@ impl Server {
     /// Serves until it is to stop, then takes what still stands in the backlog and no more, lets every connection finish its
     /// request, and returns.
     pub async fn run(self, handler: Arc<impl Handler>, ending: Ending) {
-        let Server { name, mut sockets, limits, proxy_protocol } = self;
+        let Server { name, mut sockets, limits, proxy_protocol, tls } = self;
         let metrics = ListenerMetrics::new(name);
         let mut failures = AcceptFailures::new(name);
         let evicted = counter!(catalog::EXPORTER_EVICTED_CONNECTIONS.name, "listener" => name);
@@ -111,6 +120,7 @@ impl Server {
             handler,
             limits,
             proxy_protocol,
+            tls,
             places: Places::new(
                 Numbers {
                     all: limits.connections,
@@ -159,6 +169,7 @@ struct Serving<H> {
     handler: Arc<H>,
     limits: Limits,
     proxy_protocol: Option<TrustedProxies>,
+    tls: Option<Arc<ServerTls>>,
     places: Places,
     rejections: Arc<Semaphore>,
     metrics: ListenerMetrics,
@@ -215,6 +226,10 @@ impl<H: Handler> Serving<H> {
                 }
                 let Some(place) = made else {
                     self.metrics.rejected.increment(1);
+                    if self.tls.is_some() {
+                        // A handshake only to say so would cost more than it is worth.
+                        return;
+                    }
                     return reject(stream, &self.rejections, &self.ending);
                 };
                 place
@@ -235,21 +250,27 @@ impl<H: Handler> Serving<H> {
         let open = OpenConnection::new(place, self.metrics.connections.clone());
         let (name, invalid, foreign_logged) =
             (self.name, self.metrics.invalid.clone(), Arc::clone(&self.foreign_logged));
+        let tls = self.tls.clone();
         tokio::spawn(async move {
-            match connection.serve(stream, has_header).await {
+            let served = match &tls {
+                None => connection.serve(stream, has_header).await,
+                // A connection without it needs no room for it.
+                Some(tls) => Box::pin(connection.serve_tls(stream, has_header, tls)).await,
+            };
+            match served {
                 Ok(()) => {}
-                Err(error @ (Ended::Http2 | Ended::ProxyProtocol | Ended::NoHeader(_))) => {
-                    invalid.increment(1);
-                    let error = error.to_string();
-                    if let Some(LeftOut { times, .. }) = foreign_logged.note(&error, 1) {
-                        warn!(listener = name, %peer, left_out = times, "{error}; this is logged at most once a minute");
-                    }
-                }
                 Err(Ended::Early(error)) => {
                     if error.is_parse() {
                         invalid.increment(1);
                     }
                     debug!(listener = name, %error, "a connection ended early");
+                }
+                Err(foreign) => {
+                    invalid.increment(1);
+                    let foreign = foreign.to_string();
+                    if let Some(LeftOut { times, .. }) = foreign_logged.note(&foreign, 1) {
+                        warn!(listener = name, %peer, left_out = times, "{foreign}; this is logged at most once a minute");
+                    }
                 }
             }
             drop(open);

@@ -2,7 +2,7 @@
 //!
 //! As a server: the [`listener`] with its limits (`deadlines` bounds what a peer can stretch, `places` how many there are), its
 //! sockets (`sockets`, and `bind_error` where there are none) and connections (`connection`, which also answers what hyper cannot read; `proxy_protocol` and `trusted_proxies` say whose they are), and the
-//! [`response`]s that it gives. As a client: [`tls`] towards any peer, the [`service`] behind with [`headers`] and [`body`] on the
+//! [`response`]s that it gives. With TLS where it has a certificate: [`server_tls`]. As a client: [`tls`] towards any peer, the [`service`] behind with [`headers`] and [`body`] on the
 //! way to it, over connections that are used again (`pool`), unless it is this process itself (`own`). On both sides: a [`raw_query`] that no URI may have. For both kinds
 //! of delivery: [`backoff`], what is known of a [`peer`], and what [`obstacle`] is on the way to it. [`pace`] is that of log lines
 //! that peers bring about, and [`shown`] says what of foreign text is shown.
@@ -12,6 +12,8 @@ mod bind_error;
 pub mod body;
 mod connection;
 mod deadlines;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod headers;
 pub mod listener;
 pub(crate) mod observed;
@@ -25,6 +27,7 @@ mod proxy_protocol;
 mod raw_exchange;
 pub mod raw_query;
 pub mod response;
+pub mod server_tls;
 pub mod service;
 pub mod shown;
 mod sockets;

@@ -105,11 +105,18 @@ fn without_tags(page: &str) -> String {
 /// A URL as it may be shown: without what stands before its last `@`, which is credentials, and without its query, which may
 /// hold a token.
 pub fn url_for_people(url: &str) -> String {
-    let scheme = url.find("://").map_or(0, |at| at + "://".len());
+    // One in a query is none: a redirect to a login often says where to go on from there.
+    let scheme = url.find("://").filter(|at| is_scheme(&url[..*at])).map_or(0, |at| at + "://".len());
     let (scheme, rest) = url.split_at(scheme);
     let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
     for_people(&format!("{scheme}{rest}"))
+}
+
+/// RFC 3986, 3.1.
+fn is_scheme(text: &str) -> bool {
+    let may_stand_in_one = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(may_stand_in_one)
 }
 
 /// An error with the chain of its causes, for people: the first alone says little.
@@ -170,6 +177,8 @@ mod tests {
             ("http://user:sec?ret@c#f", "http://c"),
             ("user:secret@c:4318", "c:4318"),
             ("/v1/traces?secret", "/v1/traces"),
+            ("/login?token=secret&return=https://c/v1/traces", "/login"),
+            ("user:secret@c:4318/v1/traces?from=http://a", "c:4318/v1/traces"),
         ] {
             assert_eq!(url_for_people(url), shown, "{url}");
         }

@@ -1,9 +1,13 @@
-//! Connections of a client, with TLS or without: rustls on ring, with the system's authorities or those of a file.
+//! Connections of a client, with TLS or without: rustls on ring, with the system's authorities or those of a file. [`server_tls`](super::server_tls) is the
+//! other end.
 //!
 //! Certificates are renewed while a process runs. [`Reloading`] reads their files again for each new connection and whenever it is
 //! told to, and goes on with what it has where they cannot be used.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -141,11 +145,14 @@ fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier
 }
 
 /// A file as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct FileContent {
-    path: PathBuf,
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct FileContent {
+    pub(super) path: PathBuf,
     pem: Vec<u8>,
 }
+
+/// Bytes of a file that are read. A bundle of every authority of a system has a fourth of it.
+const LARGEST_FILE: u64 = 1024 * 1024;
 
 /// What files say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,15 +163,12 @@ struct Loaded {
 
 impl Files {
     fn load(&self) -> Result<Loaded, TlsError> {
-        let load = |path: &PathBuf| match std::fs::read(path) {
-            Ok(pem) => Ok(FileContent { path: path.clone(), pem }),
-            Err(source) => Err(TlsError::Unreadable { path: path.clone(), source }),
-        };
         let client_identity = match &self.client_identity {
-            Some((certificate, key)) => Some((load(certificate)?, load(key)?)),
+            Some((certificate, key)) => Some((FileContent::read(certificate)?, FileContent::read(key)?)),
             None => None,
         };
-        Ok(Loaded { certificate: self.certificate.as_ref().map(load).transpose()?, client_identity })
+        let certificate = self.certificate.as_deref().map(FileContent::read).transpose()?;
+        Ok(Loaded { certificate, client_identity })
     }
 }
 
@@ -174,31 +178,48 @@ impl Loaded {
         let Some((certificate, key)) = &self.client_identity else {
             return Ok(config.with_no_client_auth());
         };
-        let private_key = PrivateKeyDer::from_pem_slice(&key.pem).map_err(|source| key.unusable(source))?;
-        let config = config.with_client_auth_cert(certificate.certificates()?, private_key);
+        let config = config.with_client_auth_cert(certificate.certificates()?, key.private_key()?);
         config.map_err(|source| TlsError::Certificate { path: certificate.path.clone(), source })
     }
 
     fn authorities(&self) -> Result<RootCertStore, TlsError> {
-        let mut roots = RootCertStore::empty();
-        match &self.certificate {
-            Some(file) => {
-                for certificate in file.certificates()? {
-                    let added = roots.add(certificate);
-                    added.map_err(|source| TlsError::Certificate { path: file.path.clone(), source })?;
-                }
-            }
+        let roots = match &self.certificate {
+            Some(file) => file.authorities()?,
             None => {
+                let mut roots = RootCertStore::empty();
                 // A system's store often has some certificate that cannot be used; the others still can.
                 roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                roots
             }
-        }
+        };
         if roots.is_empty() { Err(TlsError::NoAuthorities) } else { Ok(roots) }
     }
 }
 
 impl FileContent {
-    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    pub(super) fn read(path: &Path) -> Result<FileContent, TlsError> {
+        let mut pem = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(LARGEST_FILE).read_to_end(&mut pem));
+        match read {
+            Ok(_) => Ok(FileContent { path: path.to_owned(), pem }),
+            Err(source) => Err(TlsError::Unreadable { path: path.to_owned(), source }),
+        }
+    }
+
+    pub(super) fn private_key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
+        PrivateKeyDer::from_pem_slice(&self.pem).map_err(|source| self.unusable(source))
+    }
+
+    pub(super) fn authorities(&self) -> Result<RootCertStore, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in self.certificates()? {
+            let added = roots.add(certificate);
+            added.map_err(|source| TlsError::Certificate { path: self.path.clone(), source })?;
+        }
+        Ok(roots)
+    }
+
+    pub(super) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.pem).collect();
         let certificates = certificates.map_err(|source| self.unusable(source))?;
         if certificates.is_empty() { Err(self.unusable(pem::Error::NoItemsFound)) } else { Ok(certificates) }
@@ -206,6 +227,13 @@ impl FileContent {
 
     fn unusable(&self, source: pem::Error) -> TlsError {
         TlsError::Pem { path: self.path.clone(), source }
+    }
+}
+
+impl fmt::Debug for FileContent {
+    /// Without what is in it, which may be a key.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("FileContent").field(&self.path).finish()
     }
 }
 

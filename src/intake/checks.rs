@@ -31,8 +31,8 @@ impl Checks {
     /// Tells the `health`, at `readiness_path` whether or not a service is behind. `call_event_path` is where call events come in.
     pub fn new(health: Arc<Health>, readiness_path: Option<String>, call_event_path: &str) -> Checks {
         let purpose = format!(
-            "This port takes call events of LINE Planet at {call_event_path}, for planet-call-exporter; its README.md says how to \
-             register it, and `planet-call-exporter --help` what can be set.\n"
+            "This port takes call events from LINE Planet at {call_event_path}, for planet-call-exporter. Metrics are on the admin \
+             port, 9464 by default. README.md says how to register the URL, and `planet-call-exporter --help` what can be set.\n"
         );
         Checks { health, readiness_path, purpose }
     }

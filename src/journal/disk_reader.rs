@@ -76,8 +76,14 @@ impl<S: Storage> DiskReader<S> {
     /// # Errors
     /// Those of the disk; nothing was taken.
     pub fn take(&mut self, max: usize) -> io::Result<Vec<(u64, Bytes)>> {
-        let records = self.take_again(max)?;
-        if records.is_empty() { self.take_next(max) } else { Ok(records) }
+        while self.to_take_again() > 0 {
+            let records = self.take_again(max)?;
+            // Without any, all that were looked for are damaged or dropped; others may be there.
+            if !records.is_empty() {
+                return Ok(records);
+            }
+        }
+        self.take_next(max)
     }
 
     /// Takes what it had not finished before the last start: those that lie within `max` records of the first of them.

@@ -161,6 +161,24 @@ fn read_rest(bytes: &[u8]) -> Result<(Release, usize), BadHead> {
     Ok((writer, rest.len()))
 }
 
+/// Gives a head checksums that fit, and answers where the records begin behind it.
+#[cfg(feature = "fuzzing")]
+pub(super) fn seal(bytes: &mut [u8]) -> usize {
+    let Some((common, rest)) = bytes.split_first_chunk_mut::<COMMON>() else { return bytes.len() };
+    let checksum = crc32fast::hash(&common[..20]);
+    common[20..].copy_from_slice(&checksum.to_le_bytes());
+    if number(&common[8..12]) as u32 != VERSION {
+        return COMMON;
+    }
+    let length = rest.get(..LENGTH).map_or(0, number) as usize;
+    if length < SHORTEST_REST || rest.len() < LENGTH + length {
+        return COMMON;
+    }
+    let (protected, checksum) = rest[..LENGTH + length].split_at_mut(LENGTH + length - CHECKSUM);
+    checksum.copy_from_slice(&crc32fast::hash(protected).to_le_bytes());
+    COMMON + LENGTH + length
+}
+
 /// Where the records of a segment begin whose head is damaged: at the frame of the first one, or else, where that is
 /// damaged as well, no earlier than behind the shortest head.
 pub(super) fn find_records(bytes: &[u8], first: u64) -> usize {

@@ -11,6 +11,8 @@ pub mod disk;
 pub mod disk_reader;
 #[cfg(test)]
 mod format;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod head;
 #[cfg(test)]
 mod histories;
@@ -20,7 +22,7 @@ pub mod prefixed;
 mod reader_state;
 mod recovery;
 pub mod segment;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod simulated_disk;
 pub mod storage;
 pub mod waiting;
@@ -47,6 +49,9 @@ use storage::{Directory, Storage};
 pub use check::check;
 pub use head::BadHead;
 pub use recovery::{Found, Segment, Stored, Torn};
+
+/// The largest sequence number that a file is believed. No journal gets that far, and what is counted on from it must not overflow.
+pub const LAST: u64 = u64::MAX / 2;
 
 /// The bytes of records after which a reader takes no more at once, so that a batch of the longest records is no larger in
 /// memory than one of the usual.
@@ -386,6 +391,22 @@ mod tests {
         assert_eq!(reader.take(9).expect("taken"), [(2, Bytes::from_static(b"record"))]);
         let status = journal.readers().remove(0);
         assert_eq!((status.backlog, status.dropped, journal.first()), (1, 2, 2));
+    }
+
+    #[test]
+    fn what_was_not_finished_comes_first_though_some_of_it_is_damaged() {
+        let disk = SimulatedDisk::default();
+        let open =
+            |known| Arc::new(DiskJournal::open(disk.clone(), 1 << 20, known, |_, _| {}).expect("a journal"));
+        let records = vec![Bytes::from_static(b"record"); 6];
+        open(0).append(&records).expect("appended");
+        storage::replace(&disk, "spans.position", b"5 1 3").expect("written");
+        let frame = segment::FRAME_HEAD + b"record".len();
+        disk.flip_bit(&recovery::file_name(0), head::SIZE + 2 * frame - 1, 0);
+        let journal = open(6);
+        let mut reader = DiskReader::new(&journal, "spans").expect("a reader");
+        let mut taken = || reader.take(2).expect("taken").iter().map(|(at, _)| *at).collect::<Vec<_>>();
+        assert_eq!((taken(), taken(), taken()), (vec![3], vec![5], vec![]));
     }
 
     #[test]

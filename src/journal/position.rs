@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use super::LAST;
 use super::storage::{Storage, read_all};
 use crate::release::Release;
 
@@ -138,11 +139,11 @@ impl Position {
         with_checksum(text)
     }
 
-    /// The position, if it is one: what is unfinished comes in order, and before the next record.
+    /// The position, if it is one: what is unfinished comes in order, and before the next record, which a journal can have.
     fn in_order(self) -> Option<Position> {
         let is_in_order =
             self.unfinished.iter().chain([&self.next]).is_sorted_by(|before, after| before < after);
-        is_in_order.then_some(self)
+        (is_in_order && self.next.max(self.waiting_end) <= LAST).then_some(self)
     }
 }
 
@@ -150,6 +151,14 @@ impl Position {
 fn with_checksum(lines: String) -> Vec<u8> {
     let checksum = crc32fast::hash(lines.as_bytes());
     format!("{lines}{CHECKSUM}{checksum:08x}\n").into_bytes()
+}
+
+/// The bytes with a checksum that fits, so that what is before it is read.
+#[cfg(feature = "fuzzing")]
+pub(super) fn sealed(bytes: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(bytes);
+    let lines = text.lines().filter(|line| !line.starts_with(CHECKSUM));
+    with_checksum(lines.map(|line| format!("{line}\n")).collect())
 }
 
 /// The lines before the checksum, if it fits.
@@ -288,7 +297,10 @@ mod tests {
     #[test]
     fn a_sound_checksum_does_not_make_a_position() {
         let first_line = "2, written by 0.2.0, readable from 0.2.0\n";
-        for lines in ["", "next\n", "next nine\n", "next 9\nunfinished 9\n", "next 9\nunfinished 4 3\n"] {
+        let far = LAST + 1;
+        let (far_next, far_end) = (format!("next {far}\n"), format!("next 9\nwaiting {far}\n"));
+        let misplaced = ["next 9\nunfinished 9\n", "next 9\nunfinished 4 3\n", &far_next, &far_end];
+        for lines in ["", "next\n", "next nine\n"].into_iter().chain(misplaced) {
             assert_eq!(decode(&format!("{first_line}{lines}")), Err(BadPosition::Damaged), "{lines}");
         }
         for first_line in ["2\n", "two\n", "2, written by me, readable from 0.2.0\n", "2, written by 0.2.0\n"]

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::head::{self, BadHead};
 use super::segment::{self, Next};
 use super::storage::{Storage, read_all};
-use super::{JournalError, position};
+use super::{JournalError, LAST, position};
 use crate::release::Release;
 
 /// A segment that was found.
@@ -31,8 +31,7 @@ pub(super) fn file_name(first: u64) -> String {
 /// The sequence number in the name of a segment's file, if it is one.
 pub(super) fn first_of(name: &str) -> Option<u64> {
     let first = name.strip_suffix(".segment").filter(|digits| digits.len() == 20)?.parse().ok();
-    // No journal gets that far, and what is counted on from it must not overflow.
-    first.filter(|first| *first <= u64::MAX / 2)
+    first.filter(|first| *first <= LAST)
 }
 
 /// What a journal holds.
@@ -181,6 +180,8 @@ struct Scan {
 /// stepped over.
 fn scan(bytes: &[u8], extent: Extent, visit: &mut impl FnMut(Stored<'_>)) -> Scan {
     let Extent { records, known } = extent;
+    // A frame takes more than a byte for each record before it, so one that says it is further on is none of this segment.
+    let records = records.start..records.end.min(records.start.saturating_add(bytes.len() as u64));
     let mut expected = records.start;
     let mut lost = 0;
     let mut offset = 0;
@@ -315,6 +316,22 @@ mod tests {
         assert_eq!(torn(&bytes, 0), Torn { bytes: (size - starts[3]) as u64, sound: 2 });
         // What is known to have been acknowledged is damaged and not torn.
         assert_eq!(torn(&bytes, 14), Torn::default());
+    }
+
+    #[test]
+    fn a_frame_that_is_further_on_than_the_segment_can_be_is_none_of_it() {
+        for far in [u64::MAX - 1, 1 << 60] {
+            let (mut bytes, starts) = frames(&[2, 3]);
+            segment::write_frame(&mut bytes, far, 0, b"far");
+            assert_eq!(read(&bytes, last(0)), (vec![10, 11, 12, 13, 14], 15, 0));
+            assert_eq!(read(&bytes, followed(16)), (vec![10, 11, 12, 13, 14], 16, 1));
+            bytes.drain(starts[1]..starts[2] - 1);
+            assert_eq!(
+                read(&bytes, last(0)),
+                (vec![10, 12, 13, 14], 15, 1),
+                "what is cut out is still stepped over"
+            );
+        }
     }
 
     #[test]

@@ -72,6 +72,19 @@ pub(super) fn read_frame(bytes: &[u8]) -> Next<'_> {
     Next::Frame(Frame { sequence, place, record: &frame[FRAME_HEAD..] })
 }
 
+/// The bytes with checksums that fit, from frame to frame as their lengths say.
+#[cfg(feature = "fuzzing")]
+pub(super) fn seal(bytes: &mut [u8]) {
+    let mut rest = bytes;
+    while rest.len() >= FRAME_HEAD {
+        let length = FRAME_HEAD + number(&rest[4..8]) as usize;
+        let Some((frame, behind)) = rest.split_at_mut_checked(length) else { return };
+        let checksum = crc32fast::hash(&frame[4..]);
+        frame[..4].copy_from_slice(&checksum.to_le_bytes());
+        rest = behind;
+    }
+}
+
 /// The offset of the next sound frame in `bytes` with a sequence number in `expected`, beyond the first byte.
 pub(super) fn find_frame(bytes: &[u8], expected: std::ops::Range<u64>) -> Option<usize> {
     (1..bytes.len()).find(|offset| {

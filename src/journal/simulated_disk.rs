@@ -1,6 +1,9 @@
 //! A disk in memory that does to files what real ones do: it loses what was not synced, tears what was being written,
 //! forgets names of which the directory was not synced, refuses writes and syncs, and runs full.
 
+#![allow(clippy::expect_used, reason = "a test fails by panicking, and so does a law")]
+#![cfg_attr(not(test), allow(dead_code, reason = "laws need a part of what tests do"))]
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};

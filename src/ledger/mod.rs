@@ -10,6 +10,8 @@ mod cardinality;
 pub mod checkpoint;
 mod departures;
 mod exemplars;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod histogram;
 mod label;
 mod last_events;

@@ -55,7 +55,7 @@ impl Total {
     pub(super) fn count(&self) -> u64 {
         match self {
             Total::Number(number) => *number,
-            Total::Histogram(histogram) => histogram.counts().iter().sum(),
+            Total::Histogram(histogram) => histogram.counts().iter().copied().fold(0, u64::saturating_add),
         }
     }
 

@@ -174,6 +174,9 @@ catalog! {
     EXPORTER_INVALID_REQUESTS = Sum("planet.exporter.invalid_requests", "{request}",
         "Requests that could not be read as HTTP/1.1, or whose head was too large, by listener.",
         "listener");
+    EXPORTER_CERTIFICATE_EXPIRY_TIME = Gauge("planet.exporter.certificate_expiry.time", "s",
+        "When the certificate of a listener that speaks TLS expires, in seconds since 1970, by listener.",
+        "listener");
     EXPORTER_SEEN_SIDS = Gauge("planet.exporter.seen_sids", "{sid}",
         "Session IDs in the window in which a repeat is recognized.");
     EXPORTER_REFUSED_REQUESTS = Gauge("planet.exporter.refused_requests", "{request}",

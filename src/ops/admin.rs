@@ -7,7 +7,9 @@
 //! | GET /livez | 200 as long as the process serves, 503 if the parts that take call events are stuck; nothing outside it counts |
 //! | GET /readyz | 200 if call events can be taken, else 503 and what is amiss; with `exclude=NAME` whatever that part says; with `verbose` every part |
 //! | GET /-/healthy, /-/ready | the same two under Prometheus's names |
-//! | GET /refused | refused requests as JSON lines; only to this host, since they carry personal data |
+//! | GET /refused | refused requests as JSON lines; only to this host or with credentials, since they carry personal data |
+//!
+//! Where credentials are configured, only the paths of health checks answer without them ([`access`](super::access)).
 //!
 //! An answer that has not been taken after 30 seconds breaks off.
 
@@ -25,6 +27,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use super::access::{Access, Admitted};
 use super::negotiation::{self, Format};
 use super::pages::{Kept, Pages};
 use super::refused_body::RefusedBody;
@@ -40,6 +43,7 @@ use crate::state::thread::{STACK, Thread};
 /// Answers the admin port.
 pub struct AdminHandler {
     view: Arc<View>,
+    access: Arc<Access>,
     /// The path of the call event callback, for the landing page.
     call_event_path: String,
     text: FormatPages,
@@ -96,6 +100,7 @@ pub async fn start(
         runtime.block_on(async {
             match Server::bind(purpose, &place, limits).await {
                 Ok(server) => {
+                    let server = server.with_tls(handler.access.tls().cloned());
                     // Whoever waits for it is there: see below.
                     let _ = to_bound.send(Ok(server.addresses().to_vec()));
                     server.run(Arc::new(handler), Ending { drain: stop.clone(), stop }).await;
@@ -114,8 +119,13 @@ pub async fn start(
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl AdminHandler {
-    /// Shows what is to be seen in `view`; names the path of call events. In OpenMetrics, `with_created` says when series were born.
-    pub fn new(view: Arc<View>, call_event_path: String, with_created: bool) -> AdminHandler {
+    /// Shows what is to be seen in `view` to whom `access` lets; names the path of call events. In OpenMetrics, `with_created` says when series were born.
+    pub fn new(
+        view: Arc<View>,
+        access: Arc<Access>,
+        call_event_path: String,
+        with_created: bool,
+    ) -> AdminHandler {
         let kept = Arc::default();
         let (of_text, of_openmetrics) = (Arc::clone(&view), Arc::clone(&view));
         let text = FormatPages::new(&kept, move |shown| of_text.page(shown, text::render_all));
@@ -123,7 +133,8 @@ impl AdminHandler {
             of_openmetrics
                 .page(shown, |families, process| openmetrics::render(families, process, with_created))
         });
-        AdminHandler { view, call_event_path, text, openmetrics, failures_logged: Pace::default() }
+        let failures_logged = Pace::default();
+        AdminHandler { view, access, call_event_path, text, openmetrics, failures_logged }
     }
 }
 
@@ -132,18 +143,33 @@ impl Handler for AdminHandler {
 
     async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let path = request.uri().path();
+        self.access.note(peer.ip());
+        let is_method_known = matches!(*request.method(), Method::GET | Method::HEAD);
+        match path {
+            "/livez" | "/-/healthy" if is_method_known => return self.view.health().livez(),
+            "/readyz" | "/-/ready" if is_method_known => {
+                return self.view.health().readyz(request.uri().query().unwrap_or_default());
+            }
+            _ => {}
+        }
+        let admitted = match self.access.admit(request.headers(), peer.ip()).await {
+            Ok(admitted) => admitted,
+            Err(refusal) => return refusal,
+        };
         if !["/", "/metrics", "/livez", "/readyz", "/-/healthy", "/-/ready", "/refused"].contains(&path) {
             return response::text(StatusCode::NOT_FOUND, "not found\n");
         }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        if !is_method_known {
             return response::method_not_allowed("GET, HEAD");
         }
+        let sees_personal_data =
+            || admitted == Admitted::ByCredentials || self.access.is_from_here(peer.ip(), request.headers());
         match path {
             "/metrics" => self.metrics(&request, peer).await,
-            "/livez" | "/-/healthy" => self.view.health().livez(),
-            "/readyz" | "/-/ready" => self.view.health().readyz(request.uri().query().unwrap_or_default()),
-            "/refused" if peer.ip().is_loopback() => self.refused(),
-            "/refused" => response::text(StatusCode::FORBIDDEN, "only from the same host\n"),
+            "/refused" if sees_personal_data() => self.refused(),
+            "/refused" => {
+                response::text(StatusCode::FORBIDDEN, "only from the same host, or with credentials\n")
+            }
             _ => self.landing_page(),
         }
     }
@@ -222,7 +248,7 @@ impl AdminHandler {
              <li><a href=\"/metrics\">/metrics</a>: every metric, for Prometheus</li>\n\
              <li><a href=\"/livez\">/livez</a>, or <a href=\"/-/healthy\">/-/healthy</a>: whether the process serves</li>\n\
              <li><a href=\"/readyz\">/readyz</a>, or <a href=\"/-/ready\">/-/ready</a>: whether call events can be taken</li>\n\
-             <li><a href=\"/refused\">/refused</a>: requests that could not be call events, to this host only</li>\n\
+             <li><a href=\"/refused\">/refused</a>: requests that could not be call events, to this host or with credentials</li>\n\
              </ul>\n</body>\n</html>\n",
             version = env!("CARGO_PKG_VERSION"),
             path = escape_html(&self.call_event_path),

@@ -1,6 +1,7 @@
-//! What people use to run the exporter: the [`admin`] port and what it shows (the [`view`]), its own log ([`logging`]), its end
+//! What people use to run the exporter: the [`admin`] port, who has [`access`] to it, and what it shows (the [`view`]), its own log ([`logging`]), its end
 //! by [`signals`], the [`reload`] of files, and the [`commands`] beside running.
 
+pub mod access;
 pub mod admin;
 pub mod commands;
 pub mod logging;

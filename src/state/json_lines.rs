@@ -177,7 +177,7 @@ pub(super) fn is_old(time: SystemTime, age: Duration, now: SystemTime) -> bool {
 }
 
 /// The lines that are not old; `None` if none is old. One without a time is as old as the one before it.
-fn young_lines(bytes: &[u8], age: Duration, now: SystemTime) -> Option<Vec<u8>> {
+pub(super) fn young_lines(bytes: &[u8], age: Duration, now: SystemTime) -> Option<Vec<u8>> {
     #[derive(Deserialize)]
     struct Dated {
         time: String,

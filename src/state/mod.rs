@@ -14,6 +14,8 @@ pub mod committer;
 pub mod directory;
 mod fingerprints;
 pub mod fold;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod health;
 mod heartbeat;
 pub mod json_lines;

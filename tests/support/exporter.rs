@@ -92,7 +92,8 @@ impl Exporter {
         });
     }
 
-    fn launch_listening(command: &mut Command) -> Exporter {
+    /// Starts a command of the exporter that says where to listen, and waits until it does.
+    pub fn launch_listening(command: &mut Command) -> Exporter {
         let mut process = Process::start("planet-call-exporter", command);
         let line =
             process.eventually("its addresses in the log", |process| process.stderr.find("is listening"));
@@ -137,7 +138,7 @@ impl Exporter {
 
 /// The address in the first URL after a field's name in a log line, be it JSON or text.
 fn address_after(field: &str, line: &str) -> SocketAddr {
-    let url = line.split_once(field).and_then(|(_, rest)| rest.split_once("http://"));
+    let url = line.split_once(field).and_then(|(_, rest)| rest.split_once("://"));
     let address = url.and_then(|(_, rest)| rest.split(['/', '"', ' ', ',']).next()).unwrap_or_default();
     address.parse().unwrap_or_else(|error| panic!("no address of {field} ({error}) in {line}"))
 }

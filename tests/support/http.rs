@@ -36,8 +36,8 @@ impl Response {
 
 /// An open connection. Reading and writing fail when patience is over, so that no test hangs.
 #[derive(Debug)]
-pub struct Connection {
-    stream: BufReader<TcpStream>,
+pub struct Connection<S = TcpStream> {
+    stream: BufReader<S>,
 }
 
 impl Connection {
@@ -81,14 +81,6 @@ impl Connection {
         Ok(Connection { stream: BufReader::new(stream) })
     }
 
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.try_send(bytes).expect("bytes that can be sent");
-    }
-
-    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.stream.get_mut().write_all(bytes.as_ref())
-    }
-
     /// A second handle on the connection, so that one thread can write while another reads.
     pub fn writer(&self) -> TcpStream {
         self.stream.get_ref().try_clone().expect("a second handle")
@@ -97,6 +89,26 @@ impl Connection {
     /// Says that nothing more will be sent.
     pub fn finish_sending(&self) {
         self.stream.get_ref().shutdown(std::net::Shutdown::Write).expect("a half-closed connection");
+    }
+}
+
+impl<S: Read + Write> Connection<S> {
+    /// One on this stream.
+    pub fn of(stream: S) -> Connection<S> {
+        Connection { stream: BufReader::new(stream) }
+    }
+
+    /// What it is on.
+    pub fn stream(&self) -> &S {
+        self.stream.get_ref()
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.try_send(bytes).expect("bytes that can be sent");
+    }
+
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes.as_ref())
     }
 
     pub fn get(&mut self, path_and_query: &str) -> Response {

@@ -81,9 +81,17 @@ httpGet:
   path: {{ index . 1 }}
   {{- /* By number: names of ports are not found everywhere in init containers before Kubernetes 1.32. */}}
   port: {{ $context.Values.ports.metrics }}
+  {{- if eq (include "planet-call-exporter-sidecar.adminScheme" $context) "HTTPS" }}
+  scheme: HTTPS
+  {{- end }}
 {{- with index . 2 }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{/* HTTP or HTTPS: that of the admin port. */}}
+{{- define "planet-call-exporter-sidecar.adminScheme" -}}
+{{- with .Values.adminWebConfigSecret }}{{ ternary .scheme "HTTP" (ne .name "") }}{{ end }}
 {{- end }}
 
 {{- define "planet-call-exporter-sidecar.args" -}}
@@ -91,6 +99,18 @@ httpGet:
 - --admin-listen={{ .Values.listenAddress }}:{{ .Values.ports.metrics }}
 {{- if .Values.state.enabled }}
 - --state-dir={{ include "planet-call-exporter-sidecar.stateDirectory" . }}
+{{- end }}
+{{- with .Values.tlsSecret }}
+{{- if .name }}
+- --tls-cert-file=/etc/planet-call-exporter/tls/tls.crt
+- --tls-key-file=/etc/planet-call-exporter/tls/tls.key
+{{- with .clientCertificateAuthority }}
+- --tls-client-ca-file=/etc/planet-call-exporter/tls/{{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if .Values.adminWebConfigSecret.name }}
+- --admin-web-config-file=/etc/planet-call-exporter/admin/{{ .Values.adminWebConfigSecret.key }}
 {{- end }}
 {{- if .Values.callEventSecret.name }}
 - --call-event-secret-file=/etc/planet-call-exporter/call-events/{{ .Values.callEventSecret.key }}
@@ -236,6 +256,13 @@ pod would begin new series; with these it is what service.instance.id is over OT
 - name: planet-call-exporter-state
   mountPath: {{ include "planet-call-exporter-sidecar.stateDirectory" . }}
 {{- end }}
+{{- range $folder, $secret := dict "tls" .Values.tlsSecret.name "admin" .Values.adminWebConfigSecret.name }}
+{{- if $secret }}
+- name: planet-call-exporter-{{ $folder }}
+  mountPath: /etc/planet-call-exporter/{{ $folder }}
+  readOnly: true
+{{- end }}
+{{- end }}
 {{- if .Values.callEventSecret.name }}
 - name: planet-call-exporter-call-events
   mountPath: /etc/planet-call-exporter/call-events
@@ -271,6 +298,13 @@ pod would begin new series; with these it is what service.instance.id is over OT
   emptyDir:
     {{- toYaml .emptyDir | nindent 4 }}
   {{- end }}
+{{- end }}
+{{- end }}
+{{- range $folder, $secret := dict "tls" .Values.tlsSecret.name "admin" .Values.adminWebConfigSecret.name }}
+{{- if $secret }}
+- name: planet-call-exporter-{{ $folder }}
+  secret:
+    secretName: {{ $secret }}
 {{- end }}
 {{- end }}
 {{- if .Values.callEventSecret.name }}

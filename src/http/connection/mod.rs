@@ -31,12 +31,15 @@
 //! - *Memory and time.* The copy is bounded by the limit of heads, which hyper has as well; the deadlines are those of
 //!   any request ([`Deadlines`]); the place among the connections is kept until the end.
 
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod head_copy;
 mod lingering_close;
 mod overheard;
 mod raw_head;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::convert::Infallible;
 use std::io;
@@ -83,6 +86,15 @@ pub(super) enum Ended {
         "the peer sent a header of the PROXY protocol; --proxy-protocol required takes it from the peers that --trusted-proxies names"
     )]
     ProxyProtocol,
+    /// The peer speaks TLS to a listener that has no certificate.
+    #[error("the peer speaks TLS and this port does not; expected http://, or a certificate for this port")]
+    Tls,
+    /// The peer does not speak TLS to a listener that does.
+    #[error("the peer does not speak TLS and this port does; expected https://")]
+    NoTls,
+    /// TLS could not be agreed on.
+    #[error("no TLS with the peer: {0}")]
+    Handshake(io::Error),
     /// A trusted peer sent no header.
     #[error(transparent)]
     NoHeader(#[from] NoHeader),
@@ -133,15 +145,27 @@ impl<H: Handler> Connection<H> {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        if has_header {
-            self.phase.ending();
-            let client = tokio::select! {
-                client = read_client(&mut stream, self.peer, self.limits.header_timeout) => client?,
-                () = self.told_to_go() => None,
-            };
-            let Some(client) = client else { return Ok(()) };
-            self.peer = client;
+        if has_header && !self.learn_client(&mut stream).await? {
+            return Ok(());
         }
+        self.serve_http(stream).await
+    }
+
+    /// Reads from the PROXY protocol whose connection it is, and answers whether there is more to come.
+    async fn learn_client(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<bool, NoHeader> {
+        self.phase.ending();
+        let client = tokio::select! {
+            client = read_client(stream, self.peer, self.limits.header_timeout) => client?,
+            () = self.told_to_go() => None,
+        };
+        self.peer = client.unwrap_or(self.peer);
+        Ok(client.is_some())
+    }
+
+    async fn serve_http<S>(self, stream: S) -> Result<(), Ended>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let exchange = Arc::new(Exchange::new(if H::TAKES_RAW_QUERIES { self.buffer() } else { 0 }));
         let stream = Deadlines::new(stream, Arc::clone(&self.phase), self.limits);
         let stream = Overheard::new(stream, Arc::clone(&exchange));
@@ -174,6 +198,7 @@ impl<H: Handler> Connection<H> {
         let parts = connection.into_parts();
         let speaks_http_2 = served.is_err() && parts.read_buf.starts_with(HTTP_2_PREFACE);
         let is_proxied = served.is_err() && proxy_protocol::is_header(&parts.read_buf);
+        let is_tls = served.is_err() && parts.read_buf.starts_with(&tls::FIRST_BYTES);
         let mut may_be_sending = had_body.load(Ordering::Relaxed);
         let stream = match parts.io.into_inner().left(&parts.read_buf) {
             Left::Answered(stream) => stream,
@@ -195,6 +220,9 @@ impl<H: Handler> Connection<H> {
         }
         if is_proxied {
             return Err(Ended::ProxyProtocol);
+        }
+        if is_tls {
+            return Err(Ended::Tls);
         }
         Ok(served?)
     }

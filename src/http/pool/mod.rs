@@ -50,7 +50,7 @@ use super::observed::{Observed, Traffic};
 use super::service::{BUFFER, RequestBody, SendError};
 
 mod idle;
-mod rules;
+pub(super) mod rules;
 
 /// How often idle connections are looked at, for those whose time is over.
 const LOOK: Duration = Duration::from_millis(500);

@@ -20,7 +20,7 @@ const MARGIN: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: &str = "keep-alive";
 
 /// How long a connection may be idle after an answer with these fields.
-pub(super) fn idle_time(headers: &HeaderMap) -> Duration {
+pub(in crate::http) fn idle_time(headers: &HeaderMap) -> Duration {
     let values = headers.get_all(KEEP_ALIVE).iter().filter_map(|value| value.to_str().ok());
     let parameters = values.flat_map(|value| value.split([',', ';'])).filter_map(|part| part.split_once('='));
     let timeout = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"));

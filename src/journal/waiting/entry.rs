@@ -1,5 +1,7 @@
 //! What a waiting journal consists of: copies and where they are, entries, and sets of their numbers.
 
+use std::collections::BTreeMap;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// The kinds of entries.
@@ -60,38 +62,20 @@ pub struct Waiting {
     pub copy: Copy,
 }
 
-/// A set of numbers, a bit each.
+/// A set of numbers, a bit each, in words of which only those are there that have one: a number from a damaged file costs no more
+/// than another.
 #[derive(Debug, Default)]
-pub(super) struct Numbers {
-    /// No number before it matters.
-    first: u64,
-    bits: Vec<u64>,
-}
+pub(super) struct Numbers(BTreeMap<u64, u64>);
 
 impl Numbers {
-    /// An empty set, for numbers from `first` on.
-    pub(super) fn from(first: u64) -> Numbers {
-        Numbers { first, bits: Vec::new() }
-    }
-
-    /// Adds a number. The set takes a bit for each one up to it.
+    /// Adds a number.
     pub(super) fn insert(&mut self, number: u64) {
-        let Some(place) = self.place(number) else { return };
-        let (word, bit) = (place / 64, place % 64);
-        if self.bits.len() <= word {
-            self.bits.resize(word + 1, 0);
-        }
-        self.bits[word] |= 1 << bit;
+        *self.0.entry(number / 64).or_default() |= 1 << (number % 64);
     }
 
     /// Whether this number is in the set.
     pub(super) fn contains(&self, number: u64) -> bool {
-        let word = self.place(number).and_then(|place| Some(self.bits.get(place / 64)? >> (place % 64)));
-        word.is_some_and(|word| word & 1 == 1)
-    }
-
-    fn place(&self, number: u64) -> Option<usize> {
-        usize::try_from(number.checked_sub(self.first)?).ok()
+        self.0.get(&(number / 64)).is_some_and(|word| word >> (number % 64) & 1 == 1)
     }
 }
 

@@ -51,10 +51,11 @@ pub fn inspect(storage: impl Storage, sink: &str, known: u64) -> Result<FoundWai
     let journal = read_segments(&Prefixed::new(storage, prefix(sink)), known, |stored| {
         match Entry::read(stored.record) {
             Some(Entry::Copy { replaces, .. }) => {
-                waiting.insert(stored.sequence);
                 if let Some(replaced) = replaces {
                     waiting.remove(&replaced);
                 }
+                // Behind what it replaces: no entry is about itself.
+                waiting.insert(stored.sequence);
             }
             Some(Entry::Finished(numbers)) => numbers.iter().for_each(|finished| {
                 waiting.remove(finished);
@@ -72,6 +73,7 @@ mod tests {
     use super::*;
     use crate::journal::disk::DiskJournal;
     use crate::journal::simulated_disk::SimulatedDisk;
+    use crate::journal::waiting::entry::encode;
     use crate::journal::waiting::{Copy, WaitingJournal};
 
     fn copies(origins: std::ops::Range<u64>) -> Vec<Copy> {
@@ -108,8 +110,10 @@ mod tests {
         let storage = Prefixed::new(disk.clone(), prefix("spans"));
         let journal = DiskJournal::open(storage, 1_000, 0, |_, _| {}).expect("a journal");
         journal.append(&[Bytes::from_static(b"\x09later")]).expect("appended");
-        let found = inspect(disk, "spans", 0).expect("a look");
+        let found = inspect(disk.clone(), "spans", 0).expect("a look");
         assert_eq!((found.waiting, found.unknown), (9, 1));
+        journal.append(&[encode(&copies(11..12)[0], Some(journal.end()))]).expect("appended");
+        assert_eq!(inspect(disk, "spans", 0).expect("a look").waiting, 10, "it says that it replaces itself");
     }
 
     #[test]

@@ -167,7 +167,7 @@ impl<S: Storage> WaitingJournal<S> {
     pub fn leave_unindexed(&mut self, first: Ticket, number: u64) {
         if self.unindexed_from.is_none() {
             self.unindexed_from = Some(first.number);
-            self.passed_over = Numbers::from(first.number);
+            self.passed_over = Numbers::default();
         }
         self.unindexed += number;
     }
@@ -438,9 +438,8 @@ impl<S: Storage> WaitingJournal<S> {
 
 /// The numbers of all copies that are finished or replaced.
 fn read_finished(storage: &impl Storage, known: u64) -> Result<Numbers, JournalError> {
-    let mut finished: Option<Numbers> = None;
+    let mut finished = Numbers::default();
     read_segments(storage, known, |stored| {
-        let finished = finished.get_or_insert_with(|| Numbers::from(stored.segment));
         // An entry is about earlier ones. One that says otherwise is not ours, and is not to cost memory without end.
         let mut insert = |number: u64| {
             if number < stored.sequence {
@@ -453,7 +452,7 @@ fn read_finished(storage: &impl Storage, known: u64) -> Result<Numbers, JournalE
             Some(Entry::Copy { .. }) | None => {}
         }
     })?;
-    Ok(finished.unwrap_or_default())
+    Ok(finished)
 }
 
 /// How the names of a sink's segments begin.

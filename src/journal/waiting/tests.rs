@@ -379,6 +379,21 @@ fn a_number_that_no_entry_can_be_about_costs_nothing() {
 }
 
 #[test]
+fn a_segment_that_is_far_from_another_costs_nothing() {
+    let disk = SimulatedDisk::default();
+    let copy = |origin| Copy { origin, order: None, record: Bytes::from_static(b"record") };
+    let (mut journal, ..) = open(&disk, 9);
+    journal.append(&[copy(0)]).expect("appended");
+    drop(journal);
+    // What lies between was there, as far as anybody knows.
+    let storage = Prefixed::new(disk.clone(), prefix("service"));
+    let far = DiskJournal::open(storage, MAX_BYTES, 1 << 60, |_, _| {}).expect("a journal");
+    far.append(&[encode(&copy(1), None), encode_finished(&[1 << 60])]).expect("appended");
+    let (_, visited, _) = open(&disk, 9);
+    assert_eq!(visited.into_iter().map(|waiting| waiting.copy).collect::<Vec<_>>(), [copy(0)]);
+}
+
+#[test]
 fn the_longest_copy_is_taken_and_a_longer_one_refused() {
     let mut history = History::new();
     let copy = |length| Copy { origin: 1, order: None, record: vec![7; length].into() };

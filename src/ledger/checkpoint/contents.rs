@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{Checkpoint, Marks, OLDEST_READER, UnreadableContents};
 use crate::callback::labels::{LabelSource, OTHER};
 use crate::http::shown;
+use crate::journal::LAST;
 use crate::ledger::exemplars::Exemplars;
 use crate::ledger::histogram::Buckets;
 use crate::ledger::label::Label;
@@ -227,6 +228,9 @@ pub(super) fn read(json: &[u8], limits: &Limits) -> Result<Checkpoint, Unreadabl
 /// The checkpoint with these contents.
 pub(super) fn restore(contents: Contents, limits: &Limits) -> Result<Checkpoint, UnreadableContents> {
     let Contents { position, marks, ledger: contents } = contents;
+    if position > LAST {
+        return Err(UnreadableContents::Position(position));
+    }
     let buckets = BucketSets { conversation: contents.duration_buckets, setup: contents.setup_buckets };
     let settings = contents.settings;
     let limits = settings.as_ref().map_or_else(|| limits.clone(), |settings| settings.limits(limits));

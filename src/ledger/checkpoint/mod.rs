@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Ledger, Limits};
+use crate::journal::LAST;
 use crate::metrics::birth::Birth;
 use crate::release::{NotARelease, Release};
 
@@ -148,6 +149,9 @@ pub enum UnreadableContents {
     /// The oldest reader is no release.
     #[error("its oldest reader is none: {0}")]
     OldestReader(#[from] NotARelease),
+    /// It was folded further than any journal gets.
+    #[error("its position is {0}; expected {LAST} at most")]
+    Position(u64),
     /// A metric stands in it twice.
     #[error("it has {0} twice")]
     RepeatedTable(String),
@@ -254,6 +258,15 @@ fn with_first_line(version: u32, contents: &[u8]) -> Vec<u8> {
     let mut bytes = format!("{line}{CHECKSUM}{checksum:08x}\n").into_bytes();
     bytes.extend_from_slice(contents);
     bytes
+}
+
+/// The bytes with a checksum that fits, so that what is behind it is read.
+#[cfg(feature = "fuzzing")]
+pub(super) fn sealed(bytes: &[u8]) -> Vec<u8> {
+    let line_end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+    let (line, contents) = bytes.split_at(line_end);
+    let version = FirstLine::read(line).map_or(VERSION, |line| line.version);
+    with_first_line(version, contents.strip_prefix(b"\n").unwrap_or(contents))
 }
 
 fn checksum(version: u32, line: &[u8], contents: &[u8]) -> u32 {

@@ -267,8 +267,12 @@ fn what_asks_for_a_newer_reader_is_refused_whatever_else_is_in_it() {
 
 #[test]
 fn what_is_whole_and_cannot_be_read_is_refused_by_its_writer() {
-    let changes: [(Change, &str); 9] = [
+    let changes: [(Change, &str); 10] = [
         (|contents| contents["position"] = json!("x"), "invalid type"),
+        (
+            |contents| contents["position"] = json!(1u64 << 63),
+            "its position is 9223372036854775808; expected 9223372036854775807 at most",
+        ),
         (|contents| contents["oldest_reader"] = json!("x"), "expected a release such as 0.2.0, got \"x\""),
         (
             |contents| contents["ledger"]["tables"]["planet.call.billed"][0][0]["carrier"] = json!("x"),
@@ -316,6 +320,21 @@ fn what_is_whole_and_cannot_be_read_is_refused_by_its_writer() {
     assert!(said.contains("does not say which version") && said.contains("missing field `writer`"), "{said}");
     let said = refusal(changed(VERSION_WITHOUT_RELEASES, |_| {}));
     assert!(said.contains("version 0.1.0 of this program wrote it"), "{said}");
+}
+
+#[test]
+fn what_is_full_stays_full() {
+    let full = changed(VERSION, |contents| {
+        let histogram = &mut contents["ledger"]["tables"]["planet.call.duration"][0][1];
+        histogram["sum_milliseconds"] = json!(u64::MAX);
+        for count in histogram["counts"].as_array_mut().expect("counts") {
+            *count = json!(u64::MAX);
+        }
+    });
+    let ledger = full.expect("a checkpoint").ledger;
+    assert_eq!(ledger.answered(), u64::MAX);
+    let page = crate::metrics::text::render(&ledger.families());
+    assert!(page.contains(" 18446744073709551615\n"), "{page}");
 }
 
 #[test]

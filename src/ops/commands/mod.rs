@@ -3,6 +3,8 @@
 
 pub mod calls;
 pub mod check;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod look;
 pub mod manual;
 pub mod replay;

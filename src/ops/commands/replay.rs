@@ -155,9 +155,14 @@ fn root(error: &dyn std::error::Error) -> String {
 /// The queries that a file holds.
 fn queries(path: &Path) -> Result<Vec<String>, ReplayError> {
     let bytes = fs::read(path).map_err(|source| ReplayError::Read { path: path.to_owned(), source })?;
-    if journal::is_segment(&bytes) {
+    queries_in(path, &bytes)
+}
+
+/// The queries that the file at `path` holds, which has these bytes.
+pub(super) fn queries_in(path: &Path, bytes: &[u8]) -> Result<Vec<String>, ReplayError> {
+    if journal::is_segment(bytes) {
         let mut queries = Vec::new();
-        journal::inspect_segment(path, &bytes, |_, record| {
+        journal::inspect_segment(path, bytes, |_, record| {
             queries.extend(Record::decode(record).map(|record| as_text(record.query).into_owned()));
         })?;
         return Ok(queries);

@@ -62,7 +62,7 @@ pub fn show(path: &Path, output: &mut impl Write) -> Result<bool, LookError> {
         write_checkpoint(found, note, output)?;
     }
     if let Some(Totals { ledger, behind, .. }) = &look.totals {
-        writeln!(output, "totals now: {}; {behind} records are behind the checkpoint", calls(ledger))?;
+        writeln!(output, "totals now: {}; records not yet in the checkpoint: {behind}", calls(ledger))?;
     }
     look.waiting.iter().try_for_each(|(sink, found)| write_waiting(sink, found, output))?;
     write_quarantined(path, output)?;

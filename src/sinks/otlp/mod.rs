@@ -6,6 +6,8 @@ pub mod client;
 pub mod complaints;
 mod connection;
 mod cures;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod grpc;
 pub mod metrics;
 pub mod outcome;

@@ -11,9 +11,11 @@ use crate::config::otlp::{Push, Signal};
 use crate::config::remark::Remark;
 use crate::http::Purpose;
 use crate::http::peer::causes;
+use crate::http::server_tls::ServerTls;
 use crate::http::service::{Service, ServiceUrl};
 use crate::intake::admission::secrets::Secrets;
 use crate::ledger::Limits;
+use crate::ops::access::Access;
 use crate::sinks::identity::Identity;
 use crate::sinks::otlp::client::OtlpClient;
 use crate::state::directory::{Look, look};
@@ -43,6 +45,16 @@ pub(super) async fn of(plan: &Plan, connect: bool) -> Vec<Finding> {
     }
     add(Purpose::CallEvents.flag(), call_events.map(|_| format!("{} is free", config.listen)));
     add(Purpose::Admin.flag(), admin.map(|_| format!("{} is free", config.admin_listen)));
+    if let Some(files) = config.tls_files() {
+        let tls = ServerTls::new(Purpose::CallEvents, &files);
+        add("--tls-cert-file", tls.map(|tls| expiry(&tls)).map_err(|error| causes(&error)));
+    }
+    if config.admin_web_config_file.is_some() || config.admin_bearer_token_file.is_some() {
+        match Access::configured(config) {
+            Ok(access) => add("access to the admin port", Ok(describe(&access))),
+            Err(error) => add(&format!("--{}", error.flag()), Err(causes(&error))),
+        }
+    }
     if let Some(path) = &config.call_event_secret_file {
         let found = Secrets::of_file(path).map(|secrets| match secrets.number() {
             1 => "the secret can be used".to_owned(),
@@ -76,6 +88,18 @@ pub(super) async fn of(plan: &Plan, connect: bool) -> Vec<Finding> {
         }
     }
     findings
+}
+
+fn expiry(tls: &ServerTls) -> String {
+    format!("the certificate can be used, and expires {}", httpdate::fmt_http_date(tls.expires()))
+}
+
+fn describe(access: &Access) -> String {
+    let tls = access.tls().map_or_else(|| "plain HTTP".to_owned(), |tls| format!("TLS; {}", expiry(tls)));
+    format!(
+        "{tls}; {}",
+        if access.asks_for_credentials() { "credentials are needed" } else { "no credentials" }
+    )
 }
 
 /// What was said of the variable that spoils a destination.

@@ -67,6 +67,9 @@ enum Sign {
     NoAnswer,
 }
 
+/// How many spans or points a receiver is believed to have refused: no message has more, and what is added to it must not overflow.
+pub(super) const MOST_REJECTED: u64 = u32::MAX as u64;
+
 /// How receivers and libraries say that a message is too large.
 const WORDS_OF_SIZE: [&str; 5] =
     ["too large", "larger than", "exceeds maximum size", "exceeds the maximum", "message size"];
@@ -297,7 +300,8 @@ pub(super) fn taken_by_http(headers: &HeaderMap, body: &[u8]) -> Result<Taken, S
 /// Reads a response message. Those of both signals look the same on the wire.
 pub(super) fn from_protobuf(body: &[u8]) -> Option<Taken> {
     let partial = ExportTraceServiceResponse::decode(body).ok()?.partial_success.unwrap_or_default();
-    Some(Taken { rejected: partial.rejected_spans.unsigned_abs(), message: partial.error_message })
+    let rejected = partial.rejected_spans.unsigned_abs().min(MOST_REJECTED);
+    Some(Taken { rejected, message: partial.error_message })
 }
 
 fn from_json(body: &[u8]) -> Option<Taken> {
@@ -309,7 +313,7 @@ fn from_json(body: &[u8]) -> Option<Taken> {
     let rejected =
         ["rejectedSpans", "rejectedDataPoints"].into_iter().find_map(|name| field(name).and_then(number));
     let message = field("errorMessage").and_then(Value::as_str).unwrap_or_default();
-    Some(Taken { rejected: rejected.unwrap_or(0), message: message.to_owned() })
+    Some(Taken { rejected: rejected.unwrap_or(0).min(MOST_REJECTED), message: message.to_owned() })
 }
 
 #[cfg(test)]

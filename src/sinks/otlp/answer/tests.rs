@@ -205,6 +205,7 @@ fn a_success_comes_from_who_receives_otlp() {
     let two = Taken { rejected: 2, message: "too old".to_owned() };
     let in_json = br#"{"partialSuccess":{"rejectedSpans":"2","errorMessage":"too old"}}"#;
     let of_points = br#"{"partialSuccess":{"rejectedDataPoints":2,"errorMessage":"too old"}}"#;
+    let of_more_than_all = br#"{"partialSuccess":{"rejectedSpans":"18446744073709551615"}}"#;
     for (content_type, body, expected) in [
         // Prometheus answers without a body.
         ("", &b""[..], Taken::default()),
@@ -214,6 +215,7 @@ fn a_success_comes_from_who_receives_otlp() {
         (JSON, b"{}", Taken::default()),
         (JSON, in_json, two.clone()),
         ("", in_json, two.clone()),
+        (JSON, of_more_than_all, Taken { rejected: MOST_REJECTED, message: String::new() }),
         ("application/json; charset=utf-8", of_points, two),
     ] {
         assert_eq!(taken_by_http(&headers(content_type), body), Ok(expected));

@@ -1,0 +1,126 @@
+//! Laws of what peers send, whatever it is.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::header::{CONNECTION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::{Request, Uri, Version};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::runtime::{Builder, Runtime};
+
+use super::backoff::{Backoff, retry_after};
+use super::pool::rules::idle_time;
+use super::proxy_protocol::read_client;
+use super::{headers, peer};
+
+pub use super::connection::fuzzing::{connection, raw_head};
+
+/// Bytes of a header of the PROXY protocol that are read at most.
+const LONGEST_PROXY_HEADER: usize = 4096;
+
+pub(super) fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_time().build().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Bytes that come one by one.
+struct OneByOne<'a>(&'a [u8]);
+
+impl AsyncRead for OneByOne<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some((byte, rest)) = self.0.split_first() {
+            buffer.put_slice(&[*byte]);
+            self.0 = rest;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The beginning of a connection of a trusted peer. However it comes, the same header is read, and nothing of what is behind it.
+pub fn proxy_header(bytes: &[u8]) {
+    let runtime = runtime();
+    let peer = SocketAddr::from(([10, 0, 0, 1], 1));
+    let mut whole = bytes;
+    let client = runtime.block_on(read_client(&mut whole, peer, Duration::from_secs(60)));
+    let client = client.map_err(|error| error.to_string());
+    let mut pieces = OneByOne(bytes);
+    let of_pieces = runtime.block_on(read_client(&mut pieces, peer, Duration::from_secs(60)));
+    assert_eq!(of_pieces.map_err(|error| error.to_string()), client);
+    let read = bytes.len() - whole.len();
+    assert!(read <= LONGEST_PROXY_HEADER);
+    match client {
+        Ok(Some(client)) => {
+            assert_eq!(pieces.0, whole, "what is behind the header is the client's");
+            assert!(read > 0);
+            assert!(!matches!(client.ip(), IpAddr::V6(address) if address.to_ipv4_mapped().is_some()));
+        }
+        Ok(None) => assert!(bytes.is_empty()),
+        Err(_) => {}
+    }
+}
+
+/// The value of a header field. A service is not asked for what no peer may ask, and no client removes what those behind rely on.
+pub fn field_value(bytes: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
+    let of = |name: HeaderName| HeaderMap::from_iter([(name, value.clone())]);
+    assert!(idle_time(&of(HeaderName::from_static("keep-alive"))) <= Duration::from_secs(60));
+    let asked = retry_after(&of(RETRY_AFTER));
+    let pause = Backoff::new(Duration::from_secs(1), Duration::from_secs(60)).after(1, asked);
+    assert!(pause <= Duration::from_secs(300) && pause >= Duration::from_millis(100));
+    let relied_on = [
+        HOST,
+        FORWARDED,
+        HeaderName::from_static("x-forwarded-for"),
+        HeaderName::from_static("x-real-ip"),
+        headers::IDEMPOTENCY_KEY,
+    ];
+    let mut fields = of(CONNECTION);
+    for name in &relied_on {
+        fields.insert(name, HeaderValue::from_static("1.2.3.4"));
+    }
+    fields.append(hyper::header::VIA, value.clone());
+    headers::pass_on(&mut fields, IpAddr::from([10, 0, 0, 7]), Version::HTTP_11);
+    assert!(!fields.contains_key(CONNECTION));
+    assert!(relied_on.iter().all(|name| fields.contains_key(name)));
+    assert_eq!(fields.get_all(hyper::header::VIA).iter().count(), 1);
+    if let Ok(text) = str::from_utf8(bytes) {
+        let shown = peer::url_for_people(text);
+        assert!(!shown.contains(['@', '?', '#']) && !shown.contains(char::is_control), "{shown}");
+    }
+    let shown = peer::body_for_people(bytes);
+    assert!(!shown.contains(char::is_control) && shown.chars().count() <= 300, "{shown}");
+}
+
+/// A request's target in the first line, and a Host field in each of the others. Whom a request is for is said once.
+pub fn request_host(bytes: &[u8]) {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let Some(uri) = lines.next().and_then(|target| Uri::try_from(target).ok()) else { return };
+    let mut request = Request::new(());
+    let authority = uri.authority().map(|authority| authority.as_str().to_owned());
+    let is_absolute = uri.scheme().is_some();
+    *request.uri_mut() = uri;
+    for host in lines.filter_map(|host| HeaderValue::from_bytes(host).ok()) {
+        request.headers_mut().append(HOST, host);
+    }
+    for version in [Version::HTTP_10, Version::HTTP_11] {
+        let mut request = request.clone();
+        *request.version_mut() = version;
+        let came = request.headers().get_all(HOST).iter().count();
+        if headers::settle_host(&mut request).is_err() {
+            assert!(came > 1 || came == 0 && version == Version::HTTP_11);
+            continue;
+        }
+        let hosts: Vec<_> = request.headers().get_all(HOST).iter().collect();
+        assert!(hosts.len() <= 1, "{hosts:?}");
+        if let Some(authority) = authority.as_deref().filter(|_| is_absolute) {
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            assert_eq!(hosts, [host]);
+        }
+    }
+}

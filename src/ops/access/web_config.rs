@@ -1,0 +1,247 @@
+//! The web configuration of the admin port: the part of what Prometheus's exporters have under this name
+//! (<https://github.com/prometheus/exporter-toolkit>) that has a meaning here. The rest is refused, so that nobody
+//! believes in a protection that is not there.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use bcrypt::HashParts;
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::http::server_tls::{Clients, OldestVersion, ServerFiles};
+
+/// Bytes of a file that are read.
+const LARGEST_FILE: u64 = 64 * 1024;
+
+/// The highest cost of a password's hash. One more doubles the time that its verification takes: at 15 about two seconds.
+const HIGHEST_COST: u32 = 15;
+
+/// Why a web configuration cannot be used. None of it shows a hash.
+#[derive(Debug, Error)]
+#[error("cannot use {path}: {reason}", path = path.display())]
+pub struct UnusableWebConfig {
+    path: PathBuf,
+    reason: Reason,
+}
+
+#[derive(Debug, Error)]
+enum Reason {
+    #[error(transparent)]
+    Read(#[from] io::Error),
+    #[error("{0}")]
+    Yaml(String),
+    #[error("expected in basic_auth_users a bcrypt hash for {0:?}, such as htpasswd -nBC 10 \"\" makes")]
+    NoHash(String),
+    #[error("expected a cost of {HIGHEST_COST} at most for the password of {user:?}, and it has {cost}")]
+    TooCostly { user: String, cost: u32 },
+    #[error("expected no colon in the user {0:?} of basic_auth_users: no client could send it")]
+    Colon(String),
+    #[error("client_auth_type {0} needs client_ca_file")]
+    NoAuthorities(&'static str),
+    #[error(
+        "client_ca_file needs a client_auth_type of VerifyClientCertIfGiven or RequireAndVerifyClientCert"
+    )]
+    UnusedAuthorities,
+}
+
+/// What a web configuration says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct WebConfig {
+    pub(super) tls: Option<ServerFiles>,
+    pub(super) users: Users,
+}
+
+/// Users with the bcrypt hashes of their passwords.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct Users(BTreeMap<String, String>);
+
+impl Users {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn contains(&self, user: &str) -> bool {
+        self.0.contains_key(user)
+    }
+
+    pub(super) fn hash(&self, user: &str) -> Option<&str> {
+        self.0.get(user).map(String::as_str)
+    }
+
+    /// That of some user.
+    pub(super) fn any_hash(&self) -> Option<&str> {
+        self.0.values().next().map(String::as_str)
+    }
+}
+
+impl fmt::Debug for Users {
+    /// Without the hashes.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    tls_server_config: Option<TlsServerConfig>,
+    basic_auth_users: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsServerConfig {
+    cert_file: PathBuf,
+    key_file: PathBuf,
+    #[serde(default)]
+    client_auth_type: ClientAuthType,
+    client_ca_file: Option<PathBuf>,
+    #[serde(default)]
+    min_version: MinVersion,
+}
+
+#[derive(Deserialize, Default, Clone, Copy)]
+enum ClientAuthType {
+    #[default]
+    NoClientCert,
+    VerifyClientCertIfGiven,
+    RequireAndVerifyClientCert,
+}
+
+#[derive(Deserialize, Default, Clone, Copy)]
+enum MinVersion {
+    #[default]
+    #[serde(rename = "TLS12")]
+    Tls12,
+    #[serde(rename = "TLS13")]
+    Tls13,
+}
+
+impl WebConfig {
+    /// Reads a file. Paths in it are relative to its folder.
+    pub(super) fn read(path: &Path) -> Result<WebConfig, UnusableWebConfig> {
+        let read = || {
+            let mut bytes = Vec::new();
+            File::open(path)?.take(LARGEST_FILE).read_to_end(&mut bytes)?;
+            let text = str::from_utf8(&bytes).map_err(|error| Reason::Yaml(error.to_string()))?;
+            WebConfig::parse(text, path.parent().unwrap_or(Path::new("")))
+        };
+        read().map_err(|reason| UnusableWebConfig { path: path.to_owned(), reason })
+    }
+
+    fn parse(text: &str, folder: &Path) -> Result<WebConfig, Reason> {
+        let parsed = serde_saphyr::from_str::<Option<Written>>(text);
+        // What is around the error may be a hash.
+        let parsed = parsed.map_err(|error| Reason::Yaml(error.without_snippet().to_string()))?;
+        let Some(Written { tls_server_config, basic_auth_users }) = parsed else {
+            return Ok(WebConfig { tls: None, users: Users::default() });
+        };
+        let users = basic_auth_users.unwrap_or_default();
+        for (user, hash) in &users {
+            if user.contains(':') {
+                return Err(Reason::Colon(user.clone()));
+            }
+            let cost = hash.parse().map(|parts: HashParts| parts.get_cost());
+            let cost = cost.map_err(|_| Reason::NoHash(user.clone()))?;
+            if cost > HIGHEST_COST {
+                return Err(Reason::TooCostly { user: user.clone(), cost });
+            }
+        }
+        let tls = tls_server_config.map(|tls| tls.files(folder)).transpose()?;
+        Ok(WebConfig { tls, users: Users(users) })
+    }
+}
+
+impl TlsServerConfig {
+    fn files(self, folder: &Path) -> Result<ServerFiles, Reason> {
+        let authorities = self.client_ca_file.filter(|file| !file.as_os_str().is_empty());
+        let authorities = authorities.map(|file| folder.join(file));
+        let clients = match (self.client_auth_type, authorities) {
+            (ClientAuthType::NoClientCert, None) => Clients::Anyone,
+            (ClientAuthType::NoClientCert, Some(_)) => return Err(Reason::UnusedAuthorities),
+            (ClientAuthType::VerifyClientCertIfGiven, Some(file)) => Clients::IfGiven(file),
+            (ClientAuthType::VerifyClientCertIfGiven, None) => {
+                return Err(Reason::NoAuthorities("VerifyClientCertIfGiven"));
+            }
+            (ClientAuthType::RequireAndVerifyClientCert, Some(file)) => Clients::Required(file),
+            (ClientAuthType::RequireAndVerifyClientCert, None) => {
+                return Err(Reason::NoAuthorities("RequireAndVerifyClientCert"));
+            }
+        };
+        let oldest = match self.min_version {
+            MinVersion::Tls12 => OldestVersion::Tls12,
+            MinVersion::Tls13 => OldestVersion::Tls13,
+        };
+        let (certificate, key) = (folder.join(self.cert_file), folder.join(self.key_file));
+        Ok(ServerFiles { certificate, key, clients, oldest })
+    }
+}
+
+#[cfg(test)]
+impl Users {
+    /// One user.
+    pub(super) fn one(user: &str, hash: String) -> Users {
+        Users(BTreeMap::from([(user.to_owned(), hash)]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of the exporter-toolkit's documentation, for the password "test".
+    const HASH: &str = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
+
+    fn parse(text: &str) -> Result<WebConfig, Reason> {
+        WebConfig::parse(text, Path::new("/etc/web"))
+    }
+
+    #[test]
+    fn what_prometheus_exporters_take_is_taken() {
+        for text in ["", "# nothing\n", "{}", "basic_auth_users:\n"] {
+            let config = parse(text).expect(text);
+            assert!(config.tls.is_none() && config.users.is_empty(), "{text}");
+        }
+        let text = format!(
+            "tls_server_config:\n  cert_file: tls.crt\n  key_file: /run/tls.key\n  client_auth_type: \"RequireAndVerifyClientCert\"\n  \
+             client_ca_file: ca.crt\n  min_version: TLS13\nbasic_auth_users:\n  alice: {HASH}\n  bob: '{HASH}'\n"
+        );
+        let config = parse(&text).expect("a configuration");
+        let files = ServerFiles {
+            certificate: "/etc/web/tls.crt".into(),
+            key: "/run/tls.key".into(),
+            clients: Clients::Required("/etc/web/ca.crt".into()),
+            oldest: OldestVersion::Tls13,
+        };
+        assert_eq!((config.tls, config.users.hash("bob")), (Some(files), Some(HASH)));
+        assert!(!format!("{:?}", config.users).contains("$2y"));
+    }
+
+    #[test]
+    fn what_has_no_meaning_here_is_refused_by_name_and_no_hash_is_shown() {
+        let tls = "tls_server_config:\n  cert_file: a\n  key_file: b\n";
+        for (text, expected) in [
+            ("http_server_config:\n  http2: false\n".to_owned(), "http_server_config"),
+            (format!("{tls}  cipher_suites: [x]\n"), "cipher_suites"),
+            (format!("{tls}  client_auth_type: RequireAnyClientCert\n"), "RequireAnyClientCert"),
+            (format!("{tls}  client_auth_type: RequireAndVerifyClientCert\n"), "client_ca_file"),
+            (format!("{tls}  client_ca_file: c\n"), "client_auth_type"),
+            (format!("{tls}  min_version: TLS10\n"), "TLS10"),
+            ("tls_server_config:\n  cert_file: a\n".to_owned(), "key_file"),
+            (format!("basic_auth_users:\n  alice: {HASH}\n  bob: secret\n"), "bob"),
+            (format!("basic_auth_users:\n  a:b: {HASH}\n"), "a:b"),
+            (format!("basic_auth_users:\n  alice: {}\n", HASH.replace("$10$", "$31$")), "it has 31"),
+            (format!("basic_auth_users: {HASH}\n"), "map"),
+            (format!("basic_auth_users:\n  alice: {HASH}\n  alice: {HASH}\n"), "alice"),
+            (format!("basic_auth_users:\n  alice: {HASH}\nweb: x\n"), "web"),
+        ] {
+            let error = parse(&text).expect_err(&text).to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+            assert!(!error.contains("QOauh") && !error.contains("secret"), "{error}");
+        }
+    }
+}
