@@ -96,6 +96,8 @@ CHECKS = {
     "Damaged records of the journal, now": f"sum(planet_exporter_journal_damaged_records{{{EXPORTER}}})",
     "Sinks that are gone, now": f"sum(planet_exporter_sink_gone{{{EXPORTER}}})",
     "Destinations configured wrongly, now": f"sum(planet_exporter_misconfigured{{{EXPORTER}}})",
+    "Certificates that expire within 14 days, now":
+        f"sum(planet_exporter_certificate_expiry_time_seconds{{{EXPORTER}}} - time() < bool {14 * 24 * 3600})",
 }
 
 
