@@ -11,7 +11,7 @@ use support::exporter::{Exporter, command};
 use support::{Scratch, free_address};
 
 const FLAGS: &str = "docs/configuration.md";
-const STATE: &str = "README.md, The state directory";
+const STATE: &str = "docs/operations.md, State directory";
 
 /// The exit code of a start that fails, and what it says.
 fn failed(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
