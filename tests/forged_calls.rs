@@ -182,7 +182,7 @@ fn a_secret_is_renewed_without_a_call_lost() {
     assert_eq!(answered(OLD), 200);
     // What cannot be used changes nothing, and is said without what is in it.
     file.swap("half of a sec");
-    let line = exporter.process.stderr.wait_for("cannot be read again");
+    let line = exporter.process.stderr.wait_for("changed and cannot be used");
     assert!(line.contains("--call-event-secret-file") && line.contains("ERROR"), "{line}");
     assert!(!line.contains("half of"), "{line}");
     assert_eq!((answered(OLD), answered(NEW)), (200, 200));
@@ -195,7 +195,7 @@ fn a_secret_is_renewed_without_a_call_lost() {
     exporter.process.stderr.wait_for("SIGHUP: read again");
     assert_eq!((answered(OLD), answered(NEW)), (403, 200));
     let errors = exporter.process.stderr.all();
-    let said = errors.iter().filter(|line| line.contains("the old ones are kept")).count();
+    let said = errors.iter().filter(|line| line.contains("changed and cannot be used")).count();
     assert_eq!(said, 1, "it is said once");
 }
 
@@ -523,7 +523,7 @@ fn the_canary_knows_the_secret_and_may_come_from_anywhere() {
     let exporter = Exporter::launch_as_it_is(command.args(["--canary-url", &url, "--canary-interval", "1s"]));
     wait_for_canary(&exporter);
     file.swap(&format!("{NEW}\n{OLD}\n"));
-    exporter.process.stderr.wait_for("secrets of call events have changed");
+    exporter.process.stderr.wait_for("changed and was read again");
     wait_for_canary(&exporter);
     file.swap(NEW);
     exporter.process.signal("HUP");

@@ -18,6 +18,7 @@ use support::authority::Authority;
 use support::call::{CallEventQuery, DOCUMENTED_SAMPLE};
 use support::exporter::{CALL_EVENT_PATH, Exporter};
 use support::http::{self, Connection};
+use support::service::Service;
 use support::tls_client::{NAME, TlsClient};
 use support::{Scratch, eventually};
 
@@ -103,6 +104,24 @@ fn a_call_event_over_tls_counts_and_who_speaks_something_else_is_told() {
     let without = Exporter::start();
     assert!(client.connect(without.call_events).is_err());
     without.process.stderr.wait_for("the peer speaks TLS and this port does not");
+}
+
+#[test]
+fn the_service_behind_is_told_that_a_request_came_over_tls() {
+    let authority = Authority::new("tls-behind");
+    let secret = Secret::new(&authority.issue(NAME));
+    let service = Service::start();
+    let exporter = start(&secret, &["--forward-to", &service.url()]);
+    let mut connection =
+        TlsClient::trusting(&authority).connect(exporter.call_events).expect("a connection");
+    // A call event comes from the journal, and everything else at once.
+    for path in [path_of(1), "/else".to_owned()] {
+        assert_eq!(connection.get(&path).status, 200);
+    }
+    let requests = eventually("both requests", || Some(service.requests()).filter(|all| all.len() == 2));
+    for request in requests {
+        assert_eq!(request.header("x-forwarded-proto"), Some("https"), "{request:?}");
+    }
 }
 
 #[test]

@@ -21,6 +21,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hyper::http::uri::Scheme;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -31,7 +32,6 @@ use crate::http::service::Service;
 use crate::http::{Limits, Purpose, Server, TrustedProxies};
 use crate::intake::acceptance::{Acceptance, Store};
 use crate::intake::admission::Admission;
-use crate::intake::admission::secrets::Secrets;
 use crate::intake::canary::sender::{CANARY, Sender as CanarySender};
 use crate::intake::checks::Checks;
 use crate::intake::handler::CallbackHandler;
@@ -39,7 +39,7 @@ use crate::intake::proxy::Proxy;
 use crate::journal::Journal;
 use crate::metrics::registry::{self, OwnMetrics};
 use crate::ops::admin::{self, AdminHandler};
-use crate::ops::reload::{Reload, Reread};
+use crate::ops::reload::Reload;
 use crate::ops::signals::Hangups;
 use crate::ops::view::View;
 use crate::sinks::destination::{DestinationWatch, OTLP_METRICS, OTLP_TRACES};
@@ -70,7 +70,8 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let routes = Routes::of(&config);
     config.check_paths()?;
-    let secrets = config.call_event_secret_file.as_deref().map(Secrets::of_file).transpose()?.map(Arc::new);
+    let mut reload = Reload::default();
+    let secrets = access::secrets(&config, &mut reload)?;
     let registry = OwnMetrics::install()?;
     registry::record_build_info();
     let readiness = Readiness::default();
@@ -81,7 +82,6 @@ pub async fn run(
     let (refused, refused_lines) = refused_requests(&config);
     let health = Arc::new(Health::new(readiness.clone()));
     let view = Arc::new(View::new(registry, Arc::clone(&health), Arc::clone(&refused)));
-    let mut reload = Reload::default();
     let access = access::admin(&config, &mut reload)?;
     let call_events_tls = access::call_events_tls(&config, &mut reload)?;
     let is_admin_tls = access.tls().is_some();
@@ -174,13 +174,14 @@ pub async fn run(
             Store::Disk(committer)
         }
     };
+    let scheme = if config.tls_files().is_some() { Scheme::HTTPS } else { Scheme::HTTP };
     let handler = CallbackHandler::new(
         routes,
-        Admission::configured(&config, secrets.clone()),
+        Admission::configured(&config, secrets),
         config.max_uri_bytes,
         Acceptance::new(known, store),
         refused,
-        service.map(Proxy::new),
+        service.map(|service| Proxy::new(service, scheme)),
         Checks::new(health, config.readiness_path, &config.call_event_path),
     );
     parts.spawn_intake("intake", call_events.run(Arc::new(handler), ends.intake.clone()));
@@ -191,10 +192,6 @@ pub async fn run(
             // It sends none while the exporter drains, and no part may end before it is told to.
             stop.cancelled().await;
         });
-    }
-    if let Some(secrets) = secrets {
-        register_secrets(&secrets, &mut reload);
-        parts.spawn_sink("the watch of the secrets", secrets.watch(ends.sinks.clone()));
     }
     parts.spawn_sink("the reading of files again", reload.run(hangups, ends.sinks.clone()));
     parts.spawn_sink("the upkeep", upkeep(view, ends.sinks.clone()));
@@ -225,16 +222,6 @@ pub async fn run(
         false => warn!(timeout = ?config.shutdown_timeout, "stopped before everything was finished"),
     }
     Ok(())
-}
-
-/// Has the secrets of call events read again at SIGHUP.
-fn register_secrets(secrets: &Arc<Secrets>, reload: &mut Reload) {
-    let name = format!("the secrets of call events in {}", secrets.path().display());
-    let secrets = Arc::clone(secrets);
-    reload.register(name, move || match secrets.read_again()? {
-        true => Ok(Reread::Changed),
-        false => Ok(Reread::Unchanged),
-    });
 }
 
 /// What is refused, and the lines for its file, if there is to be one.

@@ -5,9 +5,9 @@ use thiserror::Error;
 
 use crate::config::Contradiction;
 use crate::config::given::Given;
+use crate::http::credentials::UnusableCredentials;
 use crate::http::tls::TlsError;
 use crate::http::{BindError, Purpose};
-use crate::intake::admission::secrets::UnusableSecrets;
 use crate::journal::JournalError;
 use crate::metrics::registry::InstallError;
 use crate::ops::access::AccessError;
@@ -29,7 +29,7 @@ pub enum RunError {
     IdentityKey(#[from] UnusableKey),
     /// The secrets of call events cannot be used.
     #[error(transparent)]
-    Secrets(#[from] UnusableSecrets),
+    Secrets(#[from] UnusableCredentials),
     /// What keeps the calls cannot be opened.
     #[error(transparent)]
     State(#[from] OpenError),

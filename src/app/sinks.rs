@@ -93,10 +93,7 @@ pub(super) fn register(client: &OtlpClient, reload: &mut Reload) {
         };
         let name = format!("{what} for OTLP {}", client.signal().as_str());
         let client = client.clone();
-        reload.register(name, move || match client.read_again()? {
-            true => Ok(Reread::Changed),
-            false => Ok(Reread::Unchanged),
-        });
+        reload.register(name, move || Ok(Reread::by(client.read_again()?)));
     }
 }
 

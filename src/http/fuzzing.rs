@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::header::{CONNECTION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::http::uri::Scheme;
 use hyper::{Request, Uri, Version};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::runtime::{Builder, Runtime};
@@ -85,7 +86,7 @@ pub fn field_value(bytes: &[u8]) {
         fields.insert(name, HeaderValue::from_static("1.2.3.4"));
     }
     fields.append(hyper::header::VIA, value.clone());
-    headers::pass_on(&mut fields, IpAddr::from([10, 0, 0, 7]), Version::HTTP_11);
+    headers::pass_on(&mut fields, IpAddr::from([10, 0, 0, 7]), Version::HTTP_11, &Scheme::HTTPS);
     assert!(!fields.contains_key(CONNECTION));
     assert!(relied_on.iter().all(|name| fields.contains_key(name)));
     assert_eq!(fields.get_all(hyper::header::VIA).iter().count(), 1);

@@ -8,6 +8,7 @@ use hyper::header::{
     CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
+use hyper::http::uri::Scheme;
 use hyper::{Request, Uri, Version, header};
 use thiserror::Error;
 
@@ -117,9 +118,9 @@ pub fn add_host(headers: &mut HeaderMap, uri: &Uri) {
 }
 
 /// Makes the fields of a request that came from `peer` those of the request to the service: without what belongs to one
-/// connection, with X-Forwarded-For, -Host and -Proto as other proxies set them, and Via (RFC 9110, 7.6.3). Host stays what
+/// connection, with X-Forwarded-For, -Host and -Proto as other proxies set them, and Via (RFC 9110, 7.6.3). It came by `scheme`. Host stays what
 /// the client asked for.
-pub fn pass_on(headers: &mut HeaderMap, peer: IpAddr, version: Version) {
+pub fn pass_on(headers: &mut HeaderMap, peer: IpAddr, version: Version, scheme: &Scheme) {
     remove_those_of_one_connection(headers);
     // 100 Continue is answered by this server when the body is asked for.
     headers.remove(header::EXPECT);
@@ -127,7 +128,9 @@ pub fn pass_on(headers: &mut HeaderMap, peer: IpAddr, version: Version) {
     if let Some(host) = headers.get(HOST).cloned() {
         headers.entry(X_FORWARDED_HOST).or_insert(host);
     }
-    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+    if let Ok(scheme) = HeaderValue::from_str(scheme.as_str()) {
+        headers.entry(X_FORWARDED_PROTO).or_insert(scheme);
+    }
     let via = if version == Version::HTTP_10 { "1.0" } else { "1.1" };
     append_to_list(headers, VIA, &format!("{via} {}", env!("CARGO_PKG_NAME")));
 }
@@ -154,7 +157,7 @@ mod tests {
 
     fn passed_on(lines: &[(&'static str, &'static str)]) -> Vec<(String, String)> {
         let mut headers = headers(lines);
-        pass_on(&mut headers, IpAddr::from([10, 0, 0, 7]), Version::HTTP_11);
+        pass_on(&mut headers, IpAddr::from([10, 0, 0, 7]), Version::HTTP_11, &Scheme::HTTP);
         let mut lines: Vec<_> = headers
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_str().expect("text").to_owned()))

@@ -48,6 +48,23 @@ pub struct Limits {
     pub head_bytes: usize,
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+impl Limits {
+    /// So many connections, with heads of so many bytes, which may take an hour for everything.
+    pub(super) fn patient(connections: usize, head_bytes: usize) -> Limits {
+        let hour = Duration::from_secs(3_600);
+        Limits {
+            connections,
+            connections_of_a_peer: None,
+            header_timeout: hour,
+            idle_timeout: hour,
+            stall_timeout: hour,
+            answer_timeout: None,
+            head_bytes,
+        }
+    }
+}
+
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
     /// Whether it takes a request whose query no URI may have, as a [`RawQuery`](super::raw_query::RawQuery) among the request's extensions. If not, such a

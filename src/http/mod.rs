@@ -11,6 +11,7 @@ pub mod backoff;
 mod bind_error;
 pub mod body;
 mod connection;
+pub mod credentials;
 mod deadlines;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -30,6 +31,7 @@ pub mod response;
 pub mod server_tls;
 pub mod service;
 pub mod shown;
+pub mod small_file;
 mod sockets;
 pub mod tls;
 mod trusted_proxies;

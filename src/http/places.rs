@@ -232,16 +232,7 @@ mod tests {
 
     fn connection(place: &Place) -> (Deadlines<DuplexStream>, DuplexStream) {
         let (near, far) = duplex(1_000);
-        let hour = Duration::from_secs(3_600);
-        let limits = Limits {
-            connections: 3,
-            connections_of_a_peer: None,
-            header_timeout: hour,
-            idle_timeout: hour,
-            stall_timeout: hour,
-            answer_timeout: None,
-            head_bytes: 8_192,
-        };
+        let limits = Limits::patient(3, 8_192);
         (Deadlines::new(near, Arc::clone(&place.phase), limits), far)
     }
 

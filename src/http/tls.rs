@@ -5,8 +5,6 @@
 //! told to, and goes on with what it has where they cannot be used.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +20,7 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use super::peer::causes;
+use super::small_file;
 
 /// Why TLS cannot be set up.
 #[derive(Debug, Error)]
@@ -198,11 +197,10 @@ impl Loaded {
 
 impl FileContent {
     pub(super) fn read(path: &Path) -> Result<FileContent, TlsError> {
-        let mut pem = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(LARGEST_FILE).read_to_end(&mut pem));
-        match read {
-            Ok(_) => Ok(FileContent { path: path.to_owned(), pem }),
-            Err(source) => Err(TlsError::Unreadable { path: path.to_owned(), source }),
+        let path = path.to_owned();
+        match small_file::read(&path, LARGEST_FILE) {
+            Ok(pem) => Ok(FileContent { path, pem }),
+            Err(source) => Err(TlsError::Unreadable { path, source }),
         }
     }
 

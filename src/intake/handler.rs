@@ -260,9 +260,11 @@ impl CallbackHandler {
             self.unknown_parameters.note(route.kind, query);
         }
         let mut envelope = Vec::new();
-        if self.service.is_some() && route.mode == Mode::Stored {
+        if let Some(proxy) = &self.service
+            && route.mode == Mode::Stored
+        {
             let mut fields = request.headers().clone();
-            headers::pass_on(&mut fields, peer.ip(), request.version());
+            proxy.own_fields(&mut fields, peer.ip(), request.version());
             let path = before_event(request, found);
             envelope = envelope::encode(&path, &fields).ok_or(Unread::HeadersTooLarge)?;
         }

@@ -1,12 +1,14 @@
 //! The proxy: a request goes to the service as it came, and the service's own answer goes back, both streamed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Either};
 use hyper::body::Incoming;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::HeaderMap;
+use hyper::http::uri::Scheme;
+use hyper::{Method, Request, Response, StatusCode, Version};
 use metrics::{Counter, Histogram, counter, histogram};
 use thiserror::Error;
 
@@ -22,17 +24,23 @@ use crate::metrics::catalog;
 #[derive(Debug)]
 pub struct Proxy {
     service: Arc<Service>,
+    scheme: Scheme,
     service_state: Mutex<Peer>,
     metrics: ProxyMetrics,
 }
 
 impl Proxy {
-    /// Passes requests on to `service`.
-    pub fn new(service: Arc<Service>) -> Proxy {
+    /// Passes requests on to `service` that came by `scheme`.
+    pub fn new(service: Arc<Service>, scheme: Scheme) -> Proxy {
         // Nothing is tried again here, so the pauses do not matter.
         let backoff = Backoff::new(Duration::ZERO, Duration::ZERO);
         let service_state = Mutex::new(Peer::new("the service behind", "requests", backoff));
-        Proxy { service, service_state, metrics: ProxyMetrics::new() }
+        Proxy { service, scheme, service_state, metrics: ProxyMetrics::new() }
+    }
+
+    /// Makes the fields of a request from `peer` those that the service gets.
+    pub fn own_fields(&self, headers: &mut HeaderMap, peer: IpAddr, version: Version) {
+        headers::pass_on(headers, peer, version, &self.scheme);
     }
 
     fn peer(&self) -> MutexGuard<'_, Peer> {
@@ -72,7 +80,7 @@ impl Proxy {
         let path_and_query = head.uri.path_and_query().map_or("/", |path_and_query| path_and_query.as_str());
         let uri = self.service.url().join(path_and_query).ok().filter(|_| head.method != Method::CONNECT);
         head.uri = uri.ok_or(NotPassedOn::NoPath)?;
-        headers::pass_on(&mut head.headers, peer.ip(), head.version);
+        self.own_fields(&mut head.headers, peer.ip(), head.version);
         head.version = hyper::Version::HTTP_11;
         let progress = Progress::begin();
         let request = Request::from_parts(head, Either::Left(Watched::new(body, progress.clone())));

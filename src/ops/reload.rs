@@ -35,6 +35,13 @@ pub enum Reread {
     Unchanged,
 }
 
+impl Reread {
+    /// What came of it, by whether they say something else.
+    pub fn by(has_changed: bool) -> Reread {
+        if has_changed { Reread::Changed } else { Reread::Unchanged }
+    }
+}
+
 /// Why files cannot be read again.
 type Failure = Box<dyn Error + Send + Sync>;
 

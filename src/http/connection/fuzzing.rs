@@ -2,20 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode, Uri};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
+use super::Connection;
 use super::raw_head::{RawHead, Reading, read};
-use super::{Connection, Ending};
-use crate::http::deadlines::Phase;
+use crate::http::Handler;
 use crate::http::fuzzing::runtime;
 use crate::http::raw_query::query_of;
 use crate::http::response::{self, Body};
-use crate::http::{Handler, Limits};
 
 /// The beginning of a head at which hyper failed. What is cut out of it and put back is what came.
 pub fn raw_head(bytes: &[u8]) {
@@ -80,23 +78,7 @@ fn is_raw(query: &[u8]) -> bool {
 /// What is handed over of a connection on which the bytes come in pieces of this size.
 fn serve(bytes: &[u8], size: usize) -> Vec<Given> {
     let handler = Arc::new(Keeper::default());
-    let hour = Duration::from_secs(3_600);
-    let limits = Limits {
-        connections: 1,
-        connections_of_a_peer: None,
-        header_timeout: hour,
-        idle_timeout: hour,
-        stall_timeout: hour,
-        answer_timeout: None,
-        head_bytes: 8 * 1024,
-    };
-    let connection = Connection {
-        handler: Arc::clone(&handler),
-        peer: ([127, 0, 0, 1], 1).into(),
-        limits,
-        phase: Arc::new(Phase::new()),
-        ending: Ending::default(),
-    };
+    let connection = Connection::patient(Arc::clone(&handler), 8 * 1024);
     let (near, far) = duplex(1 << 20);
     let (mut from, mut to) = tokio::io::split(far);
     let client = async {

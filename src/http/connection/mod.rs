@@ -135,6 +135,20 @@ pub(super) struct Connection<H> {
     pub(super) ending: Ending,
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+impl<H> Connection<H> {
+    /// One of this host, whose head may have this many bytes and which may take its time.
+    fn patient(handler: Arc<H>, head_bytes: usize) -> Connection<H> {
+        Connection {
+            handler,
+            peer: ([127, 0, 0, 1], 1).into(),
+            limits: Limits::patient(1, head_bytes),
+            phase: Arc::new(Phase::new()),
+            ending: Ending::default(),
+        }
+    }
+}
+
 impl<H: Handler> Connection<H> {
     /// Serves `stream` to its end, or until it is idle after it is told to go. With `has_header` the PROXY protocol says first
     /// whose it is.

@@ -10,11 +10,10 @@ use hyper::{Request, Response, StatusCode};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-use super::{Connection, Ended, Ending};
-use crate::http::deadlines::Phase;
+use super::{Connection, Ended};
+use crate::http::Handler;
 use crate::http::raw_query::query_of;
 use crate::http::response::{self, Body};
-use crate::http::{Handler, Limits};
 
 /// What a handler was given: the path, the query and the body.
 type Given = (String, Vec<u8>, Vec<u8>);
@@ -51,22 +50,7 @@ fn serve<const RAW: bool>(pieces: &[&[u8]], head_bytes: usize) -> Served {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let handler = Arc::new(Keeper::<RAW>::default());
     let second = Duration::from_secs(1);
-    let limits = Limits {
-        connections: 1,
-        connections_of_a_peer: None,
-        header_timeout: 3_600 * second,
-        idle_timeout: 3_600 * second,
-        stall_timeout: 3_600 * second,
-        answer_timeout: None,
-        head_bytes,
-    };
-    let connection = Connection {
-        handler: Arc::clone(&handler),
-        peer: ([127, 0, 0, 1], 1).into(),
-        limits,
-        phase: Arc::new(Phase::new()),
-        ending: Ending::default(),
-    };
+    let connection = Connection::patient(Arc::clone(&handler), head_bytes);
     let (near, far) = duplex(1 << 20);
     let (mut from, mut to) = tokio::io::split(far);
     let client = async {

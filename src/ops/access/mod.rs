@@ -23,6 +23,7 @@ use tracing::warn;
 
 use crate::config::Config;
 use crate::http::Purpose;
+use crate::http::credentials::UnusableCredentials;
 use crate::http::pace::Pace;
 use crate::http::response::{self, Body};
 use crate::http::server_tls::ServerTls;
@@ -30,7 +31,7 @@ use crate::http::tls::TlsError;
 use digests::{Digests, NoRandomness};
 use loopback::Loopback;
 use passwords::{Checked, Passwords};
-use tokens::{Tokens, UnusableTokens};
+use tokens::Tokens;
 use web_config::{UnusableWebConfig, Users, WebConfig};
 
 /// Why access to the admin port cannot be set up.
@@ -49,7 +50,7 @@ pub enum AccessError {
     },
     /// The bearer tokens cannot be used.
     #[error(transparent)]
-    Tokens(#[from] UnusableTokens),
+    Tokens(#[from] UnusableCredentials),
     /// TLS cannot be begun or ended while the port is open.
     #[error("tls_server_config of {path} was added or removed, which needs a restart", path = .0.display())]
     NeedsRestart(PathBuf),

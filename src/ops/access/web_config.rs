@@ -4,8 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bcrypt::HashParts;
@@ -13,8 +12,9 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::http::server_tls::{Clients, OldestVersion, ServerFiles};
+use crate::http::small_file;
 
-/// Bytes of a file that are read.
+/// Bytes of a file, at most.
 const LARGEST_FILE: u64 = 64 * 1024;
 
 /// The highest cost of a password's hash. One more doubles the time that its verification takes: at 15 about two seconds.
@@ -125,8 +125,7 @@ impl WebConfig {
     /// Reads a file. Paths in it are relative to its folder.
     pub(super) fn read(path: &Path) -> Result<WebConfig, UnusableWebConfig> {
         let read = || {
-            let mut bytes = Vec::new();
-            File::open(path)?.take(LARGEST_FILE).read_to_end(&mut bytes)?;
+            let bytes = small_file::read(path, LARGEST_FILE)?;
             let text = str::from_utf8(&bytes).map_err(|error| Reason::Yaml(error.to_string()))?;
             WebConfig::parse(text, path.parent().unwrap_or(Path::new("")))
         };
