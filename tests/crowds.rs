@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use support::call::CallEventQuery;
 use support::eventually;
-use support::exporter::Exporter;
+use support::exporter::{Exporter, command_under};
 use support::http::{self, Connection};
 
 const PLACES: [&str; 2] = ["--max-connections", "64"];
@@ -90,6 +90,21 @@ fn a_crowd_that_sends_little_keeps_no_call_out() {
         assert_eq!(exporter.accepted(), 50.0);
         let rejected = exporter.metrics().sum("planet_exporter_rejected_connections_total");
         assert_eq!(rejected, 0.0, "beside {bytes:?}");
+    }
+}
+
+#[test]
+fn a_silent_crowd_that_takes_all_descriptors_keeps_no_call_out() {
+    for bytes in [&b""[..], b"GET /call_event?sid=1 HTTP/1.1\r\nhost: a\r\nx-a"] {
+        let exporter = Exporter::launch(command_under("ulimit -n 64").args(["--header-timeout", "1h"]));
+        let crowd = Crowd::at(exporter.call_events, bytes);
+        exporter.process.stderr.wait_for("connections cannot be accepted");
+        for number in 0..20 {
+            let path = format!("/call_event?{}", CallEventQuery::new(number).encode());
+            assert_eq!(status(exporter.call_events, &path), 200, "beside {bytes:?}");
+        }
+        crowd.over();
+        assert_eq!(exporter.accepted(), 20.0);
     }
 }
 

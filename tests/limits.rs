@@ -146,7 +146,9 @@ fn without_file_descriptors_accepting_waits_and_then_goes_on() {
     let started = Instant::now();
     let mut connections: Vec<_> = (0..60).map(|_| Connection::open(exporter.call_events)).collect();
     for (number, connection) in connections.iter_mut().enumerate() {
-        connection.send(format!("GET {} HTTP/1.1\r\nhost: test\r\n\r\n", call_event(number)));
+        // The last byte is to come, so none of them is idle and can go.
+        let head = format!("GET {} HTTP/1.1\r\nhost: test\r\ncontent-length: 1\r\n\r\n", call_event(number));
+        connection.send(head);
     }
     exporter.process.stderr.wait_for("connections cannot be accepted");
     let after_some_tries =
@@ -156,6 +158,7 @@ fn without_file_descriptors_accepting_waits_and_then_goes_on() {
     assert!(after_some_tries <= most, "{after_some_tries} failures, expected at most {most}");
 
     // Every connection that was waited for gets its answer when those before it have gone.
+    connections.iter_mut().for_each(|connection| connection.send("x"));
     for (number, mut connection) in connections.into_iter().enumerate() {
         assert_eq!(connection.receive().status, 200, "connection {number}");
     }

@@ -112,8 +112,7 @@ fn the_service_behind_is_told_that_a_request_came_over_tls() {
     let secret = Secret::new(&authority.issue(NAME));
     let service = Service::start();
     let exporter = start(&secret, &["--forward-to", &service.url()]);
-    let mut connection =
-        TlsClient::trusting(&authority).connect(exporter.call_events).expect("a connection");
+    let mut connection = TlsClient::trusting(&authority).connect(exporter.call_events).expect("a connection");
     // A call event comes from the journal, and everything else at once.
     for path in [path_of(1), "/else".to_owned()] {
         assert_eq!(connection.get(&path).status, 200);

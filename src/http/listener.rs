@@ -165,6 +165,9 @@ impl Server {
                 }
                 Err(error) => {
                     serving.metrics.accept_failures.increment(1);
+                    if !is_of_one_connection(&error) {
+                        serving.places.make_room();
+                    }
                     tokio::select! {
                         biased;
                         () = ending.stop.cancelled() => break,

@@ -127,6 +127,12 @@ impl Places {
         None
     }
 
+    /// Has some connections go although there are places, since the process has no room for a further one, such as a file descriptor.
+    pub(super) fn make_room(&self) {
+        let open = lock(&self.taken).connections.len();
+        self.evict((open / AT_ONCE).max(1), None);
+    }
+
     /// Completes when no place is taken any more.
     pub(super) async fn all_given_back(&self) {
         let all = u32::try_from(self.numbers.all).unwrap_or(u32::MAX);

@@ -143,8 +143,9 @@ impl Sockets {
     }
 }
 
-/// Connections that wait to be accepted, as in the standard library.
-const BACKLOG: u32 = 128;
+/// Connections that wait to be accepted, unless the kernel allows fewer (`net.core.somaxconn`): who finds no room there tries again after a
+/// second.
+const BACKLOG: u32 = 1024;
 
 async fn bind(address: &ListenAddress) -> io::Result<Vec<TcpSocket>> {
     Ok(match address {
