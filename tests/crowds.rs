@@ -109,6 +109,14 @@ fn a_silent_crowd_that_takes_all_descriptors_keeps_no_call_out() {
 }
 
 #[test]
+fn it_may_open_as_many_descriptors_as_it_can_have() {
+    let exporter = Exporter::launch(&mut command_under("ulimit -Sn 64"));
+    assert!(exporter.metrics().value("process_max_fds", &[]) > 2_000.0);
+    let few = Exporter::launch(&mut command_under("ulimit -n 64"));
+    few.process.stderr.wait_for("fewer file descriptors may be open than all connections need");
+}
+
+#[test]
 fn livez_and_readyz_have_a_place_whatever_the_others_do() {
     let pages = "GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(100).leak().as_bytes();
     for bytes in [&b""[..], b"G", b"GET / HTTP/1.1\r\nhost: a\r\nx-a", pages] {

@@ -11,6 +11,7 @@
 //! behind; then the process ends, all within `--shutdown-timeout`.
 
 mod access;
+mod descriptors;
 mod first_lines;
 mod parts;
 mod run_error;
@@ -68,6 +69,7 @@ pub async fn run(
     stop: impl Future<Output = ()>,
     hangups: Hangups,
 ) -> Result<(), RunError> {
+    descriptors::raise_limit(&config);
     let routes = Routes::of(&config);
     config.check_paths()?;
     let mut reload = Reload::default();
