@@ -137,22 +137,29 @@ fn without_file_descriptors_accepting_waits_and_then_goes_on() {
     let exporter = Exporter::launch(&mut command_under("ulimit -n 40"));
     // Opened before the descriptors run out, since the admin port needs one, too.
     let mut admin = Connection::open(exporter.admin);
-    let mut failures = || {
-        let page = Page::read(&admin.get("/metrics").text());
-        page.value("planet_exporter_accept_failures_total", &[("listener", "call_events")])
-    };
-    assert_eq!(failures(), 0.0);
+    let mut page = || Page::read(&admin.get("/metrics").text());
+    let failures =
+        |page: &Page| page.value("planet_exporter_accept_failures_total", &[("listener", "call_events")]);
+    assert_eq!(failures(&page()), 0.0);
 
     let started = Instant::now();
-    let mut connections: Vec<_> = (0..60).map(|_| Connection::open(exporter.call_events)).collect();
-    for (number, connection) in connections.iter_mut().enumerate() {
-        // The last byte is to come, so none of them is idle and can go.
-        let head = format!("GET {} HTTP/1.1\r\nhost: test\r\ncontent-length: 1\r\n\r\n", call_event(number));
-        connection.send(head);
+    let mut connections = Vec::new();
+    for number in 0..60 {
+        let mut connection = Connection::open(exporter.call_events);
+        // The last byte is to come. Once the call counts, the connection is known to be served, not to wait for its peer, so it
+        // cannot go for another one.
+        connection
+            .send(format!("GET {} HTTP/1.1\r\nhost: test\r\ncontent-length: 1\r\n\r\n", call_event(number)));
+        connections.push(connection);
+        eventually("a call, or a connection too many", || {
+            let page = page();
+            let calls = page.value("planet_exporter_events_total", &[("result", "accepted")]);
+            (calls > number as f64 || failures(&page) > 0.0).then_some(())
+        });
     }
     exporter.process.stderr.wait_for("connections cannot be accepted");
     let after_some_tries =
-        eventually("a few failures", || Some(failures()).filter(|failures| *failures >= 5.0));
+        eventually("a few failures", || Some(failures(&page())).filter(|failures| *failures >= 5.0));
     // Pauses double from 5 ms to 1 s, so failures are few. Without pauses there would be thousands.
     let most = 10.0 + started.elapsed().as_secs_f64();
     assert!(after_some_tries <= most, "{after_some_tries} failures, expected at most {most}");
