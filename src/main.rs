@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use planet_call_exporter::app;
 use planet_call_exporter::config::call_filter::CallFilter;
@@ -11,7 +12,7 @@ use planet_call_exporter::config::callback_url::CallbackUrl;
 use planet_call_exporter::config::environment::{self, Environment};
 use planet_call_exporter::config::otlp::OtlpSettings;
 use planet_call_exporter::config::remark::Remark;
-use planet_call_exporter::config::{Command, CommandLine, Config};
+use planet_call_exporter::config::{AdminPort, Command, CommandLine, Config};
 use planet_call_exporter::http::shown;
 use planet_call_exporter::ops::commands::check::Plan;
 use planet_call_exporter::ops::{commands, logging, signals};
@@ -25,6 +26,8 @@ fn main() -> ExitCode {
         Some(Command::Check { config, connect }) => {
             return check(*config, connect).unwrap_or_else(|error| fail(&*error));
         }
+        Some(Command::Drain { admin_port, wait }) => drain(&admin_port, wait),
+        Some(Command::Probe { admin_port, path }) => probe(&admin_port, &path),
         Some(Command::Completions { shell }) => print(&commands::manual::completions(shell)),
         Some(Command::Man { command }) => man(command.as_deref()),
         None => return run(config).unwrap_or_else(|error| fail(&*error)),
@@ -52,6 +55,16 @@ fn replay(file: &Path, to: &CallbackUrl) -> Result<(), Box<dyn Error>> {
         0 => Ok(()),
         _ => Err("not every request was taken".into()),
     }
+}
+
+fn drain(port: &AdminPort, wait: Duration) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(commands::admin_port::drain(port, wait))?)
+}
+
+fn probe(port: &AdminPort, path: &str) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    print(runtime.block_on(commands::admin_port::probe(port, path))?.as_bytes())
 }
 
 fn man(of: Option<&str>) -> Result<(), Box<dyn Error>> {

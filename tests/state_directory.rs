@@ -439,3 +439,39 @@ fn what_waited_and_is_missing_is_said() {
     let exporter = start();
     exporter.process.stderr.wait_for("nothing is left of what waited");
 }
+
+#[test]
+fn the_next_process_waits_for_one_that_is_about_to_end() {
+    let scratch = Scratch::new("lock-wait");
+    let state = scratch.0.join("state");
+    let holder = Exporter::launch(command().arg("--state-dir").arg(&state));
+    send(&holder, 0..2);
+    let waiting = |wait: &str| {
+        let mut command = command();
+        command.args(["--state-lock-wait", wait, "--state-dir"]).arg(&state);
+        Exporter::launch_at_once(&mut command, None)
+    };
+
+    let mut impatient = waiting("300ms");
+    assert_eq!(impatient.process.wait().code(), Some(1));
+    let said = impatient.process.stderr.wait_for("give each process a directory of its own");
+    assert!(said.contains("--state-lock-wait"), "{said}");
+
+    let mut next = waiting("10m");
+    let by = format!("is held by process {} on ", holder.process.id());
+    let line = next.process.stderr.wait_for("waiting: ");
+    assert!(line.contains(&by) && line.contains(" since 20"), "{line}");
+    let ready = next.admin("/readyz");
+    assert!(ready.status == 503 && ready.text().contains(&by), "{}", ready.text());
+    assert_eq!(next.admin("/livez").status, 200);
+
+    let mut interrupted = waiting("10m");
+    interrupted.process.stderr.wait_for("waiting: ");
+    interrupted.process.signal("TERM");
+    assert_eq!(interrupted.process.wait().code(), Some(0), "it can be ended while it waits");
+
+    holder.kill();
+    next.wait_until_ready();
+    assert_eq!(next.metrics().sum("planet_calls_total"), 2.0);
+    assert_eq!(next.admin("/readyz").text(), "ok\n");
+}

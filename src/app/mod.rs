@@ -35,6 +35,7 @@ use crate::intake::acceptance::{Acceptance, Store};
 use crate::intake::admission::Admission;
 use crate::intake::canary::sender::{CANARY, Sender as CanarySender};
 use crate::intake::checks::Checks;
+use crate::intake::draining::Draining;
 use crate::intake::handler::CallbackHandler;
 use crate::intake::proxy::Proxy;
 use crate::journal::Journal;
@@ -77,7 +78,7 @@ pub async fn run(
     let registry = OwnMetrics::install()?;
     registry::record_build_info();
     let readiness = Readiness::default();
-    let starting = readiness.latch("starting");
+    let starting = readiness.latch(state::STARTING);
     let mut parts = Parts::default();
     let ends = Ends::default();
 
@@ -88,7 +89,8 @@ pub async fn run(
     let call_events_tls = access::call_events_tls(&config, &mut reload)?;
     let is_admin_tls = access.tls().is_some();
     let path = config.call_event_path.clone();
-    let admin_handler = AdminHandler::new(Arc::clone(&view), access, path, config.created_series);
+    let drain = ends.intake.drain.clone();
+    let admin_handler = AdminHandler::new(Arc::clone(&view), access, path, config.created_series, drain);
     let (admin, admin_thread) = admin::start(
         config.admin_listen.clone(),
         limits(&config, ADMIN_HEAD),
@@ -143,7 +145,7 @@ pub async fn run(
         let ends = otlp_metrics::Ends {
             stop: ends.sinks.clone(),
             last: ends.last.clone(),
-            is_durable: config.state_dir.is_some(),
+            state: config.state_lifetime(),
         };
         let (resource, interval) = (otlp.resource.clone(), otlp.metric_interval);
         state.readers.push_as(otlp_metrics::identity(&client, &resource), state.fold.births());
@@ -176,6 +178,7 @@ pub async fn run(
             Store::Disk(committer)
         }
     };
+    let draining = Draining::new(ends.intake.drain.clone(), config.state_lifetime());
     let scheme = if config.tls_files().is_some() { Scheme::HTTPS } else { Scheme::HTTP };
     let handler = CallbackHandler::new(
         routes,
@@ -183,7 +186,7 @@ pub async fn run(
         config.max_uri_bytes,
         Acceptance::new(known, store),
         refused,
-        service.map(|service| Proxy::new(service, scheme)),
+        service.map(|service| Proxy::new(service, scheme, draining)),
         Checks::new(health, config.readiness_path, &config.call_event_path),
     );
     parts.spawn_intake("intake", call_events.run(Arc::new(handler), ends.intake.clone()));

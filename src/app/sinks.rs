@@ -56,7 +56,8 @@ pub(super) fn configured(
 ) -> Result<Vec<ConfiguredSink>, RunError> {
     let identity = Identity::configured(config)?;
     let mut sinks = Vec::new();
-    let ages = Ages { given_up: config.state_max_age, segment: config.segment_age };
+    let (given_up, segment, state) = (config.state_max_age, config.segment_age, config.state_lifetime());
+    let ages = Ages { given_up, segment, state };
     let mut add =
         |kind, settings| sinks.push(ConfiguredSink { kind, settings: Settings { ages, ..settings } });
     if let Some(destination) = otlp.traces.destination() {

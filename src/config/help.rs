@@ -57,10 +57,12 @@ fn described(command: Command, extent: Extent) -> Command {
 }
 
 /// What `-h` says of each command.
-const COMMANDS: [(&str, &str); 5] = [
+const COMMANDS: [(&str, &str); 7] = [
     ("state", "Show what is in a state directory"),
     ("check", "Say what a start with these flags and variables would do"),
     ("replay", "Send refused requests or stored events again"),
+    ("drain", "Have an exporter on this host drain"),
+    ("probe", "Ask an exporter on this host how it is"),
     ("completions", "Print the completions of a shell"),
     ("man", "Print a manual page"),
 ];
@@ -184,6 +186,14 @@ const GROUPS: [(&str, &[Flag]); 6] = [
                 "state-dir",
                 "Keeps totals across restarts [default: none]",
                 "Set it, on a volume that lasts, so that no call is lost or counted twice, whatever dies.",
+            ),
+            rare(
+                "state-ephemeral",
+                "Set it to true if the directory is in an emptyDir, so that no call is acknowledged that dies with the pod.",
+            ),
+            rare(
+                "state-lock-wait",
+                "Set it where the next process may start before the last one has ended, as in a StatefulSet.",
             ),
             rare(
                 "state-max-bytes",

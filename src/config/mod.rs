@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ipnet::IpNet;
 
@@ -93,6 +93,26 @@ pub enum Command {
         #[arg(long, value_name = "URL")]
         to: CallbackUrl,
     },
+    /// Have an exporter on this host drain, which cannot be taken back: each answer closes its connection, and what would die with its pod is not acknowledged any
+    /// more before the service behind has it. The preStop hook of its container calls it. Exit with 1 if it does not drain.
+    Drain {
+        /// Which exporter.
+        #[command(flatten)]
+        admin_port: AdminPort,
+        /// How long to wait then before the command ends, so that requests go on for a while before the container is told to end.
+        #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration_or_none)]
+        wait: Duration,
+    },
+    /// Ask an exporter on this host how it is, and print what it says. Exit with 1 if that is no 200. For health checks where there
+    /// is no other client.
+    Probe {
+        /// Which exporter.
+        #[command(flatten)]
+        admin_port: AdminPort,
+        /// What to ask for, such as /livez, or /readyz?verbose.
+        #[arg(default_value = "/livez")]
+        path: String,
+    },
     /// Print the completions of a shell. For bash they belong in /etc/bash_completion.d/planet-call-exporter.
     Completions {
         /// The shell.
@@ -101,9 +121,26 @@ pub enum Command {
     /// Print a manual page. `planet-call-exporter man | man -l -` shows it.
     Man {
         /// The command whose page to print [default: none, that of the program].
-        #[arg(value_parser = ["state", "check", "replay", "completions", "man"])]
+        #[arg(value_parser = ["state", "check", "replay", "drain", "probe", "completions", "man"])]
         command: Option<String>,
     },
+}
+
+/// The admin port of an exporter on this host.
+#[derive(Debug, Clone, Args)]
+pub struct AdminPort {
+    /// The exporter's --admin-listen.
+    #[arg(
+        long = "admin-listen",
+        env = "PLANET_ADMIN_LISTEN",
+        value_name = "ADDRESS",
+        default_value = ":9464"
+    )]
+    pub listen: ListenAddress,
+
+    /// The exporter's --admin-web-config-file, which says whether the port speaks TLS [default: none, it does not].
+    #[arg(long = "admin-web-config-file", env = "PLANET_ADMIN_WEB_CONFIG_FILE", value_name = "FILE")]
+    pub web_config_file: Option<PathBuf>,
 }
 
 /// How to run the exporter.
@@ -168,6 +205,16 @@ pub struct Config {
     /// stays in memory].
     #[arg(long, env = "PLANET_STATE_DIR", value_name = "DIRECTORY")]
     pub state_dir: Option<PathBuf>,
+
+    /// Whether the state directory goes when this host or pod does, as an emptyDir: what is left at the end counts as lost then, and while the exporter
+    /// drains, it acknowledges only what the service behind has taken.
+    #[arg(long, env = "PLANET_STATE_EPHEMERAL", value_name = "BOOLEAN", default_value_t = false, action = ArgAction::Set)]
+    pub state_ephemeral: bool,
+
+    /// How long to wait for a state directory that another process holds, such as one that is about to end. Meanwhile /livez answers
+    /// 200, and /readyz who holds it.
+    #[arg(long, env = "PLANET_STATE_LOCK_WAIT", value_name = "DURATION", default_value = "0s", value_parser = duration_or_none)]
+    pub state_lock_wait: Duration,
 
     /// Maximum size of the journal in the state directory. Beyond it, the exporter drops the oldest undelivered events, and
     /// does not know their session IDs after a restart.
@@ -369,6 +416,15 @@ pub struct Config {
 }
 
 impl Config {
+    /// How long the state lasts.
+    pub fn state_lifetime(&self) -> StateLifetime {
+        match (&self.state_dir, self.state_ephemeral) {
+            (None, _) => StateLifetime::Process,
+            (Some(_), true) => StateLifetime::Pod,
+            (Some(_), false) => StateLifetime::Volume,
+        }
+    }
+
     /// The files of TLS on the port of call events, if it speaks that.
     pub fn tls_files(&self) -> Option<ServerFiles> {
         let (certificate, key) = self.tls_cert_file.clone().zip(self.tls_key_file.clone())?;
@@ -380,6 +436,17 @@ impl Config {
 /// The value of a flag as it is written on the command line.
 pub fn name_of(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+/// How long the state lasts: totals, session IDs and what waits for delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateLifetime {
+    /// As long as the process.
+    Process,
+    /// As long as the pod, however often the process starts in it.
+    Pod,
+    /// Beyond the pod.
+    Volume,
 }
 
 /// What leaves the exporter of user IDs and IP addresses.

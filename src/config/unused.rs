@@ -114,7 +114,7 @@ fn has_identities(config: &Config, otlp: &OtlpSettings) -> bool {
 }
 
 /// Every flag with what takes its effect away.
-const NEEDS: [(&str, &[Obstacle]); 52] = [
+const NEEDS: [(&str, &[Obstacle]); 54] = [
     ("listen", &[]),
     ("call-event-path", &[]),
     ("call-event-secret-file", &[]),
@@ -127,6 +127,8 @@ const NEEDS: [(&str, &[Obstacle]); 52] = [
     ("admin-bearer-token-file", &[]),
     ("admin-trust-loopback", &[CREDENTIALS, NOTHING_REFUSED]),
     ("state-dir", &[]),
+    ("state-ephemeral", &[IN_MEMORY]),
+    ("state-lock-wait", &[IN_MEMORY]),
     ("state-max-bytes", &[IN_MEMORY]),
     ("state-max-age", &[NOTHING_WAITS]),
     ("segment-age", &[IN_MEMORY]),
@@ -199,6 +201,8 @@ mod tests {
     /// For each flag with an obstacle: what it is given, what stands against it, and what helps.
     const OBSTACLES: &[(&str, &str, &str)] = &[
         ("--canary-interval 30s", "", "--canary-url http://a/call_event"),
+        ("--state-ephemeral true", "", "--state-dir /x"),
+        ("--state-lock-wait 1s", "", "--state-dir /x"),
         ("--state-max-bytes 2MiB", "", "--state-dir /x"),
         ("--segment-age 1h", "", "--state-dir /x"),
         ("--state-max-age 1h", "", "--state-dir /x"),

@@ -14,6 +14,7 @@
 //! | another path | 404; kept likewise | the service's; kept as well |
 //! | a URI that is too long, or headers that are | 414, 431 | the same |
 //! | the event cannot be stored | 503 with Retry-After | the service's; 503 if it has none |
+//! | an event while the exporter [drains](super::draining) and its state is to go | as ever | the service's; 503 if it has none |
 //! | a request on which this program panics | 500 | the service's |
 //!
 //! What is answered without asking the service is not to be stored by a cache (`Cache-Control: no-store`).
@@ -43,12 +44,13 @@ use super::misdirected::Misdirected;
 use super::proxy::Proxy;
 use super::unknown::UnknownParameters;
 use crate::callback::shield::{Panicked, fault_point, shielded};
-use crate::callback::{Anomaly, Fingerprint, Identified, Key, NotACall, Record, envelope};
+use crate::callback::{Anomaly, Fingerprint, Identified, Key, NotACall, Record, envelope, record};
 use crate::config::routes::{Found, Mode, ProbeStatus, Routes};
 use crate::http::body::discard;
 use crate::http::headers::{self, WrongHost};
 use crate::http::pace::{LeftOut, Pace};
 use crate::http::response::{self, Body};
+use crate::http::service::is_final;
 use crate::http::{Handler, raw_query};
 use crate::state::known::NotStored;
 use crate::state::refused::RefusedRequests;
@@ -125,6 +127,7 @@ impl CallbackHandler {
                 return marked(proxy.pass_on(request, peer).await, is_repeat);
             }
             Answer::NotStored(proxy, held) => return self.pass_on(proxy, request, peer, held).await,
+            Answer::OfServiceFirst(proxy, event) => return self.ask_first(proxy, request, peer, event).await,
         };
         self.metrics.request_duration.record(started.elapsed());
         // Who waits to be told to send a body sends none now.
@@ -166,7 +169,7 @@ impl CallbackHandler {
             return Answer::Own(nonce.answer(self.acceptance.refuses()));
         }
         let received_at = now_in_milliseconds();
-        let (key, fingerprint, record) = match shielded(|| self.read(found, request, received_at, peer)) {
+        let event = match shielded(|| self.read(found, request, received_at, peer)) {
             Ok(Ok(read)) => read,
             Ok(Err(Unread::NotACall(reason))) => {
                 self.note_refused(&reason, query, received_at, peer);
@@ -180,14 +183,14 @@ impl CallbackHandler {
                 return self.of_service(|| response::empty(StatusCode::INTERNAL_SERVER_ERROR));
             }
         };
-        let accepted = self.acceptance.accept(key, fingerprint, received_at, record).await;
-        let Accepted { outcome, contradicts } = match accepted {
-            Ok(accepted) => accepted,
+        if let Some(proxy) = self.service.as_ref().filter(|proxy| proxy.is_asked_first()) {
+            return Answer::OfServiceFirst(proxy, event);
+        }
+        let key = event.key;
+        let outcome = match self.accept(event, query, peer).await {
+            Ok(outcome) => outcome,
             Err(reason) => return Answer::Own(not_stored(reason)),
         };
-        if contradicts {
-            self.note_contradicting(query, received_at, peer);
-        }
         match (outcome, &self.service) {
             (Outcome::Undurable(passage), Some(proxy)) => Answer::NotStored(proxy, Held::InMemory(passage)),
             (Outcome::Uncounted(uncounted), Some(proxy)) => {
@@ -203,6 +206,48 @@ impl CallbackHandler {
                     _ => Answer::Own(marked(response::empty(StatusCode::OK), is_repeat)),
                 }
             }
+        }
+    }
+
+    /// Accepts an event with this query.
+    async fn accept(&self, event: Event, query: &[u8], peer: SocketAddr) -> Result<Outcome, NotStored> {
+        let Event { key, fingerprint, received_at, record } = event;
+        let Accepted { outcome, contradicts } =
+            self.acceptance.accept(key, fingerprint, received_at, record).await?;
+        if contradicts {
+            self.note_contradicting(query, received_at, peer);
+        }
+        Ok(outcome)
+    }
+
+    /// Passes on an event before it is stored, and stores it if the answer is final: the service's answer, or 503 if it has none.
+    async fn ask_first(
+        &self,
+        proxy: &Proxy,
+        mut request: Request<Incoming>,
+        peer: SocketAddr,
+        event: Event,
+    ) -> Response<Body> {
+        name_event(&mut request, event.key);
+        let response = match proxy.ask(request, peer).await {
+            Ok(response) if is_final(response.status()) => response,
+            other => {
+                self.acceptance.note_unavailable();
+                return other.unwrap_or_else(|failure| response::unavailable(&failure.to_string(), "1"));
+            }
+        };
+        let status = response.status();
+        let unanswered = event.record;
+        let event = Event { record: record::with_answer(&unanswered, status.as_u16()), ..event };
+        let query = Record::decode(&unanswered).map(|record| record.query).unwrap_or_default();
+        match self.accept(event, query, peer).await {
+            Ok(Outcome::Undurable(passage)) => {
+                passage.end(status);
+                marked(response, false)
+            }
+            Ok(Outcome::Accepted | Outcome::Uncounted(_)) => marked(response, false),
+            Ok(Outcome::Duplicate | Outcome::Answered(_)) => marked(response, true),
+            Err(reason) => not_stored(reason),
         }
     }
 
@@ -244,14 +289,14 @@ impl CallbackHandler {
         }
     }
 
-    /// Reads a callback: its key, and what the journal keeps of it.
+    /// Reads a callback.
     fn read(
         &self,
         found: Found<'_>,
         request: &Request<Incoming>,
         received_at: SystemTime,
         peer: SocketAddr,
-    ) -> Result<(Key, Fingerprint, Bytes), Unread> {
+    ) -> Result<Event, Unread> {
         let Found { route, query } = found;
         fault_point("intake", query);
         let Identified { key, fingerprint, oddities } =
@@ -269,7 +314,7 @@ impl CallbackHandler {
             envelope = envelope::encode(&path, &fields).ok_or(Unread::HeadersTooLarge)?;
         }
         let record = Record { kind: route.kind, received_at, key, envelope: &envelope, query };
-        Ok((key, fingerprint, record.encode()))
+        Ok(Event { key, fingerprint, received_at, record: record.encode() })
     }
 
     /// Looks at a request that no route takes.
@@ -324,6 +369,16 @@ impl CallbackHandler {
     }
 }
 
+/// A callback that was read.
+struct Event {
+    /// What makes it the same event when it comes again.
+    key: Key,
+    fingerprint: Fingerprint,
+    received_at: SystemTime,
+    /// What the journal keeps of it.
+    record: Bytes,
+}
+
 /// Why a callback was not read.
 enum Unread {
     /// It cannot be what arrives on this path.
@@ -349,6 +404,8 @@ enum Answer<'a> {
     },
     /// The service behind, for an event that is not stored, or else this program.
     NotStored(&'a Proxy, Held),
+    /// The service behind, for an event that is stored once it has it, or else this program.
+    OfServiceFirst(&'a Proxy, Event),
 }
 
 /// Where an event is that is not stored.

@@ -9,6 +9,7 @@ pub mod acceptance;
 pub mod admission;
 pub mod canary;
 pub mod checks;
+pub mod draining;
 pub mod handler;
 mod metrics;
 mod misdirected;

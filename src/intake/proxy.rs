@@ -12,6 +12,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use metrics::{Counter, Histogram, counter, histogram};
 use thiserror::Error;
 
+use super::draining::Draining;
 use crate::http::backoff::Backoff;
 use crate::http::body::{Progress, Timed, Watched};
 use crate::http::headers;
@@ -25,17 +26,23 @@ use crate::metrics::catalog;
 pub struct Proxy {
     service: Arc<Service>,
     scheme: Scheme,
+    draining: Draining,
     service_state: Mutex<Peer>,
     metrics: ProxyMetrics,
 }
 
 impl Proxy {
-    /// Passes requests on to `service` that came by `scheme`.
-    pub fn new(service: Arc<Service>, scheme: Scheme) -> Proxy {
+    /// Passes requests on to `service` that came by `scheme`, events before they are stored if `draining` wants that.
+    pub fn new(service: Arc<Service>, scheme: Scheme, draining: Draining) -> Proxy {
         // Nothing is tried again here, so the pauses do not matter.
         let backoff = Backoff::new(Duration::ZERO, Duration::ZERO);
         let service_state = Mutex::new(Peer::new("the service behind", "requests", backoff));
-        Proxy { service, scheme, service_state, metrics: ProxyMetrics::new() }
+        Proxy { service, scheme, draining, service_state, metrics: ProxyMetrics::new() }
+    }
+
+    /// Whether the service gets an event before it is stored.
+    pub fn is_asked_first(&self) -> bool {
+        self.draining.asks_first()
     }
 
     /// Makes the fields of a request from `peer` those that the service gets.

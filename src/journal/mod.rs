@@ -267,11 +267,6 @@ impl Reader {
         }
     }
 
-    /// Whether what it has not finished is still there after a restart.
-    pub fn is_durable(&self) -> bool {
-        matches!(self, Reader::Disk { .. })
-    }
-
     /// How many records wait to be taken again, since they had been taken and not finished before the start. They come before
     /// all others.
     pub fn to_take_again(&self) -> usize {

@@ -7,6 +7,7 @@
 //! | GET /livez | 200 as long as the process serves, 503 if the parts that take call events are stuck; nothing outside it counts |
 //! | GET /readyz | 200 if call events can be taken, else 503 and what is amiss; with `exclude=NAME` whatever that part says; with `verbose` every part |
 //! | GET /-/healthy, /-/ready | the same two under Prometheus's names |
+//! | POST /-/drain | [draining](crate::intake::draining) begins; only from this host, whatever credentials are configured |
 //! | GET /refused | refused requests as JSON lines; only to this host or with credentials, since they carry personal data |
 //!
 //! Where credentials are configured, only the paths of health checks answer without them ([`access`](super::access)).
@@ -25,7 +26,7 @@ use hyper::header::{CONTENT_ENCODING, HeaderValue, USER_AGENT, VARY};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{error, info};
 
 use super::access::{Access, Admitted};
 use super::negotiation::{self, Format};
@@ -49,6 +50,8 @@ pub struct AdminHandler {
     text: FormatPages,
     openmetrics: FormatPages,
     failures_logged: Pace,
+    /// Cancelled, it begins to drain.
+    drain: CancellationToken,
 }
 
 /// The pages of one format.
@@ -119,12 +122,14 @@ pub async fn start(
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl AdminHandler {
-    /// Shows what is to be seen in `view` to whom `access` lets; names the path of call events. In OpenMetrics, `with_created` says when series were born.
+    /// Shows what is to be seen in `view` to whom `access` lets; names the path of call events. In OpenMetrics, `with_created` says when
+    /// series were born. Who asks for it from this host has `drain` cancelled.
     pub fn new(
         view: Arc<View>,
         access: Arc<Access>,
         call_event_path: String,
         with_created: bool,
+        drain: CancellationToken,
     ) -> AdminHandler {
         let kept = Arc::default();
         let (of_text, of_openmetrics) = (Arc::clone(&view), Arc::clone(&view));
@@ -134,7 +139,7 @@ impl AdminHandler {
                 .page(shown, |families, process| openmetrics::render(families, process, with_created))
         });
         let failures_logged = Pace::default();
-        AdminHandler { view, access, call_event_path, text, openmetrics, failures_logged }
+        AdminHandler { view, access, call_event_path, text, openmetrics, failures_logged, drain }
     }
 }
 
@@ -150,6 +155,7 @@ impl Handler for AdminHandler {
             "/readyz" | "/-/ready" if is_method_known => {
                 return self.view.health().readyz(request.uri().query().unwrap_or_default());
             }
+            DRAIN => return self.drain(&request, peer),
             _ => {}
         }
         let admitted = match self.access.admit(request.headers(), peer.ip()).await {
@@ -175,7 +181,25 @@ impl Handler for AdminHandler {
     }
 }
 
+/// Where draining begins.
+pub const DRAIN: &str = "/-/drain";
+
 impl AdminHandler {
+    /// Begins to drain. Whoever may look may not do so, since the exporter would not take it back.
+    fn drain(&self, request: &Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        if !self.access.may_drain(peer.ip(), request.headers()) {
+            return response::text(StatusCode::FORBIDDEN, "only from the same host\n");
+        }
+        if request.method() != Method::POST {
+            return response::method_not_allowed("POST");
+        }
+        if !self.drain.is_cancelled() {
+            info!("draining: each answer closes its connection");
+            self.drain.cancel();
+        }
+        response::text(StatusCode::OK, "draining\n")
+    }
+
     async fn metrics(&self, request: &Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let asked_at = Instant::now();
         let scraper = Scraper::of(request, peer);

@@ -86,6 +86,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::callback::Record;
+use crate::config::StateLifetime;
 use crate::http::backoff::Backoff;
 
 /// Where events go.
@@ -167,11 +168,14 @@ pub struct Ages {
     pub given_up: Duration,
     /// The age at which a segment of the waiting journal is closed, so that it can go.
     pub segment: Duration,
+    /// How long what is left at the end of the process lasts.
+    pub state: StateLifetime,
 }
 
 impl Default for Ages {
     fn default() -> Ages {
-        Ages { given_up: Duration::from_secs(7 * 24 * 3_600), segment: Duration::from_secs(1_800) }
+        let (given_up, segment) = (Duration::from_secs(7 * 24 * 3_600), Duration::from_secs(1_800));
+        Ages { given_up, segment, state: StateLifetime::Process }
     }
 }
 

@@ -13,9 +13,9 @@
 //! | quarantined.jsonl, quarantined.jsonl.previous | records that a part cannot read, see `quarantine` |
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::Access;
 use thiserror::Error;
@@ -47,11 +47,13 @@ pub enum StateError {
         source: io::Error,
     },
     /// Another process holds it.
-    #[error("the state directory {path} is held by {holder}; give each process a directory of its own")]
+    #[error(
+        "the state directory {path} is held by {holder}; give each process a directory of its own, or set --state-lock-wait if that one is about to end"
+    )]
     Held {
         /// The directory.
         path: PathBuf,
-        /// What the holder wrote of itself.
+        /// What the holder wrote of itself, and when.
         holder: String,
     },
     /// It is somebody else's.
@@ -82,11 +84,16 @@ pub struct StateDirectory {
 }
 
 impl StateDirectory {
-    /// Takes hold of the directory at `path`, which is made if it does not exist.
+    /// Takes hold of the directory at `path`, which is made if it does not exist. While another process holds it, this waits, up to so long,
+    /// and `note_held` is told once who that is.
     ///
     /// # Errors
-    /// It cannot be made or written, is held by another process, or is not ours.
-    pub fn open(path: &Path) -> Result<StateDirectory, StateError> {
+    /// It cannot be made or written, is still held by another process, or is not ours.
+    pub fn open(
+        path: &Path,
+        wait: Duration,
+        mut note_held: impl FnMut(&StateError),
+    ) -> Result<StateDirectory, StateError> {
         let disk = |source| StateError::Disk { path: path.to_owned(), source };
         let directory = Directory::new(path).map_err(disk)?;
         refuse_foreign(&directory)?;
@@ -97,15 +104,18 @@ impl StateDirectory {
             Err(TryLockError::WouldBlock) => Ok(false),
             Err(TryLockError::Error(source)) => Err(disk(source)),
         };
-        let mut is_taken = take()?;
-        for _ in 0..PATIENCE {
-            if !is_taken {
-                std::thread::sleep(PAUSE);
-                is_taken = take()?;
+        let started = Instant::now();
+        let mut is_said = false;
+        while !take()? {
+            let waited = started.elapsed();
+            if waited >= PATIENCE.max(wait) {
+                return Err(held(path, &lock).unwrap_or_else(disk));
             }
-        }
-        if !is_taken {
-            return Err(held(path, &mut lock).unwrap_or_else(disk));
+            if waited >= PATIENCE && !is_said {
+                is_said = true;
+                note_held(&held(path, &lock).unwrap_or_else(disk));
+            }
+            std::thread::sleep(PAUSE);
         }
         let holder =
             format!("process {} on {}\n", std::process::id(), gethostname::gethostname().to_string_lossy());
@@ -138,8 +148,8 @@ impl StateDirectory {
     }
 }
 
-/// Who only looks whether a directory is held shares its lock for a moment: so it is tried again this often, after such a pause.
-const PATIENCE: usize = 5;
+/// Who only looks whether a directory is held shares its lock for a moment: so it is tried again for so long, after such pauses.
+const PATIENCE: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Looks whether the state directory at `path` could be used, without changing anything.
@@ -165,13 +175,13 @@ pub fn look(path: &Path, limits: &Limits) -> Result<Look, OpenError> {
     for name in directory.list().map_err(disk)?.iter().filter(|name| *name != NOBODYS) {
         usable(&path.join(name), Access::READ_OK | Access::WRITE_OK)?;
     }
-    let mut lock = match File::open(path.join(LOCK)) {
+    let lock = match File::open(path.join(LOCK)) {
         Ok(lock) => Some(lock),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(source) => return Err(disk(source).into()),
     };
     if directory.is_locked() || lock.as_ref().is_some_and(is_locked) {
-        return Err(match &mut lock {
+        return Err(match &lock {
             Some(lock) => held(path, lock).map_err(disk)?,
             None => StateError::Held { path: path.to_owned(), holder: SOMEBODY.to_owned() },
         }
@@ -211,12 +221,15 @@ fn refuse_foreign(directory: &Directory) -> Result<(), StateError> {
 const SOMEBODY: &str = "another process";
 
 /// That the directory at `path` is held, by whom its lock file names.
-fn held(path: &Path, lock: &mut File) -> io::Result<StateError> {
+fn held(path: &Path, mut lock: &File) -> io::Result<StateError> {
     let mut holder = String::new();
+    lock.rewind()?;
     lock.read_to_string(&mut holder)?;
+    let since = lock.metadata()?.modified().unwrap_or(SystemTime::UNIX_EPOCH);
     let holder = match holder.trim() {
         "" => SOMEBODY.to_owned(),
-        holder => holder.to_owned(),
+        // In a pod it may have the same number and the same host as the one that asks.
+        holder => format!("{holder} since {}", humantime::format_rfc3339_seconds(since)),
     };
     Ok(StateError::Held { path: path.to_owned(), holder })
 }
@@ -240,14 +253,18 @@ pub fn is_ours(directory: &Directory) -> io::Result<bool> {
 mod tests {
     use super::*;
 
+    fn open(path: &Path) -> Result<StateDirectory, StateError> {
+        StateDirectory::open(path, Duration::ZERO, |_| {})
+    }
+
     #[test]
     fn who_only_looks_for_a_moment_keeps_nobody_from_a_directory() {
         let scratch = tempfile::tempdir().expect("a directory");
         let path = scratch.path().to_owned();
-        drop(StateDirectory::open(&path).expect("it is free"));
+        drop(open(&path).expect("it is free"));
         let looking = File::open(path.join(LOCK)).expect("the lock file");
         looking.lock_shared().expect("a lock");
-        let opening = std::thread::spawn(move || StateDirectory::open(&path).map(drop));
+        let opening = std::thread::spawn(move || open(&path).map(drop));
         std::thread::sleep(PAUSE * 2);
         looking.unlock().expect("unlocked");
         opening.join().expect("no panic").expect("it is free again");
@@ -260,13 +277,13 @@ mod tests {
         let look = || look(&path, &Limits::default());
         assert_eq!(look().expect("it can be made"), Look::ToBeMade);
         assert!(!path.exists());
-        let held = StateDirectory::open(&path).expect("it is free");
+        let held = open(&path).expect("it is free");
         let holder = format!("process {}", std::process::id());
         assert!(look().expect_err("it is held").to_string().contains(&holder));
         drop(held);
         for _ in 0..2 {
             assert_eq!(look().expect("it is free"), Look::Ours);
         }
-        StateDirectory::open(&path).expect("nobody holds it");
+        open(&path).expect("nobody holds it");
     }
 }

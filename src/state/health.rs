@@ -62,7 +62,12 @@ impl Health {
         match closed.is_empty() {
             true => response::text(StatusCode::OK, text + "ok\n"),
             false => {
-                text += &format!("not ready: {}\n", closed.join(", "));
+                let latches = self.readiness.latches();
+                let named = |name: &&str| match latches.get(name).and_then(|latch| latch.reason.as_ref()) {
+                    Some(reason) => format!("{name} ({reason})"),
+                    None => (*name).to_owned(),
+                };
+                text += &format!("not ready: {}\n", closed.iter().map(named).collect::<Vec<_>>().join(", "));
                 response::text(StatusCode::SERVICE_UNAVAILABLE, text)
             }
         }

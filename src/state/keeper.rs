@@ -150,7 +150,7 @@ mod tests {
     const SEGMENT_AGE: Duration = Duration::from_secs(1_800);
 
     fn keeper(path: &Path) -> Keeper {
-        let directory = StateDirectory::open(path).expect("a state directory");
+        let directory = StateDirectory::open(path, Duration::ZERO, |_| {}).expect("a state directory");
         let storage = directory.directory().clone();
         let journal = Arc::new(DiskJournal::open(storage, 1 << 30, 0, |_, _| {}).expect("a journal"));
         let mut checkpoints = directory.checkpoints();

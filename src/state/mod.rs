@@ -64,6 +64,9 @@ use thread::Thread;
 use undurable::Passages;
 use window::Window;
 
+/// The name of the latch that is open as soon as call events are taken.
+pub const STARTING: &str = "starting";
+
 /// The name of the latch that is open as long as the journal can be written.
 pub const STORAGE: &str = "storage";
 
@@ -127,7 +130,14 @@ pub enum Storage {
 /// The state directory cannot be used.
 pub fn open(config: &Config, readiness: &Readiness, passages: Option<Passages>) -> Result<State, OpenError> {
     match &config.state_dir {
-        Some(path) => open_directory(config, StateDirectory::open(path)?, readiness, passages),
+        Some(path) => {
+            let wait = config.state_lock_wait;
+            let directory = StateDirectory::open(path, wait, |held| {
+                warn!(state_lock_wait = ?wait, "waiting: {held}");
+                readiness.explain(STARTING, held.to_string());
+            })?;
+            open_directory(config, directory, readiness, passages)
+        }
         None => open_in_memory(config),
     }
 }

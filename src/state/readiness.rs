@@ -10,12 +10,14 @@ pub struct Readiness {
 }
 
 /// How a latch stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LatchStatus {
     /// Whether its part is up.
     pub is_open: bool,
     /// Whether the process is not ready while it is closed.
     pub counts: bool,
+    /// Why it is closed, if its name does not say enough.
+    pub reason: Option<String>,
 }
 
 impl Readiness {
@@ -30,7 +32,7 @@ impl Readiness {
     }
 
     fn add(&self, name: &'static str, counts: bool) -> Latch {
-        self.lock().insert(name, LatchStatus { is_open: false, counts });
+        self.lock().insert(name, LatchStatus { is_open: false, counts, reason: None });
         Latch { readiness: self.clone(), name }
     }
 
@@ -39,6 +41,13 @@ impl Readiness {
         let latches = self.lock();
         let closed = latches.iter().filter(|(_, status)| status.counts && !status.is_open);
         closed.map(|(name, _)| *name).filter(|name| !disregarded.contains(name)).collect()
+    }
+
+    /// Says why a latch is closed, until that changes.
+    pub fn explain(&self, name: &str, reason: String) {
+        if let Some(status) = self.lock().get_mut(name) {
+            status.reason = Some(reason);
+        }
     }
 
     /// Every latch, by name.
@@ -71,7 +80,7 @@ impl Latch {
 
     fn set(&self, is_open: bool) {
         if let Some(status) = self.readiness.lock().get_mut(self.name) {
-            status.is_open = is_open;
+            (status.is_open, status.reason) = (is_open, None);
         }
     }
 }
@@ -87,8 +96,10 @@ mod tests {
         assert_eq!(readiness.closed(&[]), ["starting", "storage"]);
         one.open();
         assert_eq!(readiness.closed(&[]), ["storage"]);
+        readiness.explain("storage", "the disk is full".to_owned());
+        assert_eq!(readiness.latches()["storage"].reason.as_deref(), Some("the disk is full"));
         other.open();
-        assert!(readiness.closed(&[]).is_empty());
+        assert!(readiness.closed(&[]).is_empty() && readiness.latches()["storage"].reason.is_none());
         other.close();
         assert_eq!(readiness.closed(&[]), ["storage"]);
         assert!(readiness.closed(&["storage", "unknown"]).is_empty());
@@ -98,7 +109,8 @@ mod tests {
     fn a_latch_for_show_is_shown_and_does_not_count() {
         let readiness = Readiness::default();
         let latch = readiness.latch_for_show("storage");
-        let shown = |is_open| BTreeMap::from([("storage", LatchStatus { is_open, counts: false })]);
+        let shown =
+            |is_open| BTreeMap::from([("storage", LatchStatus { is_open, counts: false, reason: None })]);
         assert_eq!((readiness.closed(&[]), readiness.latches()), (vec![], shown(false)));
         latch.open();
         assert_eq!((readiness.closed(&[]), readiness.latches()), (vec![], shown(true)));

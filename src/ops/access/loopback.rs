@@ -52,14 +52,17 @@ impl Loopback {
 
     /// Whether a request is believed to come from this host.
     pub(super) fn trusts(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        let may_be_of_mesh = self.trust == TrustLoopback::Auto && self.has_mesh.load(Ordering::Relaxed);
+        !may_be_of_mesh && self.is_direct(peer, headers)
+    }
+
+    /// Whether a request is believed to come from this host, even where a mesh was seen.
+    pub(super) fn is_direct(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
         is_this_host(peer)
             && match self.trust {
                 TrustLoopback::Always => true,
                 TrustLoopback::Never => false,
-                TrustLoopback::Auto => {
-                    let is_proxied = ADDED_BY_PROXIES.iter().any(|name| headers.contains_key(*name));
-                    !is_proxied && !self.has_mesh.load(Ordering::Relaxed)
-                }
+                TrustLoopback::Auto => !ADDED_BY_PROXIES.iter().any(|name| headers.contains_key(*name)),
             }
     }
 }
@@ -93,6 +96,8 @@ mod tests {
             loopback.note(address("127.0.0.6"));
             assert_eq!(loopback.trusts(address("127.0.0.1"), &none), trust == TrustLoopback::Always);
             assert!(!loopback.trusts(address("127.0.0.6"), &none));
+            assert!(loopback.is_direct(address("127.0.0.1"), &none), "the pod's own hook may drain");
+            assert!(!loopback.is_direct(address("127.0.0.6"), &none));
         }
         assert!(!Loopback::new(TrustLoopback::Never).trusts(address("::1"), &none));
     }

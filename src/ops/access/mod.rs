@@ -88,6 +88,14 @@ struct Web {
     users: RwLock<Arc<Users>>,
 }
 
+/// Whether a web configuration has the admin port speak TLS.
+///
+/// # Errors
+/// It cannot be read or used.
+pub fn speaks_tls(web_config: &Path) -> Result<bool, AccessError> {
+    Ok(WebConfig::read(web_config)?.tls.is_some())
+}
+
 /// A request that is let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admitted {
@@ -204,6 +212,12 @@ impl Access {
     /// Whether a request that was let in as everybody may see personal data, since it comes from this host.
     pub fn is_from_here(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
         self.loopback.trusts(peer, headers)
+    }
+
+    /// Whether a request may begin to drain, since it comes from this host. A mesh on it does not matter, since what it delivers does not come
+    /// from there.
+    pub fn may_drain(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        self.loopback.is_direct(peer, headers)
     }
 
     /// Whether credentials are needed, but for health checks.

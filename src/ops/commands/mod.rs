@@ -1,6 +1,7 @@
 //! What the program can do beside running: [check] what a run would do, [look] at a state directory and [show](state) what is in
-//! it and its [calls], send recorded requests again ([replay]), and say what can be given to it ([manual]).
+//! it and its [calls], send recorded requests again ([replay]), ask an exporter on this host ([admin_port]), and say what can be given to it ([manual]).
 
+pub mod admin_port;
 pub mod calls;
 pub mod check;
 #[cfg(feature = "fuzzing")]

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::{Drain, STATUS_INTERVAL};
+use crate::config::StateLifetime;
 use crate::sinks::Sink;
 use crate::sinks::metrics::Backlog;
 use crate::sinks::queue::Aside;
@@ -110,18 +111,21 @@ impl<S: Sink> Drain<S> {
             return;
         }
         let (sink, peer) = (self.settings.name, self.settings.peer);
-        if self.reader.is_durable() {
-            return warn!(
-                sink,
-                peer,
-                events,
-                "ended before all events were delivered; they are on disk, and delivered after the next start"
-            );
-        }
+        let what_becomes = match self.settings.ages.state {
+            StateLifetime::Volume => {
+                return warn!(
+                    sink,
+                    peer,
+                    events,
+                    "ended before all events were delivered; they are on disk, and delivered after the next start"
+                );
+            }
+            StateLifetime::Pod => {
+                "they are in a state directory that goes with the pod: lost, unless the container starts in it again"
+            }
+            StateLifetime::Process => "they were in memory, and are lost",
+        };
         self.metrics.shutdown.increment(events);
-        warn!(
-            sink,
-            peer, events, "ended before all events were delivered; they were in memory, and are lost"
-        );
+        warn!(sink, peer, events, "ended before all events were delivered; {what_becomes}");
     }
 }

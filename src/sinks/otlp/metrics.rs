@@ -28,6 +28,7 @@ use super::client::OtlpClient;
 use super::complaints::Complaints;
 use super::outcome::SendError;
 use super::{LARGEST_MESSAGE, parts};
+use crate::config::StateLifetime;
 use crate::config::otlp::Signal;
 use crate::http::backoff::Backoff;
 use crate::http::peer::Peer;
@@ -59,8 +60,8 @@ pub struct Ends {
     pub stop: CancellationToken,
     /// It ends at once.
     pub last: CancellationToken,
-    /// Whether the totals are there after the next start.
-    pub is_durable: bool,
+    /// How long the totals last.
+    pub state: StateLifetime,
 }
 
 /// Pushes what `source` has at each `interval`, from one interval after the start on, and once more when stopped. Shows by
@@ -74,7 +75,7 @@ pub async fn run(
     ends: Ends,
 ) {
     let signal = Signal::Metrics.as_str();
-    let Ends { stop, last, is_durable } = ends;
+    let Ends { stop, last, state } = ends;
     let endpoint = client.destination().to_string();
     let mut push = Push {
         who: Who::is_pushed_to(&endpoint),
@@ -95,14 +96,15 @@ pub async fn run(
     }
     // There is nobody left to try again.
     if last.run_until_cancelled(push.end(&source)).await != Some(Ok(())) {
-        match is_durable {
-            true => {
-                warn!(signal, %endpoint, "ended before the last metrics were pushed; the totals are on disk, and pushed after the next start")
+        let what_becomes = match state {
+            StateLifetime::Volume => "the totals are on disk, and pushed after the next start",
+            StateLifetime::Pod => {
+                "the totals are in a state directory that goes with the pod: what was counted since the push before is lost there, unless \
+                 the container starts in it again"
             }
-            false => {
-                warn!(signal, %endpoint, "ended before the last metrics were pushed; what was counted since the push before is lost there")
-            }
-        }
+            StateLifetime::Process => "what was counted since the push before is lost there",
+        };
+        warn!(signal, %endpoint, "ended before the last metrics were pushed; {what_becomes}");
     }
 }
 
