@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use planet_call_exporter::http::ListenAddress;
 use rcgen::{CertificateParams, KeyPair};
@@ -124,15 +124,11 @@ fn every_object_is_valid_in_every_version_of_kubernetes() {
     }
 }
 
-/// Kubernetes 1.29 takes no preStop that sleeps.
 #[test]
-fn the_gateway_can_do_without_what_the_oldest_kubernetes_does_not_have() {
+fn the_gateway_is_valid_in_the_oldest_kubernetes() {
     let case = charts::cases().into_iter().find(|case| case.name == "defaults").expect("a case");
     let oldest = charts::render_with_helm_3(&case, "1.29.0");
     assert_eq!(charts::validate(&oldest, &KUBERNETES[..1]), Vec::<String>::new());
-    assert_eq!(exporter_container(&oldest)["lifecycle"], Value::Null);
-    let newer = charts::render_with_helm_3(&case, "1.30.0");
-    assert_eq!(exporter_container(&newer)["lifecycle"], json!({"preStop": {"sleep": {"seconds": 5}}}));
 }
 
 #[test]
@@ -372,7 +368,38 @@ fn the_rendered_container_runs() {
         assert_eq!(exporter.metrics().sum("planet_calls_total"), 1.0, "{}", case.file.display());
         let writes = scratch.0.join("state/planet-call-exporter.lock").exists();
         assert_eq!(writes, argument(&container, "--state-dir").is_some(), "{}", case.file.display());
+        let drains = run_hook(&container, &scratch, &exporter);
+        assert!(drains.status.success(), "{}: {drains:?}", case.file.display());
+        exporter.process.stderr.wait_for("draining");
     }
+}
+
+/// Runs what the kubelet does at the beginning of a pod's deletion.
+fn run_hook(container: &Value, scratch: &Scratch, exporter: &Exporter) -> Output {
+    let mut hook = list(&container["lifecycle"]["preStop"]["exec"]["command"]).map(text);
+    assert_eq!(hook.next(), Some("/usr/local/bin/planet-call-exporter"));
+    let mut run = command();
+    for given in hook {
+        match given.split_once('=') {
+            Some(("--admin-listen", listen)) => {
+                assert_eq!(Some(listen), argument(container, "--admin-listen"));
+                run.arg(format!("--admin-listen={}", exporter.admin));
+            }
+            Some(("--wait", _)) => {
+                assert_eq!(
+                    container["restartPolicy"],
+                    Value::Null,
+                    "a native sidecar does not hold up the end"
+                );
+            }
+            _ => drop(run.arg(given.replace("/etc/planet-call-exporter", &secrets(scratch)))),
+        }
+    }
+    run.output().expect("it runs")
+}
+
+fn secrets(scratch: &Scratch) -> String {
+    scratch.0.join("secrets").to_string_lossy().into_owned()
 }
 
 #[test]
@@ -406,6 +433,9 @@ fn a_rendered_container_with_tls_answers_its_probes_and_calls() {
     }
     let path = format!("/call_event?{DOCUMENTED_SAMPLE}");
     assert_eq!(client.get(at_home(exporter.call_events), &path, "").expect("an answer").status, 200);
+    let drains = run_hook(&container, &scratch, &exporter);
+    assert!(drains.status.success(), "{drains:?}");
+    exporter.process.stderr.wait_for("draining");
 }
 
 /// Where a listener of every address is reached.
@@ -620,6 +650,8 @@ fn every_flag_of_the_program_has_a_value() {
         "admin-listen",
         "admin-web-config-file",
         "state-dir",
+        "state-ephemeral",
+        "state-lock-wait",
         "call-event-secret-file",
         "identity-key-file",
         "tls-cert-file",
@@ -699,7 +731,7 @@ fn missing_rows(readme: &str, name: &str, value: &Value) -> Vec<String> {
 /// The command that Kubernetes would run, with this machine's directories and ports in place of the container's.
 fn as_kubernetes_would(container: &Value, scratch: &Scratch) -> Command {
     let directory = |name: &str| scratch.0.join(name);
-    let secrets = directory("secrets");
+    let secrets = PathBuf::from(secrets(scratch));
     for (file, content) in secret_files() {
         let file = secrets.join(file);
         fs::create_dir_all(file.parent().expect("a directory"))

@@ -3,7 +3,7 @@ The container of planet-call-exporter, and what it needs of its pod. Every templ
 
   {{- include "planet-call-exporter-sidecar.volumes" (index .Subcharts "planet-call-exporter-sidecar") | nindent 8 }}
 
-A list that is empty renders as nothing.
+A list or a map that is empty renders as nothing.
 */}}
 
 {{/* The list of init containers: the exporter, if it is a native sidecar. */}}
@@ -18,13 +18,6 @@ A list that is empty renders as nothing.
 {{- define "planet-call-exporter-sidecar.containers" -}}
 {{- if not .Values.nativeSidecar -}}
 - {{ include "planet-call-exporter-sidecar.container" . | nindent 2 | trim }}
-  {{- /* The field exists from Kubernetes 1.30 on, and the image has no shell to sleep in. */}}
-  {{- if and .Values.preStopSleepSeconds (semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version) }}
-  lifecycle:
-    preStop:
-      sleep:
-        seconds: {{ .Values.preStopSleepSeconds }}
-  {{- end }}
 {{- end }}
 {{- end }}
 
@@ -53,6 +46,20 @@ livenessProbe:
   {{- include "planet-call-exporter-sidecar.probe" (list . "/livez" .Values.livenessProbe) | nindent 2 }}
 readinessProbe:
   {{- include "planet-call-exporter-sidecar.probe" (list . (ternary "/readyz" "/readyz?exclude=storage" .Values.storageReadiness) .Values.readinessProbe) | nindent 2 }}
+{{- /* At the beginning of the pod's deletion. A native sidecar goes on until the other containers have ended anyway. */}}
+lifecycle:
+  preStop:
+    exec:
+      command:
+        - /usr/local/bin/planet-call-exporter
+        - drain
+        - --admin-listen={{ include "planet-call-exporter-sidecar.adminListen" . }}
+        {{- with include "planet-call-exporter-sidecar.adminWebConfigFile" . }}
+        - --admin-web-config-file={{ . }}
+        {{- end }}
+        {{- if and (not .Values.nativeSidecar) .Values.preStopSleepSeconds }}
+        - --wait={{ .Values.preStopSleepSeconds }}s
+        {{- end }}
 {{- /* Why the exporter could not start is the last that it logs. */}}
 terminationMessagePolicy: FallbackToLogsOnError
 {{- with .Values.resources }}
@@ -96,9 +103,16 @@ httpGet:
 
 {{- define "planet-call-exporter-sidecar.args" -}}
 - --listen={{ .Values.listenAddress }}:{{ .Values.ports.callEvents }}
-- --admin-listen={{ .Values.listenAddress }}:{{ .Values.ports.metrics }}
+- --admin-listen={{ include "planet-call-exporter-sidecar.adminListen" . }}
 {{- if .Values.state.enabled }}
 - --state-dir={{ include "planet-call-exporter-sidecar.stateDirectory" . }}
+{{- if include "planet-call-exporter-sidecar.stateOutlivesPod" . }}
+{{- with .Values.state.lockWait }}
+- --state-lock-wait={{ . }}
+{{- end }}
+{{- else }}
+- --state-ephemeral=true
+{{- end }}
 {{- end }}
 {{- with .Values.tlsSecret }}
 {{- if .name }}
@@ -109,8 +123,8 @@ httpGet:
 {{- end }}
 {{- end }}
 {{- end }}
-{{- if .Values.adminWebConfigSecret.name }}
-- --admin-web-config-file=/etc/planet-call-exporter/admin/{{ .Values.adminWebConfigSecret.key }}
+{{- with include "planet-call-exporter-sidecar.adminWebConfigFile" . }}
+- --admin-web-config-file={{ . }}
 {{- end }}
 {{- if .Values.callEventSecret.name }}
 - --call-event-secret-file=/etc/planet-call-exporter/call-events/{{ .Values.callEventSecret.key }}
@@ -132,6 +146,16 @@ httpGet:
 {{- end }}
 {{- with .Values.extraArgs }}
 {{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "planet-call-exporter-sidecar.adminListen" -}}
+{{ .Values.listenAddress }}:{{ .Values.ports.metrics }}
+{{- end }}
+
+{{- define "planet-call-exporter-sidecar.adminWebConfigFile" -}}
+{{- with .Values.adminWebConfigSecret }}
+{{- if .name }}/etc/planet-call-exporter/admin/{{ .key }}{{ end }}
 {{- end }}
 {{- end }}
 
@@ -330,6 +354,13 @@ pod would begin new series; with these it is what service.instance.id is over OT
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Annotations of the pod: an emptyDir would otherwise keep the cluster autoscaler from removing the node. */}}
+{{- define "planet-call-exporter-sidecar.podAnnotations" -}}
+{{- if and .Values.state.enabled (not (include "planet-call-exporter-sidecar.stateOutlivesPod" .)) -}}
+cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes: planet-call-exporter-state
 {{- end }}
 {{- end }}
 

@@ -77,7 +77,7 @@ metadata:
     {{- with .Values.podLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  {{- with .Values.podAnnotations }}
+  {{- with merge (deepCopy .Values.podAnnotations) (include "planet-call-exporter-sidecar.podAnnotations" $exporter | fromYaml) }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
