@@ -369,7 +369,7 @@ def record_slower(file):
     file.record("job:planet_calls_missing:seconds", f"""
         (
           job:planet_call_pause:seconds > clamp_min(3 * quantile_over_time(0.66, job:planet_call_pause:max1d[1w:1d] offset 1d), 600)
-          and on (job) job:planet_call_pause:seconds offset 3d
+          and on (job) count_over_time(job:planet_call_pause:seconds[1d:1h] offset 3d)
           {there("30m", "1h", "2h", "4h")}
         ) or (
           job:planet_call_pause:seconds > 120
@@ -463,7 +463,7 @@ def alerts_of_calls(file):
     file.alert("PlanetReasonGrows", "ticket", f"""
         job_reason:planet_call_abnormal_releases:increase1h{{fault_domain=~"client|network|platform|application|unknown"}}
           > 2.5 + {GROWTH_LIMIT} * {usual} + 3 * sqrt({usual})
-        and job_reason:planet_call_abnormal_releases:increase1h offset 3d
+        and count_over_time(job_reason:planet_call_abnormal_releases:increase1h[1d:1h] offset 3d)
         unless on (job) {FAILING_LATELY}
         unless on (job) job:planet_calls_decaying:ratio""",
         "{{ $labels.disconnect_reason }} grows at {{ $labels.job }}",
@@ -474,7 +474,7 @@ def alerts_of_calls(file):
           (
             job:planet_call_setup_duration_seconds:median > 2 * avg_over_time(job:planet_call_setup_duration_seconds:median[1w:1h] offset 1d)
             and job:planet_call_setup_duration_seconds:median > 3
-            and job:planet_call_setup_duration_seconds:median offset 3d
+            and count_over_time(job:planet_call_setup_duration_seconds:median[1d:1h] offset 3d)
             or label_replace(job:planet_call_setup_duration_seconds:p95_rate15m > {TIME_TO_ANSWER_LIMIT}, "window", "10m", "", "")
           )
           and on (job, window) job:planet_calls_answered:increase >= 40
@@ -485,7 +485,7 @@ def alerts_of_calls(file):
     file.alert("PlanetCallsShort", "ticket", """
         max by (job) (
           job:planet_call_duration_seconds:median < 0.5 * avg_over_time(job:planet_call_duration_seconds:median[1w:1h] offset 1d)
-          and job:planet_call_duration_seconds:median offset 3d
+          and count_over_time(job:planet_call_duration_seconds:median[1d:1h] offset 3d)
           and on (job, window) job:planet_calls_answered:increase >= 60
         )""",
         "Answered calls of {{ $labels.job }} are short",
@@ -515,7 +515,7 @@ def alerts_of_calls(file):
     file.alert("PlanetBillingDiverges", "ticket", f"""
         max by (job) (
           (job:planet_calls_billed:ratio < 0.75 * {usual} or job:planet_calls_billed:ratio > 1.33 * {usual})
-          and job:planet_calls_billed:ratio offset 3d
+          and count_over_time(job:planet_calls_billed:ratio[1d:1h] offset 3d)
           and on (job, window) job:planet_calls_answered:increase >= 50
         )""",
         "Calls of {{ $labels.job }} are billed otherwise than usual",
