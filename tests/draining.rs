@@ -14,9 +14,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use support::authority::Authority;
+use support::backend::Backend;
 use support::call::{CallEventQuery, sid};
 use support::exporter::{Exporter, command};
 use support::http::{Connection, Response};
+use support::scrape::Series;
 use support::service::{Answer, Service};
 use support::{Scratch, eventually, free_address};
 
@@ -268,8 +270,14 @@ fn every_call_that_a_pod_acknowledges_reaches_its_service_though_that_ends_first
 #[test]
 fn what_is_left_when_the_pod_goes_is_lost_and_that_is_said_and_counted() {
     let scratch = Scratch::new("drain-left");
-    let address = free_address();
-    let start = || Exporter::launch(&mut of_pod(&scratch, &format!("http://{address}")));
+    let (address, backend) = (free_address(), Backend::start());
+    let start = || {
+        let collector = format!("http://{}", backend.address());
+        let mut command = of_pod(&scratch, &format!("http://{address}"));
+        Exporter::launch(
+            command.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector).env("OTEL_TRACES_EXPORTER", "none"),
+        )
+    };
     let mut exporter = start();
     for number in 0..3 {
         assert_eq!(exporter.get(&call_event(number)).status, 200);
@@ -279,6 +287,14 @@ fn what_is_left_when_the_pod_goes_is_lost_and_that_is_said_and_counted() {
     assert_eq!(exporter.process.wait().code(), Some(0));
     let line = exporter.process.stderr.find("ended before all events were delivered").expect("a line");
     assert!(line.contains("\"events\":3") && line.contains("lost, unless the container starts"), "{line}");
+
+    let lost = |(name, labels): &Series| {
+        name == "planet_exporter_dropped_events_total"
+            && labels.get("cause").is_some_and(|cause| cause == "shutdown")
+    };
+    let pushed: f64 =
+        backend.received().series.iter().filter(|(series, _)| lost(series)).map(|(_, value)| value).sum();
+    assert_eq!(pushed, 3.0, "it is in the last push of metrics");
 
     // The container started again in the same pod.
     let service = Service::start_at(address);

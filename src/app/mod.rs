@@ -143,7 +143,7 @@ pub async fn run(
         view.note_push_to(destination.to_string());
         let view = Arc::clone(&view);
         let ends = otlp_metrics::Ends {
-            stop: ends.sinks.clone(),
+            stop: ends.pushes.clone(),
             last: ends.last.clone(),
             state: config.state_lifetime(),
         };
@@ -151,7 +151,7 @@ pub async fn run(
         state.readers.push_as(otlp_metrics::identity(&client, &resource), state.fold.births());
         let latch = readiness.latch_for_show(OTLP_METRICS);
         let destination = DestinationWatch::new(client.signal().as_str(), latch, client.trouble());
-        parts.spawn_sink(
+        parts.spawn_push(
             "the push of metrics",
             otlp_metrics::run(client, resource, interval, destination, view, ends),
         );

@@ -16,7 +16,9 @@ use crate::state::thread::Thread;
 pub(super) struct Ends {
     pub(super) intake: Ending,
     pub(super) sinks: CancellationToken,
-    /// Sinks end at once.
+    /// The totals are pushed once more.
+    pub(super) pushes: CancellationToken,
+    /// Sinks and pushes end at once.
     pub(super) last: CancellationToken,
     pub(super) admin: CancellationToken,
 }
@@ -52,6 +54,7 @@ impl Tasks {
 pub(super) struct Parts {
     intake: Tasks,
     sinks: Tasks,
+    pushes: Tasks,
     /// Threads, which end with the process.
     threads: Tasks,
     admin: Tasks,
@@ -71,6 +74,11 @@ impl Parts {
     /// What goes on until what was accepted is finished.
     pub(super) fn spawn_sink(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
         self.sinks.spawn(name, part);
+    }
+
+    /// What pushes totals, and what sinks leave behind is among those.
+    pub(super) fn spawn_push(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        self.pushes.spawn(name, part);
     }
 
     /// What writes to files what all the others have for it.
@@ -93,6 +101,7 @@ impl Parts {
         let name = tokio::select! {
             name = self.intake.ended() => name,
             name = self.sinks.ended() => name,
+            name = self.pushes.ended() => name,
             name = self.threads.ended() => name,
             name = self.admin.ended() => name,
             name = self.files.ended() => name,
@@ -111,12 +120,20 @@ impl Parts {
         let finished = tokio::time::timeout(time / 2, self.intake.end()).await;
         ends.sinks.cancel();
         let last = end - (time / 10).min(LAST_WORDS);
-        let has_finished = tokio::time::timeout_at(last, self.sinks.end()).await.is_ok();
+        // A hung peer of a sink does not hold up the last push.
+        let _ = tokio::time::timeout_at((Instant::now() + HEAD_START).min(last), self.sinks.end()).await;
+        ends.pushes.cancel();
+        let delivered = async {
+            self.sinks.end().await;
+            self.pushes.end().await;
+        };
+        let has_finished = tokio::time::timeout_at(last, delivered).await.is_ok();
         if !has_finished {
             ends.last.cancel();
         }
         let rest = async {
             self.sinks.end().await;
+            self.pushes.end().await;
             if finished.is_err() {
                 self.intake.end().await;
             }
@@ -128,6 +145,9 @@ impl Parts {
     }
 }
 
+/// The time that sinks have before the totals are pushed for the last time, so that what they leave behind is counted in them.
+const HEAD_START: Duration = Duration::from_millis(500);
+
 /// The time that sinks have at the very end to note how far they have come.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -137,7 +157,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_part_that_ends_or_panics_is_named_wherever_it_is() {
-        for at in 0..6 {
+        for at in 0..7 {
             let mut parts = Parts::default();
             parts.spawn_intake("waits", std::future::pending());
             match at {
@@ -145,7 +165,8 @@ mod tests {
                 1 => parts.spawn_sink("ended", async {}),
                 2 => parts.spawn_file("ended", async {}),
                 3 => parts.spawn_sink("ended", async { panic!("a test") }),
-                4 => parts.watch(Thread::start("ended", || {}).expect("a thread")),
+                4 => parts.spawn_push("ended", async {}),
+                5 => parts.watch(Thread::start("ended", || {}).expect("a thread")),
                 _ => parts.watch_admin(Thread::start("ended", || panic!("a test")).expect("a thread")),
             }
             assert_eq!(parts.ended().await, "ended", "place {at}");
