@@ -256,7 +256,7 @@ fn the_objects_fit_together() {
                 "NetworkPolicy" => {
                     let open: Vec<_> = list(&spec["ingress"]).flat_map(|rule| list(&rule["ports"])).collect();
                     selects(&spec["podSelector"]["matchLabels"], labels)
-                        && open.iter().all(|port| ports.values().any(|known| **known == port["port"]))
+                        && open.iter().all(|port| ports.contains_key(text(&port["port"])))
                         && open.len() == ports.len()
                 }
                 "Service" => {

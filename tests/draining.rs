@@ -7,11 +7,12 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use support::authority::Authority;
 use support::backend::Backend;
@@ -149,6 +150,8 @@ fn what_would_die_with_the_pod_is_the_services_to_acknowledge() {
         assert_eq!(answer.status, 503, "{mode}");
         assert!(answer.header("retry-after").is_some());
         assert_eq!(totals(), 0.0, "what is not acknowledged comes again, maybe to another pod");
+        let result = |result| exporter.metrics().value("planet_exporter_events_total", &[("result", result)]);
+        assert_eq!((result("not_taken"), result("unavailable")), (1.0, 0.0), "the disk is well");
 
         let service = Service::start_at(address);
         service.answer(|request| match &request.sid() {
@@ -178,7 +181,37 @@ fn what_would_die_with_the_pod_is_the_services_to_acknowledge() {
         }
         let arrived: Vec<_> = service.requests().iter().map(|request| request.sid()).collect();
         assert_eq!(arrived, [1, 2, 3, 1, 0].map(sid), "{mode}: none is delivered a second time");
+        drop(service);
+        let repeat = exporter.get(&call_event(1));
+        assert_eq!((repeat.status, repeat.header("planet-exporter-result")), (200, Some("duplicate")));
+        assert_eq!((totals(), result("duplicate")), (3.0, 2.0), "sent elsewhere, it would count twice");
     }
+}
+
+/// A service that takes connections and says nothing does not keep the exporter from ending in time.
+#[test]
+fn a_service_that_hangs_does_not_take_the_time_of_the_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let mut exporter = Exporter::with(&["--forward-to", &url, "--shutdown-timeout", "1m"]);
+    drain(&exporter);
+    let mut connection = Connection::open(exporter.call_events);
+    connection.send(format!("GET {} HTTP/1.1\r\nhost: a\r\n\r\n", call_event(0)));
+    let _asked = listener.accept().expect("the service is asked");
+    exporter.process.signal("TERM");
+    let answer = connection.receive();
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    assert_eq!(exporter.process.wait().code(), Some(0));
+}
+
+#[test]
+fn a_hook_waits_even_if_the_exporter_does_not_drain() {
+    let exporter = Exporter::with(&["--admin-trust-loopback", "never"]);
+    let started = Instant::now();
+    let output = ask(&exporter, &["drain", "--wait", "300ms"]);
+    assert!(started.elapsed() >= Duration::from_millis(300));
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(output.status.code() == Some(1) && said.contains("answers 403"), "{said}");
 }
 
 #[test]
@@ -251,9 +284,9 @@ fn every_call_that_a_pod_acknowledges_reaches_its_service_though_that_ends_first
         eventually("what was acknowledged before it drained", || is_there().then_some(()));
         // It closes its listener and its connections, and the pod goes on.
         drop(service);
-        let unavailable =
-            || exporter.metrics().value("planet_exporter_events_total", &[("result", "unavailable")]);
-        eventually("calls without a service", || (unavailable() > 20.0).then_some(()));
+        let not_taken =
+            || exporter.metrics().value("planet_exporter_events_total", &[("result", "not_taken")]);
+        eventually("calls without a service", || (not_taken() > 20.0).then_some(()));
         is_over.store(true, Ordering::SeqCst);
         clients.into_iter().for_each(|client| client.join().expect("no panic"));
         let acknowledged = acknowledged.lock().expect("no panic");

@@ -12,7 +12,7 @@ use std::process::Command;
 
 use support::call::{CallEventQuery, sid};
 use support::eventually;
-use support::exporter::Exporter;
+use support::exporter::{Exporter, command};
 use support::scrape::Page;
 use support::service::{Answer, Service};
 use support::small_disk::SmallDisk;
@@ -306,4 +306,35 @@ fn with_a_full_disk_it_starts_with_the_totals_and_takes_nothing_until_there_is_r
     assert_eq!(exporter.metrics().sum("planet_calls_total"), 30.0);
     exporter.kill();
     assert_eq!(Exporter::launch(&mut disk.exporter()).metrics().sum("planet_calls_total"), 30.0);
+}
+
+/// While it drains, the service has an event before the disk is to take it.
+#[test]
+fn what_the_service_has_first_is_stored_as_it_came_once_the_disk_takes_it() {
+    for mode in ["stored", "inline"] {
+        let disk = SmallDisk::of("1m");
+        let service = Service::start();
+        let mut exporter = exporter_before(&disk, &service);
+        let exporter = Exporter::launch(exporter.args(["--state-ephemeral", "true", "--forward-mode", mode]));
+        let admin = exporter.admin.to_string();
+        let drains = command().args(["drain", "--admin-listen", &admin]).status().expect("it runs");
+        assert!(drains.success());
+        let next = fill_up_for(&disk, &exporter, 0);
+        for number in next..next + 5 {
+            assert_eq!(send(&exporter, number), 200, "{mode}");
+        }
+        fs::remove_file(disk.file("filler")).expect("room");
+        let page = eventually("all of them on disk", || {
+            let page = exporter.metrics();
+            (page.sum("planet_exporter_undurable_events") == 0.0).then_some(page)
+        });
+        assert_eq!(page.sum("planet_calls_total"), (next + 5) as f64, "{mode}");
+        assert_eq!(page.sum("planet_exporter_quarantined_events_total"), 0.0, "{mode}");
+        if mode == "stored" {
+            let backlog = || exporter.metrics().value("planet_exporter_backlog", &[("sink", "service")]);
+            eventually("the sink has passed them", || (backlog() == 0.0).then_some(()));
+        }
+        let arrived: Vec<_> = service.requests().iter().map(|request| request.sid()).collect();
+        assert_eq!(arrived, (0..next + 5).map(sid).collect::<Vec<_>>(), "{mode}: once each");
+    }
 }

@@ -458,15 +458,15 @@ fn the_next_process_waits_for_one_that_is_about_to_end() {
     assert!(said.contains("--state-lock-wait"), "{said}");
 
     let mut next = waiting("10m");
-    let by = format!("is held by process {} on ", holder.process.id());
-    let line = next.process.stderr.wait_for("waiting: ");
+    let by = format!("process {} on ", holder.process.id());
+    let line = next.process.stderr.wait_for("waiting for the state directory");
     assert!(line.contains(&by) && line.contains(" since 20"), "{line}");
     let ready = next.admin("/readyz");
     assert!(ready.status == 503 && ready.text().contains(&by), "{}", ready.text());
     assert_eq!(next.admin("/livez").status, 200);
 
     let mut interrupted = waiting("10m");
-    interrupted.process.stderr.wait_for("waiting: ");
+    interrupted.process.stderr.wait_for("waiting for the state directory");
     interrupted.process.signal("TERM");
     assert_eq!(interrupted.process.wait().code(), Some(0), "it can be ended while it waits");
 

@@ -369,7 +369,7 @@ def record_slower(file):
     file.record("job:planet_calls_missing:seconds", f"""
         (
           job:planet_call_pause:seconds > clamp_min(3 * quantile_over_time(0.66, job:planet_call_pause:max1d[1w:1d] offset 1d), 600)
-          and on (job) count_over_time(job:planet_call_pause:seconds[1d:1h] offset 1w)
+          and on (job) count_over_time(job:planet_call_pause:seconds[1d:1h] offset 6d)
           {there("30m", "1h", "2h", "4h")}
         ) or (
           job:planet_call_pause:seconds > 120

@@ -178,7 +178,7 @@ pub async fn run(
             Store::Disk(committer)
         }
     };
-    let draining = Draining::new(ends.intake.drain.clone(), config.state_lifetime());
+    let draining = Draining::new(ends.intake.clone(), config.state_lifetime());
     let scheme = if config.tls_files().is_some() { Scheme::HTTPS } else { Scheme::HTTP };
     let handler = CallbackHandler::new(
         routes,

@@ -121,7 +121,8 @@ impl Parts {
         ends.sinks.cancel();
         let last = end - (time / 10).min(LAST_WORDS);
         // A hung peer of a sink does not hold up the last push.
-        let _ = tokio::time::timeout_at((Instant::now() + HEAD_START).min(last), self.sinks.end()).await;
+        let left = last.saturating_duration_since(Instant::now());
+        let _ = tokio::time::timeout(HEAD_START.min(left / 2), self.sinks.end()).await;
         ends.pushes.cancel();
         let delivered = async {
             self.sinks.end().await;
@@ -145,7 +146,7 @@ impl Parts {
     }
 }
 
-/// The time that sinks have before the totals are pushed for the last time, so that what they leave behind is counted in them.
+/// The time that sinks have before the totals are pushed for the last time. What they leave behind by then is in that push.
 const HEAD_START: Duration = Duration::from_millis(500);
 
 /// The time that sinks have at the very end to note how far they have come.

@@ -131,8 +131,11 @@ impl<'a> Record<'a> {
 }
 
 /// The record, which [`Record::encode`] made, with the status of the service's answer: what the service said of the event for
-/// good before it was stored.
-pub fn with_answer(record: &[u8], status: u16) -> Bytes {
+/// good before it was stored. One that has an answer keeps it.
+pub fn with_answer(record: &Bytes, status: u16) -> Bytes {
+    if answer(record).is_some() {
+        return record.clone();
+    }
     let (head, rest) = record.split_at_checked(4 + FIELDS).unwrap_or((record, &[]));
     let mut answered = BytesMut::with_capacity(record.len() + ANSWER);
     answered.put_slice(head);

@@ -93,13 +93,14 @@ pub enum Command {
         #[arg(long, value_name = "URL")]
         to: CallbackUrl,
     },
-    /// Have an exporter on this host drain, which cannot be taken back: each answer closes its connection, and what would die with its pod is not acknowledged any
-    /// more before the service behind has it. The preStop hook of its container calls it. Exit with 1 if it does not drain.
+    /// Have an exporter on this host drain, which cannot be taken back. Each answer closes its connection. If its state goes with its pod, the
+    /// service behind gets a call event before it is acknowledged. For the preStop hook of its container. Exit with 1 if it does not drain.
     Drain {
         /// Which exporter.
         #[command(flatten)]
         admin_port: AdminPort,
-        /// How long to wait then before the command ends, so that requests go on for a while before the container is told to end.
+        /// How long to wait before the command ends, whether or not the exporter drains, so that it goes on for a while before its container is
+        /// told to end.
         #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration_or_none)]
         wait: Duration,
     },
@@ -206,13 +207,13 @@ pub struct Config {
     #[arg(long, env = "PLANET_STATE_DIR", value_name = "DIRECTORY")]
     pub state_dir: Option<PathBuf>,
 
-    /// Whether the state directory goes when this host or pod does, as an emptyDir: what is left at the end counts as lost then, and while the exporter
-    /// drains, it acknowledges only what the service behind has taken.
+    /// Whether the state directory goes with the pod, as an emptyDir does. Then what is left at the end counts as lost, and while the exporter drains,
+    /// the service behind gets a call event before it is acknowledged.
     #[arg(long, env = "PLANET_STATE_EPHEMERAL", value_name = "BOOLEAN", default_value_t = false, action = ArgAction::Set)]
     pub state_ephemeral: bool,
 
-    /// How long to wait for a state directory that another process holds, such as one that is about to end. Meanwhile /livez answers
-    /// 200, and /readyz who holds it.
+    /// How long to wait for a state directory that another process holds, such as one that is about to end. Meanwhile /livez is 200, and /readyz
+    /// says who holds it.
     #[arg(long, env = "PLANET_STATE_LOCK_WAIT", value_name = "DURATION", default_value = "0s", value_parser = duration_or_none)]
     pub state_lock_wait: Duration,
 

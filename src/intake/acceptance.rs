@@ -69,6 +69,7 @@ pub struct Acceptance {
     store: Store,
     duplicate: Counter,
     unavailable: Counter,
+    not_taken: Counter,
     undurable: UndurableMetrics,
 }
 
@@ -76,8 +77,8 @@ impl Acceptance {
     /// Accepts into `store` what is not in the window of `known`.
     pub fn new(known: SharedKnown, store: Store) -> Acceptance {
         let event = |result: &'static str| counter!(catalog::EXPORTER_EVENTS.name, "result" => result);
-        let (duplicate, unavailable) = (event("duplicate"), event("unavailable"));
-        Acceptance { known, store, duplicate, unavailable, undurable: UndurableMetrics::default() }
+        let [duplicate, unavailable, not_taken] = ["duplicate", "unavailable", "not_taken"].map(event);
+        Acceptance { known, store, duplicate, unavailable, not_taken, undurable: UndurableMetrics::default() }
     }
 
     /// Stores an event, unless its key was seen before. A repeat of an event that is on its way waits for it.
@@ -230,12 +231,23 @@ impl Acceptance {
         Ok(Accepted { outcome, contradicts: arrival.contradicts() })
     }
 
+    /// Whether an event with this key was stored, or is on its way.
+    pub fn knows(&self, key: Key, received_at: SystemTime) -> bool {
+        let mut known = self.known.lock();
+        known.window.contains(key, received_at) || known.pending.contains_key(&key)
+    }
+
     /// Why an event that comes now would be answered 503, as far as is known without trying.
     pub fn refuses(&self) -> Option<NotStored> {
         match &self.store {
             Store::Memory(..) => None,
             Store::Disk(committer) => committer.refuses(),
         }
+    }
+
+    /// Counts an event that the service behind did not take before it was to be stored.
+    pub fn note_not_taken(&self) {
+        self.not_taken.increment(1);
     }
 
     /// Counts an event that could not be passed on either, and is answered 503.

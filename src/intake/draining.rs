@@ -8,13 +8,15 @@
 //!
 //! ```text
 //! serving ──POST /-/drain, from this host──► draining ──SIGTERM──► stopping ──► ended
-//!    └──────────────────SIGTERM──────────────────▲
+//!    ├──SIGTERM, with --drain-time──────────────▲                      ▲
+//!    └──SIGTERM, without it────────────────────────────────────────────┘
 //! ```
 //!
 //! - *Serving*: an event is stored, answered, and delivered from the journal.
-//! - *Draining* begins when the container's preStop hook asks for it (`planet-call-exporter drain`), which is at the beginning of the pod's
-//!   deletion, or with SIGTERM. It never ends but with the process. Each answer closes its connection, so that clients go to other pods.
-//!   /readyz stays as it is: a pod that is deleted gets no new connections anyway.
+//! - *Draining* begins when the container's preStop hook asks for it (`planet-call-exporter drain`): at the beginning of the pod's
+//!   deletion, and before a probe has the container killed. It never ends but with the process. Each answer closes its connection, so that
+//!   clients go to other pods. /readyz stays as it is: a pod that is deleted gets no new connections anyway.
+//! - *Stopping*: the same, for what was begun. The service has half a second more for its answers.
 //! - If the state outlives the pod, that is all. If not, and there is a service behind, an event is *asked first*:
 //!
 //! ```text
@@ -23,8 +25,9 @@
 //!              └──none──► 503 with Retry-After; not stored, in no total
 //! ```
 //!
-//! What is not acknowledged may come again, to another pod, and counts there: so it does not count here. What was acknowledged before
-//! waits for the service as ever, and what is left of it at the end is counted as dropped (`cause="shutdown"`).
+//! What is not acknowledged may come again, to another pod, and counts there: so it does not count here. A repeat of an event that
+//! counts already is asked first as well, since the first may still wait. Without a final answer it is 200 as ever: sent elsewhere, it would
+//! count twice. What was acknowledged before waits for the service as ever, and what is left of it at the end is counted as dropped (`cause="shutdown"`).
 //!
 //! # A crash at each arrow
 //!
@@ -36,29 +39,38 @@
 //!
 //! # Bounds
 //!
-//! Nothing is kept that was not before: a request waits for the service up to `--forward-timeout`, as inline. An event may overtake an
-//! earlier one of its caller that still waits. A repeat is passed on as well, since the first one may still wait; the service knows it
-//! by its key.
+//! A request waits for the service up to `--forward-timeout`, as inline, and has its record in memory meanwhile. An event may overtake an
+//! earlier one of its caller that still waits. The service knows a repeat by its key.
 
-use tokio_util::sync::CancellationToken;
+use std::time::Duration;
 
 use crate::config::StateLifetime;
+use crate::http::Ending;
+
+/// How long the service has for its answer once the exporter stops: what pushes and delivers needs the time that is left.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// Whether the exporter drains.
 #[derive(Debug, Clone)]
 pub struct Draining {
-    begun: CancellationToken,
+    ending: Ending,
     state: StateLifetime,
 }
 
 impl Draining {
-    /// It drains from when `begun` is cancelled; its state lasts this long.
-    pub fn new(begun: CancellationToken, state: StateLifetime) -> Draining {
-        Draining { begun, state }
+    /// It drains and stops as `ending` says; its state lasts this long.
+    pub fn new(ending: Ending, state: StateLifetime) -> Draining {
+        Draining { ending, state }
     }
 
     /// Whether the service behind is asked before an event is stored.
     pub(super) fn asks_first(&self) -> bool {
-        self.state != StateLifetime::Volume && self.begun.is_cancelled()
+        self.state != StateLifetime::Volume && self.ending.drain.is_cancelled()
+    }
+
+    /// Completes when nobody waits for the service any more.
+    pub(super) async fn is_to_end(&self) {
+        self.ending.stop.cancelled().await;
+        tokio::time::sleep(LAST_ANSWERS).await;
     }
 }

@@ -35,7 +35,7 @@ use hyper::header::{CACHE_CONTROL, EXPECT, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tracing::{debug, error, warn};
 
-use super::acceptance::{Acceptance, Accepted, Outcome};
+use super::acceptance::{Acceptance, Outcome};
 use super::admission::Admission;
 use super::canary::Nonce;
 use super::checks::{Checks, is_read};
@@ -187,7 +187,7 @@ impl CallbackHandler {
             return Answer::OfServiceFirst(proxy, event);
         }
         let key = event.key;
-        let outcome = match self.accept(event, query, peer).await {
+        let outcome = match self.accept(event, peer).await {
             Ok(outcome) => outcome,
             Err(reason) => return Answer::Own(not_stored(reason)),
         };
@@ -209,15 +209,15 @@ impl CallbackHandler {
         }
     }
 
-    /// Accepts an event with this query.
-    async fn accept(&self, event: Event, query: &[u8], peer: SocketAddr) -> Result<Outcome, NotStored> {
+    /// Accepts an event from `peer`.
+    async fn accept(&self, event: Event, peer: SocketAddr) -> Result<Outcome, NotStored> {
         let Event { key, fingerprint, received_at, record } = event;
-        let Accepted { outcome, contradicts } =
-            self.acceptance.accept(key, fingerprint, received_at, record).await?;
-        if contradicts {
+        let accepted = self.acceptance.accept(key, fingerprint, received_at, record.clone()).await?;
+        if accepted.contradicts {
+            let query = Record::decode(&record).map(|record| record.query).unwrap_or_default();
             self.note_contradicting(query, received_at, peer);
         }
-        Ok(outcome)
+        Ok(accepted.outcome)
     }
 
     /// Passes on an event before it is stored, and stores it if the answer is final: the service's answer, or 503 if it has none.
@@ -229,24 +229,40 @@ impl CallbackHandler {
         event: Event,
     ) -> Response<Body> {
         name_event(&mut request, event.key);
-        let response = match proxy.ask(request, peer).await {
+        let response = match proxy.ask_first(request, peer).await {
             Ok(response) if is_final(response.status()) => response,
-            other => {
-                self.acceptance.note_unavailable();
+            Err(failure) if failure.is_of_client() => return failure.answer(),
+            other if !self.acceptance.knows(event.key, event.received_at) => {
+                self.acceptance.note_not_taken();
                 return other.unwrap_or_else(|failure| response::unavailable(&failure.to_string(), "1"));
             }
+            // It counts here; answered otherwise, it would come again to an exporter that does not know it.
+            _ => return self.answer_known(event, peer).await,
         };
         let status = response.status();
-        let unanswered = event.record;
-        let event = Event { record: record::with_answer(&unanswered, status.as_u16()), ..event };
-        let query = Record::decode(&unanswered).map(|record| record.query).unwrap_or_default();
-        match self.accept(event, query, peer).await {
+        let record = record::with_answer(&event.record, status.as_u16());
+        match self.accept(Event { record, ..event }, peer).await {
             Ok(Outcome::Undurable(passage)) => {
                 passage.end(status);
                 marked(response, false)
             }
             Ok(Outcome::Accepted | Outcome::Uncounted(_)) => marked(response, false),
             Ok(Outcome::Duplicate | Outcome::Answered(_)) => marked(response, true),
+            Err(reason) => not_stored(reason),
+        }
+    }
+
+    /// Answers a repeat of an event that is stored or on its way, without the service.
+    async fn answer_known(&self, event: Event, peer: SocketAddr) -> Response<Body> {
+        match self.accept(event, peer).await {
+            Ok(Outcome::Accepted) => marked(response::empty(StatusCode::OK), false),
+            Ok(Outcome::Duplicate) => marked(response::empty(StatusCode::OK), true),
+            Ok(Outcome::Answered(status)) => marked(response::empty(status), true),
+            Ok(Outcome::Undurable(_)) => not_stored(NotStored::Storage),
+            Ok(Outcome::Uncounted(uncounted)) => {
+                uncounted.refuse();
+                not_stored(NotStored::Storage)
+            }
             Err(reason) => not_stored(reason),
         }
     }

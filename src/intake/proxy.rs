@@ -58,9 +58,25 @@ impl Proxy {
     /// Passes a request from `peer` on and answers what the service answers: 502 if it cannot be reached, 504 if it is too
     /// slow, 408 if the client is too slow with its body.
     pub async fn pass_on(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-        self.ask(request, peer).await.unwrap_or_else(|failure| {
-            response::problem(failure.status(), "Not passed on", &failure.to_string(), None)
-        })
+        self.ask(request, peer).await.unwrap_or_else(|failure| failure.answer())
+    }
+
+    /// Passes a request from `peer` on before its event is stored, and answers what the service answers.
+    ///
+    /// # Errors
+    /// It answers nothing, or not before the exporter has to end.
+    pub async fn ask_first(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Result<Response<Body>, NotPassedOn> {
+        tokio::select! {
+            answer = self.ask(request, peer) => answer,
+            () = self.draining.is_to_end() => {
+                failures(STOPPING).increment(1);
+                Err(NotPassedOn::Stopping)
+            }
+        }
     }
 
     /// Passes a request from `peer` on and answers what the service answers.
@@ -142,18 +158,38 @@ pub enum NotPassedOn {
     /// The service changes to a protocol that nobody asked for.
     #[error("the service behind switched to another protocol, which was not passed on to it")]
     Switching,
+    /// The exporter ends before the service has answered.
+    #[error("the exporter stops, and the service behind has not answered yet")]
+    Stopping,
     /// CONNECT.
     #[error("only a request for a path can be passed on")]
     NoPath,
 }
 
 impl NotPassedOn {
+    /// The answer to who sent the request.
+    pub fn answer(&self) -> Response<Body> {
+        response::problem(self.status(), "Not passed on", &self.to_string(), None)
+    }
+
+    /// Whether it is the client's own doing.
+    pub fn is_of_client(&self) -> bool {
+        match self {
+            NotPassedOn::RequestTimeout(_) | NotPassedOn::BadBody | NotPassedOn::NoPath => true,
+            NotPassedOn::Unreachable(_)
+            | NotPassedOn::Timeout(_)
+            | NotPassedOn::Switching
+            | NotPassedOn::Stopping => false,
+        }
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             NotPassedOn::Unreachable(_) | NotPassedOn::Switching => StatusCode::BAD_GATEWAY,
             NotPassedOn::BadBody => StatusCode::BAD_REQUEST,
             NotPassedOn::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
             NotPassedOn::RequestTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            NotPassedOn::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             NotPassedOn::NoPath => StatusCode::NOT_IMPLEMENTED,
         }
     }
@@ -166,6 +202,7 @@ impl NotPassedOn {
             NotPassedOn::Switching => SWITCHING,
             NotPassedOn::Timeout(_) => TIMEOUT,
             NotPassedOn::RequestTimeout(_) => REQUEST_TIMEOUT,
+            NotPassedOn::Stopping => STOPPING,
             NotPassedOn::NoPath => NO_PATH,
         }
     }
@@ -177,6 +214,7 @@ const REQUEST_TIMEOUT: &str = "request_timeout";
 const NO_PATH: &str = "no_path";
 const BAD_BODY: &str = "bad_body";
 const SWITCHING: &str = "switching_protocols";
+const STOPPING: &str = "stopping";
 const ABORTED: &str = "aborted";
 
 fn failures(error: &'static str) -> Counter {
@@ -192,7 +230,7 @@ struct ProxyMetrics {
 impl ProxyMetrics {
     fn new() -> ProxyMetrics {
         // All stand at 0 from the start, so that the first failure is an increase.
-        [UNREACHABLE, TIMEOUT, REQUEST_TIMEOUT, BAD_BODY, SWITCHING, NO_PATH]
+        [UNREACHABLE, TIMEOUT, REQUEST_TIMEOUT, BAD_BODY, SWITCHING, NO_PATH, STOPPING]
             .iter()
             .for_each(|error| failures(error).increment(0));
         ProxyMetrics {

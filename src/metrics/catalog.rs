@@ -131,7 +131,7 @@ catalog! {
         "Call events by result: accepted, duplicate (its sid was seen before), refused (it cannot be a call), \
          unavailable (it could not be stored and was answered 503), undurable (it could not be stored in time, so it \
          was passed on and is held in memory until it can), uncounted (it was passed on and forgotten, since there was \
-         no room to hold it), panicked (this program could not read it, which is a bug), wrong_path (it came to another \
+         no room to hold it), not_taken (the exporter drains, and the service behind did not take it, so it is not stored), panicked (this program could not read it, which is a bug), wrong_path (it came to another \
          path than the registered one, or with another method, and is kept like a refused one), probe (a request to \
          the callback without any parameter), canary (a request of an exporter to itself, which is no call event).",
         "result");
@@ -204,7 +204,7 @@ catalog! {
     EXPORTER_DROPPED_EVENTS = Sum("planet.exporter.dropped_events", "{event}",
         "Call events that a sink did not deliver and will not, by cause: backlog (it passed its limit), refused (the \
          peer refused them for good), age (they failed for too long), gone (there is no peer any more), shutdown (they \
-         waited in memory when the exporter ended).",
+         were left when the exporter ended, in memory or in a state directory that goes with the pod).",
         "sink", "cause");
     EXPORTER_UNORDERED_EVENTS = Sum("planet.exporter.unordered_events", "{event}",
         "Call events that wait for a sink on disk only, since too many wait, and may be overtaken by later ones of the \

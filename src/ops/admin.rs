@@ -194,7 +194,7 @@ impl AdminHandler {
             return response::method_not_allowed("POST");
         }
         if !self.drain.is_cancelled() {
-            info!("draining: each answer closes its connection");
+            info!(%peer, "draining: each answer closes its connection");
             self.drain.cancel();
         }
         response::text(StatusCode::OK, "draining\n")

@@ -23,6 +23,7 @@ use tracing::warn;
 
 use super::OpenError;
 use super::checkpoints::{CHECKPOINT, Checkpoints, PREVIOUS_CHECKPOINT};
+use crate::http::shown;
 use crate::journal::storage::{Directory, NEW, Storage, is_locked};
 use crate::journal::{self, is_segment};
 use crate::ledger::Limits;
@@ -92,7 +93,7 @@ impl StateDirectory {
     pub fn open(
         path: &Path,
         wait: Duration,
-        mut note_held: impl FnMut(&StateError),
+        mut note_held: impl FnMut(&str),
     ) -> Result<StateDirectory, StateError> {
         let disk = |source| StateError::Disk { path: path.to_owned(), source };
         let directory = Directory::new(path).map_err(disk)?;
@@ -109,18 +110,18 @@ impl StateDirectory {
         while !take()? {
             let waited = started.elapsed();
             if waited >= PATIENCE.max(wait) {
-                return Err(held(path, &lock).unwrap_or_else(disk));
+                return Err(StateError::Held { path: path.to_owned(), holder: holder(&lock).map_err(disk)? });
             }
             if waited >= PATIENCE && !is_said {
                 is_said = true;
-                note_held(&held(path, &lock).unwrap_or_else(disk));
+                note_held(&holder(&lock).map_err(disk)?);
             }
             std::thread::sleep(PAUSE);
         }
-        let holder =
+        let own =
             format!("process {} on {}\n", std::process::id(), gethostname::gethostname().to_string_lossy());
         // Who holds it is told for people only, and a full disk may have no room for it.
-        if let Err(error) = lock.set_len(0).and_then(|()| lock.write_all(holder.as_bytes())) {
+        if let Err(error) = lock.set_len(0).and_then(|()| lock.write_all(own.as_bytes())) {
             warn!(%error, "the state directory does not say which process holds it");
         }
         Ok(StateDirectory { directory, _lock: lock })
@@ -181,11 +182,8 @@ pub fn look(path: &Path, limits: &Limits) -> Result<Look, OpenError> {
         Err(source) => return Err(disk(source).into()),
     };
     if directory.is_locked() || lock.as_ref().is_some_and(is_locked) {
-        return Err(match &lock {
-            Some(lock) => held(path, lock).map_err(disk)?,
-            None => StateError::Held { path: path.to_owned(), holder: SOMEBODY.to_owned() },
-        }
-        .into());
+        let holder = lock.as_ref().map_or_else(|| Ok(SOMEBODY.to_owned()), holder).map_err(disk)?;
+        return Err(StateError::Held { path: path.to_owned(), holder }.into());
     }
     journal::check(&directory)?;
     Checkpoints::new(directory.clone(), path).check(limits)?;
@@ -217,21 +215,25 @@ fn refuse_foreign(directory: &Directory) -> Result<(), StateError> {
     }
 }
 
+/// Bytes that are shown of what a holder wrote of itself.
+const LONGEST_HOLDER: u64 = 512;
+
 /// Who holds a directory that does not say.
 const SOMEBODY: &str = "another process";
 
-/// That the directory at `path` is held, by whom its lock file names.
-fn held(path: &Path, mut lock: &File) -> io::Result<StateError> {
-    let mut holder = String::new();
+/// Who holds a directory, and since when, as its lock file says.
+fn holder(mut lock: &File) -> io::Result<String> {
+    let mut holder = Vec::new();
     lock.rewind()?;
-    lock.read_to_string(&mut holder)?;
-    let since = lock.metadata()?.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-    let holder = match holder.trim() {
+    lock.take(LONGEST_HOLDER).read_to_end(&mut holder)?;
+    let holder = String::from_utf8_lossy(&holder);
+    let holder = shown::escaped(holder.trim(), |_| false);
+    let since = lock.metadata()?.modified().unwrap_or(SystemTime::UNIX_EPOCH).max(SystemTime::UNIX_EPOCH);
+    Ok(match &*holder {
         "" => SOMEBODY.to_owned(),
         // In a pod it may have the same number and the same host as the one that asks.
         holder => format!("{holder} since {}", humantime::format_rfc3339_seconds(since)),
-    };
-    Ok(StateError::Held { path: path.to_owned(), holder })
+    })
 }
 
 /// Whether a directory holds state of this program: it says so, or has a checkpoint or a segment of the journal.

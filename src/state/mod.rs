@@ -132,10 +132,11 @@ pub fn open(config: &Config, readiness: &Readiness, passages: Option<Passages>) 
     match &config.state_dir {
         Some(path) => {
             let wait = config.state_lock_wait;
-            let directory = StateDirectory::open(path, wait, |held| {
-                warn!(state_lock_wait = ?wait, "waiting: {held}");
-                readiness.explain(STARTING, held.to_string());
+            let directory = StateDirectory::open(path, wait, |holder| {
+                warn!(holder, state_lock_wait = ?wait, "waiting for the state directory, which another process holds");
+                readiness.explain(STARTING, Some(format!("the state directory is held by {holder}")));
             })?;
+            readiness.explain(STARTING, None);
             open_directory(config, directory, readiness, passages)
         }
         None => open_in_memory(config),

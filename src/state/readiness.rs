@@ -43,10 +43,10 @@ impl Readiness {
         closed.map(|(name, _)| *name).filter(|name| !disregarded.contains(name)).collect()
     }
 
-    /// Says why a latch is closed, until that changes.
-    pub fn explain(&self, name: &str, reason: String) {
+    /// Says why a latch is closed, until that or the reason changes.
+    pub fn explain(&self, name: &str, reason: Option<String>) {
         if let Some(status) = self.lock().get_mut(name) {
-            status.reason = Some(reason);
+            status.reason = reason;
         }
     }
 
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(readiness.closed(&[]), ["starting", "storage"]);
         one.open();
         assert_eq!(readiness.closed(&[]), ["storage"]);
-        readiness.explain("storage", "the disk is full".to_owned());
+        readiness.explain("storage", Some("the disk is full".to_owned()));
         assert_eq!(readiness.latches()["storage"].reason.as_deref(), Some("the disk is full"));
         other.open();
         assert!(readiness.closed(&[]).is_empty() && readiness.latches()["storage"].reason.is_none());

@@ -200,7 +200,7 @@ httpGet:
 {{- $_ := set $attributes "k8s.node.name" "$(K8S_NODE_NAME)" }}
 {{- end }}
 {{- $list := list }}
-{{- range $name, $value := merge (deepCopy .resourceAttributes) $attributes }}
+{{- range $name, $value := merge (deepCopy (.resourceAttributes | default dict)) $attributes }}
 {{- $list = append $list (printf "%s=%v" $name $value) }}
 {{- end }}
 - name: OTEL_RESOURCE_ATTRIBUTES

@@ -1,5 +1,6 @@
 {{- define "planet-call-exporter.name" -}}
-{{ .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- /* The name of a dependency may be an alias in camelCase. */ -}}
+{{ .Values.nameOverride | default (kebabcase .Chart.Name) | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
 {{/* Short enough for what a StatefulSet adds to the names and labels of its pods. */}}
@@ -63,6 +64,14 @@ annotations:
 {{ ternary "/" (include "planet-call-exporter.callEventRoute" .) (not (empty .Values.exporter.flags.forwardTo)) }}
 {{- end }}
 
+{{/* "true" if a route of this path leads call events here and nothing else: (list context path). */}}
+{{- define "planet-call-exporter.routesOnlyCallEvents" -}}
+{{- $context := index . 0 -}}
+{{- $path := index . 1 -}}
+{{- $isEverything := and (eq $path "/") (not (empty $context.Values.exporter.flags.forwardTo)) -}}
+{{ and (eq $path (include "planet-call-exporter.callEventRoute" $context)) (not $isEverything) }}
+{{- end }}
+
 {{/* Something if there are pods. */}}
 {{- define "planet-call-exporter.hasWorkload" -}}
 {{- if ne .Values.workload.kind "None" }}true{{ end }}
@@ -77,7 +86,16 @@ metadata:
     {{- with .Values.podLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  {{- with merge (deepCopy .Values.podAnnotations) (include "planet-call-exporter-sidecar.podAnnotations" $exporter | fromYaml) }}
+  {{- $annotations := deepCopy (.Values.podAnnotations | default dict) }}
+  {{- range $name, $value := include "planet-call-exporter-sidecar.podAnnotations" $exporter | fromYaml }}
+  {{- /* It is a list of volumes. One that is empty has none. */}}
+  {{- if not (hasKey $annotations $name) }}
+  {{- $_ := set $annotations $name $value }}
+  {{- else if index $annotations $name }}
+  {{- $_ := set $annotations $name (printf "%s,%s" (index $annotations $name) $value) }}
+  {{- end }}
+  {{- end }}
+  {{- with $annotations }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}

@@ -25,6 +25,9 @@ const ADDED_BY_PROXIES: [&str; 9] = [
     "l5d-client-id",
 ];
 
+/// Headers that browsers add to a request that a page of another site makes.
+const ADDED_BY_BROWSERS: [&str; 2] = ["origin", "sec-fetch-site"];
+
 /// The trust in this host.
 #[derive(Debug)]
 pub(super) struct Loopback {
@@ -52,18 +55,23 @@ impl Loopback {
 
     /// Whether a request is believed to come from this host.
     pub(super) fn trusts(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
-        let may_be_of_mesh = self.trust == TrustLoopback::Auto && self.has_mesh.load(Ordering::Relaxed);
-        !may_be_of_mesh && self.is_direct(peer, headers)
-    }
-
-    /// Whether a request is believed to come from this host, even where a mesh was seen.
-    pub(super) fn is_direct(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
         is_this_host(peer)
             && match self.trust {
                 TrustLoopback::Always => true,
                 TrustLoopback::Never => false,
-                TrustLoopback::Auto => !ADDED_BY_PROXIES.iter().any(|name| headers.contains_key(*name)),
+                TrustLoopback::Auto => {
+                    let is_proxied = ADDED_BY_PROXIES.iter().any(|name| headers.contains_key(*name));
+                    !is_proxied && !self.has_mesh.load(Ordering::Relaxed)
+                }
             }
+    }
+
+    /// Whether a request comes from a program on this host: neither a proxy nor a browser shows in it, even where those are trusted.
+    pub(super) fn is_of_program(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        let shows_another = ADDED_BY_PROXIES.iter().chain(&ADDED_BY_BROWSERS);
+        is_this_host(peer)
+            && self.trust != TrustLoopback::Never
+            && !shows_another.into_iter().any(|name| headers.contains_key(*name))
     }
 }
 
@@ -96,8 +104,13 @@ mod tests {
             loopback.note(address("127.0.0.6"));
             assert_eq!(loopback.trusts(address("127.0.0.1"), &none), trust == TrustLoopback::Always);
             assert!(!loopback.trusts(address("127.0.0.6"), &none));
-            assert!(loopback.is_direct(address("127.0.0.1"), &none), "the pod's own hook may drain");
-            assert!(!loopback.is_direct(address("127.0.0.6"), &none));
+            assert!(loopback.is_of_program(address("127.0.0.1"), &none), "the pod's own hook may drain");
+            assert!(!loopback.is_of_program(address("127.0.0.6"), &none));
+            for name in ["x-forwarded-for", "origin"] {
+                let mut headers = HeaderMap::new();
+                headers.insert(name, HeaderValue::from_static("127.0.0.1"));
+                assert!(!loopback.is_of_program(address("127.0.0.1"), &headers), "{name}");
+            }
         }
         assert!(!Loopback::new(TrustLoopback::Never).trusts(address("::1"), &none));
     }

@@ -214,10 +214,10 @@ impl Access {
         self.loopback.trusts(peer, headers)
     }
 
-    /// Whether a request may begin to drain, since it comes from this host. A mesh on it does not matter, since what it delivers does not come
-    /// from there.
+    /// Whether a request may begin to drain, since a program on this host makes it. That a mesh delivers others' requests from another loopback
+    /// address does not matter.
     pub fn may_drain(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
-        self.loopback.is_direct(peer, headers)
+        self.loopback.is_of_program(peer, headers)
     }
 
     /// Whether credentials are needed, but for health checks.

@@ -271,7 +271,8 @@ impl<S: Storage> Committer<S> {
         let answer = self.passages.as_ref().and_then(|passages| passages.known_answer(waiting.key));
         match answer {
             Some(status) => (record::with_answer(&waiting.record, status.as_u16()), true),
-            None => (waiting.record.clone(), false),
+            // The service may have been asked before the event came here.
+            None => (waiting.record.clone(), record::answer(&waiting.record).is_some()),
         }
     }
 
