@@ -11,6 +11,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use support::Scratch;
 use support::charts::{self, path};
+use support::exporter::command;
 
 fn of_kind(objects: &[Value], kind: &str) -> Value {
     objects.iter().find(|object| object["kind"] == kind).unwrap_or_else(|| panic!("a {kind}")).clone()
@@ -159,5 +160,116 @@ fn rules_and_dashboards_that_are_missing_are_said() {
         let error =
             charts::render_all([(&chart, &values)]).remove(0).expect_err("nothing would be installed");
         assert!(error.contains("files/") && error.contains("links"), "{error}");
+    }
+}
+
+/// Values that the program would not start with, or not as they look.
+#[test]
+fn what_the_program_refuses_the_chart_refuses() {
+    let chart = charts::gateway();
+    let of_flag = |name: &str, value: Value| {
+        let mut flags = json!({});
+        flags[name] = value;
+        json!({"flags": flags})
+    };
+    let wrong = [
+        (of_flag("stateMaxBytes", json!("1")), "/flags/stateMaxBytes", "--state-max-bytes=1"),
+        (of_flag("stateMaxBytes", json!("1023KiB")), "/flags/stateMaxBytes", "--state-max-bytes=1023KiB"),
+        (of_flag("maxUriBytes", json!("1TiB")), "/flags/maxUriBytes", "--max-uri-bytes=1TiB"),
+        (of_flag("maxUriBytes", json!("64KiB")), "/flags/maxUriBytes", "--max-uri-bytes=64KiB"),
+        (of_flag("logLevel", json!("lots")), "/flags/logLevel", "--log-level=lots"),
+        (of_flag("logLevel", json!("info,lots")), "/flags/logLevel", "--log-level=info,lots"),
+        (
+            of_flag("durationBuckets", json!([5, 1])),
+            "flags.durationBuckets has 1 after 5",
+            "--duration-buckets=5,1",
+        ),
+        (of_flag("setupBuckets", json!([1, 1])), "flags.setupBuckets has 1 after 1", "--setup-buckets=1,1"),
+        (of_flag("callEventPath", json!("/한글")), "/flags/callEventPath", "--call-event-path=/한글"),
+        (json!({"listenAddress": "999.1.1.1"}), "/listenAddress", "--listen=999.1.1.1:20200"),
+        (
+            of_flag("forwardTo", json!("http://127.0.0.1:20200")),
+            "which is the exporter itself",
+            "--forward-to=http://127.0.0.1:20200",
+        ),
+        (
+            of_flag("forwardTo", json!("http://localhost:9464")),
+            "which is the exporter itself",
+            "--forward-to=http://localhost:9464",
+        ),
+        (
+            json!({"extraArgs": ["--max-connections=9"]}),
+            "extraArgs has --max-connections",
+            "--max-connections=1 --max-connections=2",
+        ),
+        (json!({"ports": {"callEvents": 9464}}), "are both 9464", "--listen=:9464"),
+    ];
+    let values: Vec<_> = wrong.iter().map(|(exporter, ..)| json!({"exporter": exporter})).collect();
+    for (rendered, (values, expected, arguments)) in
+        charts::render_all(values.iter().map(|values| (&chart, values))).into_iter().zip(&wrong)
+    {
+        let error = rendered.map(|_| ()).expect_err(&values.to_string());
+        assert!(error.contains(expected), "{values}: {error}");
+        let checked = command().arg("check").args(arguments.split(' ')).output().expect("it runs");
+        assert!(!checked.status.success(), "{arguments}: the program takes it");
+    }
+    let right = [
+        of_flag("stateMaxBytes", json!("1MiB")),
+        of_flag("stateMaxBytes", json!(1_048_576)),
+        of_flag("maxUriBytes", json!("63KiB")),
+        of_flag("logLevel", json!("info,planet_call_exporter=debug")),
+        of_flag("durationBuckets", json!([0.5, 1, 5])),
+        of_flag("callEventPath", json!("/a/b?x=1")),
+        of_flag("idcs", json!([])),
+        json!({"listenAddress": "0.0.0.0"}),
+        json!({"listenAddress": "[::]"}),
+        json!({"extraArgs": ["--call-log=off"]}),
+    ];
+    let values: Vec<_> = right.iter().map(|exporter| json!({"exporter": exporter})).collect();
+    for (rendered, values) in
+        charts::render_all(values.iter().map(|values| (&chart, values))).into_iter().zip(&right)
+    {
+        let rendered = rendered.unwrap_or_else(|error| panic!("{values}: {error}"));
+        let container =
+            of_kind(&rendered.objects, "StatefulSet")["spec"]["template"]["spec"]["containers"][0].clone();
+        let scratch = Scratch::new("chart-values");
+        let arguments = container["args"].as_array().expect("arguments").iter().map(|argument| {
+            let argument = argument.as_str().expect("text");
+            let state = scratch.0.join("state");
+            let argument = argument.replace("/var/lib/planet-call-exporter", &state.to_string_lossy());
+            argument.replace(":20200", ":0").replace(":9464", ":0")
+        });
+        let checked = command().arg("check").args(arguments).output().expect("it runs");
+        assert!(checked.status.success(), "{values}: {}", String::from_utf8_lossy(&checked.stderr));
+    }
+}
+
+/// Values that a cluster would refuse, or that would do nothing there.
+#[test]
+fn what_a_cluster_has_no_use_for_is_refused() {
+    let chart = charts::gateway();
+    let wrong = [
+        (json!({"fullnameOverride": "1calls"}), "/fullnameOverride"),
+        (json!({"terminationGracePeriodSeconds": 5}), "would be killed before it is told to end"),
+        (json!({"service": {"port": 9464}}), "service.port and exporter.ports.metrics are both 9464"),
+        (
+            json!({"autoscaling": {"enabled": true, "minReplicas": 5}}),
+            "expected a maximum that is not below the minimum",
+        ),
+        (
+            json!({"autoscaling": {"enabled": true}, "exporter": {"resources": {"requests": {"cpu": null}}}}),
+            "needs exporter.resources.requests.cpu",
+        ),
+        (json!({"exporter": {"listenAddress": "127.0.0.1"}}), "neither probes nor the service reach the pod"),
+        (
+            json!({"exporter": {"extraEnv": [{"name": "OTEL_METRIC_EXPORT_INTERVAL", "value": "30s"}]}}),
+            "/extraEnv/0/value",
+        ),
+    ];
+    for (rendered, (values, expected)) in
+        charts::render_all(wrong.iter().map(|(values, _)| (&chart, values))).into_iter().zip(&wrong)
+    {
+        let error = rendered.map(|_| ()).expect_err(&values.to_string());
+        assert!(error.contains(expected), "{values}: {error}");
     }
 }

@@ -102,6 +102,49 @@ httpGet:
 {{- end }}
 
 {{- define "planet-call-exporter-sidecar.args" -}}
+{{- include "planet-call-exporter-sidecar.check" . }}
+{{- $own := include "planet-call-exporter-sidecar.ownArgs" . -}}
+{{ $own }}
+{{- range .Values.extraArgs }}
+{{- $flag := splitList "=" . | first }}
+{{- if contains (printf "%s=" $flag) $own }}
+{{- fail (printf "extraArgs has %s, which the chart gives already: set it by the chart's value" $flag) }}
+{{- end }}
+- {{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* What does not fit together, and no schema can tell. */}}
+{{- define "planet-call-exporter-sidecar.check" -}}
+{{- $ports := .Values.ports }}
+{{- if eq (int $ports.callEvents) (int $ports.metrics) }}
+{{- fail (printf "ports.callEvents and ports.metrics are both %v: give each listener a port of its own" $ports.metrics) }}
+{{- end }}
+{{- if or (hasPrefix "127." .Values.listenAddress) (eq "[::1]" .Values.listenAddress) }}
+{{- fail (printf "listenAddress is %s, at which neither probes nor the service reach the pod: leave it empty" .Values.listenAddress) }}
+{{- end }}
+{{- range $name := list "durationBuckets" "setupBuckets" }}
+{{- $before := 0.0 }}
+{{- range index $.Values.flags $name }}
+{{- if le (float64 .) $before }}
+{{- fail (printf "flags.%s has %v after %v: expected ascending bounds, each once" $name . $before) }}
+{{- end }}
+{{- $before = float64 . }}
+{{- end }}
+{{- end }}
+{{- with .Values.flags.forwardTo }}
+{{- $host := (urlParse .).host }}
+{{- range $port := list $ports.callEvents $ports.metrics }}
+{{- range list "127.0.0.1" "localhost" "[::1]" }}
+{{- if eq $host (printf "%s:%v" . $port) }}
+{{- fail (printf "flags.forwardTo is %s, which is the exporter itself: expected the port of the service behind" $.Values.flags.forwardTo) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "planet-call-exporter-sidecar.ownArgs" -}}
 - --listen={{ .Values.listenAddress }}:{{ .Values.ports.callEvents }}
 - --admin-listen={{ include "planet-call-exporter-sidecar.adminListen" . }}
 {{- if .Values.state.enabled }}
@@ -135,7 +178,8 @@ httpGet:
 {{- fail "flags.identity is hash, which needs a key: name a secret in identityKeySecret.name" }}
 {{- end }}
 {{- range $flag, $value := .Values.flags }}
-{{- if not (kindIs "invalid" $value) }}
+{{- /* An empty list is none. */}}
+{{- if not (or (kindIs "invalid" $value) (and (kindIs "slice" $value) (empty $value))) }}
 {{- if kindIs "slice" $value }}
 {{- $value = join "," $value }}
 {{- else if kindIs "float64" $value }}
@@ -143,9 +187,6 @@ httpGet:
 {{- end }}
 - {{ printf "--%s=%v" (kebabcase $flag) $value | quote }}
 {{- end }}
-{{- end }}
-{{- with .Values.extraArgs }}
-{{ toYaml . }}
 {{- end }}
 {{- end }}
 

@@ -8,10 +8,11 @@
 {{- $name := include "planet-call-exporter.name" . -}}
 {{- if .Values.fullnameOverride -}}
 {{ .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
+{{- /* A release may have dots in its name, and a service may not. */ -}}
 {{- else if contains $name .Release.Name -}}
-{{ .Release.Name | trunc 52 | trimSuffix "-" }}
+{{ .Release.Name | replace "." "-" | trunc 52 | trimSuffix "-" }}
 {{- else -}}
-{{ printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" }}
+{{ printf "%s-%s" (.Release.Name | replace "." "-") $name | trunc 52 | trimSuffix "-" }}
 {{- end }}
 {{- end }}
 
@@ -149,6 +150,20 @@ spec:
 {{- define "planet-call-exporter.check" -}}
 {{- if .Values.exporter.nativeSidecar }}
 {{- fail "exporter.nativeSidecar is true: here the exporter is the only container; native sidecars come from the chart planet-call-exporter-sidecar" }}
+{{- end }}
+{{- if .Values.autoscaling.enabled }}
+{{- if gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas) }}
+{{- fail (printf "autoscaling.minReplicas is %v and maxReplicas %v: expected a maximum that is not below the minimum" .Values.autoscaling.minReplicas .Values.autoscaling.maxReplicas) }}
+{{- end }}
+{{- if not (dig "requests" "cpu" "" (.Values.exporter.resources | default dict)) }}
+{{- fail "autoscaling.enabled needs exporter.resources.requests.cpu, of which it takes the share" }}
+{{- end }}
+{{- end }}
+{{- if and .Values.exporter.preStopSleepSeconds (le (int .Values.terminationGracePeriodSeconds) (int .Values.exporter.preStopSleepSeconds)) }}
+{{- fail (printf "terminationGracePeriodSeconds is %v and exporter.preStopSleepSeconds %v: the exporter would be killed before it is told to end" .Values.terminationGracePeriodSeconds .Values.exporter.preStopSleepSeconds) }}
+{{- end }}
+{{- if and (eq .Values.service.type "ClusterIP") (eq (int .Values.service.port) (int .Values.exporter.ports.metrics)) }}
+{{- fail (printf "service.port and exporter.ports.metrics are both %v: the service has both" .Values.service.port) }}
 {{- end }}
 {{- if and (eq .Values.workload.kind "Deployment") .Values.exporter.state.enabled .Values.exporter.state.claimTemplate.enabled }}
 {{- fail "workload.kind is Deployment, which has no claim for each pod: set exporter.state.claimTemplate.enabled=false to keep the state within the pod, or workload.kind=StatefulSet" }}
