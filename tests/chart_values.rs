@@ -273,3 +273,24 @@ fn what_a_cluster_has_no_use_for_is_refused() {
         assert!(error.contains(expected), "{values}: {error}");
     }
 }
+
+#[test]
+fn the_notes_say_what_is_so() {
+    let notes = |values: Value| charts::render(&charts::gateway(), &values).notes;
+    let route = |hostnames: Value| json!({"httpRoute": {"enabled": true, "parentRefs": [{"name": "public"}], "hostnames": hostnames}});
+    assert!(notes(route(json!([]))).contains("https://HOSTNAME-OF-THE-GATEWAY/call_event"));
+    assert!(notes(route(json!(["calls.example.com"]))).contains("https://calls.example.com/call_event"));
+
+    let monitored = |labels: Value| notes(json!({"serviceMonitor": {"enabled": true, "labels": labels}}));
+    assert!(monitored(json!({})).contains("serviceMonitor.labels.release=NAME"));
+    assert!(!monitored(json!({"release": "stack"})).contains("release=NAME"));
+
+    let ingress = |path: &str| {
+        notes(json!({"ingress": {"enabled": true, "hosts": ["calls.example.com"], "path": path}}))
+    };
+    let does_not_arrive = "which does not lead /call_event here";
+    for (path, leads) in [("", true), ("/", true), ("/call_event", true), ("/other", false), ("/call", false)]
+    {
+        assert_eq!(!ingress(path).contains(does_not_arrive), leads, "{path}");
+    }
+}

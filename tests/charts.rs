@@ -167,7 +167,7 @@ fn wrong_values_are_refused_with_what_is_accepted() {
         (of_exporter(json!({"flags": {"maxSeries": 0}})), "/flags/maxSeries': minimum: got 0, want 1"),
         (
             of_exporter(json!({"flags": {"stateMaxBytes": "1Gi"}})),
-            "'1Gi' does not match pattern '^[1-9][0-9]*([KMGT]iB)?$'",
+            "'1Gi' does not match pattern '^([1-9][0-9]*[MGT]iB|[1-9][0-9]{4,}KiB)$'",
         ),
         (of_exporter(json!({"flags": {"maxRate": "fast"}})), "/flags/maxRate'"),
         (of_exporter(json!({"flags": {"allowFrom": ["everywhere"]}})), "/flags/allowFrom/0'"),

@@ -36,8 +36,10 @@ envFrom:
 ports:
   - name: planet-calls
     containerPort: {{ .Values.ports.callEvents }}
+    protocol: TCP
   - name: planet-metrics
     containerPort: {{ .Values.ports.metrics }}
+    protocol: TCP
 {{- /* None asks after a collector or the service behind: a restart would not bring those back. A disk that is full restarts
 nothing either, and makes the pod unready only if storageReadiness says so. */}}
 startupProbe:
@@ -216,6 +218,7 @@ httpGet:
 - name: K8S_NAMESPACE_NAME
   valueFrom:
     fieldRef:
+      apiVersion: v1
       fieldPath: metadata.namespace
 {{- $attributes := dict "k8s.namespace.name" "$(K8S_NAMESPACE_NAME)" "k8s.container.name" $.Values.containerName }}
 {{- /* With a claim the totals go on in the next pod, wherever that runs; a series that goes on may not change its attributes. */}}
@@ -224,6 +227,7 @@ httpGet:
 - name: K8S_POD_NAME
   valueFrom:
     fieldRef:
+      apiVersion: v1
       fieldPath: metadata.name
 {{- $_ := set $attributes "k8s.pod.name" "$(K8S_POD_NAME)" }}
 {{- end }}
@@ -232,10 +236,12 @@ httpGet:
 - name: K8S_POD_UID
   valueFrom:
     fieldRef:
+      apiVersion: v1
       fieldPath: metadata.uid
 - name: K8S_NODE_NAME
   valueFrom:
     fieldRef:
+      apiVersion: v1
       fieldPath: spec.nodeName
 {{- $_ := set $attributes "k8s.pod.uid" "$(K8S_POD_UID)" }}
 {{- $_ := set $attributes "k8s.node.name" "$(K8S_NODE_NAME)" }}
@@ -426,6 +432,7 @@ cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes: planet-call-export
     resources:
       requests:
         storage: {{ .size }}
+    volumeMode: Filesystem
 {{- end }}
 {{- end }}
 {{- end }}
