@@ -306,9 +306,9 @@ impl<H: Handler> Serving<H> {
     }
 }
 
-/// How many connections may be in the course of being turned away, where there may be so many; beyond that they are just closed.
+/// How many connections may be in the course of being turned away, fewer where there are few; beyond that they are just closed.
 fn rejections(connections: usize) -> usize {
-    (connections / 4).clamp(1, 32)
+    (connections / 4).clamp(4, 32)
 }
 
 /// How long turning a connection away may take.

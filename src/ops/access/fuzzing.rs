@@ -7,12 +7,11 @@ use base64::prelude::BASE64_STANDARD;
 use bcrypt::HashParts;
 
 use super::Credentials;
-use super::web_config::{HIGHEST_COST, WebConfig};
+use super::web_config::{DIGEST, HIGHEST_COST, WebConfig};
 use crate::http::server_tls::Clients;
 
-/// Characters of a bcrypt hash, and how many of its last ones are no salt.
+/// Characters of a bcrypt hash.
 const HASH: usize = 60;
-const DIGEST: usize = 31;
 
 /// The bytes of a web configuration. What is read is what can be kept to, and no error shows a hash.
 pub fn web_config(bytes: &[u8]) {

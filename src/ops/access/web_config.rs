@@ -17,6 +17,9 @@ use crate::http::small_file;
 /// Bytes of a file, at most.
 const LARGEST_FILE: u64 = 64 * 1024;
 
+/// Characters of a bcrypt hash behind its salt.
+pub(super) const DIGEST: usize = 31;
+
 /// The highest cost of a password's hash. One more doubles the time that its verification takes: at 15 about two seconds.
 pub(super) const HIGHEST_COST: u32 = 15;
 
@@ -61,14 +64,19 @@ impl Reason {
     }
 }
 
-/// A text in which whatever may be a bcrypt hash is left out: all that follows on `$2`.
+/// A text in which whatever may be a bcrypt hash is left out: what follows on `$2`, and what is as long as the part that is no salt, since
+/// a shell may have taken the beginning for a variable.
 fn without_hashes(text: &str) -> String {
     let is_of_hash = |character: char| character.is_ascii_alphanumeric() || "$./".contains(character);
-    let mut parts = text.split("$2");
-    let mut shown = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        shown.push_str("(a hash)");
-        shown.push_str(part.trim_start_matches(is_of_hash));
+    let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
+    while !rest.is_empty() {
+        let (run, behind) = rest.split_at(rest.find(|other| !is_of_hash(other)).unwrap_or(rest.len()));
+        let begin = run.find("$2").or((run.len() >= DIGEST).then_some(0));
+        shown.push_str(&run[..begin.unwrap_or(run.len())]);
+        shown.push_str(if begin.is_some() { "(a hash)" } else { "" });
+        let (other, next) = behind.split_at(behind.find(is_of_hash).unwrap_or(behind.len()));
+        shown.push_str(other);
+        rest = next;
     }
     shown
 }
@@ -276,6 +284,7 @@ mod tests {
             // The wrong way round, and where there is none.
             (format!("basic_auth_users:\n  {HASH}: alice\n"), "bcrypt hash for \"(a hash)\""),
             (format!("{HASH}: alice\n"), "(a hash)"),
+            (format!("{}: alice\n", &HASH[7..]), "(a hash)"),
             (format!("{tls}  client_auth_type: {HASH}\n"), "(a hash)"),
             (format!("{tls}  min_version: x{HASH}\n"), "x(a hash)"),
             (format!("basic_auth_users:\n  alice: {HASH}\n  alice: {HASH}\n"), "alice"),
