@@ -6,7 +6,7 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -96,7 +96,8 @@ fn a_crowd_that_sends_little_keeps_no_call_out() {
 #[test]
 fn a_silent_crowd_that_takes_all_descriptors_keeps_no_call_out() {
     for bytes in [&b""[..], b"GET /call_event?sid=1 HTTP/1.1\r\nhost: a\r\nx-a"] {
-        let exporter = Exporter::launch(command_under("ulimit -n 64").args(["--header-timeout", "1h"]));
+        let exporter = Exporter::with(&["--header-timeout", "1h"]);
+        exporter.process.limit_descriptors(64);
         let crowd = Crowd::at(exporter.call_events, bytes);
         exporter.process.stderr.wait_for("connections cannot be accepted");
         for number in 0..20 {
@@ -105,6 +106,35 @@ fn a_silent_crowd_that_takes_all_descriptors_keeps_no_call_out() {
         }
         crowd.over();
         assert_eq!(exporter.accepted(), 20.0);
+    }
+}
+
+#[test]
+fn no_crowd_of_the_other_port_takes_the_descriptor_of_livez() {
+    let silent_service = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let service = format!("http://{}", silent_service.local_addr().expect("an address"));
+    let half = &b"GET /call_event?sid=1 HTTP/1.1\r\nhost: a\r\nx-a"[..];
+    for (bytes, arguments) in [
+        (&b""[..], &[][..]),
+        (half, &[]),
+        (b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", &[]),
+        // Each has a connection to the service as well.
+        (b"GET /other HTTP/1.1\r\nhost: a\r\n\r\n", &["--forward-to", &service]),
+    ] {
+        let mut command = command_under("ulimit -n 64");
+        let exporter = Exporter::launch(command.args(["--header-timeout", "1h"]).args(arguments));
+        let warning =
+            exporter.process.stderr.wait_for("fewer file descriptors may be open than all connections need");
+        assert!(warning.contains("max_connections") && warning.contains("call_events"), "{warning}");
+        let crowd = Crowd::at(exporter.call_events, bytes);
+        exporter.process.stderr.wait_for("no place is left for a connection");
+        for _ in 0..100 {
+            let answer = http::try_request(exporter.admin, "GET", "/livez", &[]);
+            assert_eq!(answer.expect("an answer").status, 200, "beside {bytes:?}");
+        }
+        crowd.over();
+        let failures = exporter.metrics().sum("planet_exporter_accept_failures_total");
+        assert_eq!(failures, 0.0, "beside {bytes:?}");
     }
 }
 

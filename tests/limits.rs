@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use support::call::{CallEventQuery, DOCUMENTED_SAMPLE};
 use support::eventually;
-use support::exporter::{Exporter, command_under};
+use support::exporter::Exporter;
 use support::http::Connection;
 use support::scrape::Page;
 use support::service::{Answer, Service};
@@ -134,7 +134,8 @@ fn a_connection_too_many_is_answered_503_until_another_closes() {
 
 #[test]
 fn without_file_descriptors_accepting_waits_and_then_goes_on() {
-    let exporter = Exporter::launch(&mut command_under("ulimit -n 40"));
+    let exporter = Exporter::start();
+    exporter.process.limit_descriptors(40);
     // Opened before the descriptors run out, since the admin port needs one, too.
     let mut admin = Connection::open(exporter.admin);
     let mut page = || Page::read(&admin.get("/metrics").text());

@@ -70,7 +70,7 @@ pub async fn run(
     stop: impl Future<Output = ()>,
     hangups: Hangups,
 ) -> Result<(), RunError> {
-    descriptors::raise_limit(&config);
+    let connections = descriptors::raise_limit(&config);
     let routes = Routes::of(&config);
     config.check_paths()?;
     let mut reload = Reload::default();
@@ -93,7 +93,7 @@ pub async fn run(
     let admin_handler = AdminHandler::new(Arc::clone(&view), access, path, config.created_series, drain);
     let (admin, admin_thread) = admin::start(
         config.admin_listen.clone(),
-        limits(&config, ADMIN_HEAD),
+        limits(&config, connections.admin, ADMIN_HEAD),
         admin_handler,
         ends.admin.clone(),
     )
@@ -102,7 +102,8 @@ pub async fn run(
     let head_bytes = CALL_EVENT_HEADERS + config.max_uri_bytes;
     let is_proxied = config.proxy_protocol == ProxyProtocol::Required;
     let trusted = is_proxied.then(|| TrustedProxies::new(&config.trusted_proxies));
-    let call_events = Server::bind(Purpose::CallEvents, &config.listen, limits(&config, head_bytes)).await;
+    let limits = limits(&config, connections.call_events, head_bytes);
+    let call_events = Server::bind(Purpose::CallEvents, &config.listen, limits).await;
     let call_events = call_events.map_err(|error| match config.same_port(&error, &admin) {
         Some(contradiction) => RunError::from(contradiction),
         None => RunError::from(error),
@@ -278,9 +279,9 @@ async fn service(
     Ok(Some(Arc::new(Service::new(url.clone(), config.forward_timeout)?)))
 }
 
-fn limits(config: &Config, head_bytes: usize) -> Limits {
+fn limits(config: &Config, connections: usize, head_bytes: usize) -> Limits {
     Limits {
-        connections: config.max_connections,
+        connections,
         connections_of_a_peer: config.max_connections_per_peer,
         header_timeout: config.header_timeout,
         idle_timeout: config.idle_timeout,

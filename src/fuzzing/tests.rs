@@ -158,8 +158,9 @@ macro_rules! laws {
 }
 
 laws! {
-    callback_path callback_query checkpoint connection damaged_journal field_value journal_record journal_segment json_lines
-    otlp_answer proxy_header raw_head request_host sink_position waiting_segment
+    authorization callback_path callback_query checkpoint client_address connection credentials_file damaged_journal field_value
+    flag_value journal_record journal_segment json_lines otlp_answer proxy_header raw_head request_host secret_parameter sink_position
+    tls_files waiting_segment web_config
 }
 
 #[test]

@@ -8,10 +8,10 @@ use thiserror::Error;
 use super::small_file;
 
 /// Characters of a credential: at least so many that nobody guesses it, if they are random.
-const LENGTHS: std::ops::RangeInclusive<usize> = 16..=256;
+pub(super) const LENGTHS: std::ops::RangeInclusive<usize> = 16..=256;
 
 /// Credentials at once, at most.
-const MOST: usize = 8;
+pub(super) const MOST: usize = 8;
 
 /// Bytes of a file, at most.
 const LARGEST_FILE: u64 = 64 * 1024;
@@ -37,7 +37,7 @@ pub struct UnusableCredentials {
 }
 
 #[derive(Debug, Error)]
-enum Reason {
+pub(super) enum Reason {
     #[error(transparent)]
     Read(#[from] io::Error),
     #[error("expected at least one {0}, one a line, and it has none")]
@@ -62,7 +62,7 @@ pub fn read(path: &Path, kind: &Kind) -> Result<Vec<Box<str>>, UnusableCredentia
 }
 
 /// The credentials in a file: a line each, without the blanks around it.
-fn lines(bytes: &[u8], kind: &Kind) -> Result<Vec<Box<str>>, Reason> {
+pub(super) fn lines(bytes: &[u8], kind: &Kind) -> Result<Vec<Box<str>>, Reason> {
     let is_of_one = |byte: &u8| byte.is_ascii_alphanumeric() || kind.marks.as_bytes().contains(byte);
     let credential = |(index, line): (usize, &[u8])| {
         let is_one = LENGTHS.contains(&line.len()) && line.iter().all(is_of_one);

@@ -1,4 +1,6 @@
-//! Laws of what peers send, whatever it is.
+//! Laws of what peers send, whatever it is; those of the files of whoever operates the exporter stand in `files`.
+
+mod files;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -17,7 +19,10 @@ use super::pool::rules::idle_time;
 use super::proxy_protocol::read_client;
 use super::{headers, peer};
 
+use super::trusted_proxies::TrustedProxies;
+
 pub use super::connection::fuzzing::{connection, raw_head};
+pub use files::{credentials_file, tls_files};
 
 /// Bytes of a header of the PROXY protocol that are read at most.
 const LONGEST_PROXY_HEADER: usize = 4096;
@@ -122,6 +127,68 @@ pub fn request_host(bytes: &[u8]) {
         if let Some(authority) = authority.as_deref().filter(|_| is_absolute) {
             let host = authority.rsplit('@').next().unwrap_or_default();
             assert_eq!(hosts, [host]);
+        }
+    }
+}
+
+/// A peer in the first line, and a line of `X-Forwarded-For` in each of the others, or of `Forwarded` where it begins with `F`. Only trusted
+/// proxies are believed, and of what they say nothing that stands to the left of an untrusted address.
+pub fn client_address(bytes: &[u8]) {
+    let networks = ["10.0.0.0/8", "2001:db8::/32"].map(|network| network.parse());
+    let proxies = TrustedProxies::new(&networks.map(|network| network.unwrap_or_default()));
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let peer = lines.next().and_then(|line| str::from_utf8(line).ok()?.parse::<IpAddr>().ok());
+    let peer = peer.map_or(IpAddr::from([10, 0, 0, 1]), |peer| peer.to_canonical());
+    let (mut lists, mut elements) = (Vec::new(), Vec::new());
+    for line in lines {
+        let (of_kind, line) = match line.strip_prefix(b"F") {
+            Some(line) => (&mut elements, line),
+            None => (&mut lists, line),
+        };
+        of_kind.extend(HeaderValue::from_bytes(line).is_ok().then_some(line));
+    }
+    let client = |lists: &[&[u8]], elements: &[&[u8]]| {
+        let fields = [(HeaderName::from_static("x-forwarded-for"), lists), (FORWARDED, elements)];
+        let mut headers = HeaderMap::new();
+        for (name, lines) in fields {
+            for value in lines.iter().filter_map(|line| HeaderValue::from_bytes(line).ok()) {
+                headers.append(&name, value);
+            }
+        }
+        proxies.client(peer, &headers)
+    };
+    let whole = client(&lists, &elements);
+    assert_eq!(whole, whole.to_canonical());
+    if !proxies.contains(peer) {
+        assert_eq!(whole, peer, "nobody else is believed");
+        return;
+    }
+    // What a proxy appends stands to the right of everything that a client may have written.
+    let untrusted = IpAddr::from([1, 1, 1, 1]);
+    let behind = |lines: &[&'static [u8]], of: &[&'_ [u8]]| -> Vec<Vec<u8>> {
+        of.iter().chain(lines).map(|line| line.to_vec()).collect()
+    };
+    for appended in [&[&b"1.1.1.1"[..]][..], &[b"1.1.1.1:4711, 10.0.0.2", b"[2001:db8::7]:1"]] {
+        let lists = behind(appended, &lists);
+        let lists: Vec<&[u8]> = lists.iter().map(Vec::as_slice).collect();
+        assert_eq!(client(&lists, &[]), untrusted);
+        assert!([untrusted, peer].contains(&client(&lists, &elements)), "neither field is believed alone");
+    }
+    for appended in [&[&b"for=1.1.1.1"[..]][..], &[b"for=\"1.1.1.1:4711\";proto=https,for=10.0.0.2"]] {
+        let elements = behind(appended, &elements);
+        let elements: Vec<&[u8]> = elements.iter().map(Vec::as_slice).collect();
+        assert_eq!(client(&[], &elements), untrusted);
+    }
+    // Nor does it matter what stands to the left of who is found to be the client.
+    for (at, line) in lists.iter().enumerate().take(8) {
+        for comma in
+            line.iter().enumerate().filter(|(_, byte)| **byte == b',').map(|(comma, _)| comma).take(8)
+        {
+            let right = [&[&line[comma + 1..]], &lists[at + 1..]].concat();
+            let found = client(&right, &[]);
+            if !proxies.contains(found) {
+                assert_eq!(client(&lists, &[]), found);
+            }
         }
     }
 }

@@ -48,6 +48,14 @@ pub struct Limits {
     pub head_bytes: usize,
 }
 
+impl Limits {
+    /// Descriptors that a listener of so many connections has open at most: theirs, those that are being turned away, and the one for
+    /// which a place is made.
+    pub fn descriptors(connections: usize) -> usize {
+        connections.saturating_add(rejections(connections)).saturating_add(1)
+    }
+}
+
 #[cfg(any(test, feature = "fuzzing"))]
 impl Limits {
     /// So many connections, with heads of so many bytes, which may take an hour for everything.
@@ -146,7 +154,7 @@ impl Server {
                 },
                 evicted,
             ),
-            rejections: Arc::new(Semaphore::new(CONCURRENT_REJECTIONS)),
+            rejections: Arc::new(Semaphore::new(rejections(limits.connections))),
             metrics,
             no_place_logged: Pace::default(),
             foreign_logged: Arc::default(),
@@ -298,8 +306,10 @@ impl<H: Handler> Serving<H> {
     }
 }
 
-/// How many connections may be in the course of being turned away; beyond that they are just closed.
-const CONCURRENT_REJECTIONS: usize = 32;
+/// How many connections may be in the course of being turned away, fewer where there are few; beyond that they are just closed.
+fn rejections(connections: usize) -> usize {
+    (connections / 4).clamp(4, 32)
+}
 
 /// How long turning a connection away may take.
 const REJECTION_TIMEOUT: Duration = Duration::from_millis(500);

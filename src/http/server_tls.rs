@@ -182,6 +182,24 @@ fn expiry(certificate: &[u8]) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
+/// When what is made of files with these bytes expires.
+#[cfg(feature = "fuzzing")]
+pub(super) fn what_is_made_of(
+    certificate: &[u8],
+    key: &[u8],
+    authorities: Option<&[u8]>,
+) -> Result<SystemTime, TlsError> {
+    let path = || PathBuf::from("a-file");
+    let clients = authorities.map_or(Clients::Anyone, |_| Clients::Required(path()));
+    let loaded = Loaded {
+        files: ServerFiles { certificate: path(), key: path(), clients, oldest: OldestVersion::Tls12 },
+        certificate: FileContent::of(path(), certificate),
+        key: FileContent::of(path(), key),
+        authorities: authorities.map(|bytes| FileContent::of(path(), bytes)),
+    };
+    Current::of(loaded).map(|current| current.expires)
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -235,6 +253,26 @@ mod tests {
         write(path, 2041);
         assert!(tls.read_again(&files).expect("a new one"));
         assert!(tls.expires() > day_before && !Arc::ptr_eq(&config, &tls.config()));
+    }
+
+    #[test]
+    fn a_key_that_lost_its_line_ends_is_not_shown() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path();
+        write(path, 2040);
+        let key = fs::read_to_string(path.join("tls.key")).expect("a key");
+        let middle = key.lines().nth(1).expect("base64");
+        let as_numbers = format!("{:?}", &middle.as_bytes()[..20]);
+        for broken in [key.replace('\n', ""), key.replace('\n', " "), key.replace("KEY-----\n", "KEY-----")] {
+            fs::write(path.join("tls.key"), &broken).expect("written");
+            let error =
+                causes(&ServerTls::new(Purpose::Admin, &files(path, Clients::Anyone)).expect_err("no key"));
+            assert!(error.contains("tls.key") && error.contains("-----BEGIN"), "{error}");
+            assert!(
+                !error.contains(middle) && !error.contains(as_numbers.trim_matches(['[', ']'])),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -34,12 +34,12 @@ pub enum TlsError {
         source: std::io::Error,
     },
     /// A file has no usable PEM in it.
-    #[error("cannot use {path} for TLS: {source}")]
+    #[error("cannot use {path} for TLS: {reason}")]
     Pem {
         /// Which file.
         path: PathBuf,
         /// Why not.
-        source: pem::Error,
+        reason: PemFault,
     },
     /// What a file says is no authority, or no certificate of the key.
     #[error("cannot use {path} for TLS: {source}")]
@@ -57,6 +57,38 @@ pub enum TlsError {
         "no certificate authority to trust: the system has none, and neither SSL_CERT_FILE nor, for a collector, OTEL_EXPORTER_OTLP_CERTIFICATE names a file of them"
     )]
     NoAuthorities,
+}
+
+/// What is wrong with a file of PEM. It says nothing of what is in it, which may be a key: the library's own error shows the line that
+/// it cannot read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum PemFault {
+    /// It has no section of the kind that is needed.
+    #[error("expected a section of PEM with a certificate, or with a key, and it has none")]
+    Nothing,
+    /// A section does not begin or end as one does.
+    #[error(
+        "expected lines such as -----BEGIN CERTIFICATE----- and, for each of them, -----END CERTIFICATE-----, with nothing else on these \
+         lines"
+    )]
+    Lines,
+    /// What stands in a section is no base64.
+    #[error("expected base64 between -----BEGIN and -----END")]
+    Base64,
+    /// Something else.
+    #[error("expected PEM, and it cannot be read")]
+    Other,
+}
+
+impl From<pem::Error> for PemFault {
+    fn from(error: pem::Error) -> PemFault {
+        match error {
+            pem::Error::NoItemsFound => PemFault::Nothing,
+            pem::Error::MissingSectionEnd { .. } | pem::Error::IllegalSectionStart { .. } => PemFault::Lines,
+            pem::Error::Base64Decode(_) => PemFault::Base64,
+            _ => PemFault::Other,
+        }
+    }
 }
 
 /// Versions of HTTP.
@@ -204,8 +236,14 @@ impl FileContent {
         }
     }
 
+    /// One with these bytes.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn of(path: PathBuf, pem: &[u8]) -> FileContent {
+        FileContent { path, pem: pem.to_vec() }
+    }
+
     pub(super) fn private_key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
-        PrivateKeyDer::from_pem_slice(&self.pem).map_err(|source| self.unusable(source))
+        PrivateKeyDer::from_pem_slice(&self.pem).map_err(|error| self.unusable(error.into()))
     }
 
     pub(super) fn authorities(&self) -> Result<RootCertStore, TlsError> {
@@ -219,12 +257,12 @@ impl FileContent {
 
     pub(super) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.pem).collect();
-        let certificates = certificates.map_err(|source| self.unusable(source))?;
-        if certificates.is_empty() { Err(self.unusable(pem::Error::NoItemsFound)) } else { Ok(certificates) }
+        let certificates = certificates.map_err(|error| self.unusable(error.into()))?;
+        if certificates.is_empty() { Err(self.unusable(PemFault::Nothing)) } else { Ok(certificates) }
     }
 
-    fn unusable(&self, source: pem::Error) -> TlsError {
-        TlsError::Pem { path: self.path.clone(), source }
+    fn unusable(&self, reason: PemFault) -> TlsError {
+        TlsError::Pem { path: self.path.clone(), reason }
     }
 }
 

@@ -1,10 +1,10 @@
 //! The attacks, in the order in which they are made.
 
 use super::behind::{LARGE, Misdeed};
-use super::crowd::{Bytes, Crowd, Manner, Port};
+use super::crowd::{Bytes, Crowd, Layer, Manner, Port};
 use super::requests::{
-    HTTP_2, TLS_HELLO, call, calls_of_forged_idcs, calls_with, garbage, get, pipeline, poison, post,
-    request_of, same, smuggled,
+    HTTP_2, TLS_HELLO, call, calls_of_forged_idcs, calls_with, endless_hello, garbage, garbage_for_tls, get,
+    pipeline, poison, post, request_of, same, smuggled,
 };
 
 /// More clients than there are places on a port.
@@ -36,6 +36,8 @@ pub enum Setting {
     LargePages,
     /// With nothing, and 64 descriptors.
     FewDescriptors,
+    /// With TLS on both ports.
+    Tls,
 }
 
 /// What is done to it.
@@ -66,6 +68,7 @@ pub fn all() -> Vec<Attack> {
         poisonous_calls,
         forged_calls,
         bad_services,
+        over_tls,
     ];
     let mut attacks = Attacks(Vec::new());
     groups.into_iter().for_each(|group| group(&mut attacks));
@@ -84,8 +87,13 @@ impl Attacks {
         manner: Manner,
         bytes: Bytes,
     ) {
-        let name = format!("{name}, {}", port.as_str());
-        self.0.push(Attack { name, setting, act: Act::Crowd(Crowd { port, clients, manner, bytes }) });
+        let crowd = Crowd { port, clients, layer: Layer::Tcp, manner, bytes };
+        self.add_crowd(name, setting, crowd);
+    }
+
+    fn add_crowd(&mut self, name: &str, setting: Setting, crowd: Crowd) {
+        let name = format!("{name}, {}", crowd.port.as_str());
+        self.0.push(Attack { name, setting, act: Act::Crowd(crowd) });
     }
 }
 
@@ -268,6 +276,33 @@ fn bad_services(attacks: &mut Attacks) {
         for (misdeed, name) in Misdeed::ALL {
             let name = format!("the service behind {name}, {mode}");
             attacks.0.push(Attack { name, setting, act: Act::Behind(misdeed) });
+        }
+    }
+}
+
+/// On ports that speak TLS. Honest clients do as well.
+fn over_tls(attacks: &mut Attacks) {
+    let request = || same(get("/", ""));
+    let half = || same("GET / HTTP/1.1\r\nhost: a\r\nx-a");
+    let slow = || same(format!("GET / HTTP/1.1\r\nhost: a\r\nx-a: {}", "x".repeat(10_000)));
+    for port in Port::BOTH {
+        for (name, clients, layer, manner, bytes) in [
+            ("handshakes of one byte", CROWD, Layer::Tcp, Manner::Stays, same([0x16])),
+            ("hellos in drops", SLOW, Layer::Tcp, Manner::Drips, same(endless_hello())),
+            ("half a hello", CROWD, Layer::Tcp, Manner::Stays, same(endless_hello())),
+            ("garbage that begins as a hello", SLOW, Layer::Tcp, Manner::Stays, garbage_for_tls(4 * 1024)),
+            ("plain HTTP", CROWD, Layer::Tcp, Manner::Stays, request()),
+            ("handshakes without end", SLOW, Layer::Tls, Manner::Resets, same("")),
+            ("a handshake for each request", SLOW, Layer::Tls, Manner::Goes, request()),
+            ("silent after the handshake", CROWD, Layer::Tls, Manner::Stays, same("")),
+            ("half a head", CROWD, Layer::Tls, Manner::Stays, half()),
+            ("slow heads", SLOW, Layer::Tls, Manner::Drips, slow()),
+            ("other keys without end", SLOW, Layer::Tls, Manner::ChangesKeys, same("")),
+            ("garbage after the handshake", SLOW, Layer::BelowTls, Manner::Stays, garbage(4 * 1024)),
+            ("another hello after the handshake", SLOW, Layer::BelowTls, Manner::Stays, same(TLS_HELLO)),
+        ] {
+            let name = format!("TLS: {clients} connections, {name}");
+            attacks.add_crowd(&name, Setting::Tls, Crowd { port, clients, layer, manner, bytes });
         }
     }
 }

@@ -8,10 +8,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, copy, sink};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, sink, split};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::tls_client::NAME;
 
 /// Which port is attacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +35,17 @@ impl Port {
             Port::Admin => "admin port",
         }
     }
+}
+
+/// What hostile bytes are sent on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layer {
+    /// The connection as it is.
+    Tcp,
+    /// TLS, with a full handshake each time.
+    Tls,
+    /// The connection below TLS, once the handshake is done.
+    BelowTls,
 }
 
 /// What a hostile client does on a connection. When that has ended, it comes again at once.
@@ -50,6 +67,8 @@ pub enum Manner {
     Sips,
     /// Sends again and again, and takes what comes.
     GoesOn,
+    /// Over TLS, changes its keys again and again, and takes what comes.
+    ChangesKeys,
 }
 
 /// What a client sends; each time with another number.
@@ -60,6 +79,7 @@ pub type Bytes = Arc<dyn Fn(usize) -> Vec<u8> + Send + Sync>;
 pub struct Crowd {
     pub port: Port,
     pub clients: usize,
+    pub layer: Layer,
     pub manner: Manner,
     pub bytes: Bytes,
 }
@@ -76,15 +96,16 @@ pub struct AtWork {
 }
 
 impl Crowd {
-    /// Attacks this address, and answers when it has begun.
-    pub fn attack(&self, address: SocketAddr) -> AtWork {
+    /// Attacks this address, over TLS with what a client of its knows, and answers when it has begun.
+    pub fn attack(&self, address: SocketAddr, tls: Option<Arc<ClientConfig>>) -> AtWork {
         let (is_over, times) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
         let (crowd, token, counted) = (self.clone(), is_over.clone(), Arc::clone(&times));
         let thread = thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             for number in 0..crowd.clients {
-                let client = Client { crowd: crowd.clone(), address, number, times: Arc::clone(&counted) };
+                let (crowd, tls, times) = (crowd.clone(), tls.clone(), Arc::clone(&counted));
+                let client = Client { crowd, address, tls, number, times };
                 runtime.spawn(client.come_again_and_again());
             }
             runtime.block_on(token.cancelled());
@@ -118,6 +139,7 @@ impl Drop for AtWork {
 struct Client {
     crowd: Crowd,
     address: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
     number: usize,
     times: Arc<AtomicUsize>,
 }
@@ -130,7 +152,7 @@ impl Client {
             // It is expected that the exporter ends it; a pause only where connecting itself fails.
             match timeout(Duration::from_secs(2), self.connect()).await {
                 Ok(Ok(stream)) => {
-                    let _ = self.stay(stream).await;
+                    let _ = self.begin(stream).await;
                 }
                 _ => sleep(Duration::from_millis(10)).await,
             }
@@ -148,6 +170,29 @@ impl Client {
         socket.bind((Ipv4Addr::new(127, 0, 0, last), 0).into())?;
         let stream = socket.connect(self.address).await?;
         stream.set_nodelay(true)?;
+        if self.crowd.manner == Manner::Resets {
+            stream.set_zero_linger()?;
+        }
+        Ok(stream)
+    }
+
+    async fn begin(&self, stream: TcpStream) -> io::Result<()> {
+        match self.crowd.layer {
+            Layer::Tcp => self.stay(stream).await,
+            Layer::Tls if self.crowd.manner == Manner::ChangesKeys => {
+                change_keys(self.shake_hands(stream).await?).await
+            }
+            Layer::Tls => self.stay(self.shake_hands(stream).await?).await,
+            Layer::BelowTls => self.stay(self.shake_hands(stream).await?.into_inner().0).await,
+        }
+    }
+
+    /// The whole handshake, which counts as one time.
+    async fn shake_hands(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let tls = self.tls.clone().expect("an exporter that speaks TLS");
+        let name = ServerName::try_from(NAME).expect("a name");
+        let stream = TlsConnector::from(tls).connect(name, stream).await?;
+        self.times.fetch_add(usize::from(self.crowd.manner == Manner::ChangesKeys), Ordering::Relaxed);
         Ok(stream)
     }
 
@@ -155,22 +200,27 @@ impl Client {
         (self.crowd.bytes)(self.times.fetch_add(1, Ordering::Relaxed))
     }
 
-    async fn stay(&self, mut stream: TcpStream) -> io::Result<()> {
+    async fn stay(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
         let bytes = self.bytes();
         match self.crowd.manner {
             Manner::Stays => {
-                let (mut from, mut to) = stream.split();
+                let (mut from, mut to) = split(stream);
                 // An answer may come before all is sent.
-                let (sent, received) = tokio::join!(to.write_all(&bytes), take_all(&mut from));
+                let send = async {
+                    to.write_all(&bytes).await?;
+                    to.flush().await
+                };
+                let (sent, received) = tokio::join!(send, take_all(&mut from));
                 sent.and(received)
             }
             Manner::Goes => {
                 stream.write_all(&bytes).await?;
+                stream.flush().await?;
                 stream.read(&mut [0; 1_000]).await.map(drop)
             }
             Manner::Resets => {
-                stream.set_zero_linger()?;
-                stream.write_all(&bytes).await
+                stream.write_all(&bytes).await?;
+                stream.flush().await
             }
             Manner::Drips | Manner::DripsTheBody => {
                 let head = match self.crowd.manner {
@@ -179,11 +229,12 @@ impl Client {
                     }
                     _ => 0,
                 };
-                let (mut from, mut to) = stream.split();
+                let (mut from, mut to) = split(stream);
                 let drip = async {
                     to.write_all(&bytes[..head]).await?;
                     for byte in &bytes[head..] {
                         to.write_all(&[*byte]).await?;
+                        to.flush().await?;
                         sleep(DRIP).await;
                     }
                     Ok(())
@@ -200,7 +251,7 @@ impl Client {
                 }
             }
             Manner::Sips => {
-                let (mut from, mut to) = stream.split();
+                let (mut from, mut to) = split(stream);
                 let sip = async {
                     while from.read(&mut [0]).await? > 0 {
                         sleep(DRIP).await;
@@ -210,8 +261,8 @@ impl Client {
                 let (sent, received) = tokio::join!(to.write_all(&bytes), sip);
                 sent.and(received)
             }
-            Manner::GoesOn => {
-                let (mut from, mut to) = stream.split();
+            Manner::GoesOn | Manner::ChangesKeys => {
+                let (mut from, mut to) = split(stream);
                 let flood = async {
                     to.write_all(&bytes).await?;
                     loop {
@@ -225,6 +276,23 @@ impl Client {
                     received = take_all(&mut from) => received,
                 }
             }
+        }
+    }
+}
+
+/// Asks for other keys as fast as it can: each time both ends derive new ones.
+async fn change_keys(mut stream: TlsStream<TcpStream>) -> io::Result<()> {
+    loop {
+        for _ in 0..32 {
+            stream.get_mut().1.refresh_traffic_keys().map_err(io::Error::other)?;
+        }
+        stream.flush().await?;
+        let mut came = [0; 1_000];
+        // Its own changes come back.
+        if let Ok(read) = timeout(Duration::from_millis(1), stream.read(&mut came)).await
+            && read? == 0
+        {
+            return Ok(());
         }
     }
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::wire::{Line, Wire};
 use crate::support::exporter::CALL_EVENT_PATH;
-use crate::support::http::Connection;
 use crate::support::load;
 
 /// The data centre of honest calls. No attack uses it, so that honest calls can be told apart in the totals.
@@ -34,9 +34,9 @@ pub enum Expected {
 }
 
 /// Honest clients of one exporter.
-#[derive(Debug)]
 pub struct Honest {
     address: SocketAddr,
+    wire: Wire,
     /// What stands before the parameters of a call.
     prefix: String,
     expected: Expected,
@@ -71,10 +71,10 @@ impl Seen {
 
 impl Honest {
     /// Clients of an exporter, with the secret of its calls if it has one.
-    pub fn new(address: SocketAddr, secret: Option<&str>, expected: Expected) -> Honest {
+    pub fn new(address: SocketAddr, wire: Wire, secret: Option<&str>, expected: Expected) -> Honest {
         let secret = secret.map(|secret| format!("secret={secret}&"));
         let prefix = format!("{CALL_EVENT_PATH}?{}", secret.unwrap_or_default());
-        Honest { address, prefix, expected, next: AtomicUsize::new(0) }
+        Honest { address, wire, prefix, expected, next: AtomicUsize::new(0) }
     }
 
     /// Sends calls for so long.
@@ -125,7 +125,7 @@ impl Honest {
         all
     }
 
-    fn call(&self, connection: &mut Option<Connection>, seen: &mut Seen) {
+    fn call(&self, connection: &mut Option<Line>, seen: &mut Seen) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let query = load::query(number).with("rc_idc", IDC).encode();
         let request = format!("GET {}{query} HTTP/1.1\r\nhost: honest\r\n\r\n", self.prefix);
@@ -145,10 +145,10 @@ impl Honest {
     }
 
     /// One request, over the connection that is there or else over a new one.
-    fn attempt(&self, connection: &mut Option<Connection>, request: &str) -> io::Result<u16> {
+    fn attempt(&self, connection: &mut Option<Line>, request: &str) -> io::Result<u16> {
         let mut open = match connection.take() {
             Some(open) => open,
-            None => Connection::try_open_within(self.address, PATIENCE)?,
+            None => self.wire.open(self.address, PATIENCE)?,
         };
         open.try_send(request)?;
         let answer = open.try_receive()?;

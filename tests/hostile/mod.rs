@@ -6,6 +6,7 @@
 //! | requests.rs | what they send |
 //! | crowd.rs | hostile clients |
 //! | behind.rs | a service behind the exporter that turns bad |
+//! | wire.rs | what honest clients speak: plain HTTP or TLS |
 //! | honest.rs | clients that send calls, as LINE Planet does, and measure |
 //! | vitals.rs | what the exporter takes of the machine, and whether it lives |
 //! | trial.rs | one attack, from the start of an exporter to a row of the table |
@@ -22,3 +23,4 @@ pub mod requests;
 pub mod soak;
 pub mod trial;
 pub mod vitals;
+pub mod wire;

@@ -83,6 +83,21 @@ pub const TLS_HELLO: &[u8] = &[
     0x02, 0x03, 0x04, 0x05, 0x06, 0x00, 0x00, 0x06, 0x13, 0x01, 0x13, 0x02, 0x13, 0x03, 0x01, 0x00,
 ];
 
+/// The beginning of a first message of TLS that takes a record of 16 KiB, of which there is never the end.
+pub fn endless_hello() -> Vec<u8> {
+    let mut hello = vec![0x16, 0x03, 0x01, 0x40, 0x00, 0x01, 0x00, 0x3f, 0xfc, 0x03, 0x03];
+    hello.extend(std::iter::repeat_n(0x20, 10_000));
+    hello
+}
+
+/// Random bytes that begin as TLS does.
+pub fn garbage_for_tls(length: usize) -> Bytes {
+    Arc::new(move |_| {
+        let random = std::iter::repeat_with(|| fastrand::u8(..)).take(length);
+        [0x16, 0x03, 0x01].into_iter().chain(random).collect()
+    })
+}
+
 /// HTTP/2 by prior knowledge, with its empty settings and a window that grows.
 pub const HTTP_2: &[u8] =
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x04\x08\0\0\0\0\0\x7f\xff\x00\x00";

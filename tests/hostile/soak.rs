@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::honest::{Expected, Honest, Seen};
 use super::vitals::{Vitals, promised_kib};
+use super::wire::Wire;
 use crate::support::backend::{Backend, Mood};
 use crate::support::exporter::{Exporter, command};
 use crate::support::{Scratch, eventually};
@@ -40,7 +41,7 @@ pub fn soak(length: Duration, mut row: impl FnMut(String)) -> Vec<String> {
     command.env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
     command.env("OTEL_METRIC_EXPORT_INTERVAL", "1000");
     let mut exporter = Exporter::launch(&mut command);
-    let honest = Honest::new(exporter.call_events, None, Expected::Ok);
+    let honest = Honest::new(exporter.call_events, Wire::Plain, None, Expected::Ok);
 
     // As fast as it answers, to learn what half of that is.
     let (is_over, started) = (AtomicBool::new(false), Instant::now());

@@ -12,9 +12,12 @@ use super::crowd::Port;
 use super::honest::{Expected, Honest, IDC, Seen};
 use super::requests;
 use super::vitals::{Asked, Kubelet, Vitals, is_alive, promised_kib};
+use super::wire::Wire;
+use crate::support::authority::Authority;
 use crate::support::exporter::{CALL_EVENT_PATH, Exporter, command, command_under};
-use crate::support::http::{self, Connection};
+use crate::support::http::Connection;
 use crate::support::scrape::Page;
+use crate::support::tls_client::{NAME, TlsClient};
 use crate::support::{Scratch, free_address, listen_address};
 
 /// The head of the table.
@@ -90,6 +93,8 @@ pub fn attempt(attack: &Attack, length: Duration) -> Verdict {
 struct Scene {
     exporter: Exporter,
     behind: Option<Behind>,
+    wire: Wire,
+    _authority: Option<Authority>,
     _scratch: Scratch,
 }
 
@@ -122,15 +127,26 @@ impl Scene {
             fs::write(&file, SECRET).expect("a file of the secret");
             command.arg("--call-event-secret-file").arg(&file);
         }
-        let exporter = Exporter::launch(&mut command);
+        let authority = (setting == Setting::Tls).then(|| Authority::new("hostile-tls"));
+        let (exporter, wire) = match &authority {
+            None => (Exporter::launch(&mut command), Wire::Plain),
+            Some(authority) => {
+                speak_tls(&mut command, authority);
+                let wire = Wire::Tls(TlsClient::trusting(authority));
+                (Exporter::launch_unready(&mut command), wire)
+            }
+        };
+        let is_ready =
+            || wire.get(exporter.admin, "/readyz", PATIENCE).is_ok_and(|answer| answer.status == 200);
+        wait_until(is_ready);
         if setting == Setting::LargePages {
             fill_pages(&exporter);
         }
-        Scene { exporter, behind, _scratch: scratch }
+        Scene { exporter, behind, wire, _authority: authority, _scratch: scratch }
     }
 
     fn page(&self) -> Option<Page> {
-        let answer = http::try_request(self.exporter.admin, "GET", "/metrics", &[]).ok()?;
+        let answer = self.wire.get(self.exporter.admin, "/metrics", PATIENCE).ok()?;
         (answer.status == 200).then(|| Page::read(&answer.text()))
     }
 
@@ -160,6 +176,20 @@ fn with_service(command: &mut Command, setting: Setting, behind: &Behind) {
     command.args(["--forward-to", &format!("http://{}", behind.address), "--forward-mode", mode]);
 }
 
+/// TLS on both ports, with a certificate of this authority.
+fn speak_tls(command: &mut Command, authority: &Authority) {
+    let (certificate, key) = authority.issue(NAME);
+    let certificate = authority.file("tls.crt", &certificate);
+    let key = authority.file("tls.key", &key);
+    let web = format!(
+        "tls_server_config:\n  cert_file: {}\n  key_file: {}\n",
+        certificate.display(),
+        key.display()
+    );
+    command.arg("--tls-cert-file").arg(certificate).arg("--tls-key-file").arg(key);
+    command.arg("--admin-web-config-file").arg(authority.file("web.yml", &web));
+}
+
 fn is_stored(setting: Setting) -> bool {
     matches!(setting, Setting::Stored | Setting::Behind | Setting::Secret)
 }
@@ -176,7 +206,7 @@ fn make(attack: &Attack, length: Duration) -> Verdict {
         (Act::Behind(_), Setting::Inline) => Expected::Anything,
         _ => Expected::Ok,
     };
-    let honest = Honest::new(call_events, secret, expected);
+    let honest = Honest::new(call_events, scene.wire.clone(), secret, expected);
     let mut verdict = Verdict::default();
 
     // The first calls find nothing ready.
@@ -185,11 +215,11 @@ fn make(attack: &Attack, length: Duration) -> Verdict {
     wait_until(|| scene.page().is_some_and(|page| page.sum("planet_exporter_connections") <= 1.0));
     let before = scene.vitals();
 
-    let kubelet = Kubelet::at(admin);
+    let kubelet = Kubelet::at(admin, scene.wire.clone());
     let during = match &attack.act {
         Act::Crowd(crowd) => {
             let address = if crowd.port == Port::CallEvents { call_events } else { admin };
-            let at_work = crowd.attack(address);
+            let at_work = crowd.attack(address, scene.wire.full_handshakes());
             let seen = honest.measure(length);
             let times = at_work.over();
             verdict.remarks.push(format!("{times} times"));
@@ -270,7 +300,7 @@ fn look_at_life(
     }
     let mut alive = Ok(());
     wait_until(|| {
-        alive = is_alive(scene.exporter.admin);
+        alive = is_alive(scene.exporter.admin, &scene.wire);
         alive.is_ok()
     });
     if let Err(why) = alive {

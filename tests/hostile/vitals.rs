@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::support::http::Connection;
+use super::wire::Wire;
 
 /// What a process has open, and its memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub struct Asked {
 }
 
 impl Kubelet {
-    pub fn at(admin: SocketAddr) -> Kubelet {
+    pub fn at(admin: SocketAddr, wire: Wire) -> Kubelet {
         let is_over = Arc::new(AtomicBool::new(false));
         let end = Arc::clone(&is_over);
         let thread = thread::spawn(move || {
@@ -77,7 +77,7 @@ impl Kubelet {
             while !end.load(Ordering::Relaxed) {
                 let next = Instant::now() + Duration::from_millis(100);
                 asked.times += 1;
-                if let Err(why) = is_alive(admin) {
+                if let Err(why) = is_alive(admin, &wire) {
                     asked.unanswered += 1;
                     asked.why.get_or_insert(why);
                 }
@@ -99,13 +99,8 @@ impl Kubelet {
 /// # Errors
 ///
 /// What came instead of 200 within a second.
-pub fn is_alive(admin: SocketAddr) -> Result<(), String> {
-    let ask = || {
-        let mut connection = Connection::try_open_within(admin, Duration::from_secs(1))?;
-        connection.try_send("GET /livez HTTP/1.1\r\nhost: kubelet\r\nconnection: close\r\n\r\n")?;
-        connection.try_receive()
-    };
-    match ask() {
+pub fn is_alive(admin: SocketAddr, wire: &Wire) -> Result<(), String> {
+    match wire.get(admin, "/livez", Duration::from_secs(1)) {
         Ok(answer) if answer.status == 200 => Ok(()),
         Ok(answer) => Err(format!("it answered {}", answer.status)),
         Err(error) => Err(error.to_string()),

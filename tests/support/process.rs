@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
 use super::eventually;
 
 /// The lines that a process wrote so far.
@@ -77,6 +79,13 @@ impl Process {
     /// The process ID.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Has it open no more than this many descriptors from now on, which it did not know of at its start.
+    pub fn limit_descriptors(&self, most: u64) {
+        let process = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        prlimit(process, Resource::Nofile, limit).expect("a lower limit");
     }
 
     /// How the process ended, if it has.

@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
+use rustls::client::Resumption;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -13,7 +15,7 @@ use super::PATIENCE;
 use super::authority::Authority;
 use super::http::{Connection, Response};
 
-type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 /// The name for which certificates are issued.
 pub const NAME: &str = "localhost";
@@ -52,6 +54,13 @@ impl TlsClient {
         TlsClient(Arc::new(config))
     }
 
+    /// What it knows, for clients of another making that shake hands in full each time.
+    pub fn without_sessions(&self) -> Arc<ClientConfig> {
+        let mut config = (*self.0).clone();
+        config.resumption = Resumption::disabled();
+        Arc::new(config)
+    }
+
     /// A connection on which the handshake is done, as far as the client is concerned.
     pub fn connect(&self, address: SocketAddr) -> io::Result<Connection<TlsStream>> {
         self.connect_behind(b"", address)
@@ -59,9 +68,27 @@ impl TlsClient {
 
     /// The same behind bytes that stand before TLS.
     pub fn connect_behind(&self, before: &[u8], address: SocketAddr) -> io::Result<Connection<TlsStream>> {
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        self.shake_hands(before, TcpStream::connect(address)?, PATIENCE)
+    }
+
+    /// A connection on which nothing, the handshake included, waits for longer than this.
+    pub fn connect_within(
+        &self,
+        address: SocketAddr,
+        patience: Duration,
+    ) -> io::Result<Connection<TlsStream>> {
+        self.shake_hands(b"", TcpStream::connect_timeout(&address, patience)?, patience)
+    }
+
+    fn shake_hands(
+        &self,
+        before: &[u8],
+        mut stream: TcpStream,
+        patience: Duration,
+    ) -> io::Result<Connection<TlsStream>> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         stream.write_all(before)?;
         let name = ServerName::try_from(NAME).expect("a name");
         let mut connection = ClientConnection::new(Arc::clone(&self.0), name).map_err(io::Error::other)?;

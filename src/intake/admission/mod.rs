@@ -15,6 +15,8 @@
 //! What is turned away is counted, said now and then, not kept, since a flood would push out what is, and never passed on to the
 //! service behind. A [canary](super::canary) is no call and may come from anywhere, but needs the secret.
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod rate;
 mod secret_parameter;
 pub mod secrets;

@@ -1,5 +1,6 @@
 //! The secret in a request: the parameter `secret` of the query, wherever it stands among the others. It is taken out of the
-//! request, so that whatever looks at that later cannot show, keep or pass on what is not there.
+//! request, so that whatever looks at that later cannot show, keep or pass on what is not there. Whatever else has a secret in it, such as
+//! a parameter in which a proxy hands the URL on that it got, goes with it.
 
 use std::borrow::Cow;
 
@@ -15,7 +16,11 @@ use crate::http::raw_query::RawQuery;
 /// Takes every valid secret out of a request, from its headers too, where proxies put the URL that they got. Answers whether there was one in its
 /// query.
 pub(super) fn take<B>(request: &mut Request<B>, secrets: &Secrets) -> bool {
-    let without = |query: &[u8]| without(query, |value| secrets.contains(value));
+    let without = |query: &[u8]| {
+        let rest = without(query, |value| secrets.contains(value))?;
+        let is_left = secrets.is_within(&rest);
+        Some(if is_left { without_parts(&rest, |part| secrets.is_within(part)) } else { rest })
+    };
     let of_uri = request.uri().query().and_then(|query| without(query.as_bytes()));
     let raw = request.extensions().get::<RawQuery>().and_then(|raw| without(raw.as_bytes()));
     if of_uri.is_none() && raw.is_none() {
@@ -60,6 +65,28 @@ fn without(query: &[u8], is_secret: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
     }
     rest.extend_from_slice(&query[looked_at?..]);
     Some(rest)
+}
+
+/// A query without the parts that have a secret in them, each with what joins it to the one before, or else to the next. What stands
+/// behind a raw `#` stays behind it.
+fn without_parts(query: &[u8], has_secret: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+    let (mut kept, mut joint, mut is_first) = (Vec::new(), None, true);
+    for part in query.split_inclusive(|byte| matches!(byte, b'&' | b'?' | b'#')) {
+        let (part, next) = match part.split_last() {
+            Some((end @ (b'&' | b'?' | b'#'), part)) => (part, Some(*end)),
+            _ => (part, None),
+        };
+        let is_kept = !has_secret(part);
+        kept.extend(joint.filter(|joint| *joint == b'#' || is_kept && !is_first));
+        if is_kept {
+            kept.extend_from_slice(part);
+            is_first = false;
+        }
+        joint = next;
+    }
+    // What is behind the last joint is nothing.
+    kept.extend(joint.filter(|joint| *joint == b'#' || !is_first));
+    kept
 }
 
 /// A URI with another query.
@@ -174,6 +201,19 @@ mod tests {
         let text = format!("{request:?} {secrets:?}");
         assert!(!text.contains(ONE) && !text.contains(OTHER), "{text}");
         assert!(!take(&mut request, &secrets), "it is gone");
+
+        // A proxy may hand on the URL that it got, and anybody may write it once more.
+        for (query, expected) in [
+            (format!("secret={ONE}&sid=1&url=%2Fcall_event%3Fsecret%3D{ONE}"), "sid=1"),
+            (format!("url={ONE}&secret={ONE}&sid=1"), "sid=1"),
+            (format!("sid=1&secret={ONE}#{ONE}&x={OTHER}&y=1"), "sid=1#&y=1"),
+            (format!("{ONE}#secret={ONE}&secret={ONE}"), "#"),
+            (format!("sid=1&secret={ONE}&mysecret={ONE}&&"), "sid=1&&"),
+        ] {
+            let mut request = Request::builder().extension(raw(query.clone())).body(()).expect("a request");
+            assert!(take(&mut request, &secrets), "{query}");
+            assert_eq!(request.extensions().get(), Some(&raw(expected.to_owned())), "{query}");
+        }
 
         let mut alone =
             Request::builder().uri(format!("/call_event?secret={OTHER}")).body(()).expect("a request");

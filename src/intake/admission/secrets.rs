@@ -70,7 +70,7 @@ impl Secrets {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 impl Secrets {
     /// These, of no file.
     pub(super) fn of(secrets: &[&str]) -> Secrets {

@@ -5,6 +5,8 @@
 //! them everything. TLS comes from the same web configuration.
 
 mod digests;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod loopback;
 mod passwords;
 mod tokens;

@@ -17,8 +17,11 @@ use crate::http::small_file;
 /// Bytes of a file, at most.
 const LARGEST_FILE: u64 = 64 * 1024;
 
+/// Characters of a bcrypt hash behind its salt.
+pub(super) const DIGEST: usize = 31;
+
 /// The highest cost of a password's hash. One more doubles the time that its verification takes: at 15 about two seconds.
-const HIGHEST_COST: u32 = 15;
+pub(super) const HIGHEST_COST: u32 = 15;
 
 /// Why a web configuration cannot be used. None of it shows a hash.
 #[derive(Debug, Error)]
@@ -46,6 +49,36 @@ enum Reason {
         "client_ca_file needs a client_auth_type of VerifyClientCertIfGiven or RequireAndVerifyClientCert"
     )]
     UnusedAuthorities,
+}
+
+impl Reason {
+    /// The same without what stands where a name is expected, but is a hash, such as a user and a hash the wrong way round.
+    fn without_hashes(self) -> Reason {
+        match self {
+            Reason::Yaml(text) => Reason::Yaml(without_hashes(&text)),
+            Reason::NoHash(user) => Reason::NoHash(without_hashes(&user)),
+            Reason::TooCostly { user, cost } => Reason::TooCostly { user: without_hashes(&user), cost },
+            Reason::Colon(user) => Reason::Colon(without_hashes(&user)),
+            Reason::Read(_) | Reason::NoAuthorities(_) | Reason::UnusedAuthorities => self,
+        }
+    }
+}
+
+/// A text in which whatever may be a bcrypt hash is left out: what follows on `$2`, and what is as long as the part that is no salt, since
+/// a shell may have taken the beginning for a variable.
+fn without_hashes(text: &str) -> String {
+    let is_of_hash = |character: char| character.is_ascii_alphanumeric() || "$./".contains(character);
+    let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
+    while !rest.is_empty() {
+        let (run, behind) = rest.split_at(rest.find(|other| !is_of_hash(other)).unwrap_or(rest.len()));
+        let begin = run.find("$2").or((run.len() >= DIGEST).then_some(0));
+        shown.push_str(&run[..begin.unwrap_or(run.len())]);
+        shown.push_str(if begin.is_some() { "(a hash)" } else { "" });
+        let (other, next) = behind.split_at(behind.find(is_of_hash).unwrap_or(behind.len()));
+        shown.push_str(other);
+        rest = next;
+    }
+    shown
 }
 
 /// What a web configuration says.
@@ -124,12 +157,17 @@ enum MinVersion {
 impl WebConfig {
     /// Reads a file. Paths in it are relative to its folder.
     pub(super) fn read(path: &Path) -> Result<WebConfig, UnusableWebConfig> {
-        let read = || {
-            let bytes = small_file::read(path, LARGEST_FILE)?;
-            let text = str::from_utf8(&bytes).map_err(|error| Reason::Yaml(error.to_string()))?;
-            WebConfig::parse(text, path.parent().unwrap_or(Path::new("")))
-        };
-        read().map_err(|reason| UnusableWebConfig { path: path.to_owned(), reason })
+        let bytes = small_file::read(path, LARGEST_FILE);
+        let bytes =
+            bytes.map_err(|error| UnusableWebConfig { path: path.to_owned(), reason: error.into() })?;
+        WebConfig::of(path, &bytes)
+    }
+
+    /// What these bytes of the file say.
+    pub(super) fn of(path: &Path, bytes: &[u8]) -> Result<WebConfig, UnusableWebConfig> {
+        let text = str::from_utf8(bytes).map_err(|error| Reason::Yaml(error.to_string()));
+        let parsed = text.and_then(|text| WebConfig::parse(text, path.parent().unwrap_or(Path::new(""))));
+        parsed.map_err(|reason| UnusableWebConfig { path: path.to_owned(), reason: reason.without_hashes() })
     }
 
     fn parse(text: &str, folder: &Path) -> Result<WebConfig, Reason> {
@@ -180,6 +218,14 @@ impl TlsServerConfig {
     }
 }
 
+#[cfg(feature = "fuzzing")]
+impl Users {
+    /// Each with the hash.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(user, hash)| (user.as_str(), hash.as_str()))
+    }
+}
+
 #[cfg(test)]
 impl Users {
     /// One user.
@@ -195,8 +241,8 @@ mod tests {
     /// Of the exporter-toolkit's documentation, for the password "test".
     const HASH: &str = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
 
-    fn parse(text: &str) -> Result<WebConfig, Reason> {
-        WebConfig::parse(text, Path::new("/etc/web"))
+    fn parse(text: &str) -> Result<WebConfig, UnusableWebConfig> {
+        WebConfig::of(Path::new("/etc/web/web.yml"), text.as_bytes())
     }
 
     #[test]
@@ -235,6 +281,12 @@ mod tests {
             (format!("basic_auth_users:\n  a:b: {HASH}\n"), "a:b"),
             (format!("basic_auth_users:\n  alice: {}\n", HASH.replace("$10$", "$31$")), "it has 31"),
             (format!("basic_auth_users: {HASH}\n"), "map"),
+            // The wrong way round, and where there is none.
+            (format!("basic_auth_users:\n  {HASH}: alice\n"), "bcrypt hash for \"(a hash)\""),
+            (format!("{HASH}: alice\n"), "(a hash)"),
+            (format!("{}: alice\n", &HASH[7..]), "(a hash)"),
+            (format!("{tls}  client_auth_type: {HASH}\n"), "(a hash)"),
+            (format!("{tls}  min_version: x{HASH}\n"), "x(a hash)"),
             (format!("basic_auth_users:\n  alice: {HASH}\n  alice: {HASH}\n"), "alice"),
             (format!("basic_auth_users:\n  alice: {HASH}\nweb: x\n"), "web"),
         ] {

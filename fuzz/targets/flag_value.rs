@@ -1,0 +1,5 @@
+#![no_main]
+
+use planet_call_exporter::fuzzing;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzzing::flag_value(bytes));
