@@ -127,7 +127,8 @@ pub(super) fn log_level(text: &str) -> Result<String, String> {
     // A word alone could be a target too, but is a mistyped level.
     let is_level =
         |word: &str| word.contains(['=', '[']) || !word.is_empty() && word.parse::<LevelFilter>().is_ok();
-    match tracing_subscriber::EnvFilter::try_new(text) {
+    // As patterns, a few dozen characters of a field's value could take all memory and time.
+    match tracing_subscriber::EnvFilter::builder().with_regex(false).parse(text) {
         Ok(_) if text.split(',').all(is_level) => Ok(text.to_owned()),
         Ok(_) => Err(EXPECTED.to_owned()),
         Err(error) => Err(format!("{error}; {EXPECTED}")),

@@ -283,6 +283,8 @@ fn bad_services(attacks: &mut Attacks) {
 /// On ports that speak TLS. Honest clients do as well.
 fn over_tls(attacks: &mut Attacks) {
     let request = || same(get("/", ""));
+    // Its last bytes, so that the record is whole.
+    let hello = || same([TLS_HELLO, &[0; 4]].concat());
     let half = || same("GET / HTTP/1.1\r\nhost: a\r\nx-a");
     let slow = || same(format!("GET / HTTP/1.1\r\nhost: a\r\nx-a: {}", "x".repeat(10_000)));
     for port in Port::BOTH {
@@ -299,7 +301,7 @@ fn over_tls(attacks: &mut Attacks) {
             ("slow heads", SLOW, Layer::Tls, Manner::Drips, slow()),
             ("other keys without end", SLOW, Layer::Tls, Manner::ChangesKeys, same("")),
             ("garbage after the handshake", SLOW, Layer::BelowTls, Manner::Stays, garbage(4 * 1024)),
-            ("another hello after the handshake", SLOW, Layer::BelowTls, Manner::Stays, same(TLS_HELLO)),
+            ("another hello after the handshake", SLOW, Layer::BelowTls, Manner::Stays, hello()),
         ] {
             let name = format!("TLS: {clients} connections, {name}");
             attacks.add_crowd(&name, Setting::Tls, Crowd { port, clients, layer, manner, bytes });

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tracing::error;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::util::TryInitError;
@@ -42,7 +43,9 @@ pub const LAST_LINES: Duration = Duration::from_secs(1);
 pub fn start(config: &Config, level: &str) -> Result<Log, StartError> {
     use tracing_subscriber::util::SubscriberInitExt;
 
-    let filter = EnvFilter::new(config.log_level.as_deref().unwrap_or(level));
+    // As it was read: values of fields are no patterns.
+    let filter = EnvFilter::builder().with_regex(false).with_default_directive(LevelFilter::ERROR.into());
+    let filter = filter.parse_lossy(config.log_level.as_deref().unwrap_or(level));
     let is_terminal = io::stderr().is_terminal();
     let format = config.log_format.unwrap_or(if is_terminal { LogFormat::Text } else { LogFormat::Json });
     let form = match (format, is_terminal) {
