@@ -127,6 +127,10 @@ pub(super) fn log_level(text: &str) -> Result<String, String> {
     // A word alone could be a target too, but is a mistyped level.
     let is_level =
         |word: &str| word.contains(['=', '[']) || !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+    // The library divides a directive behind a blank at the wrong places, and panics within a character of several bytes.
+    if !text.is_ascii() {
+        return Err(EXPECTED.to_owned());
+    }
     // As patterns, a few dozen characters of a field's value could take all memory and time.
     match tracing_subscriber::EnvFilter::builder().with_regex(false).parse(text) {
         Ok(_) if text.split(',').all(is_level) => Ok(text.to_owned()),
