@@ -21,7 +21,7 @@ use support::exporter::{Exporter, command};
 use support::http::{Connection, Response};
 use support::scrape::Series;
 use support::service::{Answer, Service};
-use support::{Scratch, eventually, free_address};
+use support::{Scratch, eventually, listen_address};
 
 fn call_event(number: usize) -> String {
     format!("/call_event?{}", CallEventQuery::new(number).encode())
@@ -126,7 +126,7 @@ fn a_probe_says_how_an_exporter_is() {
     let (code, said) = probe("livez");
     assert!(code == Some(1) && said.contains("expected a path such as /livez"), "{said}");
 
-    let nobody = free_address();
+    let nobody = listen_address();
     for command_name in ["probe", "drain"] {
         let output = command().args([command_name, "--admin-listen", &nobody.to_string()]).output();
         let output = output.expect("it runs");
@@ -139,7 +139,7 @@ fn a_probe_says_how_an_exporter_is() {
 fn what_would_die_with_the_pod_is_the_services_to_acknowledge() {
     for mode in ["stored", "inline"] {
         let scratch = Scratch::new("drain-pod");
-        let address = free_address();
+        let address = listen_address();
         let exporter =
             Exporter::launch(of_pod(&scratch, &format!("http://{address}")).args(["--forward-mode", mode]));
         let totals = || exporter.metrics().sum("planet_calls_total");
@@ -217,7 +217,7 @@ fn a_hook_waits_even_if_the_exporter_does_not_drain() {
 #[test]
 fn what_outlives_the_pod_is_stored_and_acknowledged_as_ever() {
     let scratch = Scratch::new("drain-volume");
-    let address = free_address();
+    let address = listen_address();
     let exporter = Exporter::launch(
         command()
             .arg("--state-dir")
@@ -303,7 +303,7 @@ fn every_call_that_a_pod_acknowledges_reaches_its_service_though_that_ends_first
 #[test]
 fn what_is_left_when_the_pod_goes_is_lost_and_that_is_said_and_counted() {
     let scratch = Scratch::new("drain-left");
-    let (address, backend) = (free_address(), Backend::start());
+    let (address, backend) = (listen_address(), Backend::start());
     let start = || {
         let collector = format!("http://{}", backend.address());
         let mut command = of_pod(&scratch, &format!("http://{address}"));
