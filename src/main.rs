@@ -48,8 +48,7 @@ fn show_calls(directory: &Path, filter: &CallFilter) -> Result<(), Box<dyn Error
 }
 
 fn replay(file: &Path, to: &CallbackUrl) -> Result<(), Box<dyn Error>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let replayed = runtime.block_on(commands::replay::replay(file, to))?;
+    let replayed = finish(commands::replay::replay(file, to))??;
     print(format!("{replayed}\n").as_bytes())?;
     match replayed.refused {
         0 => Ok(()),
@@ -58,17 +57,20 @@ fn replay(file: &Path, to: &CallbackUrl) -> Result<(), Box<dyn Error>> {
 }
 
 fn drain(port: &AdminPort, wait: Duration) -> Result<(), Box<dyn Error>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(commands::admin_port::drain(port, wait))?)
+    Ok(finish(commands::admin_port::drain(port, wait))??)
 }
 
 fn probe(port: &AdminPort, path: &str) -> Result<(), Box<dyn Error>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    print(runtime.block_on(commands::admin_port::probe(port, path))?.as_bytes())
+    print(finish(commands::admin_port::probe(port, path))??.as_bytes())
 }
 
 fn man(of: Option<&str>) -> Result<(), Box<dyn Error>> {
     print(&commands::manual::man(of)?)
+}
+
+/// What a command comes to, on a runtime of its own.
+fn finish<T>(command: impl Future<Output = T>) -> std::io::Result<T> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command))
 }
 
 fn print(text: &[u8]) -> Result<(), Box<dyn Error>> {
@@ -78,9 +80,8 @@ fn print(text: &[u8]) -> Result<(), Box<dyn Error>> {
 fn check(config: Config, connect: bool) -> Result<ExitCode, Box<dyn Error>> {
     let (otlp, remarks) = variables(&config);
     let plan = Plan { config, otlp, remarks };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut shown = Vec::new();
-    let is_well = runtime.block_on(commands::check::check(&plan, connect, &mut shown))?;
+    let is_well = finish(commands::check::check(&plan, connect, &mut shown))??;
     print(&shown)?;
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

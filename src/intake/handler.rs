@@ -23,6 +23,8 @@
 //! What cannot be a call is passed on as well, since the service may know better than this program; it is counted and kept
 //! as refused all the same.
 
+mod of_service;
+
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -35,6 +37,7 @@ use hyper::header::{CACHE_CONTROL, EXPECT, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tracing::{debug, error, warn};
 
+use self::of_service::Held;
 use super::acceptance::{Acceptance, Outcome};
 use super::admission::Admission;
 use super::canary::Nonce;
@@ -44,17 +47,15 @@ use super::misdirected::Misdirected;
 use super::proxy::Proxy;
 use super::unknown::UnknownParameters;
 use crate::callback::shield::{Panicked, fault_point, shielded};
-use crate::callback::{Anomaly, Fingerprint, Identified, Key, NotACall, Record, envelope, record};
+use crate::callback::{Anomaly, Fingerprint, Identified, Key, NotACall, Record, envelope};
 use crate::config::routes::{Found, Mode, ProbeStatus, Routes};
 use crate::http::body::discard;
 use crate::http::headers::{self, WrongHost};
 use crate::http::pace::{LeftOut, Pace};
 use crate::http::response::{self, Body};
-use crate::http::service::is_final;
 use crate::http::{Handler, raw_query};
 use crate::state::known::NotStored;
 use crate::state::refused::RefusedRequests;
-use crate::state::undurable::{Passage, Uncounted};
 
 /// Answers callbacks.
 #[derive(Debug)]
@@ -187,7 +188,7 @@ impl CallbackHandler {
             return Answer::OfServiceFirst(proxy, event);
         }
         let key = event.key;
-        let outcome = match self.accept(event, peer).await {
+        let outcome = match self.accept(event, query, peer).await {
             Ok(outcome) => outcome,
             Err(reason) => return Answer::Own(not_stored(reason)),
         };
@@ -209,92 +210,14 @@ impl CallbackHandler {
         }
     }
 
-    /// Accepts an event from `peer`.
-    async fn accept(&self, event: Event, peer: SocketAddr) -> Result<Outcome, NotStored> {
+    /// Accepts an event with this query.
+    async fn accept(&self, event: Event, query: &[u8], peer: SocketAddr) -> Result<Outcome, NotStored> {
         let Event { key, fingerprint, received_at, record } = event;
-        let accepted = self.acceptance.accept(key, fingerprint, received_at, record.clone()).await?;
+        let accepted = self.acceptance.accept(key, fingerprint, received_at, record).await?;
         if accepted.contradicts {
-            let query = Record::decode(&record).map(|record| record.query).unwrap_or_default();
             self.note_contradicting(query, received_at, peer);
         }
         Ok(accepted.outcome)
-    }
-
-    /// Passes on an event before it is stored, and stores it if the answer is final: the service's answer, or 503 if it has none.
-    async fn ask_first(
-        &self,
-        proxy: &Proxy,
-        mut request: Request<Incoming>,
-        peer: SocketAddr,
-        event: Event,
-    ) -> Response<Body> {
-        name_event(&mut request, event.key);
-        let response = match proxy.ask_first(request, peer).await {
-            Ok(response) if is_final(response.status()) => response,
-            Err(failure) if failure.is_of_client() => return failure.answer(),
-            other if !self.acceptance.knows(event.key, event.received_at) => {
-                self.acceptance.note_not_taken();
-                return other.unwrap_or_else(|failure| response::unavailable(&failure.to_string(), "1"));
-            }
-            // It counts here; answered otherwise, it would come again to an exporter that does not know it.
-            _ => return self.answer_known(event, peer).await,
-        };
-        let status = response.status();
-        let record = record::with_answer(&event.record, status.as_u16());
-        match self.accept(Event { record, ..event }, peer).await {
-            Ok(Outcome::Undurable(passage)) => {
-                passage.end(status);
-                marked(response, false)
-            }
-            Ok(Outcome::Accepted | Outcome::Uncounted(_)) => marked(response, false),
-            Ok(Outcome::Duplicate | Outcome::Answered(_)) => marked(response, true),
-            Err(reason) => not_stored(reason),
-        }
-    }
-
-    /// Answers a repeat of an event that is stored or on its way, without the service.
-    async fn answer_known(&self, event: Event, peer: SocketAddr) -> Response<Body> {
-        match self.accept(event, peer).await {
-            Ok(Outcome::Accepted) => marked(response::empty(StatusCode::OK), false),
-            Ok(Outcome::Duplicate) => marked(response::empty(StatusCode::OK), true),
-            Ok(Outcome::Answered(status)) => marked(response::empty(status), true),
-            Ok(Outcome::Undurable(_)) => not_stored(NotStored::Storage),
-            Ok(Outcome::Uncounted(uncounted)) => {
-                uncounted.refuse();
-                not_stored(NotStored::Storage)
-            }
-            Err(reason) => not_stored(reason),
-        }
-    }
-
-    /// Passes on an event that is not stored: the service's answer, or 503 if it has none.
-    async fn pass_on(
-        &self,
-        proxy: &Proxy,
-        mut request: Request<Incoming>,
-        peer: SocketAddr,
-        held: Held,
-    ) -> Response<Body> {
-        let key = match &held {
-            Held::InMemory(passage) => passage.key(),
-            Held::Nowhere(uncounted) => uncounted.key(),
-        };
-        name_event(&mut request, key);
-        let answer = proxy.ask(request, peer).await.map(|response| marked(response, false));
-        match (answer, held) {
-            (Ok(response), Held::InMemory(passage)) => {
-                passage.end(response.status());
-                response
-            }
-            (Ok(response), Held::Nowhere(_)) => response,
-            (Err(_), held) => {
-                if let Held::Nowhere(uncounted) = held {
-                    uncounted.refuse();
-                }
-                self.acceptance.note_unavailable();
-                not_stored(NotStored::Storage)
-            }
-        }
     }
 
     /// The service's answer, or this one if there is no service.
@@ -422,14 +345,6 @@ enum Answer<'a> {
     NotStored(&'a Proxy, Held),
     /// The service behind, for an event that is stored once it has it, or else this program.
     OfServiceFirst(&'a Proxy, Event),
-}
-
-/// Where an event is that is not stored.
-enum Held {
-    /// In memory.
-    InMemory(Passage),
-    /// Nowhere.
-    Nowhere(Uncounted),
 }
 
 /// Gives a request the key by which the service recognizes its event when it comes again.

@@ -131,7 +131,8 @@ catalog! {
         "Call events by result: accepted, duplicate (its sid was seen before), refused (it cannot be a call), \
          unavailable (it could not be stored and was answered 503), undurable (it could not be stored in time, so it \
          was passed on and is held in memory until it can), uncounted (it was passed on and forgotten, since there was \
-         no room to hold it), not_taken (the exporter drains, and the service behind did not take it, so it is not stored), panicked (this program could not read it, which is a bug), wrong_path (it came to another \
+         no room to hold it), not_taken (the exporter drains, and the service behind did not take it, so it is not \
+         stored), panicked (this program could not read it, which is a bug), wrong_path (it came to another \
          path than the registered one, or with another method, and is kept like a refused one), probe (a request to \
          the callback without any parameter), canary (a request of an exporter to itself, which is no call event).",
         "result");
@@ -230,7 +231,8 @@ catalog! {
         "signal");
     EXPORTER_PROXY_FAILURES = Sum("planet.exporter.proxy.failures", "{failure}",
         "Requests that were not passed on to the service behind, or not to their end, by error: unreachable \
-         (502), timeout (504), request_timeout (408, the client was too slow), bad_body (400, the client's body broke off), switching_protocols (502), no_path (501), aborted (the \
+         (502), timeout (504), request_timeout (408, the client was too slow), bad_body (400, the client's body broke off), switching_protocols (502), \
+         stopping (503, the exporter ended before the service answered), no_path (501), aborted (the \
          service broke off its answer).",
         "error");
     EXPORTER_PROXY_DURATION = Histogram("planet.exporter.proxy.duration", "s",

@@ -68,10 +68,10 @@ impl Loopback {
 
     /// Whether a request comes from a program on this host: neither a proxy nor a browser shows in it, even where those are trusted.
     pub(super) fn is_of_program(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
-        let shows_another = ADDED_BY_PROXIES.iter().chain(&ADDED_BY_BROWSERS);
+        let mut added = ADDED_BY_PROXIES.iter().chain(&ADDED_BY_BROWSERS);
         is_this_host(peer)
             && self.trust != TrustLoopback::Never
-            && !shows_another.into_iter().any(|name| headers.contains_key(*name))
+            && !added.any(|name| headers.contains_key(*name))
     }
 }
 
