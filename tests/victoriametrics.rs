@@ -45,35 +45,80 @@ fn scraping(admin: SocketAddr) -> Program {
     Program::start("victoria-metrics -promscrape", &[("planet-host:9464", &admin.to_string())], &[])
 }
 
+/// An exporter that starts again and again, on the same addresses and with the same state.
+struct Again {
+    state: Scratch,
+    call_events: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Again {
+    fn new() -> Again {
+        Again { state: Scratch::new("state"), call_events: free_address(), admin: free_address() }
+    }
+
+    fn start(&self) -> Exporter {
+        Exporter::launch_as_it_is(
+            command()
+                .args(["--listen", &self.call_events.to_string(), "--admin-listen", &self.admin.to_string()])
+                .args(["--state-dir", &self.state.0.to_string_lossy()]),
+        )
+    }
+}
+
 /// What holds the calls of an exporter with this admin port, as it scrapes or is written to.
 type Holder = fn(SocketAddr) -> (Program, Option<Program>);
 
-/// One after the other, each with an exporter of its own: they have one User-Agent, so beside each other on one host a restart leaves it
-/// open which of them asks.
+fn by_scraping(admin: SocketAddr) -> (Program, Option<Program>) {
+    (scraping(admin), None)
+}
+
+fn by_vmagent(admin: SocketAddr) -> (Program, Option<Program>) {
+    let written_to = Program::start("victoria-metrics -opentelemetry", &[], &[]);
+    let names =
+        [("planet-host:9464", &*admin.to_string()), ("http://victoria-metrics:8428", &*written_to.url())];
+    let agent = Program::start("vmagent", &names, &[]);
+    (written_to, Some(agent))
+}
+
+/// Each with an exporter of its own.
 #[test]
 #[ignore = "needs the VictoriaMetrics that tests/run --peers builds"]
 fn every_call_is_held_whether_victoria_metrics_scrapes_or_vmagent() {
-    let by_vmagent: Holder = |admin| {
-        let written_to = Program::start("victoria-metrics -opentelemetry", &[], &[]);
-        let names =
-            [("planet-host:9464", &*admin.to_string()), ("http://victoria-metrics:8428", &*written_to.url())];
-        let agent = Program::start("vmagent", &names, &[]);
-        (written_to, Some(agent))
-    };
-    every_call_is_held(|admin| (scraping(admin), None));
+    every_call_is_held(by_scraping);
     every_call_is_held(by_vmagent);
 }
 
+/// They have one address and one User-Agent. So a restart leaves it open which of them asks, until both have.
+#[test]
+#[ignore = "needs the VictoriaMetrics that tests/run --peers builds"]
+fn both_on_one_host_hold_every_call_if_both_scrape_between_restarts() {
+    let again = Again::new();
+    let (admin, mut exporter) = (again.admin, again.start());
+    let holders = [by_scraping(admin), by_vmagent(admin)];
+    let mut sent = 0;
+    for (burst, reasons) in [(100, ["1001", "1301"]), (7, ["1302", "1101"]), (60, ["1203", "1399"])] {
+        let started = exporter.metrics().value("process_start_time_seconds", &[]);
+        holders.iter().for_each(|(holder, _)| holder.wait_until("process_start_time_seconds", started));
+        send(&exporter, sent..sent + burst, &reasons);
+        sent += burst;
+        for (holder, _) in &holders {
+            for metric in OF_CALLS {
+                eventually("all calls", || {
+                    holder.flush();
+                    (holder.growth(metric) >= sent as f64).then_some(())
+                });
+                assert_eq!(holder.growth(metric), sent as f64, "{metric}");
+            }
+        }
+        exporter.kill();
+        exporter = again.start();
+    }
+}
+
 fn every_call_is_held(holder: Holder) {
-    let (state, call_events, admin) = (Scratch::new("state"), free_address(), free_address());
-    let start = || {
-        Exporter::launch_as_it_is(
-            command()
-                .args(["--listen", &call_events.to_string(), "--admin-listen", &admin.to_string()])
-                .args(["--state-dir", &state.0.to_string_lossy()]),
-        )
-    };
-    let mut exporter = start();
+    let again = Again::new();
+    let (admin, mut exporter) = (again.admin, again.start());
     let (holder, _agent) = holder(admin);
     holder.wait_until("up", 1.0);
     let reasons = ["1001", "1301", "1302", "1101", "1203", "1399", "1202", "1201", "1403", "1002", "1102"];
@@ -89,7 +134,7 @@ fn every_call_is_held(holder: Holder) {
             100 | 132 => exporter.kill(),
             _ => continue,
         }
-        exporter = start();
+        exporter = again.start();
     }
     assert_eq!(exporter.metrics().sum(OF_CALLS[0]), sent as f64);
     let abnormal = exporter.metrics().sum("planet_call_abnormal_releases_total");
