@@ -5,38 +5,21 @@
 
 mod support;
 
-use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
 use planet_call_exporter::callback::idc::assigned_code;
-use planet_call_exporter::callback::{Kind, Record};
-use planet_call_exporter::journal::disk::DiskJournal;
-use planet_call_exporter::journal::storage::Directory;
 use support::call::CallEventQuery;
 use support::exporter::{Exporter, command};
 use support::http::{self, Connection};
+use support::state::journal_of;
 use support::{Scratch, eventually};
 
 /// Makes a state directory whose journal has this many calls and that has no checkpoint.
 fn state_with(calls: usize, directory: &Path) {
-    let storage = Directory::new(directory).expect("a directory");
-    // It says that the directory is the exporter's.
-    fs::write(directory.join("planet-call-exporter.lock"), "").expect("written");
-    let journal = DiskJournal::open(storage, 1 << 30, 0, |_, _| {}).expect("a journal");
-    let received_at = SystemTime::now();
-    let record = |number: usize| {
-        let query = CallEventQuery::new(number).encode();
-        let key = Kind::CallEvent.identify(query.as_bytes()).expect("a call").key;
-        let query = query.as_bytes();
-        Record { kind: Kind::CallEvent, received_at, key, envelope: b"", query }.encode()
-    };
-    for first in (0..calls).step_by(5_000) {
-        let records: Vec<Bytes> = (first..calls.min(first + 5_000)).map(record).collect();
-        journal.append(&records).expect("appended");
-    }
+    let now = SystemTime::now();
+    journal_of(directory, (0..calls).map(|number| (now, CallEventQuery::new(number).encode())));
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn peak(exporter: &Exporter) -> u64 {
 fn no_page_takes_more_memory_than_is_promised_however_it_is_read() {
     let openmetrics = ("accept", "application/openmetrics-text");
     let gzip = ("accept-encoding", "gzip");
-    let pages: [(&str, &[(&str, &str)]); 8] = [
+    let pages: [(&str, &[(&str, &str)]); 9] = [
         ("/metrics", &[]),
         ("/metrics", &[gzip]),
         ("/metrics", &[openmetrics]),
@@ -121,6 +121,7 @@ fn no_page_takes_more_memory_than_is_promised_however_it_is_read() {
         ("/readyz?verbose", &[]),
         ("/livez", &[]),
         ("/", &[]),
+        ("/status.json", &[]),
     ];
     let mut exporter = with_large_pages();
     let refused = exporter.admin("/refused").text();

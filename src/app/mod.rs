@@ -181,13 +181,18 @@ pub async fn run(
     };
     let draining = Draining::new(ends.intake.clone(), config.state_lifetime());
     let scheme = if config.tls_files().is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+    let proxy = service.map(|service| Proxy::new(service, scheme, draining));
+    if let Some(proxy) = proxy.as_ref().filter(|_| config.forward_mode == ForwardMode::Inline) {
+        // Otherwise a sink delivers to it.
+        view.watch("service", proxy.condition());
+    }
     let handler = CallbackHandler::new(
         routes,
         Admission::configured(&config, secrets),
         config.max_uri_bytes,
         Acceptance::new(known, store),
         refused,
-        service.map(|service| Proxy::new(service, scheme, draining)),
+        proxy,
         Checks::new(health, config.readiness_path, &config.call_event_path),
     );
     parts.spawn_intake("intake", call_events.run(Arc::new(handler), ends.intake.clone()));

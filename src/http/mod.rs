@@ -4,7 +4,7 @@
 //! sockets (`sockets`, and `bind_error` where there are none) and connections (`connection`, which also answers what hyper cannot read; `proxy_protocol` and `trusted_proxies` say whose they are), and the
 //! [`response`]s that it gives. With TLS where it has a certificate: [`server_tls`]. As a client: [`tls`] towards any peer ([`unverified_tls`] towards this host), the [`service`] behind with [`headers`] and [`body`] on the
 //! way to it, over connections that are used again (`pool`), unless it is this process itself (`own`). On both sides: a [`raw_query`] that no URI may have. For both kinds
-//! of delivery: [`backoff`], what is known of a [`peer`], and what [`obstacle`] is on the way to it. [`pace`] is that of log lines
+//! of delivery: [`backoff`], what is known of a [`peer`] and what [`trouble`] there is, and what [`obstacle`] is on the way to it. [`pace`] is that of log lines
 //! that peers bring about, and [`shown`] says what of foreign text is shown.
 
 pub mod backoff;
@@ -34,6 +34,7 @@ pub mod shown;
 pub mod small_file;
 mod sockets;
 pub mod tls;
+pub mod trouble;
 mod trusted_proxies;
 pub mod unverified_tls;
 

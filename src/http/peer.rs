@@ -1,6 +1,7 @@
 //! What is known of a peer that something is delivered to: whether it answers, and how what it says is shown to people.
 
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
@@ -8,6 +9,7 @@ use tracing::{info, warn};
 use super::backoff::Backoff;
 use super::pace::{LeftOut, Pace};
 use super::shown::acts;
+use super::trouble::Condition;
 
 /// A peer. That it went away is logged once, and once that it is back; of one that comes and goes, once a minute.
 #[derive(Debug)]
@@ -20,17 +22,33 @@ pub struct Peer {
     logged: Pace,
     /// Whether it was logged that it is away.
     is_said: bool,
+    condition: Arc<Condition>,
 }
 
 impl Peer {
     /// A peer that is supposed to answer, for this signal. While it does not, pauses are those of `backoff`.
     pub fn new(name: &'static str, signal: &'static str, backoff: Backoff) -> Peer {
-        Peer { name, signal, backoff, failures: 0, away_since: None, logged: Pace::default(), is_said: false }
+        Peer {
+            name,
+            signal,
+            backoff,
+            failures: 0,
+            away_since: None,
+            logged: Pace::default(),
+            is_said: false,
+            condition: Arc::default(),
+        }
+    }
+
+    /// Whether it is away, for whoever looks.
+    pub fn condition(&self) -> Arc<Condition> {
+        Arc::clone(&self.condition)
     }
 
     /// Notes a failure that shows that it does not answer, and returns how long to wait before the next attempt. `asked` is
     /// what it said itself.
     pub fn note_away(&mut self, error: &dyn Display, asked: Option<Duration>) -> Duration {
+        self.condition.note_trouble(error);
         if self.away_since.is_none() {
             self.away_since = Some(Instant::now());
             let left_out = self.logged.note(&error.to_string(), 1);
@@ -46,6 +64,7 @@ impl Peer {
     /// Notes an answer.
     pub fn note_back(&mut self) {
         self.failures = 0;
+        self.condition.note_well();
         if let Some(since) = self.away_since.take() {
             let away_seconds = since.elapsed().as_secs();
             if !std::mem::take(&mut self.is_said) {

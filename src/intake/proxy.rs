@@ -19,6 +19,7 @@ use crate::http::headers;
 use crate::http::peer::{Peer, causes};
 use crate::http::response::{self, Body};
 use crate::http::service::Service;
+use crate::http::trouble::Condition;
 use crate::metrics::catalog;
 
 /// Passes requests on.
@@ -38,6 +39,11 @@ impl Proxy {
         let backoff = Backoff::new(Duration::ZERO, Duration::ZERO);
         let service_state = Mutex::new(Peer::new("the service behind", "requests", backoff));
         Proxy { service, scheme, draining, service_state, metrics: ProxyMetrics::new() }
+    }
+
+    /// Whether the service is away, for whoever looks.
+    pub fn condition(&self) -> Arc<Condition> {
+        self.peer().condition()
     }
 
     /// Whether the service gets an event before it is stored.

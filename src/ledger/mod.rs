@@ -8,6 +8,7 @@
 pub mod callers;
 mod cardinality;
 pub mod checkpoint;
+mod days;
 mod departures;
 mod exemplars;
 #[cfg(feature = "fuzzing")]
@@ -19,6 +20,7 @@ mod recent;
 mod settings;
 mod specification;
 mod table;
+pub mod timeline;
 mod usual;
 
 use std::collections::BTreeSet;
@@ -33,8 +35,11 @@ use crate::callback::{Anomalies, Anomaly, CallEvent, Key, Kind, Record};
 use crate::metrics::birth::Birth;
 use crate::metrics::catalog::{self, Metric};
 use crate::metrics::family::{Exemplar, Family};
+use crate::metrics::labels::Labels;
 
 use cardinality::CardinalityLimit;
+use days::Days;
+pub use days::{MOST_DAYS, Usage};
 use departures::Departed;
 pub use histogram::{Buckets, Histogram, InvalidBuckets};
 use label::{EventLabels, Label};
@@ -110,6 +115,7 @@ pub struct Ledger {
     /// Events for which a limit made a label `other`, by limit.
     overflows: Table,
     last_events: LastEvents,
+    days: Days,
 }
 
 impl Ledger {
@@ -144,6 +150,7 @@ impl Ledger {
             anomalies: Table::default(),
             overflows: Table::default(),
             last_events: LastEvents::default(),
+            days: Days::default(),
         }
     }
 
@@ -287,10 +294,24 @@ impl Ledger {
         }
         let recent = recent::label_set(&labels, &self.limits);
         let last_event = labels.of(LastEvents::labels(&self.limits));
+        let day = labels.of(Days::labels(&self.limits));
         let idc = labels.get(LabelSource::Idc).clone();
         let is_abnormal = event.fault_domain.is_abnormal();
         let (sid, received_at) = (event.sid, event.received_at);
-        Additions { rows, idc, recent, last_event, is_abnormal, anomalies, overflows, sid, received_at }
+        let usage = Usage::of(event);
+        Additions {
+            rows,
+            idc,
+            recent,
+            last_event,
+            day,
+            usage,
+            is_abnormal,
+            anomalies,
+            overflows,
+            sid,
+            received_at,
+        }
     }
 
     /// The label of a value, or `None` if it is none of those that are told apart.
@@ -358,6 +379,15 @@ impl Ledger {
         }
         self.recent.add(&additions.recent, additions.is_abnormal);
         self.last_events.note(&additions.last_event, additions.received_at);
+        self.days.add(additions.received_at, &additions.day, additions.usage);
+    }
+
+    /// What each day had: its beginning, the labels, and what their calls come to; the oldest first.
+    pub fn days(&self) -> impl Iterator<Item = (SystemTime, Labels, Usage)> {
+        let names: Arc<[&'static str]> = Days::labels(&self.limits).map(LabelSource::name).collect();
+        self.days.iter().map(move |(day, labels, usage)| {
+            (days::begin(day), Labels::new(Arc::clone(&names), Arc::clone(labels)), *usage)
+        })
     }
 
     /// Every metric of the ledger with its points. Each counts from its birth on, or from the start of the ledger if that is not known.
@@ -397,6 +427,11 @@ impl Ledger {
     /// The buckets of `planet.call.duration` and of `planet.call.setup.duration`.
     pub fn buckets(&self) -> (&Buckets, &Buckets) {
         (&self.buckets.conversation, &self.buckets.setup)
+    }
+
+    /// When the last event was accepted, if any was.
+    pub fn last_event(&self) -> Option<SystemTime> {
+        self.last_events.of_all
     }
 
     /// How many calls were counted.
@@ -450,6 +485,9 @@ struct Additions {
     recent: Vec<Label>,
     /// The labels among the last events.
     last_event: Vec<Label>,
+    /// The labels in its day, and what it adds there.
+    day: Vec<Label>,
+    usage: Usage,
     is_abnormal: bool,
     anomalies: Anomalies,
     /// Each limit that made a label `other`.

@@ -71,6 +71,7 @@ impl Ledger {
             // Those of one service cannot be told from those of another any more.
             self.recent = RecentCalls::default();
             self.last_events = std::mem::take(&mut self.last_events).relabelled(has_services);
+            self.days = std::mem::take(&mut self.days).relabelled(has_services);
         }
         self.limits = limits;
         self.idcs.clear();

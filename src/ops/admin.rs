@@ -2,7 +2,8 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | GET / | what this is, its version, links |
+//! | GET / | the [status](super::status) for people: what is wrong, where, since when; with its style and script |
+//! | GET /status.json | the same as data |
 //! | GET /metrics | every metric in text format 0.0.4, or in OpenMetrics 1.0.0 for who asks for it; compressed if asked for |
 //! | GET /livez | 200 as long as the process serves, 503 if the parts that take call events are stuck; nothing outside it counts |
 //! | GET /readyz | 200 if call events can be taken, else 503 and what is amiss; with `exclude=NAME` whatever that part says; with `verbose` every part |
@@ -22,9 +23,13 @@ use std::time::{Duration, Instant};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_ENCODING, HeaderValue, USER_AGENT, VARY};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY as CONTENT_SECURITY_POLICY_HEADER, HeaderValue,
+    REFERRER_POLICY, USER_AGENT, VARY, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -32,6 +37,7 @@ use super::access::{Access, Admitted};
 use super::negotiation::{self, Format};
 use super::pages::{Kept, Pages};
 use super::refused_body::RefusedBody;
+use super::status;
 use super::view::View;
 use crate::http::pace::Pace;
 use crate::http::response::{self, Body};
@@ -45,10 +51,10 @@ use crate::state::thread::{STACK, Thread};
 pub struct AdminHandler {
     view: Arc<View>,
     access: Arc<Access>,
-    /// The path of the call event callback, for the landing page.
-    call_event_path: String,
     text: FormatPages,
     openmetrics: FormatPages,
+    status: Pages,
+    status_json: Pages,
     failures_logged: Pace,
     /// Cancelled, it begins to drain.
     drain: CancellationToken,
@@ -138,8 +144,16 @@ impl AdminHandler {
             of_openmetrics
                 .page(shown, |families, process| openmetrics::render(families, process, with_created))
         });
+        let (of_status, of_status_json) = (Arc::clone(&view), Arc::clone(&view));
+        // Of their own, so that who looks at the status takes no page from a Prometheus.
+        let kept = Arc::default();
+        let status = Pages::new(&kept, move |shown| {
+            (status::render(&of_status.status(), &call_event_path).into_bytes(), shown)
+        });
+        let status_json =
+            Pages::new(&kept, move |shown| (of_status_json.status().to_json().into_bytes(), shown));
         let failures_logged = Pace::default();
-        AdminHandler { view, access, call_event_path, text, openmetrics, failures_logged, drain }
+        AdminHandler { view, access, text, openmetrics, status, status_json, failures_logged, drain }
     }
 }
 
@@ -162,7 +176,7 @@ impl Handler for AdminHandler {
             Ok(admitted) => admitted,
             Err(refusal) => return refusal,
         };
-        if !["/", "/metrics", "/livez", "/readyz", "/-/healthy", "/-/ready", "/refused"].contains(&path) {
+        if !PATHS.contains(&path) {
             return response::text(StatusCode::NOT_FOUND, "not found\n");
         }
         if !is_method_known {
@@ -176,10 +190,33 @@ impl Handler for AdminHandler {
             "/refused" => {
                 response::text(StatusCode::FORBIDDEN, "only from the same host, or with credentials\n")
             }
-            _ => self.landing_page(),
+            "/status.json" => self.status_page(&self.status_json, "application/json").await,
+            "/status.css" => response::content(StatusCode::OK, "text/css; charset=utf-8", status::STYLE),
+            "/status.js" => {
+                response::content(StatusCode::OK, "text/javascript; charset=utf-8", status::SCRIPT)
+            }
+            _ => self.status_page(&self.status, "text/html; charset=utf-8").await,
         }
     }
 }
+
+/// What there is to see.
+const PATHS: [&str; 10] = [
+    "/",
+    "/status.json",
+    "/status.css",
+    "/status.js",
+    "/metrics",
+    "/refused",
+    "/livez",
+    "/readyz",
+    "/-/healthy",
+    "/-/ready",
+];
+
+/// What a page may do: show what it has from here. Nobody may show it in a frame.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Where draining begins.
 pub const DRAIN: &str = "/-/drain";
@@ -223,12 +260,7 @@ impl AdminHandler {
         }
         let page = match page {
             Ok(page) => page,
-            Err(error) => {
-                if let Some(left_out) = self.failures_logged.due() {
-                    error!(%error, left_out, "the metrics page cannot be made");
-                }
-                return response::empty(StatusCode::INTERNAL_SERVER_ERROR);
-            }
+            Err(error) => return self.cannot_be_made("metrics", &error),
         };
         let page = match (asked, scraper) {
             (Some(asked), Some(scraper)) => {
@@ -263,21 +295,25 @@ impl AdminHandler {
         response::with_content_type(response::streamed(body), "application/jsonl; charset=utf-8")
     }
 
-    fn landing_page(&self) -> Response<Body> {
-        let page = format!(
-            "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>planet-call-exporter</title></head>\n\
-             <body>\n<h1>planet-call-exporter</h1>\n\
-             <p>Version {version}. Telemetry for LINE Planet: each call event that comes in on <code>{path}</code> \
-             becomes counters, duration histograms and a span.</p>\n<ul>\n\
-             <li><a href=\"/metrics\">/metrics</a>: every metric, for Prometheus</li>\n\
-             <li><a href=\"/livez\">/livez</a>, or <a href=\"/-/healthy\">/-/healthy</a>: whether the process serves</li>\n\
-             <li><a href=\"/readyz\">/readyz</a>, or <a href=\"/-/ready\">/-/ready</a>: whether call events can be taken</li>\n\
-             <li><a href=\"/refused\">/refused</a>: requests that could not be call events, to this host or with credentials</li>\n\
-             </ul>\n</body>\n</html>\n",
-            version = env!("CARGO_PKG_VERSION"),
-            path = escape_html(&self.call_event_path),
-        );
-        response::content(StatusCode::OK, "text/html; charset=utf-8", page)
+    async fn status_page(&self, pages: &Pages, content_type: &'static str) -> Response<Body> {
+        let page = match pages.page(Births::ANY).await {
+            Ok(page) => page,
+            Err(error) => return self.cannot_be_made("status", &error),
+        };
+        let mut answer = response::with_content_type(response::streamed(page), content_type);
+        let headers = answer.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(CONTENT_SECURITY_POLICY_HEADER, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        answer
+    }
+
+    fn cannot_be_made(&self, page: &str, error: &JoinError) -> Response<Body> {
+        if let Some(left_out) = self.failures_logged.due() {
+            error!(page, %error, left_out, "a page cannot be made");
+        }
+        response::empty(StatusCode::INTERNAL_SERVER_ERROR)
     }
 }
 
@@ -314,8 +350,4 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     // Writing to memory cannot fail.
     let _ = encoder.write_all(bytes);
     encoder.finish().unwrap_or_default()
-}
-
-fn escape_html(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

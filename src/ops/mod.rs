@@ -1,4 +1,4 @@
-//! What people use to run the exporter: the [`admin`] port, who has [`access`] to it, and what it shows (the [`view`]), its own log ([`logging`]), its end
+//! What people use to run the exporter: the [`admin`] port, who has [`access`] to it, and what it shows (the [`view`], and the [`status`] for people), its own log ([`logging`]), its end
 //! by [`signals`], the [`reload`] of files, and the [`commands`] beside running.
 
 pub mod access;
@@ -10,4 +10,5 @@ mod pages;
 mod refused_body;
 pub mod reload;
 pub mod signals;
+pub mod status;
 pub mod view;

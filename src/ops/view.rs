@@ -1,6 +1,6 @@
 //! What there is to see of the exporter at one moment: its metrics, whether it is ready, what was refused.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -8,14 +8,19 @@ use std::time::{Duration, SystemTime};
 use metrics::{counter, gauge};
 use tracing::info;
 
+use crate::http::trouble::{Condition, Trouble};
+use crate::intake::canary::sender::CANARY;
 use crate::journal::Journal;
 use crate::metrics::birth::Birth;
 use crate::metrics::catalog;
 use crate::metrics::family::{self, Family};
 use crate::metrics::labels::Labels;
 use crate::metrics::registry::{OwnMetrics, ProcessFamily};
+use crate::ops::status::{Part, Seen, Status};
+use crate::sinks::destination::{OTLP_METRICS, OTLP_TRACES};
 use crate::sinks::metrics::SinkStatus;
 use crate::sinks::otlp::metrics::Source;
+use crate::sinks::spans;
 use crate::state::fold::Fold;
 use crate::state::health::Health;
 use crate::state::known::SharedKnown;
@@ -33,6 +38,8 @@ pub struct View {
     latest_own_birth: AtomicU64,
     /// Where metrics are pushed, until it was said that they are scraped too.
     pushed_to: Mutex<Option<String>>,
+    /// Whether what the exporter talks to is away, beside what sinks deliver to.
+    watched: Mutex<Vec<(&'static str, Arc<Condition>)>>,
     opened: OnceLock<Opened>,
 }
 
@@ -49,8 +56,8 @@ impl View {
     /// A view of these, and of nothing else yet.
     pub fn new(registry: OwnMetrics, health: Arc<Health>, refused: Arc<RefusedRequests>) -> View {
         let (own_births, pushed_to) = (Mutex::default(), Mutex::default());
-        let latest_own_birth = AtomicU64::default();
-        View { registry, health, refused, own_births, latest_own_birth, pushed_to, opened: OnceLock::new() }
+        let (latest_own_birth, watched, opened) = (AtomicU64::default(), Mutex::default(), OnceLock::new());
+        View { registry, health, refused, own_births, latest_own_birth, pushed_to, watched, opened }
     }
 
     /// Shows the state and the sinks from now on.
@@ -64,6 +71,62 @@ impl View {
     /// Notes where metrics are pushed.
     pub fn note_push_to(&self, destination: String) {
         *self.pushed_to() = Some(destination);
+    }
+
+    /// Shows whether the peer of this part is away.
+    pub fn watch(&self, part: &'static str, peer: Arc<Condition>) {
+        self.watched().push((part, peer));
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Vec<(&'static str, Arc<Condition>)>> {
+        // Nothing in here panics between two changes that belong together.
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How everything is.
+    pub fn status(&self) -> Status {
+        let now = SystemTime::now();
+        Status::new(Seen {
+            now,
+            parts: self.parts(now),
+            course: self.opened.get().map(|opened| opened.fold.course(now)),
+            refused: self.refused.len_at(now),
+            latest_refused: self.refused.latest(),
+        })
+    }
+
+    /// How each part is: that of the way of call events first, and then what they go to.
+    fn parts(&self, now: SystemTime) -> Vec<Part> {
+        let latches = self.health.latches();
+        let of_latch = |name: &str| latches.get(name).and_then(|latch| latch.trouble.clone());
+        let mut parts = vec![Part::new("intake", "intake of call events", self.health.intake_trouble())];
+        if latches.contains_key(STORAGE) {
+            parts.push(Part::new("disk", "the disk of the state directory", of_latch(STORAGE)));
+        }
+        if latches.contains_key(CANARY) {
+            parts.push(Part::new("canary", "the way from outside, as the canary goes it", of_latch(CANARY)));
+        }
+        let backlogs = self.opened.get().map(|opened| opened.journal.readers()).unwrap_or_default();
+        for sink in self.opened.get().iter().flat_map(|opened| &opened.sinks) {
+            let backlog = sink.backlog();
+            let misconfigured = if sink.name == spans::NAME { of_latch(OTLP_TRACES) } else { None };
+            let unread =
+                backlogs.iter().find(|reader| reader.name == sink.name).map_or(0, |reader| reader.backlog);
+            let part = Part::new(sink.name, sink.peer, misconfigured.or(sink.trouble()));
+            parts.push(part.with_backlog(unread + backlog.waiting, backlog.oldest, now));
+        }
+        let mut others: BTreeMap<&'static str, Option<Trouble>> = BTreeMap::new();
+        if latches.contains_key(OTLP_METRICS) {
+            others.insert(OTLP_METRICS, of_latch(OTLP_METRICS));
+        }
+        for (part, peer) in self.watched().iter() {
+            let trouble = others.entry(part).or_default();
+            *trouble = trouble.take().or_else(|| peer.trouble());
+        }
+        let what =
+            |part| if part == OTLP_METRICS { "the OTLP receiver of metrics" } else { "the service behind" };
+        parts.extend(others.into_iter().map(|(part, trouble)| Part::new(part, what(part), trouble)));
+        parts
     }
 
     /// Notes that a Prometheus scrapes. One that gets the pushes too has every call twice, which is said once.
@@ -225,6 +288,10 @@ impl Source for Arc<View> {
 
     fn answered(&self, asked: Asked, births: Births) {
         self.note_taken(asked, births);
+    }
+
+    fn show(&self, receiver: Arc<Condition>) {
+        self.watch(OTLP_METRICS, receiver);
     }
 }
 

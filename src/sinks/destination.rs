@@ -36,7 +36,7 @@ impl DestinationWatch {
         let mut destination = DestinationWatch { signal, latch, misconfigured, is_wrong: false, said };
         match trouble {
             Some(reason) => destination.note_wrong(&reason),
-            None => destination.set(false),
+            None => destination.set(None),
         }
         destination
     }
@@ -44,7 +44,7 @@ impl DestinationWatch {
     /// Shows that a signal has no destination though it was asked for. Why, is said of the variable that it is for.
     pub fn show_none(signal: &'static str, latch: &Latch) {
         gauge!(catalog::EXPORTER_MISCONFIGURED.name, "signal" => signal).set(1.0);
-        latch.close();
+        latch.close(&"no destination can be made of what is configured");
     }
 
     /// Notes an answer that says that it is configured wrongly. It is said once, and again if it is for another reason or after a
@@ -58,7 +58,7 @@ impl DestinationWatch {
                 "the OTLP destination seems to be configured wrongly; nothing is given up for it, and it is tried once a minute"
             );
         }
-        self.set(true);
+        self.set(Some(reason));
     }
 
     /// Notes an answer that says that it is not.
@@ -67,12 +67,15 @@ impl DestinationWatch {
             info!(signal = self.signal, "the OTLP destination is configured rightly");
             self.said.forget();
         }
-        self.set(false);
+        self.set(None);
     }
 
-    fn set(&mut self, is_wrong: bool) {
-        self.is_wrong = is_wrong;
-        self.misconfigured.set(f64::from(u8::from(is_wrong)));
-        if is_wrong { self.latch.close() } else { self.latch.open() }
+    fn set(&mut self, wrong: Option<&str>) {
+        self.is_wrong = wrong.is_some();
+        self.misconfigured.set(f64::from(u8::from(self.is_wrong)));
+        match wrong {
+            Some(reason) => self.latch.close(&reason),
+            None => self.latch.open(),
+        }
     }
 }

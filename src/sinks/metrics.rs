@@ -1,11 +1,11 @@
 //! The metrics of deliveries.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use metrics::{Counter, Histogram, counter, histogram};
 
+use crate::http::trouble::{Condition, Trouble};
 use crate::metrics::catalog;
 
 /// How an attempt to deliver ended, the value of the label `result`.
@@ -80,7 +80,10 @@ impl EventMetrics {
 pub struct SinkStatus {
     /// The value of the label `sink`.
     pub name: &'static str,
+    /// What it delivers to, as people call it.
+    pub peer: &'static str,
     backlog: Mutex<Backlog>,
+    conditions: Vec<Arc<Condition>>,
 }
 
 /// What a sink has beside what it has not taken yet.
@@ -101,9 +104,14 @@ pub struct Backlog {
 }
 
 impl SinkStatus {
-    /// The status of a sink without a backlog.
-    pub fn new(name: &'static str) -> SinkStatus {
-        SinkStatus { name, backlog: Mutex::default() }
+    /// The status of a sink without a backlog, with which something is amiss if it is with any of these.
+    pub fn new(name: &'static str, peer: &'static str, conditions: Vec<Arc<Condition>>) -> SinkStatus {
+        SinkStatus { name, peer, backlog: Mutex::default(), conditions }
+    }
+
+    /// What is amiss with what it delivers to, if anything is.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.conditions.iter().filter_map(|condition| condition.trouble()).min_by_key(|trouble| trouble.since)
     }
 
     /// The backlog as it was noted last.

@@ -6,7 +6,8 @@
 //! [keeps up](Fold::keep_up), without a lock that others need: if more was handed over than may wait, which bounds memory, it
 //! folds itself.
 //!
-//! Beside the totals, of which checkpoints are kept, it notes the [callers](crate::ledger::callers) of abnormal calls, of whom none is.
+//! Beside the totals, of which checkpoints are kept, it notes the [callers](crate::ledger::callers) of abnormal calls and the [timeline](crate::ledger::timeline), of which
+//! none are: after a start they are recalled from the journal.
 //!
 //! A record on which the fold panics, or that cannot be read, is quarantined, and the fold goes on. It adds nothing to the
 //! totals.
@@ -26,6 +27,7 @@ use crate::http::pace::{LeftOut, Pace};
 use crate::ledger::Ledger;
 use crate::ledger::callers::{AbnormalCallers, CallerCounts};
 use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::timeline::Timeline;
 use crate::metrics::birth::Birth;
 
 use super::quarantine::Quarantine;
@@ -59,9 +61,50 @@ struct Totals {
     /// What is kept of them.
     kept: Checkpoint,
     /// What is not.
-    callers: AbnormalCallers,
-    /// Whether these are all.
+    recalled: Recalled,
+    /// Whether all callers are recalled.
     are_callers_known: bool,
+    /// Whether the timeline is.
+    is_timeline_known: bool,
+}
+
+/// What is in no checkpoint, but recalled from the journal after a start.
+#[derive(Debug, Clone)]
+pub struct Recalled {
+    /// Who had an abnormal call lately.
+    pub callers: AbnormalCallers,
+    /// How calls went by time.
+    pub timeline: Timeline,
+}
+
+impl Recalled {
+    /// Nothing yet. The IDCs with these names are told apart beside those with an assigned code, and these services, if there are any.
+    pub fn new(idcs: &[String], services: &[String]) -> Recalled {
+        Recalled { callers: AbnormalCallers::new(idcs, services), timeline: Timeline::new(idcs) }
+    }
+}
+
+/// How calls go, for whoever looks.
+#[derive(Debug, Clone)]
+pub struct Course {
+    /// How they went by time.
+    pub timeline: Timeline,
+    /// Whether all of the last day that the journal has is in it: for some seconds after a start it may not be.
+    pub is_whole: bool,
+    /// How many callers had an abnormal call, unless some are still to be recalled.
+    pub callers: Option<CallerCounts>,
+    /// Since when calls are counted.
+    pub started_at: SystemTime,
+    /// How many there were since then.
+    pub calls: u64,
+    /// When the last event was accepted.
+    pub last_event: Option<SystemTime>,
+}
+
+impl Totals {
+    fn callers(&self, now: SystemTime) -> Option<CallerCounts> {
+        self.are_callers_known.then(|| self.recalled.callers.count(now))
+    }
 }
 
 /// What was handed over and not folded.
@@ -79,11 +122,11 @@ impl Waiting {
 }
 
 impl Fold {
-    /// A fold that goes on from `kept`, and notes the callers of abnormal calls. What it cannot read goes to `quarantine`.
-    pub fn new(kept: Checkpoint, callers: AbnormalCallers, quarantine: Quarantine) -> Fold {
+    /// A fold that goes on from `kept`, and notes in `recalled` what is in no checkpoint. What it cannot read goes to `quarantine`.
+    pub fn new(kept: Checkpoint, recalled: Recalled, quarantine: Quarantine) -> Fold {
         quarantine.start_at_zero(NAME);
         let births = AtomicU64::new(kept.ledger.births().as_micros());
-        let totals = Mutex::new(Totals { kept, callers, are_callers_known: true });
+        let totals = Mutex::new(Totals { kept, recalled, are_callers_known: true, is_timeline_known: true });
         Fold {
             waiting: Mutex::default(),
             gathered: Condvar::new(),
@@ -141,14 +184,18 @@ impl Fold {
         folded
     }
 
-    /// Notes the caller of an event that is in the totals already, if it was abnormal. What cannot be read has none.
-    pub fn recall(&self, record: &Record<'_>) {
-        let Totals { callers, .. } = &mut *self.totals();
+    /// Notes an event that is in the totals already, and with `callers` its caller if it was abnormal. What cannot be read is left out.
+    pub fn recall(&self, record: &Record<'_>, callers: bool) {
+        let Totals { recalled, .. } = &mut *self.totals();
         let caller = shielded(|| match record.kind {
-            Kind::CallEvent => callers.caller(&record.call_event().ok()?),
+            Kind::CallEvent => {
+                let event = record.call_event().ok()?;
+                recalled.timeline.note(&event);
+                recalled.callers.caller(&event).filter(|_| callers)
+            }
         });
         if let Ok(Some(caller)) = caller {
-            callers.note(caller);
+            recalled.callers.note(caller);
         }
     }
 
@@ -163,10 +210,28 @@ impl Fold {
         self.totals().are_callers_known = are_known;
     }
 
+    /// Shows the timeline as whole from now on, or not while some of it is still to be recalled.
+    pub fn show_timeline_as_whole(&self, is_known: bool) {
+        self.totals().is_timeline_known = is_known;
+    }
+
+    /// How calls go at `now`. A copy, so that whoever looks at it holds up nobody.
+    pub fn course(&self, now: SystemTime) -> Course {
+        let totals = self.catch_up();
+        Course {
+            timeline: totals.recalled.timeline.clone(),
+            is_whole: totals.is_timeline_known,
+            callers: totals.callers(now),
+            started_at: totals.kept.ledger.started_at(),
+            calls: totals.kept.ledger.calls(),
+            last_event: totals.kept.ledger.last_event(),
+        }
+    }
+
     /// The totals at this moment, with the number of callers at `now` if it is shown. A copy, so that whoever renders it holds up nobody.
     pub fn ledger_and_callers(&self, now: SystemTime) -> (Ledger, Option<CallerCounts>) {
         let totals = self.catch_up();
-        (totals.kept.ledger.clone(), totals.are_callers_known.then(|| totals.callers.count(now)))
+        (totals.kept.ledger.clone(), totals.callers(now))
     }
 
     /// The totals with the position that they stand for.
@@ -221,7 +286,7 @@ impl Fold {
 
     /// Folds a record or sets it aside, unless a newer version of this program wrote it.
     fn fold(&self, totals: &mut Totals, sequence: u64, record: &[u8]) -> Result<(), UnreadableRecord> {
-        let Totals { kept: Checkpoint { position, ledger, .. }, callers, .. } = totals;
+        let Totals { kept: Checkpoint { position, ledger, .. }, recalled, .. } = totals;
         *position = sequence + 1;
         let folded = shielded(|| {
             fault_point(NAME, record);
@@ -229,9 +294,10 @@ impl Fold {
             match record.kind {
                 Kind::CallEvent => {
                     let event = record.call_event()?;
-                    let caller = callers.caller(&event);
+                    let caller = recalled.callers.caller(&event);
+                    recalled.timeline.note(&event);
                     ledger.apply(event);
-                    caller.into_iter().for_each(|caller| callers.note(caller));
+                    caller.into_iter().for_each(|caller| recalled.callers.note(caller));
                 }
             }
             Ok(())
@@ -277,7 +343,7 @@ mod tests {
     fn fold() -> Arc<Fold> {
         let buckets = || "1,60".parse().expect("buckets");
         let ledger = Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
-        Arc::new(Fold::new(Checkpoint::of(ledger), AbnormalCallers::default(), Quarantine::in_memory()))
+        Arc::new(Fold::new(Checkpoint::of(ledger), Recalled::new(&[], &[]), Quarantine::in_memory()))
     }
 
     fn record(query: &str) -> Bytes {

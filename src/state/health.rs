@@ -1,12 +1,18 @@
 //! What is answered to who asks whether the process is alive and ready: the same on the admin port and on that of call events.
 
-use std::time::Instant;
+use std::collections::BTreeMap;
+use std::time::{Instant, SystemTime};
 
 use hyper::{Response, StatusCode};
 
-use super::heartbeat::Heartbeat;
-use super::readiness::Readiness;
+use super::STORAGE;
+use super::heartbeat::{Heartbeat, LONGEST_PAUSE};
+use super::readiness::{LatchStatus, Readiness};
 use crate::http::response::{self, Body};
+use crate::http::trouble::Trouble;
+
+/// What is said when no beat comes.
+const STUCK: &str = "what takes call events is stuck";
 
 /// Whether the process is alive and ready.
 #[derive(Debug)]
@@ -31,6 +37,24 @@ impl Health {
         self.heartbeat.rest();
     }
 
+    /// Every latch, by name.
+    pub fn latches(&self) -> BTreeMap<&'static str, LatchStatus> {
+        self.readiness.latches()
+    }
+
+    /// Why no call events are taken, if none are.
+    pub fn intake_trouble(&self) -> Option<Trouble> {
+        let now = SystemTime::now();
+        if !self.heartbeat.is_regular(Instant::now()) {
+            return Some(Trouble { since: now - LONGEST_PAUSE, reason: STUCK.to_owned() });
+        }
+        let latches = self.readiness.latches();
+        let (name, status) =
+            self.readiness.closed(&[STORAGE]).first().and_then(|name| latches.get_key_value(name))?;
+        let reason = status.reason.clone().unwrap_or_else(|| (*name).to_owned());
+        Some(Trouble { since: status.changed_at, reason })
+    }
+
     /// Whether there is a latch of this name, and it is closed.
     pub fn is_closed(&self, latch: &str) -> bool {
         self.readiness.latches().get(latch).is_some_and(|status| !status.is_open)
@@ -40,7 +64,7 @@ impl Health {
     pub fn livez(&self) -> Response<Body> {
         match self.heartbeat.is_regular(Instant::now()) {
             true => response::text(StatusCode::OK, "ok\n"),
-            false => response::text(StatusCode::SERVICE_UNAVAILABLE, "what takes call events is stuck\n"),
+            false => response::text(StatusCode::SERVICE_UNAVAILABLE, format!("{STUCK}\n")),
         }
     }
 

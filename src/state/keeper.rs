@@ -138,10 +138,9 @@ mod tests {
     use crate::callback::{Fingerprint, Kind, Record};
     use crate::journal::Journal;
     use crate::journal::disk::DiskJournal;
-    use crate::ledger::callers::AbnormalCallers;
     use crate::ledger::checkpoint::{Checkpoint, Marks};
     use crate::ledger::{Ledger, Limits};
-    use crate::state::fold::Fold;
+    use crate::state::fold::{Fold, Recalled};
     use crate::state::quarantine::Quarantine;
     use crate::state::window::Window;
 
@@ -158,7 +157,7 @@ mod tests {
         let buckets = || "1,60".parse().expect("buckets");
         let ledger = Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
         let fold =
-            Arc::new(Fold::new(Checkpoint::of(ledger), AbnormalCallers::default(), Quarantine::in_memory()));
+            Arc::new(Fold::new(Checkpoint::of(ledger), Recalled::new(&[], &[]), Quarantine::in_memory()));
         let known = SharedKnown::new(Window::new(1_000, WINDOW), 0);
         let readers = Arc::new(Readers::on_disk(&Marks::default(), Duration::ZERO));
         let journal = Arc::new(BoundedJournal::new(journal, fold, Arc::clone(&readers), checkpoints));

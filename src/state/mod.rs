@@ -1,10 +1,10 @@
 //! What a state directory is, and the same in memory: what an event goes through once intake has read it.
 //!
 //! [`open`] reads what a [`directory`] holds, unless that is for a newer release: the latest checkpoint of the totals, what the
-//! journal has beyond it, the window of keys, and the callers of the last hour. From then on the [`committer`] stores what intake hands it ([`known`] is what
+//! journal has beyond it, the window of keys, and what the last day says. From then on the [`committer`] stores what intake hands it ([`known`] is what
 //! both must agree on: the [`window`] and what is on its way), the [`fold`] takes what was stored into the totals, and the
 //! [`keeper`] writes [`checkpoints`] and drops what the journal need not keep, which is [`bounded`] whatever comes. [`undurable`]
-//! is what becomes of events that the disk does not take; `fingerprints` learns what a repeat may contradict, and `recall` who called lately. [`readiness`] has a latch that is closed while the
+//! is what becomes of events that the disk does not take; `fingerprints` learns what a repeat may contradict, and `recall` what is in no checkpoint. [`readiness`] has a latch that is closed while the
 //! disk fails; [`health`] tells it to who asks. [`refused`] keeps requests that were refused and [`quarantine`] records that this program fails on, for people,
 //! in [`json_lines`]. [`readers`] is what each reader of metrics was shown.
 
@@ -45,14 +45,13 @@ use crate::config::Config;
 use crate::journal::disk::DiskJournal;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::{self, Journal, JournalError};
-use crate::ledger::callers::AbnormalCallers;
 use crate::ledger::checkpoint::{Checkpoint, Marks};
 use crate::ledger::{Ledger, Limits};
 
 use bounded::BoundedJournal;
 use committer::CommitterHandle;
 use directory::{StateDirectory, StateError};
-use fold::Fold;
+use fold::{Fold, Recalled};
 use json_lines::JsonLinesFile;
 use keeper::{Ages, Keeper};
 use known::SharedKnown;
@@ -149,7 +148,7 @@ fn open_in_memory(config: &Config) -> Result<State, OpenError> {
     let mut ledger = new_ledger(config);
     config.idcs.iter().for_each(|idc| ledger.expect_idc(idc));
     let quarantine = Quarantine::in_memory();
-    let fold = Arc::new(Fold::new(Checkpoint::of(ledger), abnormal_callers(config), quarantine.clone()));
+    let fold = Arc::new(Fold::new(Checkpoint::of(ledger), nothing_recalled(config), quarantine.clone()));
     let threads = vec![fold.start().map_err(OpenError::Thread)?];
     let known = SharedKnown::new(Window::new(config.seen_max, config.seen_age), 0);
     let storage = Storage::Memory(Arc::clone(&journal));
@@ -164,9 +163,9 @@ fn new_ledger(config: &Config) -> Ledger {
     Ledger::new(SystemTime::now(), ledger_limits(config), durations, setup_durations)
 }
 
-/// No callers of abnormal calls yet.
-fn abnormal_callers(config: &Config) -> AbnormalCallers {
-    AbnormalCallers::new(&config.idcs, &config.services)
+/// Nothing that is in no checkpoint yet.
+fn nothing_recalled(config: &Config) -> Recalled {
+    Recalled::new(&config.idcs, &config.services)
 }
 
 fn ledger_limits(config: &Config) -> Limits {
@@ -197,7 +196,7 @@ fn open_directory(
     let marks = totals.marks.take();
     warn_of_other_buckets(config, &totals.ledger);
     let position = totals.position;
-    let fold = Arc::new(Fold::new(totals, abnormal_callers(config), quarantine.clone()));
+    let fold = Arc::new(Fold::new(totals, nothing_recalled(config), quarantine.clone()));
     let mut reading = Reading {
         position,
         recall: Recall::before(position),

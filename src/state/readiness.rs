@@ -1,7 +1,11 @@
 //! Readiness: a set of latches, one for each part that must be up. The process is ready when none is closed that counts.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use crate::http::trouble::{Condition, Trouble};
 
 /// What keeps the process from being ready.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +22,10 @@ pub struct LatchStatus {
     pub counts: bool,
     /// Why it is closed, if its name does not say enough.
     pub reason: Option<String>,
+    /// When it was opened or closed last.
+    pub changed_at: SystemTime,
+    /// What is amiss with the part, and since when.
+    pub trouble: Option<Trouble>,
 }
 
 impl Readiness {
@@ -32,8 +40,10 @@ impl Readiness {
     }
 
     fn add(&self, name: &'static str, counts: bool) -> Latch {
-        self.lock().insert(name, LatchStatus { is_open: false, counts, reason: None });
-        Latch { readiness: self.clone(), name }
+        let changed_at = SystemTime::now();
+        self.lock()
+            .insert(name, LatchStatus { is_open: false, counts, reason: None, changed_at, trouble: None });
+        Latch { readiness: self.clone(), name, condition: Condition::default() }
     }
 
     /// The names of the closed latches that count, without those that are disregarded; the process is ready if there are none.
@@ -65,6 +75,7 @@ impl Readiness {
 pub struct Latch {
     readiness: Readiness,
     name: &'static str,
+    condition: Condition,
 }
 
 impl Latch {
@@ -73,14 +84,21 @@ impl Latch {
         self.set(true);
     }
 
-    /// Says that this part is not up.
-    pub fn close(&self) {
+    /// Says that this part is not up, for this reason.
+    pub fn close(&self, reason: &dyn Display) {
+        self.condition.note_trouble(reason);
         self.set(false);
     }
 
     fn set(&self, is_open: bool) {
+        if is_open {
+            self.condition.note_well();
+        }
         if let Some(status) = self.readiness.lock().get_mut(self.name) {
-            (status.is_open, status.reason) = (is_open, None);
+            if status.is_open != is_open {
+                status.changed_at = SystemTime::now();
+            }
+            (status.is_open, status.reason, status.trouble) = (is_open, None, self.condition.trouble());
         }
     }
 }
@@ -100,7 +118,11 @@ mod tests {
         assert_eq!(readiness.latches()["storage"].reason.as_deref(), Some("the disk is full"));
         other.open();
         assert!(readiness.closed(&[]).is_empty() && readiness.latches()["storage"].reason.is_none());
-        other.close();
+        other.close(&"no space");
+        assert_eq!(
+            readiness.latches()["storage"].trouble.as_ref().map(|trouble| &trouble.reason[..]),
+            Some("no space")
+        );
         assert_eq!(readiness.closed(&[]), ["storage"]);
         assert!(readiness.closed(&["storage", "unknown"]).is_empty());
     }
@@ -110,9 +132,9 @@ mod tests {
         let readiness = Readiness::default();
         let latch = readiness.latch_for_show("storage");
         let shown =
-            |is_open| BTreeMap::from([("storage", LatchStatus { is_open, counts: false, reason: None })]);
-        assert_eq!((readiness.closed(&[]), readiness.latches()), (vec![], shown(false)));
+            || readiness.latches().values().map(|latch| (latch.is_open, latch.counts)).collect::<Vec<_>>();
+        assert_eq!((readiness.closed(&[]), shown()), (vec![], vec![(false, false)]));
         latch.open();
-        assert_eq!((readiness.closed(&[]), readiness.latches()), (vec![], shown(true)));
+        assert_eq!((readiness.closed(&[]), shown()), (vec![], vec![(true, false)]));
     }
 }

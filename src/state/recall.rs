@@ -1,15 +1,16 @@
-//! Notes, after a start, the callers of abnormal calls that the totals have already: [`callers`](crate::ledger::callers) are in no
-//! checkpoint.
+//! Notes, after a start, what is in no checkpoint of the calls that the totals have already: the [callers](crate::ledger::callers) of abnormal ones in the last hour, and
+//! the [timeline](crate::ledger::timeline) of the last day.
 //!
-//! Reading an event again takes microseconds, and an hour has up to half a million. So a start spends no more than [`PATIENCE`] on it, as it reads the journal;
-//! what is left then is recalled in the background, by the thread that works out `fingerprints`. Until it is done the number of callers is not
-//! shown, since an outage would look like a bot.
+//! Reading an event again takes microseconds, and an hour has up to half a million. So a start spends no more than [`PATIENCE`] on those of the last hour, as it
+//! reads the journal; what is left then, and what is older, is recalled in the background, by the thread that works out `fingerprints`. Until it is done the
+//! number of callers is not shown, since an outage would look like a bot, and the timeline is said to be incomplete.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::callback::Record;
 use crate::callback::shield::shielded;
 use crate::ledger::callers::AbnormalCallers;
+use crate::ledger::timeline::Timeline;
 
 use super::fold::Fold;
 
@@ -18,21 +19,29 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What is to be recalled.
 pub(super) struct Recall {
-    /// Records from this time on; all, if the clock does not go back so far.
+    /// Callers of records from this time on; of all, if the clock does not go back so far.
+    callers_from: Option<SystemTime>,
+    /// Records from this time on likewise.
     from: Option<SystemTime>,
     /// Records before this sequence number, which are in the totals.
     before: u64,
     /// When it takes too long for the start.
     until: Instant,
-    /// The first record that is left for later.
+    /// The first record of those with callers that is left for later.
     left: Option<u64>,
 }
 
 impl Recall {
-    /// Recalls records of the last hour before this sequence number.
+    /// Recalls records of the last day before this sequence number.
     pub(super) fn before(sequence: u64) -> Recall {
-        let from = SystemTime::now().checked_sub(AbnormalCallers::LONGEST_WINDOW);
-        Recall { from, before: sequence, until: Instant::now() + PATIENCE, left: None }
+        let now = SystemTime::now();
+        Recall {
+            callers_from: now.checked_sub(AbnormalCallers::LONGEST_WINDOW),
+            from: now.checked_sub(Timeline::REACH),
+            before: sequence,
+            until: Instant::now() + PATIENCE,
+            left: None,
+        }
     }
 
     /// Recalls a record at the start, or leaves it for later.
@@ -40,31 +49,42 @@ impl Recall {
         if !self.is_meant(sequence, record) {
             return;
         }
-        if self.left.is_none() && Instant::now() < self.until {
-            fold.recall(record);
+        if !self.has_caller(record) {
+            fold.show_timeline_as_whole(false);
+        } else if self.left.is_none() && Instant::now() < self.until {
+            fold.recall(record, true);
         } else if self.left.is_none() {
             self.left = Some(sequence);
             fold.show_callers(false);
+            fold.show_timeline_as_whole(false);
         }
     }
 
     /// Recalls a record if it was left for later.
     pub(super) fn later(&self, fold: &Fold, sequence: u64, bytes: &[u8]) {
-        if self.left.is_some_and(|left| left <= sequence)
+        if sequence < self.before
             && let Ok(Ok(record)) = shielded(|| Record::decode(bytes))
             && self.is_meant(sequence, &record)
         {
-            fold.recall(&record);
+            let has_caller = self.has_caller(&record);
+            if !has_caller || self.left.is_some_and(|left| left <= sequence) {
+                fold.recall(&record, has_caller);
+            }
         }
     }
 
     /// Everything is recalled that can be.
     pub(super) fn end(&self, fold: &Fold) {
         fold.show_callers(true);
+        fold.show_timeline_as_whole(true);
     }
 
     fn is_meant(&self, sequence: u64, record: &Record<'_>) -> bool {
         sequence < self.before && Some(record.received_at) >= self.from
+    }
+
+    fn has_caller(&self, record: &Record<'_>) -> bool {
+        Some(record.received_at) >= self.callers_from
     }
 }
 
@@ -75,6 +95,7 @@ mod tests {
     use crate::ledger::checkpoint::Checkpoint;
     use crate::ledger::{Ledger, Limits};
     use crate::metrics::family::Value;
+    use crate::state::fold::Recalled;
     use crate::state::quarantine::Quarantine;
 
     /// The numbers of callers of the only IDC.
@@ -96,7 +117,7 @@ mod tests {
         let buckets = || "1,60".parse().expect("buckets");
         let now = SystemTime::now();
         let ledger = Ledger::new(now, Limits::default(), buckets(), buckets());
-        let fold = Fold::new(Checkpoint::of(ledger), AbnormalCallers::default(), Quarantine::in_memory());
+        let fold = Fold::new(Checkpoint::of(ledger), Recalled::new(&[], &[]), Quarantine::in_memory());
         let old = record(now - Duration::from_secs(3_700), 9);
         let mut records: Vec<_> = (0..4).map(|user| record(now, user)).collect();
         records.insert(0, old);
@@ -117,5 +138,9 @@ mod tests {
         recall.end(&fold);
         // Without the one that is old, and the one that is not in the totals yet.
         assert_eq!(counts(&fold), Some(vec![Value::Gauge(3.0); 2]));
+        // Each stands once in the timeline, the old one too.
+        let course = fold.course(now);
+        assert!(course.is_whole);
+        assert_eq!(course.timeline.summary(now).all.day.abnormal, 4);
     }
 }

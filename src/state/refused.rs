@@ -164,6 +164,11 @@ impl RefusedRequests {
         self.ring().kept.len()
     }
 
+    /// When the latest of those was received that are kept.
+    pub fn latest(&self) -> Option<SystemTime> {
+        self.ring().kept.iter().map(|(_, refused)| refused.received_at).max()
+    }
+
     /// Begins to read what is kept at `now`.
     pub fn begin_reading(&self, now: SystemTime) -> Reading {
         self.forget_old(now);

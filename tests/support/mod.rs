@@ -25,6 +25,7 @@ pub mod service;
 #[cfg(feature = "simulator")]
 pub mod simulator;
 pub mod small_disk;
+pub mod state;
 pub mod tls_client;
 pub mod tls_front;
 pub mod victoriametrics;

@@ -120,9 +120,9 @@ impl Sender {
     fn note_failure(&mut self, failure: &Failure) {
         let reason = failure.reason();
         failures(reason).increment(1);
-        self.latch.close();
         self.failing_since.get_or_insert_with(Instant::now);
         let error = format!("{failure}; {}", failure.cure());
+        self.latch.close(&error);
         if let Some(LeftOut { times, .. }) = self.said.note(&error, 0) {
             warn!(
                 url = %self.url,

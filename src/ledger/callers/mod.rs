@@ -166,6 +166,12 @@ pub struct CallerCounts {
 }
 
 impl CallerCounts {
+    /// How many there are in each window: its name, and the number. A caller who called in two IDCs, or in two services where those are
+    /// told apart, counts twice.
+    pub fn by_window(&self) -> [(&'static str, u64); WINDOWS.len()] {
+        std::array::from_fn(|at| (WINDOWS[at].0, self.counts.values().map(|counts| counts[at]).sum()))
+    }
+
     /// The metric. An IDC of which `ledger` has results stands at 0 where it had no abnormal call.
     pub fn family(mut self, ledger: &Ledger) -> Family {
         for labels in ledger.results_by(&self.sources) {

@@ -18,6 +18,7 @@ use super::{Checkpoint, Marks, OLDEST_READER, UnreadableContents};
 use crate::callback::labels::{LabelSource, OTHER};
 use crate::http::shown;
 use crate::journal::LAST;
+use crate::ledger::days::{Days, Usage};
 use crate::ledger::exemplars::Exemplars;
 use crate::ledger::histogram::Buckets;
 use crate::ledger::label::Label;
@@ -54,6 +55,7 @@ struct WrittenLedger<'a> {
     births: Birth,
     recent: WrittenRecent<'a>,
     last_events: WrittenLastEvents<'a>,
+    days: WrittenDays<'a>,
     tables: WrittenTables<'a>,
 }
 
@@ -104,6 +106,17 @@ impl Serialize for WrittenLastEvents<'_> {
     }
 }
 
+/// What each day had: its number since the Unix epoch, label sets, and what they come to.
+struct WrittenDays<'a>(&'a Ledger);
+
+impl Serialize for WrittenDays<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let names: Vec<_> = Days::labels(&self.0.limits).map(LabelSource::name).collect();
+        let days = self.0.days.iter();
+        serializer.collect_seq(days.map(|(day, labels, usage)| (day, WrittenLabels(&names, labels), usage)))
+    }
+}
+
 struct WrittenLabels<'a>(&'a [&'static str], &'a [Label]);
 
 impl Serialize for WrittenLabels<'_> {
@@ -132,6 +145,7 @@ pub(super) fn write(checkpoint: &Checkpoint) -> Result<Vec<u8>, serde_json::Erro
             births: ledger.births,
             recent: WrittenRecent(ledger),
             last_events: WrittenLastEvents(ledger),
+            days: WrittenDays(ledger),
             tables: WrittenTables(ledger),
         },
     })
@@ -171,6 +185,8 @@ pub(super) struct LedgerContents {
     pub(super) recent: Vec<(Entries<String>, u32, u32)>,
     #[serde(default)]
     pub(super) last_events: Vec<(Entries<String>, SystemTime)>,
+    #[serde(default)]
+    pub(super) days: Vec<(u64, Entries<String>, Usage)>,
     pub(super) tables: Entries<Rows<String>>,
 }
 
@@ -269,6 +285,11 @@ pub(super) fn restore(contents: Contents, limits: &Limits) -> Result<Checkpoint,
     for (labels, last) in contents.last_events {
         let labels = label_set(catalog::CALL_LAST_EVENT_TIME.name, &names, labels, &mut texts)?;
         ledger.last_events.note(&labels, last);
+    }
+    let names: Vec<_> = Days::labels(&ledger.limits).map(LabelSource::name).collect();
+    for (day, labels, usage) in contents.days {
+        let labels = label_set("days", &names, labels, &mut texts)?;
+        ledger.days.add_to(day, &labels, usage);
     }
     Ok(Checkpoint { position, ledger, marks })
 }

@@ -104,6 +104,7 @@ impl OlderLedger {
             births: Birth::NONE,
             recent: Vec::new(),
             last_events: Vec::new(),
+            days: Vec::new(),
             tables: Entries(tables),
         }
     }

@@ -141,6 +141,9 @@ impl<S: Sink> Drain<S> {
         settings.batch = settings.batch.min(MOST_IN_HAND);
         let mut queue = Queue::default();
         waiting.take_found().into_iter().for_each(|event| queue.push(event));
+        let (peer, progress) =
+            (Peer::new(settings.peer, settings.signal, settings.backoff), Progress::default());
+        let conditions = vec![peer.condition(), progress.condition()];
         let mut drain = Drain {
             sink,
             reader,
@@ -154,7 +157,7 @@ impl<S: Sink> Drain<S> {
             retry_budget: RetryBudget::new(Instant::now()),
             is_turn_of_retry: false,
             gathers_since: None,
-            peer: Peer::new(settings.peer, settings.signal, settings.backoff),
+            peer,
             destination: None,
             refusals: BatchRefusals::new(settings.batch),
             said: Pace::new(SAID_AGAIN),
@@ -163,7 +166,7 @@ impl<S: Sink> Drain<S> {
             away_noted_at: None,
             probes: 0,
             last_success: None,
-            progress: Progress::default(),
+            progress,
             is_gone: false,
             is_stopping: false,
             last: CancellationToken::new(),
@@ -172,7 +175,7 @@ impl<S: Sink> Drain<S> {
             close_at: Instant::now(),
             give_up_at: Instant::now(),
             given_up: 0,
-            status: Arc::new(SinkStatus::new(settings.name)),
+            status: Arc::new(SinkStatus::new(settings.name, settings.peer, conditions)),
             oldest: None,
             oldest_found_at: None,
             quarantine,

@@ -106,7 +106,7 @@ impl<S: Sink> Drain<S> {
     }
 
     pub(super) fn note_nothing_finished(&mut self, reason: &str) {
-        if let Some(failed) = self.progress.note_failure(Instant::now()) {
+        if let Some(failed) = self.progress.note_failure(&reason, Instant::now()) {
             let failed_seconds = failed.as_secs();
             warn!(sink = self.settings.name, failed_seconds, %reason, "{} takes no event", self.settings.peer);
         }

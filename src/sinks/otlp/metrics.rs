@@ -6,6 +6,7 @@
 //! stand for minutes at what they were.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -32,6 +33,7 @@ use crate::config::StateLifetime;
 use crate::config::otlp::Signal;
 use crate::http::backoff::Backoff;
 use crate::http::peer::Peer;
+use crate::http::trouble::Condition;
 use crate::metrics::catalog::Kind;
 use crate::metrics::family::{self, Family, Point, Value};
 use crate::metrics::labels::Labels;
@@ -51,6 +53,9 @@ pub trait Source {
 
     /// Notes that the receiver has taken everything born up to `births`.
     fn answered(&self, asked: Asked, births: Births);
+
+    /// Shows to whoever looks whether the receiver is away.
+    fn show(&self, receiver: Arc<Condition>);
 }
 
 /// When a push ends.
@@ -90,6 +95,7 @@ pub async fn run(
         has_taken: false,
         incomplete: 0,
     };
+    source.show(push.peer.condition());
     let mut pause = interval;
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
         pause = push.push(&source).await.map_or_else(|Failed(pause)| pause, |_| interval);

@@ -33,10 +33,13 @@ use crate::http::pace::{LeftOut, Pace};
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// The name of the sink.
+pub const NAME: &str = "spans";
+
 /// How spans are delivered: up to `batch` at once, after at most `delay`.
 pub fn settings(batch: usize, delay: Duration) -> Settings {
     Settings {
-        name: "spans",
+        name: NAME,
         signal: "traces",
         peer: "the OTLP receiver",
         batch,

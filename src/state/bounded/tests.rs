@@ -8,9 +8,9 @@ use crate::journal::disk_reader::DiskReader;
 use crate::journal::segment::LONGEST_RECORD;
 use crate::journal::simulated_disk::SimulatedDisk;
 use crate::journal::storage::{Space, StorageFile};
-use crate::ledger::callers::AbnormalCallers;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::{Ledger, Limits};
+use crate::state::fold::Recalled;
 use crate::state::quarantine::Quarantine;
 
 const LIMIT: u64 = 1024 * 1024;
@@ -74,7 +74,7 @@ impl World {
         let totals = checkpoint.unwrap_or_else(|| Checkpoint::of(new()));
         let readers = Readers::on_disk(&totals.marks.clone().unwrap_or_default(), Duration::ZERO);
         let position = totals.position;
-        let fold = Arc::new(Fold::new(totals, AbnormalCallers::default(), Quarantine::in_memory()));
+        let fold = Arc::new(Fold::new(totals, Recalled::new(&[], &[]), Quarantine::in_memory()));
         let journal = DiskJournal::open(disk.clone(), LIMIT, position, |sequence, record| {
             if sequence >= position {
                 fold.fold_at_start(sequence, record).expect("a record of this release");

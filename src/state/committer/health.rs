@@ -92,7 +92,7 @@ impl Health {
     }
 
     fn note_failing(&self, state: &mut State, error: &dyn Display) {
-        self.storage.close();
+        self.storage.close(error);
         self.is_failing.store(true, Ordering::Relaxed);
         if state.is_said || state.said_at.is_some_and(|at| at.elapsed() < SILENCE) {
             return;

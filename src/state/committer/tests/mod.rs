@@ -13,10 +13,10 @@ use crate::callback::{Fingerprint, Identified, Kind, Record};
 use crate::intake::acceptance::{self, Acceptance, Store};
 use crate::journal::disk::DiskJournal;
 use crate::journal::simulated_disk::SimulatedDisk;
-use crate::ledger::callers::AbnormalCallers;
 use crate::ledger::checkpoint::{Checkpoint, Marks};
 use crate::ledger::{Ledger, Limits};
 use crate::state::checkpoints::Checkpoints;
+use crate::state::fold::Recalled;
 use crate::state::quarantine::Quarantine;
 use crate::state::readers::Readers;
 use crate::state::readiness::Readiness;
@@ -78,8 +78,7 @@ fn open(disk: &SimulatedDisk) -> Opened {
 fn open_with(disk: &SimulatedDisk, passages: Option<Passages>) -> Opened {
     let buckets = || "1,60".parse().expect("buckets");
     let ledger = Ledger::new(SystemTime::UNIX_EPOCH, Limits::default(), buckets(), buckets());
-    let fold =
-        Arc::new(Fold::new(Checkpoint::of(ledger), AbnormalCallers::default(), Quarantine::in_memory()));
+    let fold = Arc::new(Fold::new(Checkpoint::of(ledger), Recalled::new(&[], &[]), Quarantine::in_memory()));
     let mut window = Window::new(1_000, Duration::from_secs(3_600));
     let mut answers = Vec::new();
     let journal = DiskJournal::open(disk.clone(), 1 << 20, 0, |sequence, bytes| {

@@ -1,0 +1,389 @@
+//! The status as a page for people.
+//!
+//! It is whole without JavaScript and takes nothing from elsewhere. With it, the page takes the place of itself every few seconds.
+
+use std::time::SystemTime;
+
+use maud::{DOCTYPE, Markup, html};
+
+use super::{
+    AbnormalCall, Calls, Grown, Named, Numbers, Part, Point, ReasonRow, Severity, Status, Time, plot,
+};
+
+/// The style of the page.
+pub const STYLE: &str = include_str!("status.css");
+
+/// Its script.
+pub const SCRIPT: &str = include_str!("status.js");
+
+/// The page of a status.
+pub fn render(status: &Status, call_event_path: &str) -> String {
+    let title = if status.is_well { "OK" } else { "!" };
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " planet-call-exporter" }
+                link rel="icon" href="data:,";
+                link rel="stylesheet" href="status.css";
+                script src="status.js" defer {}
+                noscript { meta http-equiv="refresh" content="10"; }
+            }
+            body {
+                main id="status" {
+                    (heading(status))
+                    (findings(status))
+                    @if let Some(calls) = &status.calls { (of_calls(calls, status.time)) }
+                    (parts(&status.parts))
+                    (refused(status))
+                    (links(call_event_path))
+                }
+            }
+        }
+    };
+    page.into_string()
+}
+
+fn heading(status: &Status) -> Markup {
+    html! {
+        header {
+            h1 { "planet-call-exporter " small { (status.version) } }
+            p { "As of " (time(status.time)) span id="stale" {} }
+        }
+    }
+}
+
+fn findings(status: &Status) -> Markup {
+    let findings = &status.findings;
+    let has_calls = status.calls.as_ref().is_none_or(|calls| calls.counted_calls > 0);
+    html! {
+        section.findings aria-label="Findings" role="status" {
+            @if findings.is_empty() {
+                p.finding.ok { strong { "All is well." } @if !has_calls { " No call event has come yet." } }
+            }
+            @for finding in findings {
+                div.finding.(severity(finding.severity)) {
+                    p {
+                        strong { (severity(finding.severity)) ": " }
+                        (finding.text) "."
+                        @if let Some(since) = finding.since { " Since " (time(since)) "." }
+                    }
+                    @if let Some(action) = &finding.first_action { p { "First: " (action) "." } }
+                }
+            }
+        }
+    }
+}
+
+fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Critical => "critical",
+        Severity::Warning => "warning",
+    }
+}
+
+fn of_calls(calls: &Calls, now: Time) -> Markup {
+    let (lately, hour) = (&calls.calls.lately, &calls.calls.hour);
+    let counts: Vec<_> = calls.minutes.iter().map(|point| Some(point.calls as f64)).collect();
+    let share = |of: fn(&Point) -> u64| -> Vec<Option<f64>> {
+        let share = |point: &Point| (point.calls > 0).then(|| of(point) as f64 / point.calls as f64);
+        calls.minutes.iter().map(share).collect()
+    };
+    let abnormal = share(|point| point.abnormal);
+    let tallest =
+        |values: &[Option<f64>], least: f64| values.iter().flatten().fold(least, |top, value| value.max(top));
+    // Small shares stay small.
+    let (most, top) = (tallest(&counts, 1.0), tallest(&abnormal, 0.1));
+    let figures = [
+        Figure {
+            name: "Calls a minute",
+            values: [lately, hour].map(|window| format!("{:.1}", window.calls_per_minute)),
+            top: most.to_string(),
+            plot: plot::bars(&counts, most, "Calls in each minute of the last hour", "calls"),
+        },
+        Figure {
+            name: "Answered",
+            values: [lately, hour].map(|window| ratio(window.counts.answered_ratio)),
+            top: ratio(Some(1.0)),
+            plot: plot::bars(
+                &share(|point| point.answered),
+                1.0,
+                "The share of answered calls in each minute of the last hour",
+                "answered",
+            ),
+        },
+        Figure {
+            name: "Abnormal",
+            values: [lately, hour].map(|window| ratio(window.counts.abnormal_ratio)),
+            top: ratio(Some(top)),
+            plot: plot::bars(
+                &abnormal,
+                top,
+                "The share of abnormal calls in each minute of the last hour",
+                "abnormal",
+            ),
+        },
+    ];
+    html! {
+        section aria-label="Calls" {
+            h2 { "Calls" }
+            @if !calls.is_whole { p.note { "The last day is still being read from the journal." } }
+            div.figures { @for figure in figures { (figure.show()) } }
+            @if let Some(callers) = &calls.abnormal_callers {
+                p {
+                    strong { (callers.lately) } " different callers had an abnormal call in the last 5 minutes, "
+                    strong { (callers.hour) } " in the last hour."
+                }
+            }
+        }
+        (groups("By data centre", "IDC", &calls.idcs))
+        (groups("By media type", "Media type", &calls.media_types))
+        (reasons(&calls.reasons, now))
+        (latest(&calls.latest_abnormal_calls, now))
+        section aria-label="Total" {
+            p {
+                (calls.counted_calls) " calls have been counted since " (time(calls.counted_since))
+                @if let Some(last) = calls.last_event { ", the last one at " (time(last)) }
+                "."
+            }
+        }
+    }
+}
+
+/// A number of the last 5 and 60 minutes, and a plot of the hour.
+struct Figure {
+    name: &'static str,
+    values: [String; 2],
+    /// The value at the top of the plot.
+    top: String,
+    plot: Markup,
+}
+
+impl Figure {
+    fn show(&self) -> Markup {
+        let [lately, hour] = &self.values;
+        html! {
+            div.figure {
+                h3 { (self.name) }
+                p { strong { (lately) } " in 5 minutes" br; (hour) " in the hour" }
+                p.top { (self.top) }
+                (self.plot)
+            }
+        }
+    }
+}
+
+fn groups(title: &str, name: &str, groups: &[Named]) -> Markup {
+    html! {
+        section aria-label=(title) {
+            h2 { (title) }
+            (scrolled(html! {
+                table {
+                    thead { tr {
+                        th scope="col" { (name) } th.number scope="col" { "Calls, 5 min" } th.number scope="col" { "Abnormal, 5 min" }
+                        th.number scope="col" { "Calls, 60 min" } th.number scope="col" { "Abnormal, 60 min" } th scope="col" { "Whose fault, 60 min" }
+                        th scope="col" { "Since" }
+                    } }
+                    tbody {
+                        @for group in groups {
+                            tr.bad[group.calls.change.is_some()] {
+                                th scope="row" { (group.name.as_str()) }
+                                (numbers(&group.calls.lately.counts)) (numbers(&group.calls.hour.counts))
+                                td { (by_fault_domain(&group.calls.hour.counts)) }
+                                td { (grown(group.calls.change.as_ref())) }
+                            }
+                        }
+                        @if groups.is_empty() { tr { td colspan="7" { "No calls in the last day." } } }
+                    }
+                }
+            }))
+        }
+    }
+}
+
+fn numbers(counts: &Numbers) -> Markup {
+    html! {
+        td.number { (counts.calls) }
+        td.number { (counts.abnormal) @if counts.abnormal > 0 { " (" (ratio(counts.abnormal_ratio)) ")" } }
+    }
+}
+
+fn by_fault_domain(counts: &Numbers) -> String {
+    let text = |(fault_domain, calls): &(&str, u64)| format!("{fault_domain} {calls}");
+    counts.abnormal_by_fault_domain.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+fn reasons(reasons: &[ReasonRow], now: Time) -> Markup {
+    html! {
+        section aria-label="By reason" {
+            h2 { "By disconnect reason" }
+            (scrolled(html! {
+                table {
+                    thead { tr {
+                        th scope="col" { "Reason" } th scope="col" { "Whose fault" } th.number scope="col" { "5 min" }
+                        th.number scope="col" { "60 min" } th.number scope="col" { "24 h" }
+                        th scope="col" { "First seen" } th scope="col" { "Last seen" } th scope="col" { "More since" }
+                    } }
+                    tbody {
+                        @for row in reasons.iter().filter(|row| row.is_abnormal) { (reason(row, now)) }
+                        @for row in reasons.iter().filter(|row| !row.is_abnormal) { (reason(row, now)) }
+                        @if reasons.is_empty() { tr { td colspan="8" { "No calls in the last day." } } }
+                    }
+                }
+            }))
+        }
+    }
+}
+
+fn reason(row: &ReasonRow, now: Time) -> Markup {
+    html! {
+        tr.bad[row.change.is_some()] {
+            th.reason scope="row" {
+                (row.reason.as_str()) @if let Some(code) = row.code { " " small { (code) } }
+                p.meaning {
+                    @if let Some(meaning) = row.meaning { (meaning) "." }
+                    @if row.is_abnormal { @if let Some(action) = row.first_action { " First: " (action) "." } }
+                }
+            }
+            td { @if row.is_abnormal { strong { (row.fault_domain) } } @else { (row.fault_domain) } }
+            td.number { (row.lately) }
+            td.number { (row.hour) @if let Some(share) = row.ratio_60m { " (" (ratio(Some(share))) ")" } }
+            td.number { (row.day) }
+            td { (ago(row.first_seen, now)) } td { (ago(row.last_seen, now)) }
+            td { (grown(row.change.as_ref())) }
+        }
+    }
+}
+
+fn latest(calls: &[AbnormalCall], now: Time) -> Markup {
+    html! {
+        section aria-label="Latest abnormal calls" {
+            h2 { "Latest abnormal calls" }
+            (scrolled(html! {
+                table {
+                    thead { tr {
+                        th scope="col" { "Received" } th scope="col" { "Reason" } th scope="col" { "Whose fault" } th scope="col" { "IDC" }
+                        th scope="col" { "Media type" } th scope="col" { "Released by" } th.number scope="col" { "Talked, s" } th scope="col" { "Session ID" }
+                    } }
+                    tbody {
+                        @for call in calls {
+                            tr {
+                                td { (ago(Some(call.time), now)) } td { (call.reason.as_str()) } td { (call.fault_domain) } td { (call.idc.as_str()) }
+                                td { (call.media_type) } td { (call.releaser) } td.number { (call.duration_seconds) } td { code { (call.sid) } }
+                            }
+                        }
+                        @if calls.is_empty() { tr { td colspan="8" { "None." } } }
+                    }
+                }
+            }))
+        }
+    }
+}
+
+fn parts(parts: &[Part]) -> Markup {
+    html! {
+        section aria-label="Parts" {
+            h2 { "Parts" }
+            (scrolled(html! {
+                table {
+                    thead { tr {
+                        th scope="col" { "Part" } th scope="col" { "State" } th scope="col" { "Since" } th scope="col" { "Why" } th.number scope="col" { "Waiting events" }
+                    } }
+                    tbody {
+                        @for part in parts {
+                            tr.bad[!part.is_well] {
+                                th scope="row" { (part.what) " " small { (part.name) } }
+                                td { @if part.is_well { "ok" } @else { strong { "failing" } } }
+                                td { @if let Some(since) = part.since { (time(since)) } }
+                                td.text { @if let Some(reason) = &part.reason { (reason) } }
+                                td.number {
+                                    @if let Some(events) = part.backlog { (events) }
+                                    @if let Some(age) = part.backlog_age_seconds { ", the oldest " (age) " s old" }
+                                }
+                            }
+                        }
+                    }
+                }
+            }))
+        }
+    }
+}
+
+fn refused(status: &Status) -> Markup {
+    html! {
+        section aria-label="Refused requests" {
+            h2 { "Refused requests" }
+            p {
+                (status.refused.kept) " are kept of those that could not be call events"
+                @if let Some(latest) = status.refused.latest { ", the latest of " (time(latest)) }
+                ". " a href="refused" { "Show them" } ", from the exporter's host or with credentials."
+            }
+        }
+    }
+}
+
+fn links(call_event_path: &str) -> Markup {
+    html! {
+        footer {
+            p { "Call events come in on " code { (call_event_path) } ". The same as data: " a href="status.json" { "status.json" } "." }
+            nav aria-label="Other pages" {
+                ul {
+                    li { a href="metrics" { "metrics" } ", for Prometheus" }
+                    li { a href="livez" { "livez" } ", or " a href="-/healthy" { "-/healthy" } ": whether the process serves" }
+                    li { a href="readyz?verbose" { "readyz" } ", or " a href="-/ready" { "-/ready" } ": whether call events can be taken" }
+                }
+            }
+        }
+    }
+}
+
+/// Tables scroll on their own where they are wider than the screen, with the keyboard too.
+fn scrolled(table: Markup) -> Markup {
+    html! { div.scrolled tabindex="0" { (table) } }
+}
+
+fn ratio(ratio: Option<f64>) -> String {
+    match ratio.map(|ratio| ratio * 100.0) {
+        None => "\u{2013}".to_owned(),
+        Some(percent) if percent >= 10.0 || percent == 0.0 => format!("{percent:.0} %"),
+        Some(percent) => format!("{percent:.1} %"),
+    }
+}
+
+fn grown(grown: Option<&Grown>) -> Markup {
+    html! {
+        @if let Some(Grown { since, ratio_before, ratio_since }) = grown {
+            (clock(*since)) ": " (ratio(Some(*ratio_before))) " \u{2192} " (ratio(Some(*ratio_since)))
+        }
+    }
+}
+
+/// A moment for people and for machines.
+fn time(Time(at): Time) -> Markup {
+    let machine = humantime::format_rfc3339_seconds(at).to_string();
+    let people = machine.replace('T', " ").replace('Z', " UTC");
+    html! { time datetime=(machine) { (people) } }
+}
+
+/// The time of a day, in UTC.
+fn clock(Time(at): Time) -> Markup {
+    let machine = humantime::format_rfc3339_seconds(at).to_string();
+    html! { time datetime=(machine) title=(machine) { (&machine[11..16]) } }
+}
+
+/// The time of a day, and how long ago that was.
+fn ago(at: Option<Time>, now: Time) -> Markup {
+    html! { @if let Some(at) = at { (clock(at)) " (" (length(at.0, now.0)) ")" } }
+}
+
+fn length(at: SystemTime, now: SystemTime) -> String {
+    let seconds = now.duration_since(at).unwrap_or_default().as_secs();
+    match seconds {
+        0..=119 => format!("{seconds} s ago"),
+        120..=7_199 => format!("{} min ago", seconds / 60),
+        _ => format!("{} h ago", seconds / 3_600),
+    }
+}

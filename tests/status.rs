@@ -1,0 +1,140 @@
+//! The promise: the status says what is wrong, where and since when, to people and to programs, the same before and after a kill, and names
+//! nobody.
+
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use support::call::CallEventQuery;
+use support::exporter::{Exporter, command};
+use support::http;
+use support::state::journal_of;
+use support::{Scratch, eventually, listen_address};
+
+fn status(exporter: &Exporter) -> Value {
+    let answer = exporter.admin("/status.json");
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+    answer.json()
+}
+
+fn part(status: &Value, name: &str) -> Value {
+    let parts = status["parts"].as_array().expect("parts");
+    parts.iter().find(|part| part["name"] == name).unwrap_or_else(|| panic!("no {name} in {parts:?}")).clone()
+}
+
+/// Three hours of calls until now, of which those of the last 40 minutes fail in one of two IDCs. Answers when that began.
+fn with_an_incident(state: &Path) -> SystemTime {
+    let now = SystemTime::now();
+    let began = now - Duration::from_secs(40 * 60);
+    let calls = (0..3 * 3_600 / 2).map(|number| {
+        let received_at = now - Duration::from_secs(3 * 3_600 - 2 * number as u64);
+        let is_korean = number % 2 == 0;
+        let query = CallEventQuery::new(number).with("rc_idc", if is_korean { "KR" } else { "JP" });
+        let fails = is_korean && received_at >= began && number % 4 == 0;
+        let query = if fails {
+            query
+                .with("disconnect_reason", "1305")
+                .with("duration", "0")
+                .with("billing_sec", "0")
+                .with("releaser_type", "4")
+        } else {
+            query
+        };
+        (received_at, query.encode())
+    });
+    journal_of(state, calls);
+    began
+}
+
+#[test]
+fn an_incident_is_told_by_curl_alone_and_the_same_after_a_kill() {
+    let scratch = Scratch::new("status");
+    let state = scratch.0.join("state");
+    let began = with_an_incident(&state);
+    let start = || Exporter::launch(command().arg("--state-dir").arg(&state));
+    let exporter = start();
+    let before =
+        eventually("the whole day", || Some(status(&exporter)).filter(|status| status["is_whole"] == true));
+    assert_eq!(before["is_well"], false, "{before}");
+    let finding = &before["findings"][0];
+    let text = finding["text"].as_str().expect("a text");
+    for told in ["only in KR", "SERVER_INTERNAL_ERROR", "platform"] {
+        assert!(text.contains(told), "{told} in {text}");
+    }
+    let since = humantime::parse_rfc3339(finding["since"].as_str().expect("a time")).expect("a time");
+    let off = since.duration_since(began).unwrap_or_else(|error| error.duration());
+    assert!(off <= Duration::from_secs(120), "it began at {began:?}, and not at {since:?}");
+    let page = exporter.admin("/").text();
+    assert!(page.contains("only in KR") && page.contains("SERVER_INTERNAL_ERROR"), "{page}");
+    for identity in ["9286", "2809", "1.2.3.4"] {
+        assert!(
+            !page.contains(identity) && !before.to_string().contains(&format!("\"{identity}")),
+            "{identity}"
+        );
+    }
+    exporter.kill();
+    let exporter = start();
+    let after =
+        eventually("the whole day", || Some(status(&exporter)).filter(|status| status["is_whole"] == true));
+    for member in ["counted_calls", "latest_abnormal_calls"] {
+        assert_eq!(before[member], after[member], "{member}");
+    }
+    for window in ["60m", "24h"] {
+        // A minute may have gone by.
+        let [before, after] =
+            [&before, &after].map(|status| status["calls"][window]["abnormal"].as_u64().expect("a number"));
+        assert!(before.abs_diff(after) <= 8, "{window}: {before}, {after}");
+    }
+}
+
+#[test]
+fn the_page_takes_nothing_from_elsewhere_and_may_do_nothing_else() {
+    let exporter = Exporter::start();
+    let page = exporter.admin("/");
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let policy = page.header("content-security-policy").expect("a policy");
+    assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"), "{policy}");
+    assert_eq!(page.header("cache-control"), Some("no-store"));
+    assert!(page.text().contains("All is well."));
+    for (path, content_type) in
+        [("/status.css", "text/css; charset=utf-8"), ("/status.js", "text/javascript; charset=utf-8")]
+    {
+        let answer = exporter.admin(path);
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some(content_type)));
+    }
+    assert_eq!(http::request(exporter.admin, "HEAD", "/status.json", &[]).status, 200);
+    assert_eq!(http::request(exporter.admin, "POST", "/status.json", &[]).status, 405);
+    let status = status(&exporter);
+    assert_eq!((&status["is_well"], &status["counted_calls"]), (&json!(true), &json!(0)));
+}
+
+#[test]
+fn a_collector_that_is_away_is_told_with_its_reason_and_since_when() {
+    let collector = listen_address();
+    let endpoint = format!("http://{collector}");
+    let mut command = command();
+    command
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        .env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+        .env("OTEL_METRIC_EXPORT_INTERVAL", "200")
+        .env("OTEL_BSP_SCHEDULE_DELAY", "50");
+    let exporter = Exporter::launch(&mut command);
+    assert_eq!(exporter.send(&CallEventQuery::new(1).encode()).status, 200);
+    for name in ["spans", "otlp_metrics"] {
+        let part = eventually("trouble", || {
+            Some(part(&status(&exporter), name)).filter(|part| part["is_well"] == false)
+        });
+        let reason = part["reason"].as_str().expect("a reason");
+        assert!(reason.contains("refused"), "{reason}");
+        assert!(part["since"].is_string());
+    }
+    assert_eq!(part(&status(&exporter), "spans")["backlog"], 1);
+    let receiver = support::otlp_receiver::OtlpReceiver::start_at(collector, []);
+    eventually("all well", || (status(&exporter)["is_well"] == true).then_some(()));
+    eventually("no backlog", || (part(&status(&exporter), "spans")["backlog"] == 0).then_some(()));
+    drop(receiver);
+}
