@@ -183,7 +183,7 @@ pub struct Config {
     #[arg(long, env = "PLANET_CANARY_INTERVAL", value_name = "DURATION", default_value = "60s", value_parser = canary_interval)]
     pub canary_interval: Duration,
 
-    /// Where /metrics, /livez, /readyz and the landing page are, in the same forms as --listen. The Prometheus exporters of
+    /// Where the status page, /metrics, /livez and /readyz are, in the same forms as --listen. The Prometheus exporters of
     /// OpenTelemetry SDKs use 9464 too: in one pod, one of the two needs another port.
     #[arg(long, env = "PLANET_ADMIN_LISTEN", value_name = "ADDRESS", default_value = ":9464")]
     pub admin_listen: ListenAddress,
