@@ -112,7 +112,7 @@ fn peak(exporter: &Exporter) -> u64 {
 fn no_page_takes_more_memory_than_is_promised_however_it_is_read() {
     let openmetrics = ("accept", "application/openmetrics-text");
     let gzip = ("accept-encoding", "gzip");
-    let pages: [(&str, &[(&str, &str)]); 9] = [
+    let pages: [(&str, &[(&str, &str)]); 10] = [
         ("/metrics", &[]),
         ("/metrics", &[gzip]),
         ("/metrics", &[openmetrics]),
@@ -122,6 +122,7 @@ fn no_page_takes_more_memory_than_is_promised_however_it_is_read() {
         ("/livez", &[]),
         ("/", &[]),
         ("/status.json", &[]),
+        ("/usage", &[]),
     ];
     let mut exporter = with_large_pages();
     let refused = exporter.admin("/refused").text();

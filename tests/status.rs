@@ -92,6 +92,47 @@ fn an_incident_is_told_by_curl_alone_and_the_same_after_a_kill() {
 }
 
 #[test]
+fn each_day_can_be_held_against_an_invoice_also_after_a_kill() {
+    let scratch = Scratch::new("usage");
+    let state = scratch.0.join("state");
+    let now = SystemTime::now();
+    let calls = (0..90).map(|number| {
+        let received_at = now - Duration::from_secs(24 * 3_600) * (2 - number as u32 / 30);
+        let media_type = if number % 3 == 0 { "A" } else { "V" };
+        let query = CallEventQuery::new(number)
+            .with("type", media_type)
+            .with("duration", "60")
+            .with("billing_sec", "61");
+        (received_at, query.encode())
+    });
+    journal_of(&state, calls);
+    let start = || {
+        Exporter::launch(command().arg("--state-dir").arg(&state).args(["--services", "caller-service-id"]))
+    };
+    let exporter = start();
+    let answer = exporter.admin("/usage");
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (200, Some("application/jsonl; charset=utf-8"))
+    );
+    let lines: Vec<Value> =
+        answer.text().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let days: Vec<_> = lines.iter().map(|line| line["day"].as_str().expect("a day")).collect();
+    assert!(days.is_sorted() && days.len() == 6, "{days:?}");
+    let expected = [("audio", 10, 600.0, 610), ("video", 20, 1_200.0, 1_220)];
+    for (line, (media_type, calls, duration, billed)) in lines.iter().zip(expected.into_iter().cycle()) {
+        let seconds = (&line["duration_seconds"], &line["billed_seconds"]);
+        assert_eq!(
+            (&line["media_type"], &line["calls"], seconds),
+            (&json!(media_type), &json!(calls), (&json!(duration), &json!(billed)))
+        );
+        assert_eq!((&line["service"], &line["answered"]), (&json!("caller-service-id"), &json!(calls)));
+    }
+    exporter.kill();
+    assert_eq!(start().admin("/usage").text(), answer.text());
+}
+
+#[test]
 fn the_page_takes_nothing_from_elsewhere_and_may_do_nothing_else() {
     let exporter = Exporter::start();
     let page = exporter.admin("/");

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | GET / | the [status](super::status) for people: what is wrong, where, since when; with its style and script |
 //! | GET /status.json | the same as data |
+//! | GET /usage | what calls of each day come to, as JSON lines |
 //! | GET /metrics | every metric in text format 0.0.4, or in OpenMetrics 1.0.0 for who asks for it; compressed if asked for |
 //! | GET /livez | 200 as long as the process serves, 503 if the parts that take call events are stuck; nothing outside it counts |
 //! | GET /readyz | 200 if call events can be taken, else 503 and what is amiss; with `exclude=NAME` whatever that part says; with `verbose` every part |
@@ -55,6 +56,7 @@ pub struct AdminHandler {
     openmetrics: FormatPages,
     status: Pages,
     status_json: Pages,
+    usage: Pages,
     failures_logged: Pace,
     /// Cancelled, it begins to drain.
     drain: CancellationToken,
@@ -144,7 +146,7 @@ impl AdminHandler {
             of_openmetrics
                 .page(shown, |families, process| openmetrics::render(families, process, with_created))
         });
-        let (of_status, of_status_json) = (Arc::clone(&view), Arc::clone(&view));
+        let [of_status, of_status_json, of_usage] = std::array::from_fn(|_| Arc::clone(&view));
         // Of their own, so that who looks at the status takes no page from a Prometheus.
         let kept = Arc::default();
         let status = Pages::new(&kept, move |shown| {
@@ -152,8 +154,9 @@ impl AdminHandler {
         });
         let status_json =
             Pages::new(&kept, move |shown| (of_status_json.status().to_json().into_bytes(), shown));
+        let usage = Pages::new(&kept, move |shown| (of_usage.usage().into_bytes(), shown));
         let failures_logged = Pace::default();
-        AdminHandler { view, access, text, openmetrics, status, status_json, failures_logged, drain }
+        AdminHandler { view, access, text, openmetrics, status, status_json, usage, failures_logged, drain }
     }
 }
 
@@ -191,6 +194,7 @@ impl Handler for AdminHandler {
                 response::text(StatusCode::FORBIDDEN, "only from the same host, or with credentials\n")
             }
             "/status.json" => self.status_page(&self.status_json, "application/json").await,
+            "/usage" => self.status_page(&self.usage, JSON_LINES).await,
             "/status.css" => response::content(StatusCode::OK, "text/css; charset=utf-8", status::STYLE),
             "/status.js" => {
                 response::content(StatusCode::OK, "text/javascript; charset=utf-8", status::SCRIPT)
@@ -201,7 +205,8 @@ impl Handler for AdminHandler {
 }
 
 /// What there is to see.
-const PATHS: [&str; 10] = [
+const PATHS: [&str; 11] = [
+    "/usage",
     "/",
     "/status.json",
     "/status.css",
@@ -213,6 +218,8 @@ const PATHS: [&str; 10] = [
     "/-/healthy",
     "/-/ready",
 ];
+
+const JSON_LINES: &str = "application/jsonl; charset=utf-8";
 
 /// What a page may do: show what it has from here. Nobody may show it in a frame.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; \
@@ -292,7 +299,7 @@ impl AdminHandler {
 
     fn refused(&self) -> Response<Body> {
         let body = RefusedBody::new(Arc::clone(self.view.refused()));
-        response::with_content_type(response::streamed(body), "application/jsonl; charset=utf-8")
+        response::with_content_type(response::streamed(body), JSON_LINES)
     }
 
     async fn status_page(&self, pages: &Pages, content_type: &'static str) -> Response<Body> {

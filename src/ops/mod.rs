@@ -11,4 +11,5 @@ mod refused_body;
 pub mod reload;
 pub mod signals;
 pub mod status;
+pub mod usage;
 pub mod view;

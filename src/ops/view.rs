@@ -17,6 +17,7 @@ use crate::metrics::family::{self, Family};
 use crate::metrics::labels::Labels;
 use crate::metrics::registry::{OwnMetrics, ProcessFamily};
 use crate::ops::status::{Part, Seen, Status};
+use crate::ops::usage;
 use crate::sinks::destination::{OTLP_METRICS, OTLP_TRACES};
 use crate::sinks::metrics::SinkStatus;
 use crate::sinks::otlp::metrics::Source;
@@ -93,6 +94,11 @@ impl View {
             refused: self.refused.len_at(now),
             latest_refused: self.refused.latest(),
         })
+    }
+
+    /// What calls of each day come to, as JSON lines; none until the state is open.
+    pub fn usage(&self) -> String {
+        self.opened.get().map(|opened| opened.fold.show_days(usage::lines)).unwrap_or_default()
     }
 
     /// How each part is: that of the way of call events first, and then what they go to.

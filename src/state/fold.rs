@@ -234,6 +234,11 @@ impl Fold {
         (totals.kept.ledger.clone(), totals.callers(now))
     }
 
+    /// What each day had, as `show` shows it.
+    pub fn show_days(&self, show: impl FnOnce(&Ledger) -> String) -> String {
+        show(&self.catch_up().kept.ledger)
+    }
+
     /// The totals with the position that they stand for.
     pub fn checkpoint(&self) -> Checkpoint {
         self.catch_up().kept.clone()

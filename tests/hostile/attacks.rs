@@ -145,6 +145,7 @@ fn slow_clients(attacks: &mut Attacks) {
         (Port::Admin, Setting::LargePages, "/metrics", large),
         (Port::Admin, Setting::LargePages, "/refused", ""),
         (Port::Admin, Setting::LargePages, "/status.json", ""),
+        (Port::Admin, Setting::LargePages, "/usage", ""),
         (Port::Admin, Setting::LargePages, "/readyz?verbose", ""),
         (Port::Admin, Setting::LargePages, "/livez", ""),
         (Port::Admin, Setting::LargePages, "/", ""),

@@ -331,6 +331,7 @@ fn links(call_event_path: &str) -> Markup {
             p { "Call events come in on " code { (call_event_path) } ". The same as data: " a href="status.json" { "status.json" } "." }
             nav aria-label="Other pages" {
                 ul {
+                    li { a href="usage" { "usage" } ": what the calls of each day come to, to be held against an invoice" }
                     li { a href="metrics" { "metrics" } ", for Prometheus" }
                     li { a href="livez" { "livez" } ", or " a href="-/healthy" { "-/healthy" } ": whether the process serves" }
                     li { a href="readyz?verbose" { "readyz" } ", or " a href="-/ready" { "-/ready" } ": whether call events can be taken" }
