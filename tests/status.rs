@@ -167,7 +167,7 @@ fn a_collector_that_is_away_is_told_with_its_reason_and_since_when() {
     assert_eq!(exporter.send(&CallEventQuery::new(1).encode()).status, 200);
     for name in ["spans", "otlp_metrics"] {
         let part = eventually("trouble", || {
-            Some(part(&status(&exporter), name)).filter(|part| part["is_well"] == false)
+            Some(part(&status(&exporter), name)).filter(|part| part["state"] == "failing")
         });
         let reason = part["reason"].as_str().expect("a reason");
         assert!(reason.contains("refused"), "{reason}");

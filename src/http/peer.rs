@@ -46,9 +46,14 @@ impl Peer {
     }
 
     /// Notes a failure that shows that it does not answer, and returns how long to wait before the next attempt. `asked` is
-    /// what it said itself.
-    pub fn note_away(&mut self, error: &dyn Display, asked: Option<Duration>) -> Duration {
-        self.condition.note_trouble(error);
+    /// what it said itself. `shown` is what everybody may know of the failure, who may not know whom a call is of.
+    pub fn note_away(
+        &mut self,
+        error: &dyn Display,
+        shown: &dyn Display,
+        asked: Option<Duration>,
+    ) -> Duration {
+        self.condition.note_trouble(shown);
         if self.away_since.is_none() {
             self.away_since = Some(Instant::now());
             let left_out = self.logged.note(&error.to_string(), 1);
@@ -154,12 +159,12 @@ mod tests {
         let longest = Duration::from_secs(64);
         let mut peer = Peer::new("the peer", "test", Backoff::new(Duration::from_secs(1), longest));
         for _ in 0..10 {
-            peer.note_away(&"gone", None);
+            peer.note_away(&"gone", &"gone", None);
         }
-        assert!(peer.note_away(&"gone", None) >= longest / 2);
-        assert_eq!(peer.note_away(&"gone", Some(Duration::from_secs(17))), Duration::from_secs(17));
+        assert!(peer.note_away(&"gone", &"gone", None) >= longest / 2);
+        assert_eq!(peer.note_away(&"gone", &"gone", Some(Duration::from_secs(17))), Duration::from_secs(17));
         peer.note_back();
-        assert!(peer.note_away(&"gone", None) <= Duration::from_secs(1));
+        assert!(peer.note_away(&"gone", &"gone", None) <= Duration::from_secs(1));
     }
 
     #[test]

@@ -120,7 +120,8 @@ impl Proxy {
                     true => NotPassedOn::BadBody,
                     false => {
                         let url = self.service.url();
-                        self.peer().note_away(&format!("{url}: {}", error.explain()), None);
+                        let shown = format!("{url}: {}", error.explain());
+                        self.peer().note_away(&shown, &shown, None);
                         NotPassedOn::Unreachable(causes(&error))
                     }
                 })?

@@ -25,12 +25,17 @@ use crate::sinks::spans;
 use crate::state::fold::Fold;
 use crate::state::health::Health;
 use crate::state::known::SharedKnown;
+use crate::state::quarantine::Quarantine;
 use crate::state::readers::{Asked, Births, Readers, Who};
 use crate::state::refused::RefusedRequests;
 use crate::state::{STORAGE, State};
 
+/// How far back refused requests are told.
+const LATELY: Duration = Duration::from_secs(5 * 60);
+
 /// Everything that is looked at. Until the state is open, there are no totals to see.
 pub struct View {
+    started_at: SystemTime,
     registry: OwnMetrics,
     health: Arc<Health>,
     refused: Arc<RefusedRequests>,
@@ -50,6 +55,7 @@ struct Opened {
     readers: Arc<Readers>,
     known: SharedKnown,
     journal: Journal,
+    quarantine: Quarantine,
     sinks: Vec<Arc<SinkStatus>>,
 }
 
@@ -58,15 +64,27 @@ impl View {
     pub fn new(registry: OwnMetrics, health: Arc<Health>, refused: Arc<RefusedRequests>) -> View {
         let (own_births, pushed_to) = (Mutex::default(), Mutex::default());
         let (latest_own_birth, watched, opened) = (AtomicU64::default(), Mutex::default(), OnceLock::new());
-        View { registry, health, refused, own_births, latest_own_birth, pushed_to, watched, opened }
+        let started_at = SystemTime::now();
+        View {
+            started_at,
+            registry,
+            health,
+            refused,
+            own_births,
+            latest_own_birth,
+            pushed_to,
+            watched,
+            opened,
+        }
     }
 
     /// Shows the state and the sinks from now on.
     pub fn show(&self, state: &State, sinks: Vec<Arc<SinkStatus>>) {
         let (fold, readers) = (Arc::clone(&state.fold), Arc::clone(&state.readers));
-        let (known, journal) = (state.known.clone(), state.journal.clone());
+        let (known, journal, quarantine) =
+            (state.known.clone(), state.journal.clone(), state.quarantine.clone());
         // It is shown once; a second time would be the same.
-        let _ = self.opened.set(Opened { fold, readers, known, journal, sinks });
+        let _ = self.opened.set(Opened { fold, readers, known, journal, quarantine, sinks });
     }
 
     /// Notes where metrics are pushed.
@@ -87,12 +105,17 @@ impl View {
     /// How everything is.
     pub fn status(&self) -> Status {
         let now = SystemTime::now();
+        // What is stuck would hold this up, too.
+        let opened = self.opened.get().filter(|_| self.health.stuck().is_none());
         Status::new(Seen {
             now,
+            started_at: self.started_at,
             parts: self.parts(now),
-            course: self.opened.get().map(|opened| opened.fold.course(now)),
+            course: opened.map(|opened| opened.fold.course(now)),
             refused: self.refused.len_at(now),
+            refused_lately: now.checked_sub(LATELY).map_or(0, |since| self.refused.since(since)),
             latest_refused: self.refused.latest(),
+            quarantined: opened.map_or(0, |opened| opened.quarantine.len()),
         })
     }
 
@@ -105,7 +128,11 @@ impl View {
     fn parts(&self, now: SystemTime) -> Vec<Part> {
         let latches = self.health.latches();
         let of_latch = |name: &str| latches.get(name).and_then(|latch| latch.trouble.clone());
-        let mut parts = vec![Part::new("intake", "intake of call events", self.health.intake_trouble())];
+        let intake = "the intake of call events";
+        let mut parts = vec![match (self.health.stuck(), self.health.not_serving()) {
+            (None, Some(reason)) => Part::waiting("intake", intake, reason),
+            (stuck, _) => Part::new("intake", intake, stuck),
+        }];
         if latches.contains_key(STORAGE) {
             parts.push(Part::new("disk", "the disk of the state directory", of_latch(STORAGE)));
         }
@@ -118,7 +145,12 @@ impl View {
             let misconfigured = if sink.name == spans::NAME { of_latch(OTLP_TRACES) } else { None };
             let unread =
                 backlogs.iter().find(|reader| reader.name == sink.name).map_or(0, |reader| reader.backlog);
-            let part = Part::new(sink.name, sink.peer, misconfigured.or(sink.trouble()));
+            let gone = backlog.is_gone.then(|| Trouble {
+                since: sink.last_drop().unwrap_or(now),
+                reason: "it is gone; what goes there is dropped until the next start".to_owned(),
+            });
+            let part = Part::new(sink.name, sink.peer, gone.or(misconfigured).or(sink.trouble()));
+            let part = part.with_last_drop(sink.last_drop());
             parts.push(part.with_backlog(unread + backlog.waiting, backlog.oldest, now));
         }
         let mut others: BTreeMap<&'static str, Option<Trouble>> = BTreeMap::new();

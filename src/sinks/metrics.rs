@@ -44,33 +44,46 @@ impl AttemptMetrics {
     }
 }
 
+/// Why events were dropped, the value of the label `cause`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The peer refused them for good.
+    Refused,
+    /// They failed for too long.
+    Age,
+    /// There is no peer any more.
+    Gone,
+    /// They were in memory when the exporter ended.
+    Shutdown,
+}
+
 /// The metrics of the events of one sink.
 pub struct EventMetrics {
     /// Delivered.
     pub delivered: Counter,
-    /// Dropped, since the peer refused them for good.
-    pub refused: Counter,
-    /// Dropped, since they failed for too long.
-    pub age: Counter,
-    /// Dropped, since there is no peer any more.
-    pub gone: Counter,
-    /// Dropped, since they were in memory when the exporter ended.
-    pub shutdown: Counter,
+    dropped: [Counter; 4],
+    last_drop: Arc<Mutex<Option<SystemTime>>>,
     /// Events that may overtake an earlier one of their order, since too many wait.
     pub unordered: Counter,
 }
 
 impl EventMetrics {
-    /// Looks the metrics of a sink up.
-    pub fn new(sink: &'static str) -> EventMetrics {
+    /// Looks the metrics of a sink up. When it dropped something last, is noted in `last_drop`.
+    pub fn new(sink: &'static str, last_drop: Arc<Mutex<Option<SystemTime>>>) -> EventMetrics {
         let dropped = |cause: &'static str| counter!(catalog::EXPORTER_DROPPED_EVENTS.name, "sink" => sink, "cause" => cause);
         EventMetrics {
             delivered: counter!(catalog::EXPORTER_DELIVERED_EVENTS.name, "sink" => sink),
-            refused: dropped("refused"),
-            age: dropped("age"),
-            gone: dropped("gone"),
-            shutdown: dropped("shutdown"),
+            dropped: ["refused", "age", "gone", "shutdown"].map(dropped),
+            last_drop,
             unordered: counter!(catalog::EXPORTER_UNORDERED_EVENTS.name, "sink" => sink),
+        }
+    }
+
+    /// Counts events that were dropped.
+    pub fn drop(&self, cause: Cause, events: u64) {
+        self.dropped[cause as usize].increment(events);
+        if events > 0 {
+            *self.last_drop.lock().unwrap_or_else(PoisonError::into_inner) = Some(SystemTime::now());
         }
     }
 }
@@ -84,6 +97,7 @@ pub struct SinkStatus {
     pub peer: &'static str,
     backlog: Mutex<Backlog>,
     conditions: Vec<Arc<Condition>>,
+    last_drop: Arc<Mutex<Option<SystemTime>>>,
 }
 
 /// What a sink has beside what it has not taken yet.
@@ -106,7 +120,17 @@ pub struct Backlog {
 impl SinkStatus {
     /// The status of a sink without a backlog, with which something is amiss if it is with any of these.
     pub fn new(name: &'static str, peer: &'static str, conditions: Vec<Arc<Condition>>) -> SinkStatus {
-        SinkStatus { name, peer, backlog: Mutex::default(), conditions }
+        SinkStatus { name, peer, backlog: Mutex::default(), conditions, last_drop: Arc::default() }
+    }
+
+    /// When it dropped an event last.
+    pub fn last_drop(&self) -> Option<SystemTime> {
+        *self.last_drop.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where that is noted.
+    pub(super) fn drops(&self) -> Arc<Mutex<Option<SystemTime>>> {
+        Arc::clone(&self.last_drop)
     }
 
     /// What is amiss with what it delivers to, if anything is.

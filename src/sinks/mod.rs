@@ -100,6 +100,11 @@ pub trait Sink: Send + Sync + 'static {
         None
     }
 
+    /// What everybody may know of a reason, who may not know whom a call is of.
+    fn reason_for_everybody<'r>(&self, reason: &'r str) -> &'r str {
+        reason
+    }
+
     /// Takes note of an event that was refused for good, or that was too old to be tried again.
     fn note_refused(&self, _record: &Record<'_>, _reason: &str) {}
 }

@@ -92,6 +92,10 @@ impl Sink for ServiceSink {
         }
     }
 
+    fn reason_for_everybody<'r>(&self, reason: &'r str) -> &'r str {
+        without_body(reason)
+    }
+
     fn note_refused(&self, record: &Record<'_>, reason: &str) {
         self.refused.keep(record.received_at, reason.to_owned(), record.query);
     }
@@ -128,13 +132,22 @@ async fn attempt(service: &Service, record: &[u8], path: &str) -> Result<(), Fai
     })
 }
 
+/// What stands before the status of an answer.
+const ANSWERED: &str = "it answered ";
+
+/// The reason up to the status of the answer: services repeat in the body what was asked, and so who called.
+fn without_body(reason: &str) -> &str {
+    let end = reason.find(ANSWERED).map(|at| at + ANSWERED.len() + "503".len());
+    end.and_then(|end| reason.get(..end)).unwrap_or(reason)
+}
+
 /// What an answer means: a client error is final, except where it says that another time may be better.
 fn outcome(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Result<(), Failure> {
     if status.is_success() {
         return Ok(());
     }
     let said = body_for_people(body);
-    let reason = format!("it answered {}{}{said}", status.as_u16(), if said.is_empty() { "" } else { ": " });
+    let reason = format!("{ANSWERED}{}{}{said}", status.as_u16(), if said.is_empty() { "" } else { ": " });
     Err(match status {
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::BAD_GATEWAY
@@ -165,6 +178,17 @@ mod tests {
     use hyper::header::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn what_everybody_may_know_of_an_answer_is_its_status() {
+        for (reason, shown) in [
+            ("http://a/b: it answered 503: no such user 9286", "http://a/b: it answered 503"),
+            ("it answered 503", "it answered 503"),
+            ("http://a: unreachable: nobody listens there", "http://a: unreachable: nobody listens there"),
+        ] {
+            assert_eq!(without_body(reason), shown);
+        }
+    }
 
     #[test]
     fn answers_are_told_apart() {

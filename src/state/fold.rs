@@ -66,6 +66,8 @@ struct Totals {
     are_callers_known: bool,
     /// Whether the timeline is.
     is_timeline_known: bool,
+    /// Since when it has every call.
+    timeline_since: SystemTime,
 }
 
 /// What is in no checkpoint, but recalled from the journal after a start.
@@ -89,6 +91,8 @@ impl Recalled {
 pub struct Course {
     /// How they went by time.
     pub timeline: Timeline,
+    /// Since when it has every call.
+    pub known_since: SystemTime,
     /// Whether all of the last day that the journal has is in it: for some seconds after a start it may not be.
     pub is_whole: bool,
     /// How many callers had an abnormal call, unless some are still to be recalled.
@@ -126,7 +130,10 @@ impl Fold {
     pub fn new(kept: Checkpoint, recalled: Recalled, quarantine: Quarantine) -> Fold {
         quarantine.start_at_zero(NAME);
         let births = AtomicU64::new(kept.ledger.births().as_micros());
-        let totals = Mutex::new(Totals { kept, recalled, are_callers_known: true, is_timeline_known: true });
+        let timeline_since = kept.ledger.started_at();
+        let totals =
+            Totals { kept, recalled, are_callers_known: true, is_timeline_known: true, timeline_since };
+        let totals = Mutex::new(totals);
         Fold {
             waiting: Mutex::default(),
             gathered: Condvar::new(),
@@ -190,7 +197,7 @@ impl Fold {
         let caller = shielded(|| match record.kind {
             Kind::CallEvent => {
                 let event = record.call_event().ok()?;
-                recalled.timeline.note(&event);
+                recalled.timeline.note(&event, SystemTime::now());
                 recalled.callers.caller(&event).filter(|_| callers)
             }
         });
@@ -215,11 +222,22 @@ impl Fold {
         self.totals().is_timeline_known = is_known;
     }
 
+    /// Since when calls are counted.
+    pub fn started_at(&self) -> SystemTime {
+        self.totals().kept.ledger.started_at()
+    }
+
+    /// Notes since when the journal has every call.
+    pub fn note_known_since(&self, since: SystemTime) {
+        self.totals().timeline_since = since;
+    }
+
     /// How calls go at `now`. A copy, so that whoever looks at it holds up nobody.
     pub fn course(&self, now: SystemTime) -> Course {
         let totals = self.catch_up();
         Course {
             timeline: totals.recalled.timeline.clone(),
+            known_since: totals.timeline_since,
             is_whole: totals.is_timeline_known,
             callers: totals.callers(now),
             started_at: totals.kept.ledger.started_at(),
@@ -300,7 +318,7 @@ impl Fold {
                 Kind::CallEvent => {
                     let event = record.call_event()?;
                     let caller = recalled.callers.caller(&event);
-                    recalled.timeline.note(&event);
+                    recalled.timeline.note(&event, SystemTime::now());
                     ledger.apply(event);
                     caller.into_iter().for_each(|caller| recalled.callers.note(caller));
                 }

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 use hyper::{Response, StatusCode};
 
 use super::STORAGE;
-use super::heartbeat::{Heartbeat, LONGEST_PAUSE};
+use super::heartbeat::Heartbeat;
 use super::readiness::{LatchStatus, Readiness};
 use crate::http::response::{self, Body};
 use crate::http::trouble::Trouble;
@@ -42,12 +42,15 @@ impl Health {
         self.readiness.latches()
     }
 
-    /// Why no call events are taken, if none are.
-    pub fn intake_trouble(&self) -> Option<Trouble> {
-        let now = SystemTime::now();
-        if !self.heartbeat.is_regular(Instant::now()) {
-            return Some(Trouble { since: now - LONGEST_PAUSE, reason: STUCK.to_owned() });
-        }
+    /// Since when the parts that take call events are stuck, if they are.
+    pub fn stuck(&self) -> Option<Trouble> {
+        let now = Instant::now();
+        let pause = self.heartbeat.pause(now).filter(|_| !self.heartbeat.is_regular(now))?;
+        Some(Trouble { since: SystemTime::now() - pause, reason: STUCK.to_owned() })
+    }
+
+    /// Why no call events are taken yet, or any more, if so.
+    pub fn not_serving(&self) -> Option<Trouble> {
         let latches = self.readiness.latches();
         let (name, status) =
             self.readiness.closed(&[STORAGE]).first().and_then(|name| latches.get_key_value(name))?;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Without a beat for this long something is stuck for good: a beat takes a moment and is due every few seconds.
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The last beat, while there are to be any.
 #[derive(Debug, Default)]
@@ -20,6 +20,11 @@ impl Heartbeat {
     /// There are to be no more beats, since the process ends.
     pub(super) fn rest(&self) {
         *self.last() = None;
+    }
+
+    /// How long ago the last beat was at `now`, while there are to be any.
+    pub(super) fn pause(&self, now: Instant) -> Option<Duration> {
+        self.last().map(|last| now.duration_since(last))
     }
 
     /// Whether nothing is stuck at `now`. Before the first beat nothing can be.

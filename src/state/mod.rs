@@ -203,6 +203,7 @@ fn open_directory(
         window: Window::new(config.seen_max, config.seen_age),
         fold: &fold,
         first: None,
+        first_received_at: None,
         folded: 0,
         newer: None,
     };
@@ -211,11 +212,16 @@ fn open_directory(
     let journal = DiskJournal::open(storage.clone(), max_bytes, position, |sequence, record| {
         reading.record(sequence, record)
     })?;
-    let Reading { window, recall, first, folded, newer, .. } = reading;
+    let Reading { window, recall, first, first_received_at, folded, newer, .. } = reading;
     if let Some(newer) = newer {
         return Err(newer);
     }
     fold.skip_to(journal.end());
+    if let (Some(first), Some(received_at)) = (first, first_received_at) {
+        // Of a journal that has lost nothing yet, all calls are known since they are counted.
+        let started_at = fold.started_at();
+        fold.note_known_since(if first == 0 { received_at.min(started_at) } else { received_at });
+    }
     // Who read before was shown more than is known, unless there was nothing to be shown.
     let is_new = !has_checkpoint && first.is_none();
     let marks = marks.unwrap_or_else(|| match is_new {
@@ -283,6 +289,7 @@ struct Reading<'a> {
     window: Window,
     fold: &'a Fold,
     first: Option<u64>,
+    first_received_at: Option<SystemTime>,
     folded: u64,
     newer: Option<OpenError>,
 }
@@ -293,6 +300,7 @@ impl Reading<'_> {
         let mut newer = None;
         match shielded(|| Record::decode(bytes)) {
             Ok(Ok(record)) => {
+                self.first_received_at.get_or_insert(record.received_at);
                 self.window.insert(record.key, Fingerprint::UNKNOWN, sequence, record.received_at);
                 self.recall.at_start(self.fold, sequence, &record);
             }

@@ -25,8 +25,8 @@ pub(super) struct Recall {
     from: Option<SystemTime>,
     /// Records before this sequence number, which are in the totals.
     before: u64,
-    /// When it takes too long for the start.
-    until: Instant,
+    /// When it takes too long for the start, from the first of those with callers on.
+    until: Option<Instant>,
     /// The first record of those with callers that is left for later.
     left: Option<u64>,
 }
@@ -39,7 +39,7 @@ impl Recall {
             callers_from: now.checked_sub(AbnormalCallers::LONGEST_WINDOW),
             from: now.checked_sub(Timeline::REACH),
             before: sequence,
-            until: Instant::now() + PATIENCE,
+            until: None,
             left: None,
         }
     }
@@ -51,7 +51,10 @@ impl Recall {
         }
         if !self.has_caller(record) {
             fold.show_timeline_as_whole(false);
-        } else if self.left.is_none() && Instant::now() < self.until {
+            return;
+        }
+        let until = *self.until.get_or_insert_with(|| Instant::now() + PATIENCE);
+        if self.left.is_none() && Instant::now() < until {
             fold.recall(record, true);
         } else if self.left.is_none() {
             self.left = Some(sequence);
@@ -125,7 +128,7 @@ mod tests {
         for (sequence, bytes) in (0..).zip(&records) {
             if sequence == 2 {
                 assert_eq!(counts(&fold), Some(vec![Value::Gauge(1.0); 2]));
-                recall.until = Instant::now();
+                recall.until = Some(Instant::now());
             }
             recall.at_start(&fold, sequence, &Record::decode(bytes).expect("a record"));
         }

@@ -169,6 +169,11 @@ impl RefusedRequests {
         self.ring().kept.iter().map(|(_, refused)| refused.received_at).max()
     }
 
+    /// How many of those that are kept were received from then on.
+    pub fn since(&self, since: SystemTime) -> usize {
+        self.ring().kept.iter().filter(|(_, refused)| refused.received_at >= since).count()
+    }
+
     /// Begins to read what is kept at `now`.
     pub fn begin_reading(&self, now: SystemTime) -> Reading {
         self.forget_old(now);

@@ -40,7 +40,7 @@ for (const section of await page.locator("section").all()) {
 // Were it loaded anew, this would be gone.
 await page.evaluate(() => { globalThis.isTheSame = true; });
 console.log("opened");
-await page.waitForFunction(() => document.body.innerText.includes("1 calls have been counted"), null, { timeout: 60000 });
+await page.waitForFunction(() => document.body.innerText.includes(": 1, the latest"), null, { timeout: 60000 });
 expect(await page.evaluate(() => globalThis.isTheSame), "it was loaded anew");
 await page.screenshot({ path: path.join(pictures, "refreshed.png"), fullPage: true });
 expect(complaints.length === 0, "see above");

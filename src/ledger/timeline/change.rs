@@ -37,7 +37,7 @@ const LEAST_RISE: f64 = 0.02;
 
 /// The latest spans that have to go on with it, until they have this many calls.
 const LATEST_SPANS: usize = 6;
-const LATEST_CALLS: u64 = 10;
+pub(super) const LATEST_CALLS: u64 = 10;
 
 impl Change {
     /// When the share of hits among the calls of these spans, the oldest first, grew to what it is at the end, if it did.
@@ -59,8 +59,13 @@ impl Change {
             before = add(before, count);
         }
         let (evidence, at, change) = best?;
-        let goes_on = share(latest(&counts[at..])) >= (change.before + change.after) / 2.0;
+        let goes_on = change.goes_on(latest(counts[at..].iter().copied()));
         (evidence >= LEAST_EVIDENCE && goes_on).then_some(change)
+    }
+
+    /// Whether the latest calls, and the hits among them, are more like those since the change than those before it.
+    pub(super) fn goes_on(&self, latest: (u64, u64)) -> bool {
+        share(latest) >= (self.before + self.after) / 2.0
     }
 
     fn is_large(&self) -> bool {
@@ -72,14 +77,14 @@ fn add((calls, hits): (u64, u64), (more_calls, more_hits): &(u64, u64)) -> (u64,
     (calls + more_calls, hits + more_hits)
 }
 
-/// The latest calls: those of a few spans, or of more until they are enough to tell.
-fn latest(counts: &[(u64, u64)]) -> (u64, u64) {
+/// The latest calls, and the hits among them: those of a few spans, or of more until they are enough to tell.
+pub(super) fn latest(counts: impl DoubleEndedIterator<Item = (u64, u64)>) -> (u64, u64) {
     let mut latest = (0, 0);
-    for (number, count) in counts.iter().rev().enumerate() {
+    for (number, count) in counts.rev().enumerate() {
         if number >= LATEST_SPANS && latest.0 >= LATEST_CALLS {
             break;
         }
-        latest = add(latest, count);
+        latest = add(latest, &count);
     }
     latest
 }

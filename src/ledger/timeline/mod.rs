@@ -22,14 +22,14 @@
 //!
 //! # A clock that is set
 //!
-//! A slot belongs to one span of time, by its number. One that comes round again is emptied for the later span. A call of a span whose
-//! slot has gone to a later one is too late and is left out, unless that is more than two days later: then the clock was ahead, and the slot is emptied
-//! for the call. So a clock that was ahead by less may hide calls in the timeline until that time has come.
+//! A slot belongs to one span of time, by its number. It is emptied when that is over for good, and when it is yet to come: then a clock was ahead. A call that is
+//! too late for the slots, or was received in a time that is yet to come, is left out.
 //!
 //! # Bounds
 //!
-//! [`MOST_CELLS`] cells of 880 bytes are 1 MiB. Past that, cells that have been empty for a day go; where there are none, the call counts for the
-//! IDC and the reason `other`. A call costs a look into a map and two additions.
+//! [`MOST_CELLS`] cells of 900 bytes, in a table with room for twice as many: 2 MiB. For a further one, the one with the fewest calls goes, and its calls count for the IDC
+//! and the reason `other`: so a flood of made-up combinations takes no place from those that have calls. Of reasons that are in no table,
+//! [`MOST_UNKNOWN_REASONS`] are told apart. A call costs two looks into maps and three additions; one of a new combination, a look at the sums of all cells as well.
 
 mod change;
 mod slots;
@@ -52,6 +52,9 @@ pub use summary::{Counts, Group, LATELY, ReasonCounts, Slot, Summary};
 /// Cells, but for those of the IDC and the reason `other`, of which there are at most 42.
 const MOST_CELLS: usize = 1_024;
 
+/// Reasons that are told apart though no table has them, as in the totals.
+const MOST_UNKNOWN_REASONS: usize = 64;
+
 /// Abnormal calls that are kept.
 const LATEST: usize = 20;
 
@@ -66,6 +69,8 @@ const TENS: usize = 145;
 pub struct Timeline {
     /// The IDCs that are told apart beside those with an assigned code.
     idcs: BTreeSet<Label>,
+    /// The reasons that are told apart though no table has them.
+    unknown_reasons: BTreeSet<Label>,
     cells: HashMap<Cell, Spans>,
     minutes: Clock<MINUTES>,
     tens: Clock<TENS>,
@@ -83,22 +88,43 @@ struct Cell {
     answered: bool,
 }
 
+impl Cell {
+    fn is_other(&self) -> bool {
+        self.idc == Label::OTHER && self.reason == Label::OTHER
+    }
+}
+
 /// The calls of a cell in each slot.
 #[derive(Debug, Clone, PartialEq)]
 struct Spans {
     minutes: [u32; MINUTES],
     tens: [u32; TENS],
+    /// The sum of the latter.
+    day: u64,
 }
 
 impl Default for Spans {
     fn default() -> Spans {
-        Spans { minutes: [0; MINUTES], tens: [0; TENS] }
+        Spans { minutes: [0; MINUTES], tens: [0; TENS], day: 0 }
     }
 }
 
 impl Spans {
     fn is_empty(&self) -> bool {
-        self.tens.iter().all(|calls| *calls == 0) && self.minutes.iter().all(|calls| *calls == 0)
+        self.day == 0 && self.minutes.iter().all(|calls| *calls == 0)
+    }
+
+    fn empty_ten(&mut self, slot: usize) {
+        self.day -= u64::from(std::mem::take(&mut self.tens[slot]));
+    }
+
+    fn add(&mut self, other: &Spans) {
+        let sum = |sums: &mut [u32], more: &[u32]| {
+            sums.iter_mut().zip(more).for_each(|(sum, more)| *sum = sum.saturating_add(*more));
+        };
+        sum(&mut self.minutes, &other.minutes);
+        sum(&mut self.tens, &other.tens);
+        self.day = self.tens.iter().map(|calls| u64::from(*calls)).sum();
     }
 }
 
@@ -131,6 +157,7 @@ impl Timeline {
     pub fn new(idcs: &[String]) -> Timeline {
         Timeline {
             idcs: idcs.iter().map(|idc| Label::shared(idc)).collect(),
+            unknown_reasons: BTreeSet::new(),
             cells: HashMap::new(),
             minutes: Clock::new(Duration::from_secs(60)),
             tens: Clock::new(Duration::from_secs(600)),
@@ -138,31 +165,45 @@ impl Timeline {
         }
     }
 
-    /// Notes a call.
-    pub fn note(&mut self, event: &CallEvent<'_>) {
-        let at = second(event.received_at);
-        let [minute, ten] = [
-            self.minutes.enter(at, |slot| self.cells.values_mut().for_each(|spans| spans.minutes[slot] = 0)),
-            self.tens.enter(at, |slot| self.cells.values_mut().for_each(|spans| spans.tens[slot] = 0)),
-        ];
+    /// Notes a call. It is `now`.
+    pub fn note(&mut self, event: &CallEvent<'_>, now: SystemTime) {
+        let (at, now) = (second(event.received_at), second(now));
+        let Timeline { cells, minutes, tens, unknown_reasons, .. } = self;
+        let minute =
+            minutes.enter(at, now, |slot| cells.values_mut().for_each(|spans| spans.minutes[slot] = 0));
+        let mut is_over = false;
+        let ten = tens.enter(at, now, |slot| {
+            is_over = true;
+            cells.values_mut().for_each(|spans| spans.empty_ten(slot));
+        });
+        if is_over {
+            cells.retain(|_, spans| !spans.is_empty());
+            unknown_reasons.retain(|reason| cells.keys().any(|cell| cell.reason == *reason));
+        }
+        // What is too late for a slot of ten minutes is too late for one of a minute.
+        let Some(ten) = ten else { return };
         let cell = self.cell(event);
         if event.fault_domain.is_abnormal() {
-            self.note_latest(event, &cell);
+            self.note_latest(event, &cell, now);
         }
         let spans = self.spans(cell);
-        for calls in [minute.map(|slot| &mut spans.minutes[slot]), ten.map(|slot| &mut spans.tens[slot])] {
-            calls.into_iter().for_each(|calls| *calls = calls.saturating_add(1));
+        if let Some(minute) = minute {
+            spans.minutes[minute] = spans.minutes[minute].saturating_add(1);
+        }
+        if let Some(calls) = spans.tens[ten].checked_add(1) {
+            spans.tens[ten] = calls;
+            spans.day += 1;
         }
     }
 
-    fn cell(&self, event: &CallEvent<'_>) -> Cell {
+    fn cell(&mut self, event: &CallEvent<'_>) -> Cell {
         let idc = match LabelSource::Idc.value(event) {
             LabelValue::Known(idc) => Label::Known(idc),
             LabelValue::Foreign(idc) => self.idcs.get(&*idc).cloned().unwrap_or(Label::OTHER),
         };
         let reason = match LabelSource::DisconnectReason.value(event) {
             LabelValue::Known(reason) => Label::Known(reason),
-            LabelValue::Foreign(reason) => Label::shared(&reason),
+            LabelValue::Foreign(reason) => self.unknown_reason(&reason),
         };
         Cell {
             media_type: event.media_type,
@@ -173,18 +214,35 @@ impl Timeline {
         }
     }
 
-    /// The spans of a cell, or of the one that stands for it where there are too many.
-    fn spans(&mut self, mut cell: Cell) -> &mut Spans {
+    /// The label of a reason that is in no table.
+    fn unknown_reason(&mut self, reason: &str) -> Label {
+        match self.unknown_reasons.get(reason) {
+            Some(known) => known.clone(),
+            None if self.unknown_reasons.len() < MOST_UNKNOWN_REASONS => {
+                let label = Label::shared(reason);
+                self.unknown_reasons.insert(label.clone());
+                label
+            }
+            None => Label::OTHER,
+        }
+    }
+
+    /// The spans of a cell. If there are too many, the one with the fewest calls makes room.
+    fn spans(&mut self, cell: Cell) -> &mut Spans {
         if !self.cells.contains_key(&cell) && self.cells.len() >= MOST_CELLS {
-            self.cells.retain(|_, spans| !spans.is_empty());
-            if self.cells.len() >= MOST_CELLS {
-                (cell.idc, cell.reason) = (Label::OTHER, Label::OTHER);
+            let others = self.cells.iter().filter(|(cell, _)| !cell.is_other());
+            let fewest = others.min_by_key(|(_, spans)| spans.day).map(|(cell, _)| cell.clone());
+            if let Some((mut fewest, spans)) = fewest.and_then(|cell| self.cells.remove_entry(&cell)) {
+                (fewest.idc, fewest.reason) = (Label::OTHER, Label::OTHER);
+                self.cells.entry(fewest).or_default().add(&spans);
             }
         }
         self.cells.entry(cell).or_default()
     }
 
-    fn note_latest(&mut self, event: &CallEvent<'_>, cell: &Cell) {
+    fn note_latest(&mut self, event: &CallEvent<'_>, cell: &Cell, now: u64) {
+        // Those that are yet to come are from a clock that was ahead.
+        self.latest.retain(|call| second(call.received_at) <= now);
         // What comes late stands where it belongs.
         let place = self.latest.partition_point(|call| call.received_at <= event.received_at);
         let call = AbnormalCall {

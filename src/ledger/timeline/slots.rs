@@ -3,35 +3,39 @@
 use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
-/// How late something can be. Whatever seems to be later came before a clock that was ahead was set.
-const LONGEST_DELAY: Duration = Duration::from_secs(2 * 24 * 60 * 60);
-
 /// Which span of time each of `N` slots stands for. Spans are numbered since the Unix epoch.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Clock<const N: usize> {
     length: Duration,
     /// The span of each slot; 0 where there was none.
     spans: [u64; N],
+    newest: u64,
 }
 
 impl<const N: usize> Clock<N> {
     /// No span yet. Each is of this length, in whole seconds.
     pub(super) fn new(length: Duration) -> Clock<N> {
-        Clock { length, spans: [0; N] }
+        Clock { length, spans: [0; N], newest: 0 }
     }
 
-    /// The slot of a second since the Unix epoch, which `empty` empties if it stood for another span. `None` if it has gone to a later one.
-    pub(super) fn enter(&mut self, second: u64, empty: impl FnOnce(usize)) -> Option<usize> {
-        let span = self.span(second);
-        let slot = slot::<N>(span);
-        let held = &mut self.spans[slot];
-        if *held > span && (*held - span) * self.length.as_secs() <= LONGEST_DELAY.as_secs() {
+    /// The slot of a second since the Unix epoch at the second `now`. `None` if it is too late for it, or not to be believed since it is yet to come. `empty`
+    /// empties slots: those of spans that are over for good, or yet to come, since a clock was ahead.
+    pub(super) fn enter(&mut self, second: u64, now: u64, mut empty: impl FnMut(usize)) -> Option<usize> {
+        let (span, latest) = (self.span(second), self.span(now));
+        if latest != self.newest {
+            self.newest = latest;
+            for (slot, held) in self.spans.iter_mut().enumerate() {
+                if *held > 0 && (*held > latest || *held + N as u64 <= latest) {
+                    *held = 0;
+                    empty(slot);
+                }
+            }
+        }
+        if span > latest || span + N as u64 <= latest {
             return None;
         }
-        if *held != span {
-            *held = span;
-            empty(slot);
-        }
+        let slot = slot::<N>(span);
+        self.spans[slot] = span;
         Some(slot)
     }
 
@@ -74,7 +78,7 @@ mod tests {
             for (step, late) in steps {
                 now += step;
                 let second = now - late;
-                if let Some(slot) = clock.enter(second, |slot| held[slot] = 0) {
+                if let Some(slot) = clock.enter(second, now, |slot| held[slot] = 0) {
                     held[slot] += 1;
                 }
                 all.push(second);
@@ -89,14 +93,19 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_ahead_hides_nothing_when_it_is_set_back() {
-        let mut clock = Clock::<7>::new(Duration::from_secs(60));
-        let year = 365 * 24 * 3_600;
-        for second in (year..year + 420).step_by(60) {
-            assert!(clock.enter(second, |_| {}).is_some());
+        for ahead in [600, 3_600, 365 * 24 * 3_600] {
+            let mut clock = Clock::<7>::new(Duration::from_secs(60));
+            let mut held = [0; 7];
+            for second in (10_000 + ahead..10_000 + ahead + 420).step_by(60) {
+                let slot = clock.enter(second, second, |slot| held[slot] = 0).expect("a slot");
+                held[slot] += 1;
+            }
+            // What was received then is yet to come.
+            assert_eq!(clock.enter(10_000 + ahead, 10_000, |slot| held[slot] = 0), None);
+            let slot = clock.enter(10_000, 10_000, |slot| held[slot] = 0).expect("a slot");
+            held[slot] += 1;
+            let seen = clock.until(10_000).filter_map(|(_, slot)| Some(held[slot?])).collect::<Vec<_>>();
+            assert_eq!((seen, held.iter().sum::<i32>()), (vec![1], 1), "ahead by {ahead}");
         }
-        assert!(clock.until(1_000).all(|(_, slot)| slot.is_none()));
-        let mut emptied = 0;
-        assert!(clock.enter(1_000, |_| emptied += 1).is_some());
-        assert_eq!((emptied, clock.until(1_000).filter(|(_, slot)| slot.is_some()).count()), (1, 1));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use super::change::{Change, Span};
+use super::change::{self, Change, Span};
 use super::{AbnormalCall, Cell, Spans, Timeline};
 use crate::callback::call_event::MediaType;
 use crate::callback::reason::FaultDomain;
@@ -88,8 +88,12 @@ pub struct Group {
     pub hour: Counts,
     /// Those of the last day.
     pub day: Counts,
-    /// Since when the share of abnormal ones is what it is, if it has grown.
+    /// When the share of abnormal ones grew within the hour, to the minute; else when it grew within the day, to ten minutes.
     pub change: Option<Change>,
+    /// When it had grown before, if both are so.
+    pub older: Option<Change>,
+    /// The reason and the fault domain of most abnormal ones that were not there before the change; without a change, of most in the hour, or in the day.
+    pub cause: Option<(Label, FaultDomain)>,
 }
 
 /// Calls with one disconnect reason.
@@ -139,8 +143,8 @@ impl Looked {
         Series { minutes: vec![0; self.minutes.len()], tens: vec![0; self.tens.len()] }
     }
 
-    /// Since when the share of `hits` is what it is: to the minute if that was within the hour.
-    fn change(&self, calls: &Series, hits: &Series) -> Option<Change> {
+    /// When the share of `hits` grew to what it is: within the hour, or within the day; and when it had grown before that.
+    fn changes(&self, calls: &Series, hits: &Series) -> (Option<Change>, Option<Change>) {
         let find = |spans: &[(SystemTime, Option<usize>)], calls: &[u64], hits: &[u64]| {
             let counts = calls.iter().zip(hits);
             let span = |((begin, _), (calls, hits)): (&(SystemTime, _), (&u64, &u64))| Span {
@@ -150,12 +154,55 @@ impl Looked {
             };
             Change::find(&spans.iter().zip(counts).map(span).collect::<Vec<_>>())
         };
-        let hour = self.minutes.first()?.0;
-        let in_a_day = find(&self.tens, &calls.tens, &hits.tens);
-        in_a_day
-            .filter(|change| change.since + Duration::from_secs(600) <= hour)
-            .or_else(|| find(&self.minutes, &calls.minutes, &hits.minutes))
-            .or(in_a_day)
+        let Some((hour, _)) = self.minutes.first() else { return (None, None) };
+        let in_the_hour = find(&self.minutes, &calls.minutes, &hits.minutes);
+        let lately = change::latest(calls.minutes.iter().copied().zip(hits.minutes.iter().copied()));
+        let goes_on = |change: &Change| lately.0 < change::LATEST_CALLS || change.goes_on(lately);
+        let in_the_day = find(&self.tens, &calls.tens, &hits.tens).filter(goes_on);
+        let before = in_the_day.filter(|change| change.since + Duration::from_secs(600) <= *hour);
+        match in_the_hour {
+            Some(change) => (Some(change), before),
+            None => (in_the_day, None),
+        }
+    }
+
+    /// Of these reasons the one that most calls had that were not there before the change, if there is one.
+    fn cause(
+        &self,
+        calls: &Series,
+        reasons: &BTreeMap<(&Label, FaultDomain), Series>,
+        change: Option<Change>,
+    ) -> Option<(Label, FaultDomain)> {
+        // Calls of the hour tell more than any number of the day.
+        let weight = |series: &Series| match change {
+            None => (series.hour() as f64, series.day() as f64),
+            Some(change) => {
+                let (before, since) = self.around(series, change.since);
+                let (calls_before, calls_since) = self.around(calls, change.since);
+                let usual = before as f64 / calls_before.max(1) as f64 * calls_since as f64;
+                (since as f64 - usual, 0.0)
+            }
+        };
+        let abnormal = reasons.iter().filter(|((_, domain), _)| domain.is_abnormal());
+        let weighed =
+            abnormal.map(|(key, series)| (weight(series), key)).filter(|(weight, _)| *weight > (0.0, 0.0));
+        let (_, (reason, domain)) = weighed
+            .max_by(|(one, _), (other, _)| one.0.total_cmp(&other.0).then(one.1.total_cmp(&other.1)))?;
+        Some(((*reason).clone(), *domain))
+    }
+
+    /// The calls before and since then.
+    fn around(&self, series: &Series, since: SystemTime) -> (u64, u64) {
+        let is_within = self.minutes.first().is_some_and(|(begin, _)| *begin <= since);
+        let (spans, calls) =
+            if is_within { (&self.minutes, &series.minutes) } else { (&self.tens, &series.tens) };
+        let sides = spans.iter().zip(calls).map(|((begin, _), calls)| (*begin >= since, *calls));
+        sides.fold(
+            (0, 0),
+            |(before, after), (is_after, calls)| {
+                if is_after { (before, after + calls) } else { (before + calls, after) }
+            },
+        )
     }
 
     fn slots(
@@ -195,18 +242,20 @@ impl Series {
 }
 
 /// What is summed up of a group on the way.
-struct Sums {
+struct Sums<'t> {
     group: Group,
     calls: Series,
     abnormal: Series,
+    reasons: BTreeMap<(&'t Label, FaultDomain), Series>,
 }
 
-impl Sums {
-    fn new(looked: &Looked) -> Sums {
-        Sums { group: Group::default(), calls: looked.empty(), abnormal: looked.empty() }
+impl<'t> Sums<'t> {
+    fn new(looked: &Looked) -> Sums<'t> {
+        let (calls, abnormal) = (looked.empty(), looked.empty());
+        Sums { group: Group::default(), calls, abnormal, reasons: BTreeMap::new() }
     }
 
-    fn add(&mut self, cell: &Cell, series: &Series) {
+    fn add(&mut self, cell: &'t Cell, series: &Series, looked: &Looked) {
         self.group.lately.add(cell, series.lately());
         self.group.hour.add(cell, series.hour());
         self.group.day.add(cell, series.day());
@@ -214,10 +263,12 @@ impl Sums {
         if cell.fault_domain.is_abnormal() {
             self.abnormal.add(series);
         }
+        self.reasons.entry((&cell.reason, cell.fault_domain)).or_insert_with(|| looked.empty()).add(series);
     }
 
     fn finish(mut self, looked: &Looked) -> Group {
-        self.group.change = looked.change(&self.calls, &self.abnormal);
+        (self.group.change, self.group.older) = looked.changes(&self.calls, &self.abnormal);
+        self.group.cause = looked.cause(&self.calls, &self.reasons, self.group.change);
         self.group
     }
 }
@@ -230,27 +281,28 @@ impl Timeline {
             Looked { minutes: self.minutes.until(now).collect(), tens: self.tens.until(now).collect() };
         let mut all = Sums::new(&looked);
         let mut answered = looked.empty();
-        let mut media_types: BTreeMap<MediaType, Sums> = BTreeMap::new();
-        let mut idcs: BTreeMap<&Label, Sums> = BTreeMap::new();
-        let mut reasons: BTreeMap<(&Label, FaultDomain), Series> = BTreeMap::new();
+        let mut media_types: BTreeMap<MediaType, Sums<'_>> = BTreeMap::new();
+        let mut idcs: BTreeMap<&Label, Sums<'_>> = BTreeMap::new();
         for (cell, spans) in &self.cells {
             let series = looked.series(spans);
             if series.day() == 0 && series.hour() == 0 {
                 continue;
             }
-            all.add(cell, &series);
             if cell.answered {
                 answered.add(&series);
             }
-            media_types.entry(cell.media_type).or_insert_with(|| Sums::new(&looked)).add(cell, &series);
-            idcs.entry(&cell.idc).or_insert_with(|| Sums::new(&looked)).add(cell, &series);
-            reasons.entry((&cell.reason, cell.fault_domain)).or_insert_with(|| looked.empty()).add(&series);
+            let media_type = media_types.entry(cell.media_type).or_insert_with(|| Sums::new(&looked));
+            let idc = idcs.entry(&cell.idc).or_insert_with(|| Sums::new(&looked));
+            for sums in [&mut all, media_type, idc] {
+                sums.add(cell, &series, &looked);
+            }
         }
-        let of_reason = |((reason, fault_domain), series): ((&Label, FaultDomain), Series)| {
-            let counts = looked.reason_counts(&series, fault_domain.is_abnormal().then_some(&all.calls));
+        let of_reason = |(key, series): (&(&Label, FaultDomain), &Series)| {
+            let (reason, fault_domain) = *key;
+            let counts = looked.reason_counts(series, fault_domain.is_abnormal().then_some(&all.calls));
             (reason.clone(), fault_domain, counts)
         };
-        let mut reasons: Vec<_> = reasons.into_iter().map(of_reason).collect();
+        let mut reasons: Vec<_> = all.reasons.iter().map(of_reason).collect();
         reasons.sort_by_key(|(_, fault_domain, counts)| {
             std::cmp::Reverse((fault_domain.is_abnormal(), counts.lately, counts.hour, counts.day))
         });
@@ -274,7 +326,13 @@ impl Timeline {
                 .collect(),
             idcs,
             reasons,
-            latest: self.latest.iter().rev().cloned().collect(),
+            latest: self
+                .latest
+                .iter()
+                .rev()
+                .filter(|call| second(call.received_at) <= now)
+                .cloned()
+                .collect(),
         }
     }
 }
@@ -299,7 +357,7 @@ impl Looked {
             day: series.day(),
             first_seen: first_ten.filter(is_before).or(first_minute),
             last_seen: last_minute.or(last_ten),
-            change: all.and_then(|all| self.change(all, series)),
+            change: all.and_then(|all| self.changes(all, series).0),
         }
     }
 }

@@ -16,7 +16,7 @@ fn query(number: usize, idc: &str, reason: u32, duration: u64) -> String {
 }
 
 fn note(timeline: &mut Timeline, query: &str, second: u64) {
-    timeline.note(&CallEvent::read(query.as_bytes(), at(second)).expect("a call"));
+    timeline.note(&CallEvent::read(query.as_bytes(), at(second)).expect("a call"), at(second));
 }
 
 /// A call: seconds after the one before, its IDC, its reason, and how long people talked.
@@ -41,7 +41,9 @@ proptest! {
         }
         let mut timeline = Timeline::new(&[]);
         for (number, (second, idc, reason, duration)) in calls.iter().enumerate() {
-            note(&mut timeline, &query(number, idc, *reason, *duration), *second);
+            let event = query(number, idc, *reason, *duration);
+            let event = CallEvent::read(event.as_bytes(), at(*second)).expect("a call");
+            timeline.note(&event, if backwards { at(now) } else { at(*second) });
         }
         let summary = timeline.summary(at(now));
         let begin_of = |slots: &[Slot]| slots[0].begin;
@@ -65,26 +67,46 @@ proptest! {
             prop_assert!(counts.first_seen <= counts.last_seen && counts.last_seen <= Some(at(latest)));
         }
         prop_assert!(summary.latest.is_sorted_by(|one, other| one.received_at >= other.received_at));
-        let abnormal = calls.iter().filter(|(.., reason, _)| ![1001, 1202, 1203].contains(reason)).count();
-        prop_assert!(summary.latest.len() <= abnormal.min(LATEST));
+        let is_kept = |second: u64| !backwards || at(second) >= day;
+        let abnormal = calls.iter().filter(|(second, _, reason, _)| ![1001, 1202, 1203].contains(reason) && is_kept(*second)).count();
+        prop_assert_eq!(summary.latest.len(), abnormal.min(LATEST));
     }
 }
 
 #[test]
-fn what_there_is_too_much_of_counts_for_other_and_nothing_is_left_out() {
+fn a_flood_of_made_up_calls_takes_no_place_from_others_and_none_is_left_out() {
     let mut timeline = Timeline::new(&[]);
-    for number in 0..3 * MOST_CELLS {
-        note(&mut timeline, &query(number, "KR", 100_000 + number as u32, 0), 0);
+    let mut calls = 0;
+    let mut note_at = |timeline: &mut Timeline, idc: &str, reason: u32, second: u64| {
+        calls += 1;
+        note(timeline, &query(calls, idc, reason, 0), second);
+        calls as u64
+    };
+    let codes: Vec<String> =
+        ('A'..='Z').flat_map(|one| ('A'..='Z').map(move |two| format!("{one}{two}"))).collect();
+    for (number, code) in codes.iter().enumerate() {
+        for reason in [1301, 1302, 1305, 1001, 100_000 + number as u32] {
+            note_at(&mut timeline, code, reason, 0);
+        }
     }
-    assert!(timeline.cells.len() <= MOST_CELLS + 42);
-    assert_eq!(timeline.summary(at(0)).all.hour.calls, 3 * MOST_CELLS as u64);
-    // When they are old, they make room.
-    let later = 2 * 24 * 3_600;
-    for second in (0..24 * 3_600 + 600).step_by(60) {
-        note(&mut timeline, &query(0, "KR", 1001, 1), later + second);
+    // The first call of an honest combination comes in the middle of it.
+    let mut all = 0;
+    for number in 0..50 {
+        note_at(&mut timeline, "TW", 1303, 60);
+        all = note_at(&mut timeline, &codes[number], 1308, 60);
     }
-    note(&mut timeline, &query(1, "KR", 8_888, 0), later + 24 * 3_600 + 660);
-    assert!(timeline.cells.len() < 10, "{}", timeline.cells.len());
+    let summary = timeline.summary(at(60));
+    assert_eq!(summary.all.hour.calls, all);
+    assert!(timeline.cells.len() <= MOST_CELLS + 42, "{}", timeline.cells.len());
+    let of_reason = |name: &str| {
+        summary.reasons.iter().find(|(reason, ..)| reason.as_str() == name).map(|(.., counts)| counts.hour)
+    };
+    assert_eq!(of_reason("AUTH_ERROR"), Some(50));
+    let unknown = summary.reasons.iter().filter(|(reason, ..)| reason.as_str().starts_with("100"));
+    assert!(unknown.count() <= MOST_UNKNOWN_REASONS);
+    // When they are a day old, they make room, whenever the next call comes.
+    note(&mut timeline, &query(0, "KR", 1001, 1), 37 * 3_600);
+    assert_eq!((timeline.cells.len(), timeline.unknown_reasons.len()), (1, 0));
 }
 
 #[test]

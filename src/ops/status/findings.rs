@@ -4,17 +4,17 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Finding, Part, Severity, Time, explain};
+use super::{Finding, Part, Seen, Severity, State, Time, explain};
 use crate::callback::reason::FaultDomain;
-use crate::ledger::timeline::{Change, Group, ReasonCounts, Slot, Summary};
+use crate::ledger::timeline::{Change, Group, Slot, Summary};
 use crate::metrics::labels::Label;
+use crate::state::fold::Course;
 
 /// The share of abnormal calls from which on it is critical.
 const CRITICAL_SHARE: f64 = 0.1;
 
-/// The share of abnormal calls that is amiss however long it has been so, and the calls that it takes to say so.
-const HIGH_SHARE: f64 = 0.05;
-const LEAST_CALLS: u64 = 20;
+/// The shares of abnormal calls that are amiss however long it has been so, and the calls that it takes to say so.
+const HIGH_SHARES: [(f64, u64); 2] = [(0.05, 20), (0.5, 5)];
 
 /// How many calls have to be missing until it is said that none come.
 const MISSING_CALLS: f64 = 20.0;
@@ -24,111 +24,209 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(2 * 60);
 
 const HALF_AN_HOUR: Duration = Duration::from_secs(30 * 60);
 
+/// A service without a call for so long has none that it could be compared with.
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long it is told that events were dropped.
+const AFTER_A_DROP: Duration = Duration::from_secs(15 * 60);
+
+/// How many requests that could not be call events are amiss, and which share of all.
+const REFUSED_REQUESTS: u64 = 10;
+const REFUSED_SHARE: f64 = 0.05;
+
 /// Parts without which calls fail, or are not counted.
 const CRITICAL_PARTS: [&str; 2] = ["intake", "disk"];
 
+/// IDCs of which it is told apart that they fail.
+const MOST_IDCS: usize = 3;
+
 /// The findings, the gravest first.
-pub(super) fn of(
-    parts: &[Part],
-    summary: Option<&Summary>,
-    last_event: Option<SystemTime>,
-    now: SystemTime,
-) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = parts.iter().filter_map(of_part).collect();
-    if let Some(summary) = summary {
-        findings.extend(last_event.and_then(|last| no_calls(summary, last, now)));
+pub(super) fn of(seen: &Seen, summary: Option<&Summary>) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = seen.parts.iter().flat_map(|part| of_part(part, seen.now)).collect();
+    findings.extend(refused(seen, summary));
+    if seen.quarantined > 0 {
+        let text =
+            format!("events that the exporter could not process and has set aside: {}", seen.quarantined);
+        findings.push(warning(
+            text,
+            Some("look at quarantined.jsonl in the state directory, and at the log; report it as a bug"),
+        ));
+    }
+    if let Some((course, summary)) = seen.course.as_ref().zip(summary) {
+        findings.extend(no_calls(course, summary, seen.started_at, seen.now));
         findings.extend(of_calls(summary));
     }
     findings.sort_by_key(|finding| finding.severity);
     findings
 }
 
-fn of_part(part: &Part) -> Option<Finding> {
-    let reason = part.reason.as_ref()?;
-    let is_critical = CRITICAL_PARTS.contains(&part.name);
-    Some(Finding {
-        severity: if is_critical { Severity::Critical } else { Severity::Warning },
-        text: format!("{}: {reason}", part.what),
-        since: part.since,
-        first_action: None,
+fn warning(text: String, first_action: Option<&str>) -> Finding {
+    Finding { severity: Severity::Warning, text, since: None, first_action: first_action.map(str::to_owned) }
+}
+
+fn of_part(part: &Part, now: SystemTime) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Some(reason) = &part.reason {
+        let is_critical = part.state == State::Failing && CRITICAL_PARTS.contains(&part.name);
+        findings.push(Finding {
+            severity: if is_critical { Severity::Critical } else { Severity::Warning },
+            text: format!("{}: {reason}", part.what),
+            since: part.since,
+            first_action: first_action(part).map(str::to_owned),
+        });
+    }
+    if let Some(at) = part.last_drop
+        && now.duration_since(at.0).unwrap_or_default() < AFTER_A_DROP
+    {
+        findings.push(warning(
+            format!("{}: events were dropped in the last 15 minutes", part.what),
+            Some("look at the log and at planet_exporter_dropped_events_total, which say why"),
+        ));
+    }
+    findings
+}
+
+/// What to do first for a part.
+fn first_action(part: &Part) -> Option<&'static str> {
+    match (part.name, part.state) {
+        ("disk", _) => Some(
+            "look at the volume of --state-dir: its room, its inodes, whether it is still there and writable",
+        ),
+        ("intake", State::Failing) => {
+            Some("look at the log and at the node; restart the exporter if it does not go on")
+        }
+        ("spans" | "otlp_metrics", _) => {
+            Some("look whether the receiver runs, and at the OTEL_EXPORTER_OTLP_ variables")
+        }
+        ("service", _) => Some("look whether the service behind runs and answers at --forward-to"),
+        _ => None,
+    }
+}
+
+/// Whether much of what comes is no call event.
+fn refused(seen: &Seen, summary: Option<&Summary>) -> Option<Finding> {
+    let refused = seen.refused_lately as u64;
+    let calls = summary.map_or(0, |summary| summary.all.lately.calls);
+    let share = refused as f64 / (refused + calls).max(1) as f64;
+    (refused >= REFUSED_REQUESTS && share >= REFUSED_SHARE).then(|| {
+        warning(
+            format!("{refused} requests of the last 5 minutes could not be call events"),
+            Some("look at /refused, which has them and why"),
+        )
     })
 }
 
-/// Whether none come where many came: the pause is long for the pace of the hour before it, or of the day.
-fn no_calls(summary: &Summary, last: SystemTime, now: SystemTime) -> Option<Finding> {
-    let pause = now.duration_since(last).unwrap_or_default();
+/// Whether none come where many came: the pause is long for the pace of the hour before it, or of the day. What the exporter missed
+/// while it did not run is no pause.
+fn no_calls(course: &Course, summary: &Summary, started_at: SystemTime, now: SystemTime) -> Option<Finding> {
+    let slots = summary.minutes.iter().rev().chain(summary.tens.iter().rev());
+    let in_slots = slots.filter(|slot| slot.calls > 0).map(|slot| slot.begin).next();
+    // A last call that is yet to come is from a clock that was ahead.
+    let last = course.last_event.filter(|last| *last <= now).or(in_slots)?;
+    let pause = now.duration_since(last.max(started_at)).unwrap_or_default();
+    let text = |before: &str| {
+        format!("no call event has come for {}{before}", length(now.duration_since(last).unwrap_or_default()))
+    };
+    let first_action = Some(
+        "look whether callbacks reach this exporter: the registered URL, the ingress, certificates"
+            .to_owned(),
+    );
+    if pause >= LONGEST_PAUSE {
+        return Some(Finding { since: Some(Time(last)), first_action, ..warning(text(""), None) });
+    }
     let time_before = |spans: &[Slot]| {
-        let begin = spans.first().map(|slot| slot.begin);
+        let begin = spans.first().map(|slot| slot.begin.max(course.known_since));
         begin.and_then(|begin| last.duration_since(begin).ok()).unwrap_or_default()
     };
     // The hour tells most, while enough of it was before the pause.
     let spans = if time_before(&summary.minutes) >= HALF_AN_HOUR { &summary.minutes } else { &summary.tens };
     let calls: u64 = spans.iter().map(|slot| slot.calls).sum();
-    let time = time_before(spans).max(SHORTEST_PAUSE);
-    let pace = calls as f64 / time.as_secs_f64();
+    let pace = calls as f64 / time_before(spans).max(SHORTEST_PAUSE).as_secs_f64();
     (pause >= SHORTEST_PAUSE && pace * pause.as_secs_f64() >= MISSING_CALLS).then(|| Finding {
         severity: Severity::Critical,
-        text: format!(
-            "no call event has come for {}; before, {:.1} came a minute",
-            length(pause),
-            pace * 60.0
-        ),
+        text: text(&format!("; before, {:.1} came a minute", pace * 60.0)),
         since: Some(Time(last)),
-        first_action: Some(
-            "look whether callbacks reach this exporter: the registered URL, the ingress, certificates"
-                .to_owned(),
-        ),
+        first_action,
     })
 }
 
-/// Whether calls fail more than they did, or much anyway. What explains all is said once: of all calls if their share has grown, else of an IDC, else
-/// of a reason.
-fn of_calls(summary: &Summary) -> Option<Finding> {
+/// Whether calls fail more than they did, or much anyway: all of them first, then IDCs that fail for another reason.
+fn of_calls(summary: &Summary) -> Vec<Finding> {
     let all = &summary.all;
-    let worst = summary
-        .reasons
-        .iter()
-        .filter(|(_, domain, _)| domain.is_abnormal())
-        .max_by_key(|(.., counts)| (counts.change.is_some(), counts.lately, counts.hour, counts.day));
+    let mut findings = Vec::new();
     if let Some(change) = all.change {
-        let place = place(&summary.idcs).map(|idc| format!(", only in {idc}")).unwrap_or_default();
         let (calls, abnormal) = since(summary, change.since);
         let text = format!(
-            "{} of {calls} calls were released abnormally{place}; before, {}",
-            share_of(abnormal, calls),
+            "{} of {calls} calls were released abnormally{}; before, {}",
+            percent(abnormal as f64 / calls.max(1) as f64),
+            place(&summary.idcs, change),
             percent(change.before)
         );
-        return Some(finding(text, change, worst));
+        findings.push(finding(text, change, all));
     }
-    if let Some((idc, change)) = summary.idcs.iter().find_map(|(idc, group)| Some((idc, group.change?))) {
+    if let Some(older) = all.older {
+        let text = format!(
+            "the share of abnormal calls had grown before, to {} from {}",
+            percent(older.after),
+            percent(older.before)
+        );
+        findings.push(Finding {
+            severity: severity(older.after),
+            since: Some(Time(older.since)),
+            ..warning(text, None)
+        });
+    }
+    let is_told = |group: &Group| all.change.is_some() && group.cause == all.cause;
+    let others = summary.idcs.iter().filter(|(_, group)| !is_told(group));
+    for (idc, group, change) in
+        others.filter_map(|(idc, group)| Some((idc, group, group.change?))).take(MOST_IDCS)
+    {
         let text = format!(
             "{} of the calls in {} were released abnormally; before, {}",
             percent(change.after),
             idc.as_str(),
             percent(change.before)
         );
-        return Some(finding(text, change, worst));
+        findings.push(finding(text, change, group));
     }
-    if let Some(change) = worst.and_then(|(.., counts)| counts.change) {
+    if !findings.is_empty() {
+        return findings;
+    }
+    if let Some((reason, domain, change)) =
+        summary.reasons.iter().find_map(|(reason, domain, counts)| Some((reason, domain, counts.change?)))
+    {
         let text = format!("{} of all calls; before, {}", percent(change.after), percent(change.before));
-        return Some(finding(text, change, worst));
+        let (explanation, first_action) = explanation(Some(&(reason.clone(), *domain)));
+        let severity = severity(change.after);
+        return vec![Finding {
+            severity,
+            text: text + &explanation,
+            since: Some(Time(change.since)),
+            first_action,
+        }];
     }
-    let share = all.hour.abnormal_share().filter(|_| all.hour.calls >= LEAST_CALLS)?;
-    (share >= HIGH_SHARE).then(|| {
+    let windows = [(&all.hour, "hour"), (&all.day, "day")];
+    let high = windows.into_iter().find_map(|(counts, window)| {
+        let share = counts.abnormal_share()?;
+        let is_high = HIGH_SHARES.iter().any(|(high, calls)| share >= *high && counts.calls >= *calls);
+        is_high.then(|| (share, counts.calls, window))
+    });
+    let of_high = high.map(|(share, calls, window)| {
         let text = format!(
-            "{} of {} calls of the last hour were released abnormally, and it has been so as far back as is known",
-            percent(share),
-            all.hour.calls
+            "{} of {calls} calls of the last {window} were released abnormally, and it has been so as far back as is known",
+            percent(share)
         );
-        let (explanation, first_action) = explanation(worst);
+        let (explanation, first_action) = explanation(all.cause.as_ref());
         Finding { severity: severity(share), text: text + &explanation, since: None, first_action }
-    })
+    });
+    of_high.into_iter().collect()
 }
 
-fn finding(text: String, change: Change, worst: Option<&(Label, FaultDomain, ReasonCounts)>) -> Finding {
-    let (explanation, first_action) = explanation(worst);
+fn finding(text: String, change: Change, group: &Group) -> Finding {
+    let (explanation, first_action) = explanation(group.cause.as_ref());
+    let lately = group.lately.abnormal_share().unwrap_or_default();
     Finding {
-        severity: severity(change.after),
+        severity: severity(change.after.max(lately)),
         text: text + &explanation,
         since: Some(Time(change.since)),
         first_action,
@@ -136,21 +234,33 @@ fn finding(text: String, change: Change, worst: Option<&(Label, FaultDomain, Rea
 }
 
 /// What the reason that stands out says, and what to do first.
-fn explanation(worst: Option<&(Label, FaultDomain, ReasonCounts)>) -> (String, Option<String>) {
-    let Some((reason, fault_domain, _)) = worst else { return (String::new(), None) };
+fn explanation(cause: Option<&(Label, FaultDomain)>) -> (String, Option<String>) {
+    let Some((reason, fault_domain)) = cause else { return (String::new(), None) };
     let explained = explain(reason);
     let meaning = explained.meaning.map(|meaning| format!(", {meaning}")).unwrap_or_default();
     let text = format!("; most by {} (fault domain {}{meaning})", reason.as_str(), fault_domain.as_str());
-    (text, explained.first_action.map(str::to_owned))
+    let first_action =
+        explained.first_action.unwrap_or("search the calls of this reason in /calls or in the call log");
+    (text, Some(first_action.to_owned()))
 }
 
-/// The only IDC that is affected, if the others are not.
-fn place(idcs: &[(Label, Group)]) -> Option<&str> {
+/// Where calls fail, if that is in one IDC: only there, if the others have enough calls to tell.
+fn place(idcs: &[(Label, Group)], change: Change) -> String {
     let with_calls = idcs.iter().filter(|(_, group)| group.hour.calls > 0);
-    let mut affected = with_calls.clone().filter(|(_, group)| group.change.is_some());
-    let (idc, _) = affected.next()?;
-    (affected.next().is_none() && with_calls.count() > 1).then(|| idc.as_str())
+    let (affected, others): (Vec<_>, Vec<_>) = with_calls.partition(|(_, group)| group.change.is_some());
+    let [(idc, _)] = affected[..] else { return String::new() };
+    let sum = |of: fn(&Group) -> u64| others.iter().map(|(_, group)| of(group)).sum::<u64>();
+    let (calls, abnormal) = (sum(|group| group.hour.calls), sum(|group| group.hour.abnormal));
+    let is_well = abnormal as f64 / (calls.max(1) as f64) < (change.before + change.after) / 2.0;
+    match calls {
+        0 => String::new(),
+        _ if calls >= LEAST_CALLS_ELSEWHERE && is_well => format!(", only in {}", idc.as_str()),
+        _ => format!(", most in {}", idc.as_str()),
+    }
 }
+
+/// The calls that the other IDCs have to have until it is said that they are well.
+const LEAST_CALLS_ELSEWHERE: u64 = 10;
 
 /// The calls since then, and how many of them were abnormal: by the minute within the hour.
 fn since(summary: &Summary, since: SystemTime) -> (u64, u64) {
@@ -162,10 +272,6 @@ fn since(summary: &Summary, since: SystemTime) -> (u64, u64) {
 
 fn severity(share: f64) -> Severity {
     if share >= CRITICAL_SHARE { Severity::Critical } else { Severity::Warning }
-}
-
-fn share_of(part: u64, whole: u64) -> String {
-    percent(part as f64 / whole.max(1) as f64)
 }
 
 /// A share in per cent, with as many digits as tell something.

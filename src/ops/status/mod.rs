@@ -7,6 +7,7 @@ mod findings;
 mod page;
 mod plot;
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
@@ -30,8 +31,8 @@ pub struct Status {
     /// The moment.
     time: Time,
     version: &'static str,
-    /// Whether nothing is amiss.
-    is_well: bool,
+    /// Whether nothing is amiss; not known until the last day is read.
+    is_well: Option<bool>,
     /// What is amiss, the gravest first.
     findings: Vec<Finding>,
     parts: Vec<Part>,
@@ -69,9 +70,12 @@ pub struct Part {
     pub name: &'static str,
     /// What it is.
     pub what: &'static str,
-    is_well: bool,
+    state: State,
     since: Option<Time>,
     reason: Option<String>,
+    /// When it dropped an event last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_drop: Option<Time>,
     /// Events that it has not finished.
     #[serde(skip_serializing_if = "Option::is_none")]
     backlog: Option<u64>,
@@ -80,19 +84,34 @@ pub struct Part {
     backlog_age_seconds: Option<u64>,
 }
 
+/// The state of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// As it should be.
+    Ok,
+    /// Not up yet, or not any more.
+    Waiting,
+    /// Something is amiss with it.
+    Failing,
+}
+
 impl Part {
     /// A part with which this is amiss, if anything is.
     pub fn new(name: &'static str, what: &'static str, trouble: Option<Trouble>) -> Part {
+        let state = if trouble.is_some() { State::Failing } else { State::Ok };
         let (since, reason) = trouble.map(|trouble| (Time(trouble.since), trouble.reason)).unzip();
-        Part {
-            name,
-            what,
-            is_well: reason.is_none(),
-            since,
-            reason,
-            backlog: None,
-            backlog_age_seconds: None,
-        }
+        Part { name, what, state, since, reason, last_drop: None, backlog: None, backlog_age_seconds: None }
+    }
+
+    /// A part that is not up for this reason.
+    pub fn waiting(name: &'static str, what: &'static str, reason: Trouble) -> Part {
+        Part { state: State::Waiting, ..Part::new(name, what, Some(reason)) }
+    }
+
+    /// The same, which dropped an event then.
+    pub fn with_last_drop(self, last_drop: Option<SystemTime>) -> Part {
+        Part { last_drop: last_drop.map(Time), ..self }
     }
 
     /// The same with a backlog of so many events, the oldest of which was received then.
@@ -108,6 +127,8 @@ impl Part {
 #[derive(Debug, Serialize)]
 struct Calls {
     counted_since: Time,
+    /// Since when every call is in what follows.
+    known_since: Time,
     counted_calls: u64,
     last_event: Option<Time>,
     /// Whether all of the last day that the journal has is in what follows.
@@ -158,7 +179,7 @@ struct Numbers {
     answered_ratio: Option<f64>,
     abnormal: u64,
     abnormal_ratio: Option<f64>,
-    abnormal_by_fault_domain: Vec<(&'static str, u64)>,
+    abnormal_by_fault_domain: BTreeMap<&'static str, u64>,
 }
 
 /// Since when the share of abnormal calls is what it is.
@@ -242,31 +263,36 @@ impl Serialize for Time {
 pub struct Seen {
     /// The moment.
     pub now: SystemTime,
+    /// When the process started.
+    pub started_at: SystemTime,
     /// How the parts are.
     pub parts: Vec<Part>,
     /// How calls go, once that is known.
     pub course: Option<Course>,
     /// How many refused requests are kept.
     pub refused: usize,
+    /// How many of them were received in the last five minutes.
+    pub refused_lately: usize,
     /// When the latest of them was received.
     pub latest_refused: Option<SystemTime>,
+    /// How many records this process has quarantined.
+    pub quarantined: u64,
 }
 
 impl Status {
     /// The status that was seen.
     pub fn new(seen: Seen) -> Status {
-        let Seen { now, parts, course, refused, latest_refused } = seen;
-        let summary = course.as_ref().map(|course| course.timeline.summary(now));
-        let last_event = course.as_ref().and_then(|course| course.last_event);
-        let findings = findings::of(&parts, summary.as_ref(), last_event, now);
-        let calls = course.zip(summary).map(|(course, summary)| Calls::new(course, summary, now));
+        let summary = seen.course.as_ref().map(|course| course.timeline.summary(seen.now));
+        let findings = findings::of(&seen, summary.as_ref());
+        let Seen { now, parts, course, refused, latest_refused, .. } = seen;
+        let is_whole = course.as_ref().is_some_and(|course| course.is_whole);
         Status {
             time: Time(now),
             version: env!("CARGO_PKG_VERSION"),
-            is_well: findings.is_empty(),
+            is_well: if findings.is_empty() { is_whole.then_some(true) } else { Some(false) },
             findings,
             parts,
-            calls,
+            calls: course.zip(summary).map(|(course, summary)| Calls::new(course, summary, now)),
             refused: Refused { kept: refused as u64, latest: latest_refused.map(Time) },
         }
     }
@@ -281,7 +307,7 @@ impl Calls {
     fn new(course: Course, summary: Summary, now: SystemTime) -> Calls {
         let Summary { minutes, tens, all, media_types, idcs, reasons, latest } = summary;
         let hour = all.hour.calls;
-        let spans = Lengths::new(&minutes, &tens, course.started_at, now);
+        let spans = Lengths::new(&minutes, &tens, course.known_since, now);
         let abnormal_callers = course.callers.map(|callers| {
             let [(_, lately), (_, hour)] = callers.by_window();
             AbnormalCallers { lately, hour }
@@ -289,6 +315,7 @@ impl Calls {
         let named = |name: Label, group| Named { name, calls: Windows::new(group, &spans) };
         Calls {
             counted_since: Time(course.started_at),
+            known_since: Time(course.known_since),
             counted_calls: course.calls,
             last_event: course.last_event.map(Time),
             is_whole: course.is_whole,
@@ -319,12 +346,10 @@ struct Lengths {
 }
 
 impl Lengths {
-    fn new(minutes: &[Slot], tens: &[Slot], started_at: SystemTime, now: SystemTime) -> Lengths {
-        // A window that began before calls were counted is shorter; those that the journal has may be from before that.
-        let first =
-            tens.iter().find(|slot| slot.calls > 0).map_or(started_at, |slot| slot.begin.min(started_at));
+    fn new(minutes: &[Slot], tens: &[Slot], known_since: SystemTime, now: SystemTime) -> Lengths {
+        // A window that began before every call is known is shorter.
         let since = |begin: Option<SystemTime>| {
-            let begin = begin.unwrap_or(now).max(first);
+            let begin = begin.unwrap_or(now).max(known_since);
             (now.duration_since(begin).unwrap_or_default().as_secs_f64() / 60.0).max(1.0)
         };
         let lately = minutes.iter().rev().nth(timeline::LATELY).map(|slot| slot.begin);

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use maud::{DOCTYPE, Markup, html};
 
 use super::{
-    AbnormalCall, Calls, Grown, Named, Numbers, Part, Point, ReasonRow, Severity, Status, Time, plot,
+    AbnormalCall, Calls, Finding, Grown, Named, Numbers, Part, Point, ReasonRow, Severity, State, Status,
+    Time, plot,
 };
 
 /// The style of the page.
@@ -18,7 +19,11 @@ pub const SCRIPT: &str = include_str!("status.js");
 
 /// The page of a status.
 pub fn render(status: &Status, call_event_path: &str) -> String {
-    let title = if status.is_well { "OK" } else { "!" };
+    let title = match status.is_well {
+        Some(true) => "OK",
+        Some(false) => "!",
+        None => "\u{2026}",
+    };
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -33,6 +38,7 @@ pub fn render(status: &Status, call_event_path: &str) -> String {
                 noscript { meta http-equiv="refresh" content="10"; }
             }
             body {
+                p id="stale" role="alert" {}
                 main id="status" {
                     (heading(status))
                     (findings(status))
@@ -51,7 +57,7 @@ fn heading(status: &Status) -> Markup {
     html! {
         header {
             h1 { "planet-call-exporter " small { (status.version) } }
-            p { "As of " (time(status.time)) span id="stale" {} }
+            p { "As of " (time(status.time)) ". All times are in UTC." }
         }
     }
 }
@@ -60,9 +66,17 @@ fn findings(status: &Status) -> Markup {
     let findings = &status.findings;
     let has_calls = status.calls.as_ref().is_none_or(|calls| calls.counted_calls > 0);
     html! {
-        section.findings aria-label="Findings" role="status" {
+        section.findings aria-label="Findings" {
+            // Without numbers that change all the time, which a screen reader would read out each time.
+            p.only-heard role="status" { (heard(findings)) }
             @if findings.is_empty() {
-                p.finding.ok { strong { "All is well." } @if !has_calls { " No call event has come yet." } }
+                p.finding.ok {
+                    @match status.is_well {
+                        Some(_) => strong { "All is well." },
+                        None => "Nothing is known yet that is wrong: the calls of the last day are still being read.",
+                    }
+                    @if !has_calls { " No call event has come yet." }
+                }
             }
             @for finding in findings {
                 div.finding.(severity(finding.severity)) {
@@ -75,6 +89,15 @@ fn findings(status: &Status) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// The findings as they are read out.
+fn heard(findings: &[Finding]) -> String {
+    let of = |wanted: Severity| findings.iter().filter(|finding| finding.severity == wanted).count();
+    match (of(Severity::Critical), of(Severity::Warning)) {
+        (0, 0) => "No findings.".to_owned(),
+        (critical, warnings) => format!("Findings: {critical} critical, {warnings} warnings."),
     }
 }
 
@@ -134,19 +157,19 @@ fn of_calls(calls: &Calls, now: Time) -> Markup {
             div.figures { @for figure in figures { (figure.show()) } }
             @if let Some(callers) = &calls.abnormal_callers {
                 p {
-                    strong { (callers.lately) } " different callers had an abnormal call in the last 5 minutes, "
+                    "Different callers with an abnormal call: " strong { (callers.lately) } " in the last 5 minutes, "
                     strong { (callers.hour) } " in the last hour."
                 }
             }
         }
-        (groups("By data centre", "IDC", &calls.idcs))
-        (groups("By media type", "Media type", &calls.media_types))
+        (groups("By data centre", "IDC", &calls.idcs, now))
+        (groups("By media type", "Media type", &calls.media_types, now))
         (reasons(&calls.reasons, now))
         (latest(&calls.latest_abnormal_calls, now))
         section aria-label="Total" {
             p {
-                (calls.counted_calls) " calls have been counted since " (time(calls.counted_since))
-                @if let Some(last) = calls.last_event { ", the last one at " (time(last)) }
+                "Calls counted since " (time(calls.counted_since)) ": " strong { (calls.counted_calls) }
+                @if let Some(last) = calls.last_event { ", the latest at " (time(last)) }
                 "."
             }
         }
@@ -168,7 +191,7 @@ impl Figure {
         html! {
             div.figure {
                 h3 { (self.name) }
-                p { strong { (lately) } " in 5 minutes" br; (hour) " in the hour" }
+                p { strong { (lately) } " in the last 5 minutes" br; (hour) " in the last hour" }
                 p.top { (self.top) }
                 (self.plot)
             }
@@ -176,11 +199,11 @@ impl Figure {
     }
 }
 
-fn groups(title: &str, name: &str, groups: &[Named]) -> Markup {
+fn groups(title: &str, name: &str, groups: &[Named], now: Time) -> Markup {
     html! {
         section aria-label=(title) {
             h2 { (title) }
-            (scrolled(html! {
+            (scrolled(title, html! {
                 table {
                     thead { tr {
                         th scope="col" { (name) } th.number scope="col" { "Calls, 5 min" } th.number scope="col" { "Abnormal, 5 min" }
@@ -193,7 +216,7 @@ fn groups(title: &str, name: &str, groups: &[Named]) -> Markup {
                                 th scope="row" { (group.name.as_str()) }
                                 (numbers(&group.calls.lately.counts)) (numbers(&group.calls.hour.counts))
                                 td { (by_fault_domain(&group.calls.hour.counts)) }
-                                td { (grown(group.calls.change.as_ref())) }
+                                td { (grown(group.calls.change.as_ref(), now)) }
                             }
                         }
                         @if groups.is_empty() { tr { td colspan="7" { "No calls in the last day." } } }
@@ -212,7 +235,7 @@ fn numbers(counts: &Numbers) -> Markup {
 }
 
 fn by_fault_domain(counts: &Numbers) -> String {
-    let text = |(fault_domain, calls): &(&str, u64)| format!("{fault_domain} {calls}");
+    let text = |(fault_domain, calls): (&&str, &u64)| format!("{fault_domain} {calls}");
     counts.abnormal_by_fault_domain.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
@@ -220,17 +243,17 @@ fn reasons(reasons: &[ReasonRow], now: Time) -> Markup {
     html! {
         section aria-label="By reason" {
             h2 { "By disconnect reason" }
-            (scrolled(html! {
+            (scrolled("By reason", html! {
                 table {
                     thead { tr {
-                        th scope="col" { "Reason" } th scope="col" { "Whose fault" } th.number scope="col" { "5 min" }
+                        th scope="col" { "Reason" } th scope="col" { "Meaning" } th scope="col" { "Whose fault" } th.number scope="col" { "5 min" }
                         th.number scope="col" { "60 min" } th.number scope="col" { "24 h" }
                         th scope="col" { "First seen" } th scope="col" { "Last seen" } th scope="col" { "More since" }
                     } }
                     tbody {
                         @for row in reasons.iter().filter(|row| row.is_abnormal) { (reason(row, now)) }
                         @for row in reasons.iter().filter(|row| !row.is_abnormal) { (reason(row, now)) }
-                        @if reasons.is_empty() { tr { td colspan="8" { "No calls in the last day." } } }
+                        @if reasons.is_empty() { tr { td colspan="9" { "No calls in the last day." } } }
                     }
                 }
             }))
@@ -241,19 +264,17 @@ fn reasons(reasons: &[ReasonRow], now: Time) -> Markup {
 fn reason(row: &ReasonRow, now: Time) -> Markup {
     html! {
         tr.bad[row.change.is_some()] {
-            th.reason scope="row" {
-                (row.reason.as_str()) @if let Some(code) = row.code { " " small { (code) } }
-                p.meaning {
-                    @if let Some(meaning) = row.meaning { (meaning) "." }
-                    @if row.is_abnormal { @if let Some(action) = row.first_action { " First: " (action) "." } }
-                }
+            th scope="row" { (row.reason.as_str()) @if let Some(code) = row.code { " " small { (code) } } }
+            td.meaning {
+                @if let Some(meaning) = row.meaning { (meaning) "." }
+                @if row.is_abnormal { @if let Some(action) = row.first_action { " First: " (action) "." } }
             }
             td { @if row.is_abnormal { strong { (row.fault_domain) } } @else { (row.fault_domain) } }
             td.number { (row.lately) }
             td.number { (row.hour) @if let Some(share) = row.ratio_60m { " (" (ratio(Some(share))) ")" } }
             td.number { (row.day) }
-            td { (ago(row.first_seen, now)) } td { (ago(row.last_seen, now)) }
-            td { (grown(row.change.as_ref())) }
+            td { @if let Some(at) = row.first_seen { (clock(at, now)) } } td { (ago(row.last_seen, now)) }
+            td { (grown(row.change.as_ref(), now)) }
         }
     }
 }
@@ -262,11 +283,11 @@ fn latest(calls: &[AbnormalCall], now: Time) -> Markup {
     html! {
         section aria-label="Latest abnormal calls" {
             h2 { "Latest abnormal calls" }
-            (scrolled(html! {
+            (scrolled("Latest abnormal calls", html! {
                 table {
                     thead { tr {
                         th scope="col" { "Received" } th scope="col" { "Reason" } th scope="col" { "Whose fault" } th scope="col" { "IDC" }
-                        th scope="col" { "Media type" } th scope="col" { "Released by" } th.number scope="col" { "Talked, s" } th scope="col" { "Session ID" }
+                        th scope="col" { "Media type" } th scope="col" { "Released by" } th.number scope="col" { "Duration, s" } th scope="col" { "Session ID" }
                     } }
                     tbody {
                         @for call in calls {
@@ -287,16 +308,16 @@ fn parts(parts: &[Part]) -> Markup {
     html! {
         section aria-label="Parts" {
             h2 { "Parts" }
-            (scrolled(html! {
+            (scrolled("Parts", html! {
                 table {
                     thead { tr {
                         th scope="col" { "Part" } th scope="col" { "State" } th scope="col" { "Since" } th scope="col" { "Why" } th.number scope="col" { "Waiting events" }
                     } }
                     tbody {
                         @for part in parts {
-                            tr.bad[!part.is_well] {
+                            tr.bad[part.state == State::Failing] {
                                 th scope="row" { (part.what) " " small { (part.name) } }
-                                td { @if part.is_well { "ok" } @else { strong { "failing" } } }
+                                td { @match part.state { State::Ok => "ok", State::Waiting => "not up", State::Failing => strong { "failing" } } }
                                 td { @if let Some(since) = part.since { (time(since)) } }
                                 td.text { @if let Some(reason) = &part.reason { (reason) } }
                                 td.number {
@@ -317,9 +338,9 @@ fn refused(status: &Status) -> Markup {
         section aria-label="Refused requests" {
             h2 { "Refused requests" }
             p {
-                (status.refused.kept) " are kept of those that could not be call events"
-                @if let Some(latest) = status.refused.latest { ", the latest of " (time(latest)) }
-                ". " a href="refused" { "Show them" } ", from the exporter's host or with credentials."
+                "Kept requests that could not be call events: " (status.refused.kept)
+                @if let Some(latest) = status.refused.latest { ", the latest from " (time(latest)) }
+                ". " a href="refused" { "Show them" } " (from the exporter's host, or with credentials)."
             }
         }
     }
@@ -342,8 +363,8 @@ fn links(call_event_path: &str) -> Markup {
 }
 
 /// Tables scroll on their own where they are wider than the screen, with the keyboard too.
-fn scrolled(table: Markup) -> Markup {
-    html! { div.scrolled tabindex="0" { (table) } }
+fn scrolled(name: &str, table: Markup) -> Markup {
+    html! { div.scrolled role="region" aria-label=(format!("Table: {name}")) tabindex="0" { (table) } }
 }
 
 fn ratio(ratio: Option<f64>) -> String {
@@ -354,10 +375,10 @@ fn ratio(ratio: Option<f64>) -> String {
     }
 }
 
-fn grown(grown: Option<&Grown>) -> Markup {
+fn grown(grown: Option<&Grown>, now: Time) -> Markup {
     html! {
         @if let Some(Grown { since, ratio_before, ratio_since }) = grown {
-            (clock(*since)) ": " (ratio(Some(*ratio_before))) " \u{2192} " (ratio(Some(*ratio_since)))
+            (clock(*since, now)) ": " (ratio(Some(*ratio_before))) " \u{2192} " (ratio(Some(*ratio_since)))
         }
     }
 }
@@ -369,15 +390,16 @@ fn time(Time(at): Time) -> Markup {
     html! { time datetime=(machine) { (people) } }
 }
 
-/// The time of a day, in UTC.
-fn clock(Time(at): Time) -> Markup {
-    let machine = humantime::format_rfc3339_seconds(at).to_string();
-    html! { time datetime=(machine) title=(machine) { (&machine[11..16]) } }
+/// The time of the day, with the date if it is another day.
+fn clock(Time(at): Time, Time(now): Time) -> Markup {
+    let [machine, today] = [at, now].map(|at| humantime::format_rfc3339_seconds(at).to_string());
+    let begin = if machine[..10] == today[..10] { 11 } else { 5 };
+    html! { time datetime=(machine) title=(machine) { (machine[begin..16].replace('T', " ")) } }
 }
 
 /// The time of a day, and how long ago that was.
 fn ago(at: Option<Time>, now: Time) -> Markup {
-    html! { @if let Some(at) = at { (clock(at)) " (" (length(at.0, now.0)) ")" } }
+    html! { @if let Some(at) = at { (clock(at, now)) " (" (length(at.0, now.0)) ")" } }
 }
 
 fn length(at: SystemTime, now: SystemTime) -> String {

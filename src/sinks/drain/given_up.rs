@@ -7,6 +7,7 @@ use tracing::warn;
 
 use super::Drain;
 use crate::sinks::Sink;
+use crate::sinks::metrics::Cause;
 use crate::sinks::queue::{Event, Place};
 
 /// How often it is looked for them: a hundred times in the age, within these bounds.
@@ -28,7 +29,7 @@ impl<S: Sink> Drain<S> {
     /// Counts events that are given up.
     pub(super) fn note_given_up(&mut self, events: u64) {
         self.given_up += events;
-        self.metrics.age.increment(events);
+        self.metrics.drop(Cause::Age, events);
         self.note_unsaved();
     }
 

@@ -31,7 +31,7 @@ use crate::journal::Reader;
 use crate::state::quarantine::Quarantine;
 
 use super::destination::DestinationWatch;
-use super::metrics::{AttemptMetrics, EventMetrics, SinkStatus};
+use super::metrics::{AttemptMetrics, Cause, EventMetrics, SinkStatus};
 use super::queue::{Event, Place, Queue, Refusals};
 use super::retry_budget::RetryBudget;
 use super::waiting::Waiting;
@@ -144,6 +144,8 @@ impl<S: Sink> Drain<S> {
         let (peer, progress) =
             (Peer::new(settings.peer, settings.signal, settings.backoff), Progress::default());
         let conditions = vec![peer.condition(), progress.condition()];
+        let status = Arc::new(SinkStatus::new(settings.name, settings.peer, conditions));
+        let metrics = EventMetrics::new(settings.name, status.drops());
         let mut drain = Drain {
             sink,
             reader,
@@ -175,12 +177,12 @@ impl<S: Sink> Drain<S> {
             close_at: Instant::now(),
             give_up_at: Instant::now(),
             given_up: 0,
-            status: Arc::new(SinkStatus::new(settings.name, settings.peer, conditions)),
+            status,
             oldest: None,
             oldest_found_at: None,
             quarantine,
             attempt_metrics: AttemptMetrics::new(settings.signal),
-            metrics: EventMetrics::new(settings.name),
+            metrics,
             settings,
         };
         drain.note_status();
@@ -288,7 +290,7 @@ impl<S: Sink> Drain<S> {
             return self.note_unsaved();
         }
         if self.is_gone {
-            self.metrics.gone.increment(1);
+            self.metrics.drop(Cause::Gone, 1);
             return self.note_unsaved();
         }
         match self.event(origin, &record) {

@@ -12,7 +12,7 @@ use super::{Drain, MISCONFIGURED_PAUSE};
 use crate::callback::Record;
 use crate::callback::shield::Panicked;
 use crate::http::pace::LeftOut;
-use crate::sinks::metrics::AttemptResult;
+use crate::sinks::metrics::{AttemptResult, Cause};
 use crate::sinks::queue::{Event, Place};
 use crate::sinks::{Failure, Sink};
 
@@ -51,7 +51,7 @@ impl<S: Sink> Drain<S> {
                 self.note_back();
                 self.note_finished();
                 self.metrics.delivered.increment(events.len() as u64 - refused);
-                self.metrics.refused.increment(refused);
+                self.metrics.drop(Cause::Refused, refused);
                 self.remove(&events);
             }
             Err(Failure::TooLarge(reason) | Failure::Batch(reason)) if result == AttemptResult::Retry => {
@@ -106,7 +106,9 @@ impl<S: Sink> Drain<S> {
     }
 
     pub(super) fn note_nothing_finished(&mut self, reason: &str) {
-        if let Some(failed) = self.progress.note_failure(&reason, Instant::now()) {
+        if let Some(failed) =
+            self.progress.note_failure(&self.sink.reason_for_everybody(reason), Instant::now())
+        {
             let failed_seconds = failed.as_secs();
             warn!(sink = self.settings.name, failed_seconds, %reason, "{} takes no event", self.settings.peer);
         }
@@ -119,7 +121,10 @@ impl<S: Sink> Drain<S> {
         reason: &str,
         retry_after: Option<Duration>,
     ) {
-        self.stand_still(events, started, reason, |drain| drain.peer.note_away(&reason, retry_after));
+        self.stand_still(events, started, reason, |drain| {
+            let shown = drain.sink.reason_for_everybody(reason);
+            drain.peer.note_away(&reason, &shown, retry_after)
+        });
     }
 
     /// Stands still, except for an attempt from time to time: the first after the time that `pause` answers.
@@ -173,7 +178,7 @@ impl<S: Sink> Drain<S> {
                 warn!(sink, events, %reason, left_out, "events are too old to be tried again; they are dropped");
             }
             self.tell_refused(&old, &reason);
-            self.metrics.age.increment(old.len() as u64);
+            self.metrics.drop(Cause::Age, old.len() as u64);
             self.remove(&old);
         }
         others
@@ -186,7 +191,7 @@ impl<S: Sink> Drain<S> {
             warn!(sink, events, %reason, left_out, "events were refused for good; they are dropped");
         }
         self.tell_refused(events, reason);
-        self.metrics.refused.increment(events.len() as u64);
+        self.metrics.drop(Cause::Refused, events.len() as u64);
         self.remove(events);
     }
 
@@ -257,7 +262,7 @@ impl<S: Sink> Drain<S> {
     }
 
     fn drop_gone(&mut self, events: &[Event]) {
-        self.metrics.gone.increment(events.len() as u64);
+        self.metrics.drop(Cause::Gone, events.len() as u64);
         self.remove(events);
     }
 

@@ -9,6 +9,7 @@ use super::{Drain, STATUS_INTERVAL};
 use crate::config::StateLifetime;
 use crate::sinks::Sink;
 use crate::sinks::metrics::Backlog;
+use crate::sinks::metrics::Cause;
 use crate::sinks::queue::Aside;
 
 /// How long what was finished may wait to be noted durably. After a crash it is delivered once more.
@@ -125,7 +126,7 @@ impl<S: Sink> Drain<S> {
             }
             StateLifetime::Process => "they were in memory, and are lost",
         };
-        self.metrics.shutdown.increment(events);
+        self.metrics.drop(Cause::Shutdown, events);
         warn!(sink, peer, events, "ended before all events were delivered; {what_becomes}");
     }
 }

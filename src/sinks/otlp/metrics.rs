@@ -259,9 +259,9 @@ impl Push {
                     self.exhausted = 0;
                     self.largest = (size / 2).max(SMALLEST_MESSAGE);
                 }
-                Some(self.peer.note_away(&reason, error.retry_after()))
+                Some(self.peer.note_away(&reason, &reason, error.retry_after()))
             }
-            Meaning::Later => Some(self.peer.note_away(&reason, error.retry_after())),
+            Meaning::Later => Some(self.peer.note_away(&reason, &reason, error.retry_after())),
             // Prometheus answers 400 to samples that are out of order, and takes those of the next push.
             Meaning::Misconfigured if !(error.is_plain_400() && self.has_taken) => {
                 self.destination.note_wrong(&reason);
