@@ -5,6 +5,8 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -178,4 +180,41 @@ fn a_collector_that_is_away_is_told_with_its_reason_and_since_when() {
     eventually("all well", || (status(&exporter)["is_well"] == true).then_some(()));
     eventually("no backlog", || (part(&status(&exporter), "spans")["backlog"] == 0).then_some(()));
     drop(receiver);
+}
+
+/// A service that refuses everything with 503 and says in the body what it was asked. Answers where it is.
+fn service_that_repeats_what_it_is_asked() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut line = String::new();
+            let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
+            let _ = reader.read_line(&mut line);
+            let mut header = String::new();
+            while reader.read_line(&mut header).is_ok_and(|bytes| bytes > 2) {
+                header.clear();
+            }
+            let body = format!("no such user: {line}");
+            let head =
+                format!("HTTP/1.1 503 No\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+            let _ = stream.write_all((head + &body).as_bytes());
+        }
+    });
+    address
+}
+
+#[test]
+fn what_a_service_says_of_a_caller_is_not_told() {
+    let service = format!("http://{}", service_that_repeats_what_it_is_asked());
+    let exporter = Exporter::with(&["--forward-to", &service]);
+    let caller = CallEventQuery::new(1).with("from_user_id", "somebody-in-particular");
+    assert_eq!(exporter.send(&caller.encode()).status, 200);
+    let part = eventually("trouble", || {
+        Some(part(&status(&exporter), "service")).filter(|part| part["state"] == "failing")
+    });
+    assert!(part["reason"].as_str().is_some_and(|reason| reason.ends_with("it answered 503")), "{part}");
+    for path in ["/", "/status.json"] {
+        assert!(!exporter.admin(path).text().contains("somebody-in-particular"), "{path}");
+    }
 }
