@@ -9,6 +9,7 @@
 //! | GET /-/healthy, /-/ready | the same two under Prometheus's names |
 //! | POST /-/drain | [draining](crate::intake::draining) begins; only from this host, whatever credentials are configured |
 //! | GET /refused | refused requests as JSON lines; only to this host or with credentials, since they carry personal data |
+//! | GET /why, /why.json, /calls, /report | a [look back](super::look_back) at the calls, likewise |
 //!
 //! Where credentials are configured, only the paths of health checks answer without them ([`access`](super::access)).
 //!
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::access::{Access, Admitted};
+use super::look_back::{self, LookBack};
 use super::negotiation::{self, Format};
 use super::pages::{Kept, Pages};
 use super::refused_body::RefusedBody;
@@ -49,6 +51,7 @@ pub struct AdminHandler {
     call_event_path: String,
     text: FormatPages,
     openmetrics: FormatPages,
+    look_back: LookBack,
     failures_logged: Pace,
     /// Cancelled, it begins to drain.
     drain: CancellationToken,
@@ -138,8 +141,9 @@ impl AdminHandler {
             of_openmetrics
                 .page(shown, |families, process| openmetrics::render(families, process, with_created))
         });
+        let look_back = LookBack::new(Arc::clone(&view));
         let failures_logged = Pace::default();
-        AdminHandler { view, access, call_event_path, text, openmetrics, failures_logged, drain }
+        AdminHandler { view, access, call_event_path, text, openmetrics, look_back, failures_logged, drain }
     }
 }
 
@@ -162,7 +166,10 @@ impl Handler for AdminHandler {
             Ok(admitted) => admitted,
             Err(refusal) => return refusal,
         };
-        if !["/", "/metrics", "/livez", "/readyz", "/-/healthy", "/-/ready", "/refused"].contains(&path) {
+        let is_look_back = look_back::PATHS.contains(&path);
+        if !["/", "/metrics", "/livez", "/readyz", "/-/healthy", "/-/ready", "/refused"].contains(&path)
+            && !is_look_back
+        {
             return response::text(StatusCode::NOT_FOUND, "not found\n");
         }
         if !is_method_known {
@@ -173,7 +180,10 @@ impl Handler for AdminHandler {
         match path {
             "/metrics" => self.metrics(&request, peer).await,
             "/refused" if sees_personal_data() => self.refused(),
-            "/refused" => {
+            path if is_look_back && sees_personal_data() => {
+                self.look_back.answer(path, request.uri().query().unwrap_or_default()).await
+            }
+            path if is_look_back || path == "/refused" => {
                 response::text(StatusCode::FORBIDDEN, "only from the same host, or with credentials\n")
             }
             _ => self.landing_page(),
