@@ -39,6 +39,7 @@
 //! | [`state`] | what a state directory is: committer, window of keys, fold, checkpoints |
 //! | [`intake`] | routes, handler, acceptance, the proxy |
 //! | [`sinks`] | the loop that drains the journal; spans, call log, the service behind, OTLP |
+//! | [`history`] | looking back: what failing calls have in common, single calls, reports |
 //! | [`ops`] | admin port, logging, signals, the subcommands |
 //! | [`app`] | builds the parts, supervises them, stops them in order |
 //! | [`fuzzing`] | laws of what reads bytes from outside, with the feature of that name only |
@@ -58,6 +59,7 @@ pub mod callback;
 pub mod config;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+pub mod history;
 pub mod http;
 pub mod intake;
 pub mod journal;

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use planet_call_exporter::app;
 use planet_call_exporter::config::call_filter::CallFilter;
@@ -15,13 +15,22 @@ use planet_call_exporter::config::remark::Remark;
 use planet_call_exporter::config::{AdminPort, Command, CommandLine, Config};
 use planet_call_exporter::http::shown;
 use planet_call_exporter::ops::commands::check::Plan;
+use planet_call_exporter::ops::commands::look_back::{self, Whose};
 use planet_call_exporter::ops::{commands, logging, signals};
 
 fn main() -> ExitCode {
     let CommandLine { config, command } = CommandLine::read().unwrap_or_else(|error| error.exit());
     let outcome = match command {
-        Some(Command::State { directory, calls: true, filter, .. }) => show_calls(&directory, &filter),
+        Some(Command::State { directory, calls: true, filter, limit, .. }) => {
+            show_calls(&directory, &filter, limit)
+        }
         Some(Command::State { directory, verify, .. }) => show_state(&directory, verify),
+        Some(Command::Why { directory, minutes, json, admin_port }) => {
+            why(&whose(directory.as_deref(), &admin_port), minutes, json)
+        }
+        Some(Command::Report { directory, since, until, admin_port }) => {
+            report(&whose(directory.as_deref(), &admin_port), since, until)
+        }
         Some(Command::Replay { file, to }) => replay(&file, &to),
         Some(Command::Check { config, connect }) => {
             return check(*config, connect).unwrap_or_else(|error| fail(&*error));
@@ -43,8 +52,21 @@ fn show_state(directory: &Path, verify: bool) -> Result<(), Box<dyn Error>> {
     if is_sound || !verify { Ok(()) } else { Err("the state directory is damaged".into()) }
 }
 
-fn show_calls(directory: &Path, filter: &CallFilter) -> Result<(), Box<dyn Error>> {
-    Ok(commands::calls::show(directory, filter, &mut BufWriter::new(std::io::stdout().lock()))?)
+fn show_calls(directory: &Path, filter: &CallFilter, latest: Option<usize>) -> Result<(), Box<dyn Error>> {
+    let mut output = BufWriter::new(std::io::stdout().lock());
+    Ok(commands::calls::show(directory, filter, latest, &mut output)?)
+}
+
+fn whose<'a>(directory: Option<&'a Path>, port: &'a AdminPort) -> Whose<'a> {
+    directory.map_or(Whose::Exporter(port), Whose::Directory)
+}
+
+fn why(whose: &Whose<'_>, minutes: u64, json: bool) -> Result<(), Box<dyn Error>> {
+    print(finish(look_back::why(whose, minutes, json))??.as_bytes())
+}
+
+fn report(whose: &Whose<'_>, since: SystemTime, until: Option<SystemTime>) -> Result<(), Box<dyn Error>> {
+    print(finish(look_back::report(whose, since, until))??.as_bytes())
 }
 
 fn replay(file: &Path, to: &CallbackUrl) -> Result<(), Box<dyn Error>> {

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::callback::idc::is_usual_name;
 use crate::callback::labels::{self, LEGACY, LabelSource};
 use crate::callback::reason::DisconnectReason;
-use crate::callback::{Anomalies, CallEvent, Key, call_event};
+use crate::callback::{Anomalies, CallEvent, Key, Record, call_event};
 
 /// What a call must have to be shown. Without any of it, every call is.
 #[derive(Debug, Clone, Default, Args)]
@@ -26,19 +26,62 @@ pub struct CallFilter {
     pub idc: Option<String>,
 
     /// Only calls that were received since then: so long ago, or at a time (RFC 3339).
-    #[arg(long, value_name = "DURATION|TIME", requires = "calls", value_parser = since)]
+    #[arg(long, value_name = "DURATION|TIME", requires = "calls", value_parser = moment)]
     pub since: Option<SystemTime>,
+
+    /// Only calls that were received before then.
+    #[arg(long, value_name = "DURATION|TIME", requires = "calls", value_parser = moment)]
+    pub until: Option<SystemTime>,
 }
 
 impl CallFilter {
     /// Whether a call is to be shown.
     pub fn admits(&self, event: &CallEvent<'_>) -> bool {
-        let CallFilter { sid, reason, idc, since } = self;
+        let CallFilter { sid, reason, idc, .. } = self;
         sid.is_none_or(|sid| event.sid == sid)
+            && self.admits_time(event.received_at)
             && reason.as_deref().is_none_or(|reason| labels::disconnect_reason(event) == reason)
             && idc.as_deref().is_none_or(|idc| labels::idc_of_people(event) == idc)
-            && since.is_none_or(|since| event.received_at >= since)
     }
+
+    /// The call of a record if it is to be shown. What cannot be read is not.
+    pub fn admitted<'a>(&self, record: &Record<'a>) -> Option<CallEvent<'a>> {
+        // Before its query is read, which takes longer.
+        let may_be = self.sid.is_none_or(|sid| record.key == sid) && self.admits_time(record.received_at);
+        let event = may_be.then(|| record.call_event().ok()).flatten();
+        event.filter(|event| self.admits(event))
+    }
+
+    fn admits_time(&self, received_at: SystemTime) -> bool {
+        self.since.is_none_or(|since| received_at >= since)
+            && self.until.is_none_or(|until| received_at < until)
+    }
+
+    /// Sets a part of it, by the name of its flag, to what a flag would take.
+    ///
+    /// # Errors
+    /// There is no such part, or what was expected of it.
+    pub fn set(&mut self, name: &str, text: &str) -> Result<(), NotAFilter> {
+        let expected = NotAFilter::Value;
+        match name {
+            "sid" => self.sid = session_id(text).ok(),
+            "reason" => self.reason = Some(reason(text).map_err(expected)?),
+            "idc" => self.idc = Some(idc(text).map_err(expected)?),
+            "since" => self.since = Some(moment(text).map_err(expected)?),
+            "until" => self.until = Some(moment(text).map_err(expected)?),
+            _ => return Err(NotAFilter::Name),
+        }
+        Ok(())
+    }
+}
+
+/// Why a part of a filter cannot be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotAFilter {
+    /// There is no part of this name.
+    Name,
+    /// It takes another value; this is what is expected.
+    Value(String),
 }
 
 fn session_id(text: &str) -> Result<Key, Infallible> {
@@ -65,10 +108,14 @@ fn idc(text: &str) -> Result<String, String> {
     }
 }
 
-fn since(text: &str) -> Result<SystemTime, String> {
+/// A time, or how long ago it was.
+///
+/// # Errors
+/// What was expected.
+pub fn moment(text: &str) -> Result<SystemTime, String> {
     let ago = humantime::parse_duration(text).ok().and_then(|ago| SystemTime::now().checked_sub(ago));
-    let since = ago.or_else(|| time(text));
-    since.ok_or_else(|| "expected a duration or a time, such as 2h or 2026-01-31T09:00:00Z".to_owned())
+    let moment = ago.or_else(|| time(text));
+    moment.ok_or_else(|| "expected a duration or a time, such as 2h or 2026-01-31T09:00:00Z".to_owned())
 }
 
 /// A time of RFC 3339, of which humantime reads only those in UTC.
@@ -92,6 +139,7 @@ fn time(text: &str) -> Option<SystemTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::callback::Kind;
 
     #[test]
     fn times_are_those_of_rfc_3339() {
@@ -135,16 +183,41 @@ mod tests {
             reason: reason("1305").ok(),
             idc: idc("K1").ok(),
             since: Some(received_at),
+            until: Some(received_at + Duration::from_millis(1)),
         };
-        assert!(CallFilter::default().admits(&event) && all.admits(&event));
+        let record = Record { kind: Kind::CallEvent, received_at, key: event.sid, envelope: b"", query };
+        let admits = |filter: &CallFilter| {
+            let admits = filter.admits(&event);
+            assert_eq!(filter.admitted(&record).is_some(), admits, "{filter:?}");
+            admits
+        };
+        assert!(admits(&CallFilter::default()) && admits(&all));
         let later = Some(received_at + Duration::from_millis(1));
         for other in [
             CallFilter { sid: session_id("b").ok(), ..all.clone() },
             CallFilter { reason: reason("1001").ok(), ..all.clone() },
             CallFilter { idc: idc("K2").ok(), ..all.clone() },
             CallFilter { since: later, ..all.clone() },
+            CallFilter { until: Some(received_at), ..all.clone() },
         ] {
-            assert!(!other.admits(&event), "{other:?}");
+            assert!(!admits(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_is_set_by_the_names_of_its_flags() {
+        let mut filter = CallFilter::default();
+        for (name, text) in
+            [("sid", "a"), ("reason", "1305"), ("idc", "K1"), ("since", "2h"), ("until", "1h")]
+        {
+            assert_eq!(filter.set(name, text), Ok(()), "{name}");
+        }
+        assert_eq!(filter.reason.as_deref(), Some("SERVER_INTERNAL_ERROR"));
+        assert!(filter.sid.is_some() && filter.idc.is_some() && filter.since < filter.until);
+        assert_eq!(filter.set("from_user_id", "a"), Err(NotAFilter::Name));
+        for name in ["reason", "idc", "since", "until"] {
+            let refused = filter.set(name, "no such thing");
+            assert!(matches!(refused, Err(NotAFilter::Value(said)) if said.contains("expected")), "{name}");
         }
     }
 }

@@ -57,8 +57,10 @@ fn described(command: Command, extent: Extent) -> Command {
 }
 
 /// What `-h` says of each command.
-const COMMANDS: [(&str, &str); 7] = [
+const COMMANDS: [(&str, &str); 9] = [
     ("state", "Show what is in a state directory"),
+    ("why", "Say what failing calls have in common"),
+    ("report", "Report failed calls to LINE Planet's support"),
     ("check", "Say what a start with these flags and variables would do"),
     ("replay", "Send refused requests or stored events again"),
     ("drain", "Have an exporter on this host drain"),

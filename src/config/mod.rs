@@ -12,6 +12,7 @@ pub mod environment;
 pub mod fuzzing;
 pub mod given;
 pub mod help;
+pub mod look_back;
 pub mod otlp;
 pub mod path;
 pub mod rate;
@@ -21,18 +22,19 @@ pub mod unused;
 mod values;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytesize::ByteSize;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ipnet::IpNet;
 
-use self::call_filter::CallFilter;
+use self::call_filter::{CallFilter, moment};
 use self::callback_url::CallbackUrl;
 use self::canary_url::CanaryUrl;
 pub use self::contradiction::Contradiction;
 use self::given::Given;
+use self::look_back::{USUAL_MINUTES, minutes};
 use self::rate::Rate;
 use self::routes::{ProbeStatus, plain_path, registered_path};
 use self::values::{
@@ -65,7 +67,7 @@ pub enum Command {
         /// The state directory.
         directory: PathBuf,
         /// Exit with 1 if a checksum does not match. All are checked in any case.
-        #[arg(long, conflicts_with_all = ["calls", "sid", "reason", "idc", "since"])]
+        #[arg(long, conflicts_with_all = ["calls", "sid", "reason", "idc", "since", "until", "limit"])]
         verify: bool,
         /// Show the calls in the journal instead, one line of JSON each as in the call log, without users and addresses.
         #[arg(long)]
@@ -73,6 +75,39 @@ pub enum Command {
         /// Which calls are shown.
         #[command(flatten)]
         filter: CallFilter,
+        /// Only the latest calls of those, at most this many.
+        #[arg(long, value_name = "NUMBER", requires = "calls", value_parser = positive)]
+        limit: Option<usize>,
+    },
+    /// Say what the failing calls of the last minutes have in common that the others have not: of an exporter on this host, or of a state
+    /// directory. It only reads, and may run beside an exporter.
+    Why {
+        /// The state directory [default: none, an exporter on this host is asked].
+        directory: Option<PathBuf>,
+        /// How many minutes to look back, at most 1440.
+        #[arg(long, value_name = "NUMBER", default_value_t = USUAL_MINUTES, value_parser = minutes)]
+        minutes: u64,
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
+        /// Which exporter.
+        #[command(flatten)]
+        admin_port: AdminPort,
+    },
+    /// Report the calls that failed to LINE Planet's support: when, how many of how many, by IDC, reason and release code, with session IDs, and nothing
+    /// that names people. Of an exporter on this host, or of a state directory, which is only read.
+    Report {
+        /// The state directory [default: none, an exporter on this host is asked].
+        directory: Option<PathBuf>,
+        /// From when on: so long ago, or a time (RFC 3339).
+        #[arg(long, value_name = "DURATION|TIME", value_parser = moment)]
+        since: SystemTime,
+        /// Until when [default: now].
+        #[arg(long, value_name = "DURATION|TIME", value_parser = moment)]
+        until: Option<SystemTime>,
+        /// Which exporter.
+        #[command(flatten)]
+        admin_port: AdminPort,
     },
     /// Say what the exporter would do with these flags and variables, where each value comes from, and whether it would run. It
     /// changes nothing. Exit with 1 if the exporter would not run, or not do what it is asked for.
@@ -122,7 +157,7 @@ pub enum Command {
     /// Print a manual page. `planet-call-exporter man | man -l -` shows it.
     Man {
         /// The command whose page to print [default: none, that of the program].
-        #[arg(value_parser = ["state", "check", "replay", "drain", "probe", "completions", "man"])]
+        #[arg(value_parser = ["state", "why", "report", "check", "replay", "drain", "probe", "completions", "man"])]
         command: Option<String>,
     },
 }

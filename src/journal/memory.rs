@@ -1,7 +1,10 @@
 //! The journal in memory: it keeps a record until every reader is past it, within a limit of bytes; beyond that the
-//! oldest is dropped and counted for each reader that had not taken it. Without readers it keeps nothing.
+//! oldest is dropped and counted for each reader that had not taken it. Without readers it keeps nothing for them.
+//!
+//! Beside that it keeps the latest records for who looks [back](super::past), whatever readers do.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -13,6 +16,9 @@ use super::{BYTES_AT_ONCE, ReaderStatus};
 
 /// What one record costs beside its own bytes, about: its place in the queue and its allocation.
 const RECORD_OVERHEAD: usize = 64;
+
+/// The bytes of the latest records that are kept for who looks back: some minutes of a busy service.
+const RECENT_BYTES: usize = 2 * 1024 * 1024;
 
 /// The journal in memory. Appending never waits for a reader.
 #[derive(Debug)]
@@ -29,6 +35,9 @@ struct State {
     bytes: usize,
     max_bytes: usize,
     readers: Vec<ReaderState>,
+    /// The latest records, for who looks back, and their bytes.
+    recent: VecDeque<Bytes>,
+    recent_bytes: usize,
     /// Whether records that a reader had not taken were dropped since it was last empty; said once.
     is_dropping: bool,
 }
@@ -36,14 +45,23 @@ struct State {
 impl MemoryJournal {
     /// An empty journal that keeps at most `max_bytes` for its readers.
     pub fn new(max_bytes: usize) -> MemoryJournal {
-        let records = VecDeque::new();
-        let state = State { records, first: 0, bytes: 0, max_bytes, readers: Vec::new(), is_dropping: false };
+        let state = State {
+            records: VecDeque::new(),
+            first: 0,
+            bytes: 0,
+            max_bytes,
+            readers: Vec::new(),
+            recent: VecDeque::new(),
+            recent_bytes: 0,
+            is_dropping: false,
+        };
         MemoryJournal { state: Mutex::new(state), appended: Notify::new() }
     }
 
     /// Appends a record.
     pub fn append(&self, record: Bytes) {
         let mut state = self.state();
+        state.note_recent(record.clone());
         if state.readers.is_empty() {
             state.first += 1;
             return;
@@ -72,6 +90,19 @@ impl MemoryJournal {
         state.readers.iter().map(|reader| reader.status(end)).collect()
     }
 
+    /// The latest records from this sequence number on, with theirs.
+    pub(super) fn recent(&self, from: u64) -> Vec<(u64, Bytes)> {
+        let state = self.state();
+        let kept = state.kept();
+        let skip = from.saturating_sub(kept.start).min(state.recent.len() as u64);
+        (kept.start + skip..).zip(state.recent.iter().skip(skip as usize).cloned()).collect()
+    }
+
+    /// The sequence numbers of the latest records that are kept for who looks back.
+    pub(super) fn kept(&self) -> Range<u64> {
+        self.state().kept()
+    }
+
     /// The bytes that may be kept for readers.
     pub fn max_bytes(&self) -> u64 {
         self.state().max_bytes as u64
@@ -91,6 +122,20 @@ impl MemoryJournal {
 impl State {
     fn end(&self) -> u64 {
         self.first + self.records.len() as u64
+    }
+
+    fn kept(&self) -> Range<u64> {
+        self.end() - self.recent.len() as u64..self.end()
+    }
+
+    /// Keeps a record that is about to be appended for who looks back.
+    fn note_recent(&mut self, record: Bytes) {
+        self.recent_bytes += record.len() + RECORD_OVERHEAD;
+        self.recent.push_back(record);
+        while self.recent_bytes > RECENT_BYTES {
+            let Some(oldest) = self.recent.pop_front() else { break };
+            self.recent_bytes -= oldest.len() + RECORD_OVERHEAD;
+        }
     }
 
     /// Looks at a reader, or changes it.
@@ -193,6 +238,30 @@ mod tests {
         let journal = MemoryJournal::new(1_000);
         journal.append(record(1));
         assert_eq!(journal.bytes(), 0);
+    }
+
+    #[test]
+    fn the_latest_records_are_kept_for_who_looks_back_whether_or_not_there_are_readers() {
+        for has_reader in [false, true] {
+            let journal = Arc::new(MemoryJournal::new(1_000));
+            let mut reader = has_reader.then(|| journal.reader("spans"));
+            let appended = 3 * (RECENT_BYTES / 1_000) as u64;
+            for number in 0..appended {
+                journal.append(Bytes::from(vec![number as u8; 1_000]));
+                reader.iter_mut().for_each(|reader| {
+                    reader.take(1);
+                    reader.done_except(&[]);
+                });
+            }
+            let kept = journal.kept();
+            assert_eq!(kept.end, appended);
+            assert_eq!((kept.end - kept.start) as usize, RECENT_BYTES / (1_000 + RECORD_OVERHEAD));
+            let recent = journal.recent(0);
+            assert!(recent.iter().map(|(sequence, _)| *sequence).eq(kept.clone()));
+            assert!(recent.iter().all(|(sequence, record)| record[0] == *sequence as u8));
+            assert_eq!(journal.recent(appended - 2), recent[recent.len() - 2..]);
+            assert_eq!(journal.recent(appended + 2), []);
+        }
     }
 
     #[tokio::test]

@@ -2,7 +2,8 @@
 //!
 //! It knows bytes and positions, not calls. With a state directory it is on disk ([`disk`], in [`segment`]s, read again at a
 //! start by `recovery`, taken from by [`disk_reader`]s at their [`position`], over [`storage`]); without one it is in
-//! memory ([`memory`]). How a reader stands is kept in the same way for both (`reader_state`).
+//! memory ([`memory`]). How a reader stands is kept in the same way for both (`reader_state`). Who looks back reads what was stored again
+//! ([`past`]).
 //! Before any of them changes a file, [`check()`] refuses what asks for a newer release.
 //! FORMAT.md describes every file to the byte, and which release can read which.
 
@@ -17,6 +18,7 @@ mod head;
 #[cfg(test)]
 mod histories;
 pub mod memory;
+pub mod past;
 pub mod position;
 pub mod prefixed;
 mod reader_state;

@@ -62,6 +62,11 @@ pub trait Storage: Send + Sync + 'static {
         Ok(())
     }
 
+    /// When a file was written to last; `None` if that is not known.
+    fn written_at(&self, _name: &str) -> io::Result<Option<SystemTime>> {
+        Ok(None)
+    }
+
     /// The name that a file has for people.
     fn full_name(&self, name: &str) -> String {
         name.to_owned()
@@ -239,6 +244,10 @@ impl Storage for Directory {
     fn size(&self, name: &str) -> io::Result<u64> {
         let found = statat(&self.0.descriptor, name, AtFlags::empty())?;
         u64::try_from(found.st_size).map_err(io::Error::other)
+    }
+
+    fn written_at(&self, name: &str) -> io::Result<Option<SystemTime>> {
+        self.modified(name).map(Some)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

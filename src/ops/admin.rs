@@ -11,6 +11,7 @@
 //! | GET /-/healthy, /-/ready | the same two under Prometheus's names |
 //! | POST /-/drain | [draining](crate::intake::draining) begins; only from this host, whatever credentials are configured |
 //! | GET /refused | refused requests as JSON lines; only to this host or with credentials, since they carry personal data |
+//! | GET /why, /why.json, /calls, /report | a [look back](super::look_back) at the calls, likewise |
 //!
 //! Where credentials are configured, only the paths of health checks answer without them ([`access`](super::access)).
 //!
@@ -35,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::access::{Access, Admitted};
+use super::look_back::{self, LookBack};
 use super::negotiation::{self, Format};
 use super::pages::{Kept, Pages};
 use super::refused_body::RefusedBody;
@@ -57,6 +59,7 @@ pub struct AdminHandler {
     status: Pages,
     status_json: Pages,
     usage: Pages,
+    look_back: LookBack,
     failures_logged: Pace,
     /// Cancelled, it begins to drain.
     drain: CancellationToken,
@@ -155,8 +158,20 @@ impl AdminHandler {
         let status_json =
             Pages::new(&kept, move |shown| (of_status_json.status().to_json().into_bytes(), shown));
         let usage = Pages::new(&kept, move |shown| (of_usage.usage().into_bytes(), shown));
+        let look_back = LookBack::new(Arc::clone(&view));
         let failures_logged = Pace::default();
-        AdminHandler { view, access, text, openmetrics, status, status_json, usage, failures_logged, drain }
+        AdminHandler {
+            view,
+            access,
+            text,
+            openmetrics,
+            status,
+            status_json,
+            usage,
+            look_back,
+            failures_logged,
+            drain,
+        }
     }
 }
 
@@ -179,7 +194,8 @@ impl Handler for AdminHandler {
             Ok(admitted) => admitted,
             Err(refusal) => return refusal,
         };
-        if !PATHS.contains(&path) {
+        let is_look_back = look_back::PATHS.contains(&path);
+        if !PATHS.contains(&path) && !is_look_back {
             return response::text(StatusCode::NOT_FOUND, "not found\n");
         }
         if !is_method_known {
@@ -190,7 +206,10 @@ impl Handler for AdminHandler {
         match path {
             "/metrics" => self.metrics(&request, peer).await,
             "/refused" if sees_personal_data() => self.refused(),
-            "/refused" => {
+            path if is_look_back && sees_personal_data() => {
+                self.look_back.answer(path, request.uri().query().unwrap_or_default()).await
+            }
+            path if is_look_back || path == "/refused" => {
                 response::text(StatusCode::FORBIDDEN, "only from the same host, or with credentials\n")
             }
             "/status.json" => self.status_page(&self.status_json, "application/json").await,

@@ -5,6 +5,7 @@ pub mod access;
 pub mod admin;
 pub mod commands;
 pub mod logging;
+mod look_back;
 mod negotiation;
 mod pages;
 mod refused_body;

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use metrics::{counter, gauge};
 use tracing::info;
 
+use crate::history::running::Running;
 use crate::http::trouble::{Condition, Trouble};
 use crate::intake::canary::sender::CANARY;
 use crate::journal::Journal;
@@ -214,6 +215,12 @@ impl View {
         let own = Birth::from_micros(self.latest_own_birth.load(Ordering::Acquire));
         let births = Births { totals: opened.fold.births(), own };
         Some(opened.readers.ask(who, births, SystemTime::now(), patience).await)
+    }
+
+    /// What was stored, once the state is open.
+    pub fn past(&self) -> Option<Running> {
+        let Opened { journal, known, .. } = self.opened.get()?;
+        Some(Running::new(journal.clone(), known.clone()))
     }
 
     /// Whether there are totals.

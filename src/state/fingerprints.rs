@@ -7,6 +7,7 @@
 //! ends when it is done. If it fails, repeats of these events stay plain ones.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tracing::{debug, warn};
 use crate::callback::shield::shielded;
 use crate::callback::{Fingerprint, Key, Record};
 use crate::journal::disk::DiskJournal;
+use crate::journal::past::Place;
 use crate::journal::storage::Storage;
 
 use super::fold::Fold;
@@ -46,7 +48,7 @@ pub(super) fn learn<S: Storage>(
 fn learn_all<S: Storage>(journal: &DiskJournal<S>, known: &SharedKnown, fold: &Fold, recall: &Recall) {
     let mut learned = Vec::with_capacity(RECORDS_AT_ONCE);
     let mut records = 0u64;
-    let read = journal.visit(|sequence, record| {
+    let read = journal.visit(Place::default(), None, |Place { sequence, .. }, record| {
         records += 1;
         recall.later(fold, sequence, record);
         learned.extend(fingerprint(record).map(|(key, fingerprint)| (sequence, key, fingerprint)));
@@ -54,6 +56,7 @@ fn learn_all<S: Storage>(journal: &DiskJournal<S>, known: &SharedKnown, fold: &F
             note(known, &mut learned);
             std::thread::sleep(PAUSE);
         }
+        ControlFlow::Continue(())
     });
     note(known, &mut learned);
     recall.end(fold);

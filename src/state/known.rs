@@ -4,6 +4,7 @@
 //! the totals goes on elsewhere ([`fold`](super::fold)).
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
@@ -13,6 +14,9 @@ use crate::callback::{Fingerprint, Key};
 
 use super::undurable::UndurableMetrics;
 use super::window::Window;
+
+/// How many keys of the window are looked at while intake waits: some tens of microseconds.
+const LOOKED_AT_ONCE: usize = 8 * 1024;
 
 /// Why an event was not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -83,6 +87,19 @@ impl SharedKnown {
     /// Shares a window with nothing on its way. `next` is the sequence number of the next record.
     pub fn new(window: Window, next: u64) -> SharedKnown {
         SharedKnown(Arc::new(Mutex::new(Known { window, next, pending: HashMap::new() })))
+    }
+
+    /// The sequence number of the record with this key, if its key is in the window. Nobody else waits for longer than for a part of
+    /// the look.
+    pub fn sequence_of(&self, key: Key) -> Option<u64> {
+        let mut before = u64::MAX;
+        loop {
+            let found = self.lock().window.find(key, before, LOOKED_AT_ONCE);
+            match found {
+                ControlFlow::Break(sequence) => return sequence,
+                ControlFlow::Continue(earlier) => before = earlier,
+            }
+        }
     }
 
     /// Holds it, for a look or a note.

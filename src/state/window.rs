@@ -4,6 +4,7 @@
 //! grows, and what is too old is forgotten a little at a time.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 
 use crate::callback::{Fingerprint, Key};
@@ -86,6 +87,23 @@ impl Window {
         }
         self.keys[set_of(key)].insert(key, fingerprint);
         self.order.push_back(Seen { key, sequence, second: seconds(now) });
+    }
+
+    /// Looks for the record with this key, from the latest one before the sequence number `before` backwards, at `most` records. Goes on
+    /// before another sequence number if it is none of them.
+    pub fn find(&self, key: Key, before: u64, most: usize) -> ControlFlow<Option<u64>, u64> {
+        if !self.keys[set_of(key)].contains_key(&key) {
+            return ControlFlow::Break(None);
+        }
+        let end = self.order.partition_point(|seen| seen.sequence < before);
+        let begin = end.saturating_sub(most);
+        match self.order.range(begin..end).rev().find(|seen| seen.key == key) {
+            Some(seen) => ControlFlow::Break(Some(seen.sequence)),
+            None => match self.order.get(begin).filter(|_| begin > 0) {
+                Some(first) => ControlFlow::Continue(first.sequence),
+                None => ControlFlow::Break(None),
+            },
+        }
     }
 
     /// How many keys are in the window at `now`.
@@ -195,6 +213,18 @@ mod tests {
         assert_eq!(seen.get(sid(1), at(1)), Some(FINGERPRINT), "that is of another record");
         (1..4).for_each(|number| seen.learn(u64::from(number) - 1, sid(number), one));
         assert_eq!([1, 2, 3].map(|number| seen.get(sid(number), at(1))), [Some(one), Some(other), None]);
+    }
+
+    #[test]
+    fn the_record_of_a_key_is_found_a_little_at_a_time() {
+        let mut seen = Window::new(100, Duration::from_secs(60));
+        (0..100).for_each(|number| seen.insert(sid(number), FINGERPRINT, 10 * u64::from(number), at(0)));
+        assert_eq!(seen.find(sid(99), u64::MAX, 5), ControlFlow::Break(Some(990)));
+        assert_eq!(seen.find(sid(93), u64::MAX, 5), ControlFlow::Continue(950));
+        assert_eq!(seen.find(sid(93), 950, 5), ControlFlow::Break(Some(930)));
+        assert_eq!(seen.find(sid(0), 10, 5), ControlFlow::Break(Some(0)));
+        assert_eq!(seen.find(sid(5), 50, 50), ControlFlow::Break(None), "it came later");
+        assert_eq!(seen.find(sid(100), u64::MAX, 5), ControlFlow::Break(None));
     }
 
     proptest! {

@@ -91,9 +91,9 @@ fn a_flood_of_made_up_calls_takes_no_place_from_others_and_none_is_left_out() {
     }
     // The first call of an honest combination comes in the middle of it.
     let mut all = 0;
-    for number in 0..50 {
+    for code in &codes[..50] {
         note_at(&mut timeline, "TW", 1303, 60);
-        all = note_at(&mut timeline, &codes[number], 1308, 60);
+        all = note_at(&mut timeline, code, 1308, 60);
     }
     let summary = timeline.summary(at(60));
     assert_eq!(summary.all.hour.calls, all);

@@ -66,7 +66,7 @@ pub enum AskError {
 /// # Errors
 /// It does not drain.
 pub async fn drain(port: &AdminPort, wait: Duration) -> Result<(), AskError> {
-    let asked = ask(port, Method::POST, DRAIN).await;
+    let asked = ask(port, Method::POST, DRAIN, TIMEOUT).await;
     tokio::time::sleep(wait).await;
     asked.map(drop)
 }
@@ -76,10 +76,18 @@ pub async fn drain(port: &AdminPort, wait: Duration) -> Result<(), AskError> {
 /// # Errors
 /// It does not answer 200.
 pub async fn probe(port: &AdminPort, path: &str) -> Result<String, AskError> {
-    ask(port, Method::GET, path).await
+    get(port, path, TIMEOUT).await
 }
 
-async fn ask(port: &AdminPort, method: Method, path: &str) -> Result<String, AskError> {
+/// The same, within this time.
+///
+/// # Errors
+/// It does not answer 200.
+pub async fn get(port: &AdminPort, path: &str, patience: Duration) -> Result<String, AskError> {
+    ask(port, Method::GET, path, patience).await
+}
+
+async fn ask(port: &AdminPort, method: Method, path: &str, patience: Duration) -> Result<String, AskError> {
     let bad_path = || AskError::Path(path.to_owned());
     let request = Request::builder().method(method).uri(path).header(HOST, "localhost");
     let request = request.body(Empty::new()).map_err(|_| bad_path())?;
@@ -99,8 +107,8 @@ async fn ask(port: &AdminPort, method: Method, path: &str) -> Result<String, Ask
         };
         answer.map_err(no_answer)
     };
-    let too_late = |_| no_answer(format!("none within {TIMEOUT:?}"));
-    let (status, said) = timeout(TIMEOUT, answer).await.map_err(too_late)??;
+    let too_late = |_| no_answer(format!("none within {patience:?}"));
+    let (status, said) = timeout(patience, answer).await.map_err(too_late)??;
     match status {
         StatusCode::OK => Ok(said),
         _ => Err(AskError::Refused { address: port.listen.clone(), status, said: said.trim().to_owned() }),

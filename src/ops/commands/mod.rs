@@ -1,5 +1,5 @@
 //! What the program can do beside running: [check] what a run would do, [look] at a state directory and [show](state) what is in
-//! it and its [calls], send recorded requests again ([replay]), ask an exporter on this host ([admin_port]), and say what can be given to it ([manual]).
+//! it and its [calls], look [back](look_back) at what failed, send recorded requests again ([replay]), ask an exporter on this host ([admin_port]), and say what can be given to it ([manual]).
 
 pub mod admin_port;
 pub mod calls;
@@ -7,6 +7,7 @@ pub mod check;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod look;
+pub mod look_back;
 pub mod manual;
 pub mod replay;
 pub mod state;

@@ -209,7 +209,7 @@ fn of_calls(summary: &Summary) -> Vec<Finding> {
     let high = windows.into_iter().find_map(|(counts, window)| {
         let share = counts.abnormal_share()?;
         let is_high = HIGH_SHARES.iter().any(|(high, calls)| share >= *high && counts.calls >= *calls);
-        is_high.then(|| (share, counts.calls, window))
+        is_high.then_some((share, counts.calls, window))
     });
     let of_high = high.map(|(share, calls, window)| {
         let text = format!(
