@@ -3,9 +3,11 @@
 
 - The definitions `k8s.*`, `monitoring.*` and `gateway.*` in both values.schema.json: the keys of the blocks that are passed to Kubernetes as
   they are, from the schemas of Kubernetes and of the custom resources.
-- The chart `exporter` within the gateway's chart: the library chart under another name. It is a copy and has no alias, since Helm 3 gives a
-  dependency that has one to the first of two releases of its parent only (https://github.com/helm/helm/issues/9150).
-- The gateway's dashboards and rules, which are those of dashboards/: copies, since archives of a checkout may leave out links.
+- The chart `exporter` within the gateway's chart: the library chart under another name. It has no alias, since Helm 3 gives a dependency that
+  has one to the first of two aliases of its parent only (https://github.com/helm/helm/issues/9150).
+- The library chart within the example, and the gateway's dashboards and rules, which are those of dashboards/.
+
+They are copies, since archives of a checkout may leave out links.
 
 Needs what tests/run installs into .tools/charts.
 """
@@ -22,6 +24,7 @@ TOOLS = ROOT / ".tools/charts"
 KUBERNETES = TOOLS / "python/kubernetes_validate/kubernetes-json-schema/v1.37.0-local-strict/_definitions.json"
 MODELS = TOOLS / "node_modules/@kubernetes-models"
 LIBRARY, GATEWAY = HELM / "planet-call-exporter-sidecar", HELM / "planet-call-exporter"
+EXAMPLE = HELM / "examples/voice-service"
 
 # Where the types of each prefix are declared.
 CUSTOM_RESOURCES = {
@@ -30,9 +33,11 @@ CUSTOM_RESOURCES = {
 }
 
 # What the API server asks for beyond its schemas, from pkg/apis/*/validation of Kubernetes.
-CIDR = {"pattern": r"^[0-9a-fA-F.:]+/[0-9]{1,3}$"}
+OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+CIDR = {"pattern": rf"^({OCTET}(\.{OCTET}){{3}}/(3[0-2]|[12]?[0-9])|[0-9a-fA-F]*:[0-9a-fA-F:.]*/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))$"}
 REFINEMENTS = {
     ("IPBlock", "cidr"): CIDR,
+    ("IPBlock", "except"): {"items": {"type": "string"} | CIDR},
     ("Toleration", "effect"): {"enum": ["NoSchedule", "PreferNoSchedule", "NoExecute", "", None]},
     ("Toleration", "operator"): {"enum": ["Exists", "Equal", "Lt", "Gt", None]},
     ("TopologySpreadConstraint", "whenUnsatisfiable"): {"enum": ["DoNotSchedule", "ScheduleAnyway"]},
@@ -146,13 +151,13 @@ def wanted():
         chart / "values.schema.json": with_definitions((chart / "values.schema.json").read_text(), sources)
         for chart in (LIBRARY, GATEWAY)
     }
-    exporter = GATEWAY / "charts/exporter"
-    chart = (LIBRARY / "Chart.yaml").read_text().replace(f"name: {LIBRARY.name}\n", "name: exporter\n")
-    files[exporter / "Chart.yaml"] = f"# The chart {LIBRARY.name} under another name, as ../../../generate.py copies it.\n{chart}"
-    files[exporter / "values.yaml"] = (LIBRARY / "values.yaml").read_text()
-    files[exporter / "values.schema.json"] = files[LIBRARY / "values.schema.json"]
-    for template in (LIBRARY / "templates").iterdir():
-        files[exporter / "templates" / template.name] = template.read_text()
+    for copy in (GATEWAY / "charts/exporter", EXAMPLE / "charts" / LIBRARY.name):
+        chart = (LIBRARY / "Chart.yaml").read_text().replace(f"name: {LIBRARY.name}\n", f"name: {copy.name}\n")
+        files[copy / "Chart.yaml"] = f"# A copy of helm/{LIBRARY.name}, which helm/generate.py writes.\n{chart}"
+        files[copy / "values.yaml"] = (LIBRARY / "values.yaml").read_text()
+        files[copy / "values.schema.json"] = files[LIBRARY / "values.schema.json"]
+        for template in (LIBRARY / "templates").iterdir():
+            files[copy / "templates" / template.name] = template.read_text()
     dashboards = ROOT / "dashboards"
     for file in [*dashboards.glob("*.json"), *dashboards.glob("rules/*.rules.yml")]:
         files[GATEWAY / "files" / file.relative_to(dashboards)] = file.read_text()
@@ -161,7 +166,7 @@ def wanted():
 
 def main():
     files = wanted()
-    copies = [GATEWAY / "charts", GATEWAY / "files"]
+    copies = [GATEWAY / "charts", GATEWAY / "files", EXAMPLE / "charts"]
     found = {path for directory in copies for path in directory.rglob("*") if path.is_file()}
     stale = sorted(found - files.keys())
     if sys.argv[1:] == ["--check"]:

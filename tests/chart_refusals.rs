@@ -185,6 +185,14 @@ fn what_a_cluster_has_no_use_for_is_refused() {
             json!({"networkPolicy": {"callEventsFrom": [{"ipBlock": {"cidr": "10.0.0.0"}}]}}),
             "/networkPolicy/callEventsFrom/0/ipBlock/cidr",
         ),
+        (
+            json!({"networkPolicy": {"egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.0.0.0/33"]}}]}]}}),
+            "/networkPolicy/egress/0/to/0/ipBlock/except/0",
+        ),
+        (
+            json!({"service": {"type": "LoadBalancer", "loadBalancerSourceRanges": ["10.0.0.256/8"]}}),
+            "/service/loadBalancerSourceRanges/0",
+        ),
         (json!({"serviceMonitor": {"interval": "30s1m"}}), "/serviceMonitor/interval"),
         (
             json!({"podMonitor": {"interval": "1m", "scrapeTimeout": "1m30s"}}),
