@@ -39,7 +39,7 @@ REFINEMENTS = {
     ("IPBlock", "cidr"): CIDR,
     ("IPBlock", "except"): {"items": {"type": "string"} | CIDR},
     ("Toleration", "effect"): {"enum": ["NoSchedule", "PreferNoSchedule", "NoExecute", "", None]},
-    ("Toleration", "operator"): {"enum": ["Exists", "Equal", "Lt", "Gt", None]},
+    ("Toleration", "operator"): {"enum": ["Exists", "Equal", "Lt", "Gt", "", None]},
     ("TopologySpreadConstraint", "whenUnsatisfiable"): {"enum": ["DoNotSchedule", "ScheduleAnyway"]},
     ("NodeSelectorRequirement", "operator"): {"enum": ["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]},
     ("LabelSelectorRequirement", "operator"): {"enum": ["In", "NotIn", "Exists", "DoesNotExist"]},

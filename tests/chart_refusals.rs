@@ -255,6 +255,27 @@ fn the_memory_that_a_limit_has_to_have_is_that_of_the_documentation() {
     }
 }
 
+/// However an amount is written, it is compared with what is needed.
+#[test]
+fn amounts_are_taken_in_every_unit() {
+    let chart = charts::gateway();
+    let memory = |amount: Value| json!({"exporter": {"resources": {"limits": {"memory": amount}}}});
+    let enough =
+        [json!("0.5Gi"), json!("600M"), json!("600e6"), json!(600_000_000), json!("600000000"), json!("1Ti")];
+    let too_little = [json!("0.1Gi"), json!("200M"), json!("200e6"), json!(200_000_000), json!("200000k")];
+    let values: Vec<_> = enough.iter().chain(&too_little).cloned().map(memory).collect();
+    let rendered = charts::render_all(values.iter().map(|values| (&chart, values)));
+    for (number, (rendered, values)) in rendered.into_iter().zip(&values).enumerate() {
+        match rendered.map(|_| ()) {
+            Ok(()) => assert!(number < enough.len(), "{values}"),
+            Err(error) => {
+                assert!(number >= enough.len(), "{values}: {error}");
+                assert!(error.contains("resources.limits.memory is"), "{values}: {error}");
+            }
+        }
+    }
+}
+
 /// Helm 3 drops what Kubernetes does not know, and what was meant never comes to be.
 #[test]
 fn a_misspelt_key_is_named() {

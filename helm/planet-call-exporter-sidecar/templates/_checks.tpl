@@ -103,7 +103,7 @@
 {{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "P" 1000000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 -}}
 {{- /* A number that is large would be written with an exponent. */ -}}
 {{- $text := ternary (int64 . | toString) (toString .) (kindIs "float64" .) -}}
-{{- $number := regexFind "^[0-9.]+" $text -}}
+{{- $number := regexFind "^[0-9.]+([eE][0-9]+)?" $text -}}
 {{ mulf (float64 $number) (index $units (trimPrefix $number $text | trimSuffix "B")) | int64 }}
 {{- end }}
 
