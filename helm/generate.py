@@ -43,6 +43,13 @@ REFINEMENTS = {
     ("TopologySpreadConstraint", "whenUnsatisfiable"): {"enum": ["DoNotSchedule", "ScheduleAnyway"]},
     ("NodeSelectorRequirement", "operator"): {"enum": ["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]},
     ("LabelSelectorRequirement", "operator"): {"enum": ["In", "NotIn", "Exists", "DoesNotExist"]},
+    ("StatefulSetUpdateStrategy", "type"): {"enum": ["RollingUpdate", "OnDelete", None]},
+    ("DeploymentStrategy", "type"): {"enum": ["RollingUpdate", "Recreate", None]},
+    ("HPAScalingPolicy", "type"): {"enum": ["Pods", "Percent"]},
+    ("HPAScalingRules", "selectPolicy"): {"enum": ["Max", "Min", "Disabled", None]},
+    ("NetworkPolicyPort", "protocol"): {"enum": ["TCP", "UDP", "SCTP", None]},
+    ("PodSecurityContext", "fsGroupChangePolicy"): {"enum": ["Always", "OnRootMismatch", None]},
+    ("SeccompProfile", "type"): {"enum": ["RuntimeDefault", "Localhost", "Unconfined"]},
 }
 WHOLE = {
     "Quantity": {"type": ["string", "number", "null"], "pattern": r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$"},

@@ -44,7 +44,7 @@ fn options_render_to_what_kubernetes_calls_so() {
         of_pod("priorityClassName", json!("important")),
         of_pod("runtimeClassName", json!("gvisor")),
         of_pod("schedulerName", json!("own")),
-        of_pod("dnsPolicy", json!("None")),
+        of_pod("dnsPolicy", json!("Default")),
         of_pod(
             "dnsConfig",
             json!({"nameservers": ["10.0.0.10"], "options": [{"name": "ndots", "value": "1"}]}),

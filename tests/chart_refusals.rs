@@ -209,6 +209,13 @@ fn what_a_cluster_has_no_use_for_is_refused() {
             "it is for the types NodePort and LoadBalancer",
         ),
         (json!({"workload": {"strategy": {"type": "Recreate"}}}), "set workload.updateStrategy"),
+        (json!({"workload": {"updateStrategy": {"type": "Recreate"}}}), "/workload/updateStrategy/type"),
+        (json!({"dnsPolicy": "None"}), "name the servers to ask"),
+        (
+            json!({"podSecurityContext": {"seccompProfile": {"type": "runtime/default"}}}),
+            "/seccompProfile/type",
+        ),
+        (json!({"tolerations": [{"effect": "NoSchedul"}]}), "/tolerations/0/effect"),
         (
             json!({
                 "workload": {"kind": "Deployment", "strategy": {"type": "RollingUpdate"}},

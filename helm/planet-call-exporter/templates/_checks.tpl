@@ -36,6 +36,9 @@
 {{- end }}
 
 {{- define "planet-call-exporter.checkWorkload" -}}
+{{- if and (eq .Values.dnsPolicy "None") (not (.Values.dnsConfig | default dict).nameservers) }}
+{{- fail "dnsPolicy is None and dnsConfig.nameservers empty: name the servers to ask" }}
+{{- end }}
 {{- with .Values.workload }}
 {{- if and .strategy (eq .kind "StatefulSet") }}
 {{- fail "workload.strategy is that of a Deployment: set workload.updateStrategy, or workload.kind=Deployment" }}
