@@ -4,8 +4,13 @@
 
 mod support;
 
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use serde_json::{Value, json};
 use support::charts::{self, NAMESPACE, Rendered, of_kind};
+use support::service::{Answer, Service};
 
 fn gateway(values: &Value) -> Rendered {
     charts::render(&charts::gateway(), values)
@@ -249,6 +254,63 @@ fn probes_can_be_switched_off() {
             assert_eq!(container[other]["enabled"], Value::Null);
         }
     }
+}
+
+/// Those that are re-read need no new pods.
+#[test]
+fn a_changed_secret_replaces_the_pods_if_that_is_asked_for() {
+    let version = Arc::new(AtomicU64::new(1));
+    let api_server = Service::start();
+    let of_server = Arc::clone(&version);
+    api_server.answer(move |request| {
+        let version = of_server.load(Ordering::Relaxed).to_string();
+        let path = request.target.split('?').next().unwrap_or_default();
+        let body = match path.strip_prefix("/api/v1/namespaces/voice/secrets/") {
+            Some(name) if ["identity", "collector", "more"].contains(&name) => json!({
+                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "resourceVersion": version},
+            }),
+            None if path == "/api/v1" => json!({
+                "kind": "APIResourceList",
+                "groupVersion": "v1",
+                "resources": [{"name": "secrets", "namespaced": true, "kind": "Secret", "verbs": ["get"]}],
+            }),
+            _ => return Answer::status(404),
+        };
+        Answer::Send(200, "content-type: application/json\r\n", body.to_string().into_bytes())
+    });
+    let exporter = |asked: bool| {
+        json!({
+            "rollOutOnSecretChange": asked,
+            "flags": {"identity": "hash"},
+            "identityKeySecret": {"name": "identity"},
+            "callEventSecret": {"name": "callback"},
+            "otlp": {"endpoint": "http://collector:4318", "headersSecret": {"name": "collector"}},
+            "extraEnvFrom": [{"secretRef": {"name": "more"}}, {"secretRef": {"name": "absent", "optional": true}}],
+        })
+    };
+    let looked_up =
+        || api_server.requests().iter().filter(|request| request.target.contains("/secrets/")).count();
+    let checksum = |chart: &Path, values: Value| {
+        let rendered = charts::render_with_cluster(chart, &values, &api_server.url()).expect("it renders");
+        let workload =
+            rendered.iter().find(|object| object["spec"]["template"].is_object()).expect("a workload");
+        workload["spec"]["template"]["metadata"]["annotations"]["checksum/secrets"].clone()
+    };
+    assert_eq!(checksum(&charts::gateway(), json!({"exporter": exporter(false)})), Value::Null);
+    assert_eq!(looked_up(), 0);
+    for (chart, values) in [
+        (charts::gateway(), json!({"exporter": exporter(true)})),
+        (charts::example(), json!({"callExporter": exporter(true)})),
+    ] {
+        let before = checksum(&chart, values.clone());
+        assert_eq!(before.as_str().map(str::len), Some(64), "{before}");
+        assert_eq!(checksum(&chart, values.clone()), before);
+        version.fetch_add(1, Ordering::Relaxed);
+        assert_ne!(checksum(&chart, values), before);
+    }
+    checksum(&charts::gateway(), json!({"namespaceOverride": "calls", "exporter": exporter(true)}));
+    let elsewhere = "/api/v1/namespaces/calls/secrets/identity";
+    assert!(api_server.requests().iter().any(|request| request.target == elsewhere));
 }
 
 /// There, each namespace has its own range of users.

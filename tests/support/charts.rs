@@ -115,7 +115,19 @@ pub fn render_with_helm_3(case: &Case, kubernetes: &str) -> Vec<Value> {
 pub fn render_values_with_helm_3(chart: &Path, values: &Value) -> Result<Vec<Value>, String> {
     let mut helm = Command::new(path(".tools/charts/programs/helm/helm"));
     helm.args(["template", RELEASE, "--namespace", NAMESPACE, "--kube-version", "1.35.0", "--values", "-"]);
-    let output = run(helm.arg(chart), &values.to_string());
+    rendered_by(helm.arg(chart), values)
+}
+
+/// The same, while Helm can look up what is in a cluster.
+pub fn render_with_cluster(chart: &Path, values: &Value, api_server: &str) -> Result<Vec<Value>, String> {
+    let mut helm = Command::new(path(".tools/charts/programs/helm/helm"));
+    helm.args(["template", RELEASE, "--namespace", NAMESPACE, "--kube-version", "1.35.0", "--values", "-"]);
+    helm.args(["--dry-run=server", "--kube-apiserver", api_server]).env("KUBECONFIG", "/dev/null");
+    rendered_by(helm.arg(chart), values)
+}
+
+fn rendered_by(helm: &mut Command, values: &Value) -> Result<Vec<Value>, String> {
+    let output = run(helm, &values.to_string());
     match output.status.success() {
         true => Ok(objects(&String::from_utf8_lossy(&output.stdout))),
         false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),

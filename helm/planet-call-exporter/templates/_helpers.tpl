@@ -85,7 +85,7 @@ annotations:
 
 {{/* The pod, for both kinds of workload. */}}
 {{- define "planet-call-exporter.podTemplate" -}}
-{{- $exporter := .Subcharts.exporter -}}
+{{- $exporter := set (omit .Subcharts.exporter "Namespace") "Namespace" (include "planet-call-exporter.namespace" .) -}}
 metadata:
   labels:
     {{- include "planet-call-exporter.selectorLabels" . | nindent 4 }}

@@ -86,6 +86,30 @@
 {{- if and .Values.state.enabled (not (include "planet-call-exporter-sidecar.stateOutlivesPod" .)) -}}
 cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes: planet-call-exporter-state
 {{- end }}
+{{- with include "planet-call-exporter-sidecar.secretVersions" . | trim }}
+checksum/secrets: {{ sha256sum . }}
+{{- end }}
+{{- end }}
+
+{{/* The versions of the secrets that the exporter reads at its start only; their contents would be guessed from a checksum. */}}
+{{- define "planet-call-exporter-sidecar.secretVersions" -}}
+{{- if .Values.rollOutOnSecretChange }}
+{{- $names := list .Values.identityKeySecret.name }}
+{{- if .Values.otlp.endpoint }}
+{{- $names = append $names .Values.otlp.headersSecret.name }}
+{{- end }}
+{{- range .Values.extraEnv }}
+{{- $names = append $names ((.valueFrom | default dict).secretKeyRef | default dict).name }}
+{{- end }}
+{{- range .Values.extraEnvFrom }}
+{{- $names = append $names (.secretRef | default dict).name }}
+{{- end }}
+{{- range compact $names | uniq | sortAlpha }}
+{{- with lookup "v1" "Secret" ($.Namespace | default $.Release.Namespace) . }}
+{{ .metadata.name }}={{ .metadata.resourceVersion }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* The list of claim templates of a StatefulSet. */}}
