@@ -193,6 +193,100 @@ fn rules_and_dashboards_that_are_missing_are_said() {
     }
 }
 
+/// What people write elsewhere in Kubernetes.
+#[test]
+fn usual_values_are_taken() {
+    let of_exporter = |values: Value| json!({ "exporter": values });
+    let usual = [
+        of_exporter(json!({"extraVolumes": [
+            {"name": "a", "csi": {"driver": "secrets-store.csi.k8s.io", "readOnly": true, "volumeAttributes": {"secretProviderClass": "voice"}}},
+            {"name": "b", "projected": {"defaultMode": 288, "sources": [
+                {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600, "audience": "vault"}},
+                {"downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
+            ]}},
+            {"name": "c", "secret": {"secretName": "c", "defaultMode": 256, "items": [{"key": "a", "path": "b"}]}},
+            {"name": "d", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
+            {"name": "e", "hostPath": {"path": "/etc/ssl", "type": "Directory"}},
+            {"name": "f", "nfs": {"server": "10.0.0.1", "path": "/"}},
+        ]})),
+        of_exporter(
+            json!({"extraVolumeMounts": [{"name": "a", "mountPath": "/a", "subPath": "b", "readOnly": true}]}),
+        ),
+        of_exporter(json!({"extraEnv": [
+            {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "a", "key": "b", "optional": true}}},
+            {"name": "B", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
+            {"name": "C", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}},
+        ]})),
+        of_exporter(json!({"extraEnvFrom": [{"prefix": "A_", "configMapRef": {"name": "a"}}]})),
+        of_exporter(json!({"resources": {
+            "requests": {"cpu": 0.25, "memory": "1.5Gi", "ephemeral-storage": "3Gi", "example.com/device": 1},
+            "limits": {"cpu": "1500m", "memory": "2Gi", "ephemeral-storage": "4Gi", "example.com/device": 1},
+        }})),
+        of_exporter(json!({"resources": {"limits": null, "requests": null}})),
+        of_exporter(
+            json!({"image": {"repository": "1234.dkr.ecr.eu-west-1.amazonaws.com/voice/planet__call-exporter.v2", "tag": "0.2.0-rc.1"}}),
+        ),
+        of_exporter(json!({"image": {"repository": "localhost:5000/exporter"}})),
+        of_exporter(
+            json!({"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "a.json"}}}),
+        ),
+        json!({"affinity": {
+            "podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": {
+                "topologyKey": "topology.kubernetes.io/zone",
+                "labelSelector": {"matchExpressions": [{"key": "app", "operator": "In", "values": ["a"]}]},
+            }}]},
+            "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+                {"matchExpressions": [{"key": "karpenter.sh/capacity-type", "operator": "NotIn", "values": ["spot"]}]},
+            ]}},
+        }}),
+        json!({"tolerations": [
+            {"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+            {"operator": "Exists"},
+        ]}),
+        json!({"podSecurityContext": {"supplementalGroups": [1000], "seLinuxOptions": {"level": "s0:c123,c456"}, "sysctls": [{"name": "net.ipv4.ip_local_port_range", "value": "1024 65535"}]}}),
+        json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "minDomains": 2, "nodeTaintsPolicy": "Honor", "matchLabelKeys": ["pod-template-hash"]}]}),
+        json!({"networkPolicy": {"enabled": true,
+            "callEventsFrom": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}}, {"ipBlock": {"cidr": "2001:db8::/32"}}],
+            "metricsFrom": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}}}],
+            "egress": [{"ports": [{"port": 32000, "endPort": 32768, "protocol": "TCP"}, {"port": "dns", "protocol": "UDP"}]}, {"to": [{"podSelector": {}}]}],
+        }}),
+        json!({"autoscaling": {"enabled": true, "behavior": {"scaleUp": {"selectPolicy": "Max", "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}]}}}}),
+        json!({"podDisruptionBudget": {"enabled": true, "maxUnavailable": "100%"}}),
+        json!({"ingress": {"enabled": true, "hosts": ["calls.xn--3e0b707e", "*.example.com", "localhost"], "path": "/voice/"}}),
+        json!({"podLabels": {"example.com/team": "voice_of.KR-1", "empty": ""}, "podAnnotations": {"example.com/a": "any text: at all"}}),
+        json!({"nodeSelector": {"kubernetes.io/os": "linux", "node-role.kubernetes.io/edge": ""}}),
+        json!({"service": {"type": "LoadBalancer", "loadBalancerSourceRanges": ["203.0.113.7/32", "::/0"]}}),
+        json!({"global": {"storageClass": "own", "imageRegistry": ""}}),
+        json!({"global": null}),
+    ];
+    let chart = charts::gateway();
+    let mut objects = Vec::new();
+    for (rendered, values) in
+        charts::render_all(usual.iter().map(|values| (&chart, values))).into_iter().zip(&usual)
+    {
+        let rendered = rendered.unwrap_or_else(|error| panic!("{values}: {error}"));
+        let is_touched = |object: &Value| object["kind"] != "ServiceAccount" && object["kind"] != "Service";
+        objects.extend(rendered.objects.into_iter().filter(is_touched));
+    }
+    assert_eq!(charts::validate(&objects, &["1.37"]), Vec::<String>::new());
+
+    let of_operator = json!({
+        "serviceMonitor": {
+            "enabled": true,
+            "interval": "1m30s",
+            "scrapeTimeout": "90s",
+            "relabelings": [{"action": "hashmod", "sourceLabels": ["__address__"], "modulus": 4, "targetLabel": "__tmp_hash"}],
+            "metricRelabelings": [{"action": "drop", "sourceLabels": ["__name__"], "regex": "planet_call_duration_.*"}],
+            "authorization": {"type": "Bearer", "credentials": {"name": "a", "key": "b"}},
+            "tlsConfig": {"caFile": "/etc/ca.crt", "minVersion": "TLS12"},
+        },
+        "httpRoute": {"enabled": true, "parentRefs": [{"group": "", "kind": "Service", "name": "voice", "port": 80}]},
+    });
+    let mut custom = charts::render(&chart, &of_operator).objects;
+    custom.retain(|object| object["kind"] == "ServiceMonitor" || object["kind"] == "HTTPRoute");
+    charts::validate_custom_resources(&custom).expect("valid custom resources");
+}
+
 /// A release may be called what a service may not.
 #[test]
 fn names_are_those_of_services() {

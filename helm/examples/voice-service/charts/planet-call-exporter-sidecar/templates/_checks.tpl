@@ -61,7 +61,11 @@
 {{- if $limit }}
 {{- $flags := .Values.flags }}
 {{- $connection := ternary 152 472 (empty $flags.forwardTo) | mul 1024 }}
-{{- $needed := add (mul 20 1048576) (mul 4 1048576 (len ($flags.services | default list))) (mul 150 ($flags.seenMax | default 500000 | int64)) (mul 8192 ($flags.maxSeries | default 10000 | int64)) (mul $connection ($flags.maxConnections | default 1024 | int64)) }}
+{{- $needed := mul 20 1048576 }}
+{{- $needed = len ($flags.services | default list) | mul 4 1048576 | add $needed }}
+{{- $needed = $flags.seenMax | default 500000 | int64 | mul 150 | add $needed }}
+{{- $needed = $flags.maxSeries | default 10000 | int64 | mul 8192 | add $needed }}
+{{- $needed = $flags.maxConnections | default 1024 | int64 | mul $connection | add $needed }}
 {{- if not .Values.state.enabled }}
 {{- $backlog := include "planet-call-exporter-sidecar.bytes" ($flags.backlogMaxBytes | default "64MiB") | int64 }}
 {{- $needed = add $needed (div (mul 3 $backlog) 2) }}
