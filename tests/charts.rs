@@ -33,6 +33,23 @@ fn helm_finds_nothing_to_say_about_the_charts() {
     assert_eq!(charts::lint(&[charts::gateway(), charts::example(), library]), Vec::<String>::new());
 }
 
+#[test]
+fn schemas_and_copies_are_what_their_generator_writes() {
+    assert_succeeds(Command::new("python3").arg(path("helm/generate.py")).arg("--check"));
+}
+
+/// Archives of a checkout may leave links out, and other systems make files of them.
+#[test]
+fn the_charts_need_no_links() {
+    let mut rest = vec![path("helm")];
+    while let Some(path) = rest.pop() {
+        assert!(!path.is_symlink(), "{}", path.display());
+        if path.is_dir() {
+            rest.extend(fs::read_dir(&path).expect("a folder").flatten().map(|entry| entry.path()));
+        }
+    }
+}
+
 /// A change of the charts shows as a change of these files. What is long and tested elsewhere is left out.
 #[test]
 fn renderings_are_those_that_were_reviewed() {
@@ -85,17 +102,14 @@ fn a_package_has_no_more_of_the_dashboards_than_a_cluster_uses() {
     let listed = Command::new("tar").arg("tzf").arg(&package).output().expect("tar");
     let listed = String::from_utf8(listed.stdout).expect("names");
     let files = listed.lines().filter_map(|name| name.strip_prefix("planet-call-exporter/files/"));
-    let is_used = |name: &&str| {
-        name.ends_with(".rules.yml")
-            || name.ends_with(".json") && !name.contains('/')
-            || name.ends_with(".md")
-    };
+    let is_used =
+        |name: &&str| name.ends_with(".rules.yml") || name.ends_with(".json") && !name.contains('/');
     let (used, others): (Vec<_>, Vec<_>) = files.partition(is_used);
     assert!(used.len() > 4, "{used:?}");
     assert!(others.is_empty(), "{others:?}");
 }
 
-/// The links to the shared container and to the dashboards are followed.
+/// The copies of the container and of the dashboards are in it.
 #[test]
 fn a_package_for_a_registry_has_all_that_the_chart_has() {
     let scratch = Scratch::new("package");
@@ -292,6 +306,14 @@ fn the_objects_fit_together() {
                         && service_ports.values().any(|port| **port == backend["port"])
                 }
                 "ServiceAccount" => pod["spec"]["serviceAccountName"] == object["metadata"]["name"],
+                // Its sidecar ends with it.
+                "Job" => {
+                    let pod = &spec["template"]["spec"];
+                    pod["restartPolicy"] == "Never"
+                        && list(&pod["initContainers"]).all(|sidecar| {
+                            sidecar["restartPolicy"] == "Always" && *sidecar == exporter_container(objects)
+                        })
+                }
                 "ConfigMap" | "GrafanaDashboard" | "PrometheusRule" => true,
                 other => panic!("{file}: what does a {other} fit to?"),
             };

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
@@ -65,10 +65,17 @@ pub fn cases() -> Vec<Case> {
 pub fn render_all<'a>(
     cases: impl IntoIterator<Item = (&'a PathBuf, &'a Value)>,
 ) -> Vec<Result<Rendered, String>> {
-    let request = cases
-        .into_iter()
-        .map(|(chart, values)| json!({"chart": chart, "values": values, "release": RELEASE}));
-    let Value::Array(answers) = tool("render", &request.collect()) else { panic!("a list") };
+    let request = |(chart, values)| json!({"chart": chart, "values": values, "release": RELEASE});
+    answers(cases.into_iter().map(request).collect())
+}
+
+/// What Helm 4 makes of a chart as a release of this name, or why it refuses it.
+pub fn render_as(release: &str, chart: &Path, values: &Value) -> Result<Rendered, String> {
+    answers(json!([{"chart": chart, "values": values, "release": release}])).remove(0)
+}
+
+fn answers(requests: Value) -> Vec<Result<Rendered, String>> {
+    let Value::Array(answers) = tool("render", &requests) else { panic!("a list") };
     let text = |answer: &Value, name: &str| answer[name].as_str().expect("text").to_owned();
     let read = |answer: Value| match answer.get("error") {
         Some(error) => Err(error.as_str().expect("text").to_owned()),
@@ -102,6 +109,34 @@ pub fn render_with_helm_3(case: &Case, kubernetes: &str) -> Vec<Value> {
     let mut helm = Command::new(path(".tools/charts/programs/helm/helm"));
     helm.args(["template", RELEASE, "--namespace", NAMESPACE, "--kube-version", kubernetes]);
     objects(&output(helm.arg("--values").arg(&case.file).arg(&case.chart), ""))
+}
+
+/// What the program of Helm 3.18 makes of a chart, or why it refuses it.
+pub fn render_values_with_helm_3(chart: &Path, values: &Value) -> Result<Vec<Value>, String> {
+    let mut helm = Command::new(path(".tools/charts/programs/helm/helm"));
+    helm.args(["template", RELEASE, "--namespace", NAMESPACE, "--kube-version", "1.35.0", "--values", "-"]);
+    rendered_by(helm.arg(chart), values)
+}
+
+/// The same, while Helm can look up what is in a cluster.
+pub fn render_with_cluster(chart: &Path, values: &Value, api_server: &str) -> Result<Vec<Value>, String> {
+    let mut helm = Command::new(path(".tools/charts/programs/helm/helm"));
+    helm.args(["template", RELEASE, "--namespace", NAMESPACE, "--kube-version", "1.35.0", "--values", "-"]);
+    helm.args(["--dry-run=server", "--kube-apiserver", api_server]).env("KUBECONFIG", "/dev/null");
+    rendered_by(helm.arg(chart), values)
+}
+
+fn rendered_by(helm: &mut Command, values: &Value) -> Result<Vec<Value>, String> {
+    let output = run(helm, &values.to_string());
+    match output.status.success() {
+        true => Ok(objects(&String::from_utf8_lossy(&output.stdout))),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
+}
+
+/// The first object of a kind.
+pub fn of_kind(objects: &[Value], kind: &str) -> Value {
+    objects.iter().find(|object| object["kind"] == kind).unwrap_or_else(|| panic!("a {kind}")).clone()
 }
 
 /// Packages a chart as Helm does it for a registry, and answers where the package is.
@@ -181,12 +216,16 @@ fn tool(command: &str, input: &Value) -> Value {
 }
 
 fn output(command: &mut Command, input: &str) -> String {
+    let output = run(command, input);
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn run(command: &mut Command, input: &str) -> Output {
     let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = pipes.spawn().unwrap_or_else(|error| {
         panic!("{command:?} cannot be started; tests/run installs what is missing: {error}")
     });
     child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("a program that reads");
-    let output = child.wait_with_output().expect("output");
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("UTF-8")
+    child.wait_with_output().expect("output")
 }

@@ -42,12 +42,15 @@ ports:
     protocol: TCP
 {{- /* None asks after a collector or the service behind: a restart would not bring those back. A disk that is full restarts
 nothing either, and makes the pod unready only if storageReadiness says so. */}}
-startupProbe:
-  {{- include "planet-call-exporter-sidecar.probe" (list . "/livez" .Values.startupProbe) | nindent 2 }}
-livenessProbe:
-  {{- include "planet-call-exporter-sidecar.probe" (list . "/livez" .Values.livenessProbe) | nindent 2 }}
-readinessProbe:
-  {{- include "planet-call-exporter-sidecar.probe" (list . (ternary "/readyz" "/readyz?exclude=storage" .Values.storageReadiness) .Values.readinessProbe) | nindent 2 }}
+{{- $readyz := ternary "/readyz" "/readyz?exclude=storage" .Values.storageReadiness }}
+{{- range list (list "startupProbe" "/livez") (list "livenessProbe" "/livez") (list "readinessProbe" $readyz) }}
+{{- $name := first . }}
+{{- $probe := index $.Values $name | default dict }}
+{{- if ne (toString $probe.enabled) "false" }}
+{{ $name }}:
+  {{- include "planet-call-exporter-sidecar.probe" (list $ (last .) $probe) | nindent 2 }}
+{{- end }}
+{{- end }}
 {{- /* At the beginning of the pod's deletion. A native sidecar goes on until the other containers have ended anyway. */}}
 lifecycle:
   preStop:
@@ -68,7 +71,7 @@ terminationMessagePolicy: FallbackToLogsOnError
 resources:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.securityContext }}
+{{- with ternary (omit (.Values.securityContext | default dict) "runAsUser" "runAsGroup") .Values.securityContext .Values.openshift }}
 securityContext:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -78,9 +81,14 @@ volumeMounts:
 {{- end }}
 {{- end }}
 
+{{/* The registry of all charts takes the place of the repository's own. */}}
 {{- define "planet-call-exporter-sidecar.image" -}}
+{{- $repository := .Values.image.repository -}}
+{{- with (.Values.global | default dict).imageRegistry -}}
+{{- $repository = regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $repository "" | printf "%s/%s" . -}}
+{{- end -}}
 {{- with .Values.image -}}
-{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{ $repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
 {{- end }}
 {{- end }}
 
@@ -93,7 +101,7 @@ httpGet:
   {{- if eq (include "planet-call-exporter-sidecar.adminScheme" $context) "HTTPS" }}
   scheme: HTTPS
   {{- end }}
-{{- with index . 2 }}
+{{- with omit (index . 2) "enabled" }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
@@ -114,34 +122,10 @@ httpGet:
 {{- end }}
 - {{ toYaml . }}
 {{- end }}
-{{- end }}
-
-{{/* What does not fit together, and no schema can tell. */}}
-{{- define "planet-call-exporter-sidecar.check" -}}
-{{- $ports := .Values.ports }}
-{{- if eq (int $ports.callEvents) (int $ports.metrics) }}
-{{- fail (printf "ports.callEvents and ports.metrics are both %v: give each listener a port of its own" $ports.metrics) }}
-{{- end }}
-{{- if or (hasPrefix "127." .Values.listenAddress) (eq "[::1]" .Values.listenAddress) }}
-{{- fail (printf "listenAddress is %s, at which neither probes nor the service reach the pod: leave it empty" .Values.listenAddress) }}
-{{- end }}
-{{- range $name := list "durationBuckets" "setupBuckets" }}
-{{- $before := 0.0 }}
-{{- range index $.Values.flags $name }}
-{{- if le (float64 .) $before }}
-{{- fail (printf "flags.%s has %v after %v: expected ascending bounds, each once" $name . $before) }}
-{{- end }}
-{{- $before = float64 . }}
-{{- end }}
-{{- end }}
-{{- with .Values.flags.forwardTo }}
-{{- $host := (urlParse .).host }}
-{{- range $port := list $ports.callEvents $ports.metrics }}
-{{- range list "127.0.0.1" "localhost" "[::1]" }}
-{{- if eq $host (printf "%s:%v" . $port) }}
-{{- fail (printf "flags.forwardTo is %s, which is the exporter itself: expected the port of the service behind" $.Values.flags.forwardTo) }}
-{{- end }}
-{{- end }}
+{{- range .Values.extraEnv }}
+{{- $flag := trimPrefix "PLANET_" .name | lower | replace "_" "-" | printf "--%s" }}
+{{- if and (hasPrefix "PLANET_" .name) (contains (printf "%s=" $flag) $own) }}
+{{- fail (printf "extraEnv has %s, and the argument %s, which the chart gives, goes before it: set it by the chart's value" .name $flag) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -210,8 +194,13 @@ httpGet:
 {{- define "planet-call-exporter-sidecar.env" -}}
 - name: TOKIO_WORKER_THREADS
   value: {{ .Values.workerThreads | quote }}
-{{- with .Values.extraEnv }}
-{{ toYaml . }}
+{{- range .Values.extraEnv }}
+{{- $variable := deepCopy . }}
+{{- with ($variable.valueFrom | default dict).fieldRef }}
+{{- /* As the API server has it, so that an apply finds no difference. */}}
+{{- $_ := set . "apiVersion" (.apiVersion | default "v1") }}
+{{- end }}
+- {{ toYaml $variable | nindent 2 | trim }}
 {{- end }}
 {{- with .Values.otlp }}
 {{- if .endpoint }}
@@ -319,120 +308,5 @@ pod would begin new series; with these it is what service.instance.id is over OT
 - sourceLabels: [__meta_kubernetes_namespace, __meta_kubernetes_pod_name, __meta_kubernetes_pod_container_name]
   separator: .
   targetLabel: instance
-{{- end }}
-{{- end }}
-
-{{- define "planet-call-exporter-sidecar.volumeMounts" -}}
-{{- if .Values.state.enabled }}
-- name: planet-call-exporter-state
-  mountPath: {{ include "planet-call-exporter-sidecar.stateDirectory" . }}
-{{- end }}
-{{- range $folder, $secret := dict "tls" .Values.tlsSecret.name "admin" .Values.adminWebConfigSecret.name }}
-{{- if $secret }}
-- name: planet-call-exporter-{{ $folder }}
-  mountPath: /etc/planet-call-exporter/{{ $folder }}
-  readOnly: true
-{{- end }}
-{{- end }}
-{{- if .Values.callEventSecret.name }}
-- name: planet-call-exporter-call-events
-  mountPath: /etc/planet-call-exporter/call-events
-  readOnly: true
-{{- end }}
-{{- if .Values.identityKeySecret.name }}
-- name: planet-call-exporter-identity
-  mountPath: /etc/planet-call-exporter/identity
-  readOnly: true
-{{- end }}
-{{- if and .Values.otlp.endpoint .Values.otlp.tlsSecret.name }}
-- name: planet-call-exporter-otlp
-  mountPath: /etc/planet-call-exporter/otlp
-  readOnly: true
-{{- end }}
-{{- with .Values.extraVolumeMounts }}
-{{ toYaml . }}
-{{- end }}
-{{- end }}
-
-{{/* The list of volumes of the pod, but for those from claim templates. */}}
-{{- define "planet-call-exporter-sidecar.volumes" -}}
-{{- with .Values.state }}
-{{- if and .existingClaim .claimTemplate.enabled }}
-{{- fail "state.existingClaim and state.claimTemplate.enabled are both set: choose one claim, or one for each pod" }}
-{{- end }}
-{{- if and .enabled (not .claimTemplate.enabled) }}
-- name: planet-call-exporter-state
-  {{- if .existingClaim }}
-  persistentVolumeClaim:
-    claimName: {{ .existingClaim }}
-  {{- else }}
-  emptyDir:
-    {{- toYaml .emptyDir | nindent 4 }}
-  {{- end }}
-{{- end }}
-{{- end }}
-{{- range $folder, $secret := dict "tls" .Values.tlsSecret.name "admin" .Values.adminWebConfigSecret.name }}
-{{- if $secret }}
-- name: planet-call-exporter-{{ $folder }}
-  secret:
-    secretName: {{ $secret }}
-{{- end }}
-{{- end }}
-{{- if .Values.callEventSecret.name }}
-- name: planet-call-exporter-call-events
-  secret:
-    secretName: {{ .Values.callEventSecret.name }}
-    items:
-      - key: {{ .Values.callEventSecret.key }}
-        path: {{ .Values.callEventSecret.key }}
-{{- end }}
-{{- if .Values.identityKeySecret.name }}
-- name: planet-call-exporter-identity
-  secret:
-    secretName: {{ .Values.identityKeySecret.name }}
-    items:
-      - key: {{ .Values.identityKeySecret.key }}
-        path: {{ .Values.identityKeySecret.key }}
-{{- end }}
-{{- if and .Values.otlp.endpoint .Values.otlp.tlsSecret.name }}
-- name: planet-call-exporter-otlp
-  secret:
-    secretName: {{ .Values.otlp.tlsSecret.name }}
-{{- end }}
-{{- with .Values.extraVolumes }}
-{{ toYaml . }}
-{{- end }}
-{{- end }}
-
-{{/* Annotations of the pod: an emptyDir would otherwise keep the cluster autoscaler from removing the node. */}}
-{{- define "planet-call-exporter-sidecar.podAnnotations" -}}
-{{- if and .Values.state.enabled (not (include "planet-call-exporter-sidecar.stateOutlivesPod" .)) -}}
-cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes: planet-call-exporter-state
-{{- end }}
-{{- end }}
-
-{{/* The list of claim templates of a StatefulSet. */}}
-{{- define "planet-call-exporter-sidecar.volumeClaimTemplates" -}}
-{{- if and .Values.state.enabled .Values.state.claimTemplate.enabled -}}
-{{- with .Values.state.claimTemplate -}}
-- apiVersion: v1
-  kind: PersistentVolumeClaim
-  metadata:
-    name: planet-call-exporter-state
-    {{- with .annotations }}
-    annotations:
-      {{- toYaml . | nindent 6 }}
-    {{- end }}
-  spec:
-    accessModes:
-      {{- toYaml .accessModes | nindent 6 }}
-    {{- with .storageClassName }}
-    storageClassName: {{ . | quote }}
-    {{- end }}
-    resources:
-      requests:
-        storage: {{ .size }}
-    volumeMode: Filesystem
-{{- end }}
 {{- end }}
 {{- end }}

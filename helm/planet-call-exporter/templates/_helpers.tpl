@@ -6,14 +6,18 @@
 {{/* Short enough for what a StatefulSet adds to the names and labels of its pods. */}}
 {{- define "planet-call-exporter.fullname" -}}
 {{- $name := include "planet-call-exporter.name" . -}}
-{{- if .Values.fullnameOverride -}}
-{{ .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
 {{- /* A release may have dots in its name, and a service may not. */ -}}
-{{- else if contains $name .Release.Name -}}
-{{ .Release.Name | replace "." "-" | trunc 52 | trimSuffix "-" }}
-{{- else -}}
-{{ printf "%s-%s" (.Release.Name | replace "." "-") $name | trunc 52 | trimSuffix "-" }}
+{{- $release := .Release.Name | replace "." "-" -}}
+{{- $full := ternary $release (printf "%s-%s" $release $name) (contains $name .Release.Name) -}}
+{{- $full = .Values.fullnameOverride | default $full | trunc 52 | trimSuffix "-" -}}
+{{- if not (regexMatch "^[a-z]" $full) -}}
+{{- fail (printf "objects would be called %s, and the name of a service begins with a letter: set fullnameOverride, or give the release another name" $full) -}}
+{{- end -}}
+{{ $full }}
 {{- end }}
+
+{{- define "planet-call-exporter.namespace" -}}
+{{ .Values.namespaceOverride | default .Release.Namespace }}
 {{- end }}
 
 {{- define "planet-call-exporter.selectorLabels" -}}
@@ -21,20 +25,21 @@ app.kubernetes.io/name: {{ include "planet-call-exporter.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{- define "planet-call-exporter.labels" -}}
+{{/* Of every object. */}}
+{{- define "planet-call-exporter.ownLabels" -}}
 {{ include "planet-call-exporter.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
-{{/* The metadata of an object: (dict "context" . "name" "of the release, if not given" "labels" dict "annotations" dict). */}}
+{{/* The metadata of an object: (dict "context" . "name" "of the release, if not given" "namespace" "likewise" "labels" dict "annotations" dict). */}}
 {{- define "planet-call-exporter.metadata" -}}
 name: {{ .name | default (include "planet-call-exporter.fullname" .context) }}
-namespace: {{ .context.Release.Namespace }}
+namespace: {{ .namespace | default (include "planet-call-exporter.namespace" .context) }}
 labels:
-  {{- include "planet-call-exporter.labels" .context | nindent 2 }}
-  {{- with .labels }}
+  {{- include "planet-call-exporter.ownLabels" .context | nindent 2 }}
+  {{- with merge (deepCopy (.labels | default dict)) (.context.Values.commonLabels | default dict) }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- with .annotations }}
@@ -80,11 +85,11 @@ annotations:
 
 {{/* The pod, for both kinds of workload. */}}
 {{- define "planet-call-exporter.podTemplate" -}}
-{{- $exporter := .Subcharts.exporter -}}
+{{- $exporter := set (omit .Subcharts.exporter "Namespace") "Namespace" (include "planet-call-exporter.namespace" .) -}}
 metadata:
   labels:
     {{- include "planet-call-exporter.selectorLabels" . | nindent 4 }}
-    {{- with .Values.podLabels }}
+    {{- with merge (deepCopy (.Values.podLabels | default dict)) (.Values.commonLabels | default dict) }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
   {{- $annotations := deepCopy (.Values.podAnnotations | default dict) }}
@@ -104,29 +109,30 @@ spec:
   serviceAccountName: {{ include "planet-call-exporter.serviceAccountName" . }}
   automountServiceAccountToken: false
   enableServiceLinks: false
-  {{- with .Values.imagePullSecrets }}
+  {{- $secrets := .Values.imagePullSecrets | default list }}
+  {{- range (.Values.global | default dict).imagePullSecrets }}
+  {{- /* Charts differ in how they write them. */}}
+  {{- $secrets = append $secrets (ternary (dict "name" .) . (kindIs "string" .)) }}
+  {{- end }}
+  {{- with uniq $secrets }}
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with .Values.podSecurityContext }}
+  {{- with ternary (omit (.Values.podSecurityContext | default dict) "fsGroup") .Values.podSecurityContext .Values.exporter.openshift }}
   securityContext:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
-  {{- with .Values.priorityClassName }}
-  priorityClassName: {{ . }}
+  {{- range $name := list "priorityClassName" "runtimeClassName" "schedulerName" "dnsPolicy" }}
+  {{- with index $.Values $name }}
+  {{ $name }}: {{ . }}
   {{- end }}
-  {{- with .Values.nodeSelector }}
-  nodeSelector:
+  {{- end }}
+  {{- range $name := list "dnsConfig" "hostAliases" "nodeSelector" "tolerations" "affinity" }}
+  {{- with index $.Values $name }}
+  {{ $name }}:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with .Values.tolerations }}
-  tolerations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with .Values.affinity }}
-  affinity:
-    {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- with .Values.topologySpreadConstraints }}
   topologySpreadConstraints:
@@ -138,8 +144,15 @@ spec:
     - {{ toYaml . | nindent 6 | trim }}
     {{- end }}
   {{- end }}
+  {{- with .Values.extraInitContainers }}
+  initContainers:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   containers:
     {{- include "planet-call-exporter-sidecar.containers" $exporter | nindent 4 }}
+    {{- with .Values.extraContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   {{- with include "planet-call-exporter-sidecar.volumes" $exporter | trim }}
   volumes:
     {{- . | nindent 4 }}
@@ -148,6 +161,10 @@ spec:
 
 {{/* What does not fit together, and no schema can tell. */}}
 {{- define "planet-call-exporter.check" -}}
+{{- include "planet-call-exporter.checkLabels" . }}
+{{- include "planet-call-exporter.checkService" . }}
+{{- include "planet-call-exporter.checkWorkload" . }}
+{{- include "planet-call-exporter.checkMonitors" . }}
 {{- if .Values.exporter.nativeSidecar }}
 {{- fail "exporter.nativeSidecar is true: here the exporter is the only container; native sidecars come from the chart planet-call-exporter-sidecar" }}
 {{- end }}
@@ -155,7 +172,9 @@ spec:
 {{- if gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas) }}
 {{- fail (printf "autoscaling.minReplicas is %v and maxReplicas %v: expected a maximum that is not below the minimum" .Values.autoscaling.minReplicas .Values.autoscaling.maxReplicas) }}
 {{- end }}
-{{- if not (dig "requests" "cpu" "" (.Values.exporter.resources | default dict)) }}
+{{- $resources := .Values.exporter.resources | default dict }}
+{{- /* Without a request, the limit is one. */}}
+{{- if not (or ($resources.requests | default dict).cpu ($resources.limits | default dict).cpu) }}
 {{- fail "autoscaling.enabled needs exporter.resources.requests.cpu, of which it takes the share" }}
 {{- end }}
 {{- end }}
