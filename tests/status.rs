@@ -70,6 +70,14 @@ fn an_incident_is_told_by_curl_alone_and_the_same_after_a_kill() {
     let since = humantime::parse_rfc3339(finding["since"].as_str().expect("a time")).expect("a time");
     let off = since.duration_since(began).unwrap_or_else(|error| error.duration());
     assert!(off <= Duration::from_secs(120), "it began at {began:?}, and not at {since:?}");
+    // From there on, one step leads to the next.
+    let next: Vec<&str> =
+        finding["next"].as_array().expect("paths").iter().filter_map(Value::as_str).collect();
+    assert_eq!(next.len(), 3);
+    for (path, told) in next.iter().zip(["rc_idc=KR", "SERVER_INTERNAL_ERROR", "SERVER_INTERNAL_ERROR"]) {
+        let answer = exporter.admin(&format!("/{path}"));
+        assert!(answer.status == 200 && answer.text().contains(told), "{path}: {}", answer.text());
+    }
     let page = exporter.admin("/").text();
     assert!(page.contains("only in KR") && page.contains("SERVER_INTERNAL_ERROR"), "{page}");
     for identity in ["9286", "2809", "1.2.3.4"] {

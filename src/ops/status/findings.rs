@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{Finding, Part, Seen, Severity, State, Time, explain};
 use crate::callback::reason::FaultDomain;
+use crate::config::look_back::MOST_MINUTES;
 use crate::ledger::timeline::{Change, Group, Slot, Summary};
 use crate::metrics::labels::Label;
 use crate::state::fold::Course;
@@ -54,14 +55,15 @@ pub(super) fn of(seen: &Seen, summary: Option<&Summary>) -> Vec<Finding> {
     }
     if let Some((course, summary)) = seen.course.as_ref().zip(summary) {
         findings.extend(no_calls(course, summary, seen.started_at, seen.now));
-        findings.extend(of_calls(summary));
+        findings.extend(of_calls(summary, seen.now));
     }
     findings.sort_by_key(|finding| finding.severity);
     findings
 }
 
 fn warning(text: String, first_action: Option<&str>) -> Finding {
-    Finding { severity: Severity::Warning, text, since: None, first_action: first_action.map(str::to_owned) }
+    let first_action = first_action.map(str::to_owned);
+    Finding { severity: Severity::Warning, text, since: None, first_action, next: Vec::new() }
 }
 
 fn of_part(part: &Part, now: SystemTime) -> Vec<Finding> {
@@ -73,6 +75,7 @@ fn of_part(part: &Part, now: SystemTime) -> Vec<Finding> {
             text: format!("{}: {reason}", part.what),
             since: part.since,
             first_action: first_action(part).map(str::to_owned),
+            next: Vec::new(),
         });
     }
     if let Some(at) = part.last_drop
@@ -144,14 +147,14 @@ fn no_calls(course: &Course, summary: &Summary, started_at: SystemTime, now: Sys
     let pace = calls as f64 / time_before(spans).max(SHORTEST_PAUSE).as_secs_f64();
     (pause >= SHORTEST_PAUSE && pace * pause.as_secs_f64() >= MISSING_CALLS).then(|| Finding {
         severity: Severity::Critical,
-        text: text(&format!("; before, {:.1} came a minute", pace * 60.0)),
         since: Some(Time(last)),
         first_action,
+        ..warning(text(&format!("; before, {:.1} came a minute", pace * 60.0)), None)
     })
 }
 
 /// Whether calls fail more than they did, or much anyway: all of them first, then IDCs that fail for another reason.
-fn of_calls(summary: &Summary) -> Vec<Finding> {
+fn of_calls(summary: &Summary, now: SystemTime) -> Vec<Finding> {
     let all = &summary.all;
     let mut findings = Vec::new();
     if let Some(change) = all.change {
@@ -162,7 +165,7 @@ fn of_calls(summary: &Summary) -> Vec<Finding> {
             place(&summary.idcs, change),
             percent(change.before)
         );
-        findings.push(finding(text, change, all));
+        findings.push(finding(text, change, all, now));
     }
     if let Some(older) = all.older {
         let text = format!(
@@ -187,7 +190,7 @@ fn of_calls(summary: &Summary) -> Vec<Finding> {
             idc.as_str(),
             percent(change.before)
         );
-        findings.push(finding(text, change, group));
+        findings.push(finding(text, change, group, now));
     }
     if !findings.is_empty() {
         return findings;
@@ -197,12 +200,12 @@ fn of_calls(summary: &Summary) -> Vec<Finding> {
     {
         let text = format!("{} of all calls; before, {}", percent(change.after), percent(change.before));
         let (explanation, first_action) = explanation(Some(&(reason.clone(), *domain)));
-        let severity = severity(change.after);
         return vec![Finding {
-            severity,
-            text: text + &explanation,
+            severity: severity(change.after),
             since: Some(Time(change.since)),
             first_action,
+            next: next(change.since, Some(&(reason.clone(), *domain)), now),
+            ..warning(text + &explanation, None)
         }];
     }
     let windows = [(&all.hour, "hour"), (&all.day, "day")];
@@ -217,12 +220,12 @@ fn of_calls(summary: &Summary) -> Vec<Finding> {
             percent(share)
         );
         let (explanation, first_action) = explanation(all.cause.as_ref());
-        Finding { severity: severity(share), text: text + &explanation, since: None, first_action }
+        Finding { severity: severity(share), first_action, ..warning(text + &explanation, None) }
     });
     of_high.into_iter().collect()
 }
 
-fn finding(text: String, change: Change, group: &Group) -> Finding {
+fn finding(text: String, change: Change, group: &Group, now: SystemTime) -> Finding {
     let (explanation, first_action) = explanation(group.cause.as_ref());
     let lately = group.lately.abnormal_share().unwrap_or_default();
     Finding {
@@ -230,7 +233,17 @@ fn finding(text: String, change: Change, group: &Group) -> Finding {
         text: text + &explanation,
         since: Some(Time(change.since)),
         first_action,
+        next: next(change.since, group.cause.as_ref(), now),
     }
+}
+
+/// Where to look next: what the failing calls have in common, which they are, and what LINE Planet's support needs to know.
+fn next(since: SystemTime, cause: Option<&(Label, FaultDomain)>, now: SystemTime) -> Vec<String> {
+    let minutes = now.duration_since(since).unwrap_or_default().as_secs() / 60 + 1;
+    let since = humantime::format_rfc3339_seconds(since);
+    let calls = cause.map(|(reason, _)| format!("calls?reason={}&since={since}", reason.as_str()));
+    let why = format!("why?minutes={}", minutes.min(MOST_MINUTES));
+    [Some(why), calls, Some(format!("report?since={since}"))].into_iter().flatten().collect()
 }
 
 /// What the reason that stands out says, and what to do first.

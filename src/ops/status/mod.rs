@@ -51,6 +51,8 @@ struct Finding {
     since: Option<Time>,
     /// What to do first.
     first_action: Option<String>,
+    /// Paths of the admin port that say more.
+    next: Vec<String>,
 }
 
 /// How grave it is.

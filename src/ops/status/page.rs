@@ -86,6 +86,9 @@ fn findings(status: &Status) -> Markup {
                         @if let Some(since) = finding.since { " Since " (time(since)) "." }
                     }
                     @if let Some(action) = &finding.first_action { p { "First: " (action) "." } }
+                    @if !finding.next.is_empty() {
+                        p { "Next: " @for path in &finding.next { a href=(path) { (path.split('?').next().unwrap_or_default()) } " " } }
+                    }
                 }
             }
         }
@@ -293,7 +296,7 @@ fn latest(calls: &[AbnormalCall], now: Time) -> Markup {
                         @for call in calls {
                             tr {
                                 td { (ago(Some(call.time), now)) } td { (call.reason.as_str()) } td { (call.fault_domain) } td { (call.idc.as_str()) }
-                                td { (call.media_type) } td { (call.releaser) } td.number { (call.duration_seconds) } td { code { (call.sid) } }
+                                td { (call.media_type) } td { (call.releaser) } td.number { (call.duration_seconds) } td { a href=(format!("calls?sid={}", call.sid)) { code { (call.sid) } } }
                             }
                         }
                         @if calls.is_empty() { tr { td colspan="8" { "None." } } }
@@ -352,6 +355,9 @@ fn links(call_event_path: &str) -> Markup {
             p { "Call events come in on " code { (call_event_path) } ". The same as data: " a href="status.json" { "status.json" } "." }
             nav aria-label="Other pages" {
                 ul {
+                    li { a href="why" { "why" } ": what the failing calls of the last minutes have in common (from the exporter's host, or with credentials)" }
+                    li { a href="calls" { "calls" } ": the latest calls, likewise" }
+                    li { a href="report?since=1h" { "report" } ": what to send to LINE Planet's support, likewise" }
                     li { a href="usage" { "usage" } ": what the calls of each day come to, to be held against an invoice" }
                     li { a href="metrics" { "metrics" } ", for Prometheus" }
                     li { a href="livez" { "livez" } ", or " a href="-/healthy" { "-/healthy" } ": whether the process serves" }
