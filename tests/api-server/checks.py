@@ -38,6 +38,8 @@ def all_checks(cluster, charts, project, table):
             yield f"upgrade with Helm {helm}: {upgrade['name']}", functools.partial(upgraded, cluster, helm, gateway, upgrade)
         yield f"upgrade with Helm {helm}: scaled by hand", functools.partial(scaled, cluster, helm, gateway)
         yield f"upgrade with Helm {helm}: autoscaled", functools.partial(autoscaled, cluster, helm, gateway)
+        for release in ("calls.v1", "c" * 53, "1calls"):
+            yield f"release {release} with Helm {helm}", functools.partial(named, cluster, helm, gateway, release)
     bare = without_rules(gateway, charts / "without-rules/planet-call-exporter")
     for values in yaml.safe_load((HERE / "wrong.yaml").read_text()):
         yield f"wrong {json.dumps(values, ensure_ascii=False)}", functools.partial(refused, cluster, gateway, bare, values, table)
@@ -182,6 +184,15 @@ def autoscaled(cluster, version, chart):
     return ""
 
 
+def named(cluster, version, chart, release):
+    """The names of a release and of an object are not alike: what Helm takes, either the server takes as well or the chart refuses."""
+    answer = cluster.helm(version, "template", release, chart, "--kube-version=1.36.3")
+    if answer.returncode != 0:
+        return "" if "fullnameOverride" in answer.stderr else answer.stderr
+    created = cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", input=answer.stdout)
+    return created.stderr if created.returncode != 0 else ""
+
+
 def without_rules(chart, copy):
     """The chart without what it refuses by itself, to see what a server says."""
     shutil.copytree(chart, copy)
@@ -214,4 +225,6 @@ def refused(cluster, chart, bare, values, table):
 
 
 def last_line(text):
-    return ([line.strip() for line in text.splitlines() if line.strip()] or ["nothing"])[-1]
+    """The last line that says something, without Helm's advice."""
+    said = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("Use --debug")]
+    return said[-1].rsplit("Error: ", 1)[-1] if said else "nothing"
