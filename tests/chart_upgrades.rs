@@ -67,6 +67,18 @@ fn the_number_of_replicas_stays_what_somebody_else_made_it() {
         assert_eq!(replicas(&upgraded), expected, "{number} {values}");
     }
     assert_eq!(replicas(&upgrade_of(&[], &left_alone).expect("it can be upgraded")), None);
+
+    // An upgrade that failed half-way may have left two.
+    let other = json!({
+        "fullnameOverride": "other",
+        "workload": {"kind": "Deployment", "replicas": 3},
+        "exporter": {"state": {"claimTemplate": {"enabled": false}}},
+    });
+    let other = charts::render(&charts::gateway(), &other).objects;
+    let both = upgrade_of(&[scaled(4), other.clone()].concat(), &left_alone).expect("it can be upgraded");
+    assert_eq!(replicas(&both), Some("4"));
+    let moved = upgrade_of(&other, &left_alone).expect("it can be upgraded");
+    assert_eq!(replicas(&moved), Some("3"));
 }
 
 fn claim_template(template: Value) -> Value {
@@ -181,4 +193,16 @@ fn other_workloads_are_nobodys_business() {
         object["metadata"]["labels"]["helm.sh/chart"] = json!("planet-call-exporter-database-1.0.0");
     }
     upgrade_of(&other, &json!({})).expect("it can be upgraded");
+}
+
+/// A dependency may have had another alias.
+#[test]
+fn a_workload_of_the_same_name_is_compared_whatever_its_chart_was_called() {
+    let mut before = charts::render(&charts::gateway(), &json!({})).objects;
+    for object in &mut before {
+        object["metadata"]["labels"]["helm.sh/chart"] = json!("calls-0.2.0");
+    }
+    let to = json!({"nameOverride": "calls", "fullnameOverride": NAME});
+    let error = upgrade_of(&before, &to).expect_err("its pods could not be found");
+    assert!(error.contains("nameOverride"), "{error}");
 }

@@ -15,7 +15,9 @@ What is installed, and what of it cannot change. There is nothing to compare wit
 {{- range (lookup "apps/v1" $kind (include "planet-call-exporter.installedIn" $) "").items }}
 {{- $release := dig "annotations" "meta.helm.sh/release-name" "" .metadata }}
 {{- $chart := dig "labels" "helm.sh/chart" "" .metadata }}
-{{- if and (eq $release $.Release.Name) (regexMatch (printf "^%s-[0-9]" $.Chart.Name) $chart) }}
+{{- /* A dependency that has got another alias is another chart. */}}
+{{- $isOurs := or (regexMatch (printf "^%s-[0-9]" $.Chart.Name) $chart) (eq .metadata.name (include "planet-call-exporter.fullname" $)) }}
+{{- if and (eq $release $.Release.Name) $isOurs }}
 {{- $items = append $items (dict "kind" $kind "name" .metadata.name "spec" .spec) }}
 {{- end }}
 {{- end }}
@@ -29,11 +31,16 @@ What is installed, and what of it cannot change. There is nothing to compare wit
 {{- if not (or .Values.autoscaling.enabled (kindIs "invalid" .Values.workload.replicas)) -}}
 {{ .Values.workload.replicas }}
 {{- else }}
+{{- $number := "" }}
 {{- range (include "planet-call-exporter.installed" . | fromYaml).items }}
-{{- /* An autoscaler does nothing where there are none. */}}
-{{- if or .spec.replicas (not $.Values.autoscaling.enabled) }}
-{{- int .spec.replicas }}
+{{- /* That of another kind or name, if there is none of this one: its place is taken. */}}
+{{- if or (eq $number "") (and (eq .kind $.Values.workload.kind) (eq .name (include "planet-call-exporter.fullname" $))) }}
+{{- $number = int .spec.replicas | toString }}
 {{- end }}
+{{- end }}
+{{- /* An autoscaler does nothing where there are none. */}}
+{{- if not (and .Values.autoscaling.enabled (eq $number "0")) }}
+{{- $number }}
 {{- end }}
 {{- end }}
 {{- end }}
