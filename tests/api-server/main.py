@@ -32,12 +32,13 @@ def main():
     # So that the cluster is taken down.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
-    wrong = []
+    made, wrong = 0, []
     with Cluster(given.programs) as cluster:
         print(f"== the API server is there, after {time.monotonic() - began:.0f} s", flush=True)
         for name, check in checks.all_checks(cluster, charts(cluster.directory), PROJECT, given.table):
             if given.only and not any(part in name for part in given.only):
                 continue
+            made += 1
             try:
                 problem = check()
             except Failed as error:
@@ -45,6 +46,8 @@ def main():
             if problem:
                 wrong.append(name)
             print(f"WRONG {name}: {problem.strip()}" if problem else f"ok    {name}", flush=True)
+    if not made:
+        sys.exit(f"tests/api-server/run: no check has {' or '.join(given.only)} in its name")
     verdict = f"{len(wrong)} are wrong: {', '.join(wrong)}" if wrong else "all is well"
     print(f"== {verdict}, after {time.monotonic() - began:.0f} s")
     return 1 if wrong else 0
