@@ -16,8 +16,11 @@ use support::exporter::{Exporter, command};
 /// The sidecar of the example, with what is patched of it.
 fn patched(patch: Value) -> Value {
     let scratch = Scratch::new("kustomize");
-    let below = scratch.0.strip_prefix(path("")).expect("a directory of the project");
-    let example = "../".repeat(below.components().count()) + "helm/examples/kustomize";
+    // Kustomize takes relative paths only, and resolves links before.
+    let (here, example) = (scratch.0.canonicalize(), path("helm/examples/kustomize").canonicalize());
+    let (here, example) = (here.expect("a directory"), example.expect("the example"));
+    let example =
+        "../".repeat(here.components().count() - 1) + example.to_string_lossy().trim_start_matches('/');
     let mut sidecar = patch;
     sidecar["name"] = json!("planet-call-exporter");
     let patch = json!({
