@@ -693,35 +693,55 @@ fn the_component_and_the_plain_sidecar_are_what_the_chart_renders() {
         (pod["initContainers"].clone(), pod["volumes"].clone())
     };
     let plain = charts::objects(&fs::read_to_string(path("helm/kustomize/sidecar.yaml")).expect("a file"));
-    assert_eq!(of_pod(&plain), of_pod(&rendered.objects));
+    let (mut containers, volumes) = of_pod(&rendered.objects);
+    containers[0] = with_variables(containers[0].take());
+    assert_eq!(of_pod(&plain), (containers.clone(), volumes.clone()));
 
     let built = charts::kustomize(&path("helm/examples/kustomize"));
     let (core, custom): (Vec<_>, Vec<_>) = built.iter().cloned().partition(is_core);
     assert_eq!(charts::validate(&core, &KUBERNETES), Vec::<String>::new());
     charts::validate_custom_resources(&custom).expect("a valid PodMonitor");
-    let (mut containers, volumes) = of_pod(&plain);
     containers[0]["image"] = json!("registry.example.com/planet-call-exporter:0.2.0");
-    containers[0]["args"].as_array_mut().expect("arguments").push(json!("--idcs=KR,JP"));
     let mut of_built = of_pod(&built);
-    let added = of_built.0[0]["env"].as_array_mut().expect("variables").split_off(1);
+    // What a patch adds comes first.
+    let variables = of_built.0[0]["env"].as_array_mut().expect("variables");
+    let own = variables.split_off(6);
+    let added = variables.clone();
+    of_built.0[0]["env"] = Value::Array(own);
     assert_eq!(of_built, (containers, volumes));
+    assert_eq!(added[0], json!({"name": "PLANET_IDCS", "value": "KR,JP"}));
 
     // It is scraped and sends spans, as the same instance.
-    let value = |name: &str| {
-        let variable = added.iter().find(|variable| variable["name"] == name).expect("a variable");
-        let known = |text: &str, name: &str| {
-            let variable = added.iter().find(|variable| variable["name"] == name).expect("a variable");
-            text.replace(&format!("$({name})"), &from_elsewhere(&variable["valueFrom"]))
+    let mut known: BTreeMap<&str, String> = BTreeMap::new();
+    for variable in &added {
+        let value = match variable["value"].as_str() {
+            Some(value) => value.to_owned(),
+            None => from_elsewhere(&variable["valueFrom"]),
         };
-        ["K8S_NAMESPACE_NAME", "K8S_POD_NAME"]
-            .iter()
-            .fold(text(&variable["value"]).to_owned(), |text, name| known(&text, name))
-    };
+        // Kubernetes knows those that stand before.
+        let value =
+            known.iter().fold(value, |text, (name, value)| text.replace(&format!("$({name})"), value));
+        known.insert(text(&variable["name"]), value);
+    }
     assert_eq!(
-        value("OTEL_RESOURCE_ATTRIBUTES"),
+        known["OTEL_RESOURCE_ATTRIBUTES"],
         format!("service.instance.id={}", scraped_instance(&built))
     );
-    assert_eq!(value("OTEL_METRICS_EXPORTER"), "none");
+    assert_eq!(known["OTEL_METRICS_EXPORTER"], "none");
+}
+
+/// The container with its flags as variables, of which the hook has what it needs.
+fn with_variables(mut container: Value) -> Value {
+    let arguments = container.as_object_mut().and_then(|fields| fields.remove("args")).expect("arguments");
+    let variable = |argument: &Value| {
+        let (flag, value) = text(argument).split_once('=').expect("a flag with a value");
+        let name = flag.trim_start_matches('-').replace('-', "_").to_ascii_uppercase();
+        json!({"name": format!("PLANET_{name}"), "value": value})
+    };
+    let variables = list(&arguments).map(variable).chain(list(&container["env"]).cloned()).collect();
+    container["env"] = variables;
+    container["lifecycle"]["preStop"]["exec"]["command"].as_array_mut().expect("a command").truncate(2);
+    container
 }
 
 /// A row of a README says what the value is called and its default, or that of all that is in it.

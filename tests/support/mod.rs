@@ -9,6 +9,7 @@ pub mod authority;
 pub mod backend;
 pub mod call;
 pub mod charts;
+pub mod cluster;
 pub mod dashboards;
 pub mod exporter;
 pub mod http;
