@@ -251,7 +251,7 @@ fn reasons(reasons: &[ReasonRow], now: Time) -> Markup {
                     thead { tr {
                         th scope="col" { "Reason" } th scope="col" { "Meaning" } th scope="col" { "Whose fault" } th.number scope="col" { "5 min" }
                         th.number scope="col" { "60 min" } th.number scope="col" { "24 h" }
-                        th scope="col" { "First seen" } th scope="col" { "Last seen" } th scope="col" { "More since" }
+                        th scope="col" { "More since" } th scope="col" { "First seen" } th scope="col" { "Last seen" }
                     } }
                     tbody {
                         @for row in reasons.iter().filter(|row| row.is_abnormal) { (reason(row, now)) }
@@ -276,8 +276,8 @@ fn reason(row: &ReasonRow, now: Time) -> Markup {
             td.number { (row.lately) }
             td.number { (row.hour) @if let Some(share) = row.ratio_60m { " (" (ratio(Some(share))) ")" } }
             td.number { (row.day) }
-            td { @if let Some(at) = row.first_seen { (clock(at, now)) } } td { (ago(row.last_seen, now)) }
             td { (grown(row.change.as_ref(), now)) }
+            td { @if let Some(at) = row.first_seen { (clock(at, now)) } } td { (ago(row.last_seen, now)) }
         }
     }
 }

@@ -299,13 +299,15 @@ pod would begin new series; with these it is what service.instance.id is over OT
 {{- define "planet-call-exporter-sidecar.relabelings" -}}
 {{- $claim := include "planet-call-exporter-sidecar.sharedClaim" . -}}
 {{- if $claim -}}
-- sourceLabels: [__meta_kubernetes_namespace]
+- action: replace
+  sourceLabels: [__meta_kubernetes_namespace]
   targetLabel: instance
   replacement: $1.{{ $claim }}.{{ .Values.containerName }}
 - action: labeldrop
   regex: pod
 {{- else -}}
-- sourceLabels: [__meta_kubernetes_namespace, __meta_kubernetes_pod_name, __meta_kubernetes_pod_container_name]
+- action: replace
+  sourceLabels: [__meta_kubernetes_namespace, __meta_kubernetes_pod_name, __meta_kubernetes_pod_container_name]
   separator: .
   targetLabel: instance
 {{- end }}
