@@ -7,6 +7,7 @@
 
 pub use crate::callback::fuzzing::{journal_record, query};
 pub use crate::config::fuzzing::{callback_path, flag_value};
+pub use crate::history::fuzzing::told;
 pub use crate::http::fuzzing::{
     client_address, connection, credentials_file, field_value, proxy_header, raw_head, request_host,
     tls_files,
@@ -48,10 +49,11 @@ pub const LAWS: &[(&str, Law)] = &[
     ("web_config", web_config),
 ];
 
-/// The query of a callback: it is read, counted, and kept if it is refused.
+/// The query of a callback: it is read, counted, told of, and kept if it is refused.
 pub fn callback_query(bytes: &[u8]) {
     query(bytes);
     counted(bytes);
+    told(bytes);
     kept_query(bytes);
 }
 

@@ -54,6 +54,17 @@ fn a_command_has_both_helps_too() {
 }
 
 #[test]
+fn every_command_says_in_short_how_it_is_used() {
+    let short = said(&["-h"]);
+    let (_, commands) = short.split_once("Commands:\n").expect("commands");
+    let names: Vec<_> = commands.lines().map_while(|line| line.split_whitespace().next()).collect();
+    assert!(names.contains(&"state") && names.contains(&"why") && names.contains(&"report"), "{names:?}");
+    for name in names {
+        assert!(said(&[name, "-h"]).contains(&format!("planet-call-exporter {name}")), "{name}");
+    }
+}
+
+#[test]
 fn a_shell_takes_the_completions_and_the_manual_is_a_page() {
     let bash = said(&["completions", "bash"]);
     assert!(bash.contains("--forward-to"));

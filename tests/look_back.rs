@@ -7,6 +7,9 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::Scratch;
@@ -314,4 +317,38 @@ fn a_torn_and_damaged_journal_tells_what_is_left() {
     assert_eq!(said(&["state", text(&state), "--calls"]).lines().count(), left);
     let why: Value = serde_json::from_str(&said(&["why", text(&state), "--json"])).expect("JSON");
     assert_eq!(why["calls"], left);
+}
+
+#[test]
+fn who_looks_back_holds_up_nobody_and_one_does_at_a_time() {
+    let scratch = Scratch::new("crowd");
+    let exporter = start(&scratch.0.join("state"));
+    send(&exporter, 0..2_000);
+    let ends = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let ask = || {
+            let mut answered = 0;
+            while !ends.load(Ordering::SeqCst) {
+                let answer = http::get(exporter.admin, "/why.json?minutes=60");
+                match answer.status {
+                    200 => answered += 1,
+                    status => assert_eq!((status, answer.header("retry-after")), (503, Some("2"))),
+                }
+            }
+            answered
+        };
+        let askers: Vec<_> = (0..30).map(|_| scope.spawn(ask)).collect();
+        for number in 2_000..2_050 {
+            let begin = Instant::now();
+            assert_eq!(exporter.send(&call(number).encode()).status, 200);
+            for path in ["/livez", "/metrics"] {
+                assert_eq!(exporter.admin(path).status, 200, "{path}");
+            }
+            assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+        }
+        ends.store(true, Ordering::SeqCst);
+        let answered: usize = askers.into_iter().map(|asker| asker.join().expect("an asker")).sum();
+        assert!(answered > 0);
+    });
+    assert_eq!(exporter.admin("/why.json?minutes=60").json()["calls"], 2_050);
 }

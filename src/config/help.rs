@@ -48,10 +48,9 @@ fn described(command: Command, extent: Extent) -> Command {
         // Who sees it knows -h, and its end names the others.
         Extent::Short => {
             let hidden = |name, action| Arg::new(name).long(name).action(action).hide(true);
+            let version = command.get_version().map(|_| hidden("version", ArgAction::Version).short('V'));
             let command = command.disable_help_flag(true).disable_version_flag(true);
-            command
-                .arg(hidden("help", ArgAction::HelpShort).short('h'))
-                .arg(hidden("version", ArgAction::Version).short('V'))
+            command.arg(hidden("help", ArgAction::HelpShort).short('h')).args(version)
         }
     }
 }

@@ -17,6 +17,8 @@
 pub mod calls;
 pub mod features;
 pub mod frequent;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod report;
 pub mod running;
 pub mod share;

@@ -12,7 +12,7 @@ use crate::journal::past::Place;
 use crate::state::known::SharedKnown;
 
 /// How many records are read before a pause.
-const RECORDS_AT_ONCE: usize = 1_024;
+const RECORDS_AT_ONCE: usize = 4 * 1_024;
 
 /// How long it is.
 const PAUSE: Duration = Duration::from_millis(1);

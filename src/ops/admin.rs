@@ -11,7 +11,7 @@
 //! | GET /-/healthy, /-/ready | the same two under Prometheus's names |
 //! | POST /-/drain | [draining](crate::intake::draining) begins; only from this host, whatever credentials are configured |
 //! | GET /refused | refused requests as JSON lines; only to this host or with credentials, since they carry personal data |
-//! | GET /why, /why.json, /calls, /report | a [look back](super::look_back) at the calls, likewise |
+//! | GET /why, /why.json, /calls, /report | a look back at the calls (`ops::look_back`), likewise |
 //!
 //! Where credentials are configured, only the paths of health checks answer without them ([`access`](super::access)).
 //!

@@ -3,8 +3,8 @@
 //! # How it is found
 //!
 //! Two looks at the same calls. The first one finds the values that failing calls often have, of each [aspect](super::features)
-//! ([`candidates`]). The second one counts exactly how many failing calls and how many others have each of them, and each two of them
-//! ([`counts`]).
+//! (`candidates`). The second one counts exactly how many failing calls and how many others have each of them, and each two of them
+//! (`counts`).
 //!
 //! A value stands out by as much as its share among failing calls exceeds that among the others *at least*: the lower bound of the one
 //! less the upper bound of the other ([`Share::exceeds`]). So a value that three of three failing calls have by chance does not come

@@ -114,12 +114,16 @@ impl<S: Storage> DiskJournal<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use bytes::Bytes;
     use proptest::prelude::*;
+    use tempfile::tempdir;
 
     use super::*;
     use crate::journal::head;
     use crate::journal::simulated_disk::SimulatedDisk;
+    use crate::journal::storage::Directory;
 
     fn open(disk: &SimulatedDisk, known: u64) -> DiskJournal<SimulatedDisk> {
         DiskJournal::open(disk.clone(), 1 << 30, known, |_, _| {}).expect("a journal")
@@ -217,5 +221,35 @@ mod tests {
         };
         journal.visit(Place::default(), None, visit).expect("a look");
         assert_eq!(seen, [0, 2]);
+    }
+
+    #[test]
+    fn a_segment_to_which_nothing_was_written_since_is_passed_over() {
+        let scratch = tempdir().expect("a directory");
+        let storage = Directory::new(scratch.path()).expect("a directory");
+        let journal = DiskJournal::open(storage, 1 << 30, 0, |_, _| {}).expect("a journal");
+        for number in 0..2 {
+            journal.append(&[record(number, 50)]).expect("appended");
+            journal.close_older_than(Duration::ZERO, std::time::Instant::now()).expect("closed");
+        }
+        let (now, minute) = (SystemTime::now(), Duration::from_secs(60));
+        let segment =
+            File::options().append(true).open(scratch.path().join(file_name(0))).expect("a segment");
+        segment.set_modified(now - 60 * minute).expect("another time");
+        for (since, expected) in [
+            (None, &[0, 1][..]),
+            (Some(now - 30 * minute), &[1]),
+            (Some(now - 60 * minute), &[0, 1]),
+            (Some(now), &[1]),
+            (Some(now + 30 * minute), &[]),
+        ] {
+            let mut seen = Vec::new();
+            let visit = |place: Place, _: &[u8]| {
+                seen.push(place.sequence);
+                ControlFlow::Continue(())
+            };
+            journal.visit(Place::default(), since, visit).expect("a look");
+            assert_eq!(seen, expected, "{since:?}");
+        }
     }
 }

@@ -3,11 +3,14 @@
 //! A proxy in the pod delivers what others send, and delivers it from a loopback address. Istio's has one of its own, 127.0.0.6; where
 //! that was seen there is a mesh, and nobody is trusted until a flag says otherwise. What proxies add to a request is never believed, and
 //! shows that it is not from here.
+//!
+//! A browser on this host sends what pages of other sites have it send. They cannot read the answer, unless their name has been made to lead here
+//! (DNS rebinding): so what a browser asks for has to be asked of a name of this host.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hyper::header::HeaderMap;
+use hyper::header::{ACCEPT_LANGUAGE, HOST, HeaderMap};
 use tracing::warn;
 
 use crate::config::TrustLoopback;
@@ -61,7 +64,7 @@ impl Loopback {
                 TrustLoopback::Never => false,
                 TrustLoopback::Auto => {
                     let is_proxied = ADDED_BY_PROXIES.iter().any(|name| headers.contains_key(*name));
-                    !is_proxied && !self.has_mesh.load(Ordering::Relaxed)
+                    !is_proxied && !self.has_mesh.load(Ordering::Relaxed) && is_asked_of_this_host(headers)
                 }
             }
     }
@@ -73,6 +76,19 @@ impl Loopback {
             && self.trust != TrustLoopback::Never
             && !added.any(|name| headers.contains_key(*name))
     }
+}
+
+/// Whether what a browser sends is for a name of this host. Others may use any.
+fn is_asked_of_this_host(headers: &HeaderMap) -> bool {
+    // Of a site without TLS, a browser may send neither of the others.
+    let is_of_browser = headers.contains_key(ACCEPT_LANGUAGE)
+        || ADDED_BY_BROWSERS.iter().any(|name| headers.contains_key(*name));
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = match host.strip_prefix('[') {
+        Some(address) => address.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    !is_of_browser || name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(is_this_host)
 }
 
 fn is_this_host(peer: IpAddr) -> bool {
@@ -113,6 +129,25 @@ mod tests {
             }
         }
         assert!(!Loopback::new(TrustLoopback::Never).trusts(address("::1"), &none));
+    }
+
+    #[test]
+    fn what_a_browser_sends_has_to_be_for_a_name_of_this_host() {
+        let auto = Loopback::new(TrustLoopback::Auto);
+        let trusts = |host: &'static str, is_of_browser: bool| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_static(host));
+            if is_of_browser {
+                headers.insert(ACCEPT_LANGUAGE, HeaderValue::from_static("ko"));
+            }
+            auto.trusts(address("127.0.0.1"), &headers)
+        };
+        for host in ["localhost", "LOCALHOST:9464", "127.0.0.1:9464", "[::1]:9464"] {
+            assert!(trusts(host, true), "{host}");
+        }
+        for host in ["calls.example.com", "calls.example.com:9464", "10.0.0.1", "[2001:db8::1]:9464", ""] {
+            assert!(!trusts(host, true) && trusts(host, false), "{host}");
+        }
     }
 
     #[test]
