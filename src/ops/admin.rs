@@ -2,7 +2,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | GET / | the [status](super::status) for people: what is wrong, where, since when; with its style and script |
+//! | GET / | the [status] for people: what is wrong, where, since when; with its style and script |
 //! | GET /status.json | the same as data |
 //! | GET /usage | what calls of each day come to, as JSON lines |
 //! | GET /metrics | every metric in text format 0.0.4, or in OpenMetrics 1.0.0 for who asks for it; compressed if asked for |

@@ -27,9 +27,9 @@
 //!
 //! # Bounds
 //!
-//! [`MOST_CELLS`] cells of 900 bytes, in a table with room for twice as many: 2 MiB. For a further one, the one with the fewest calls goes, and its calls count for the IDC
+//! 1,024 cells of 900 bytes, in a table with room for twice as many: 2 MiB. For a further one, the one with the fewest calls goes, and its calls count for the IDC
 //! and the reason `other`: so a flood of made-up combinations takes no place from those that have calls. Of reasons that are in no table,
-//! [`MOST_UNKNOWN_REASONS`] are told apart. A call costs two looks into maps and three additions; one of a new combination, a look at the sums of all cells as well.
+//! 64 are told apart. A call costs two looks into maps and three additions; one of a new combination, a look at the sums of all cells as well.
 
 mod change;
 mod slots;
