@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use planet_call_exporter::app;
 use planet_call_exporter::config::call_filter::CallFilter;
 use planet_call_exporter::config::callback_url::CallbackUrl;
+use planet_call_exporter::config::canary_url::CanaryUrl;
 use planet_call_exporter::config::environment::{self, Environment};
 use planet_call_exporter::config::otlp::OtlpSettings;
 use planet_call_exporter::config::remark::Remark;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Drain { admin_port, wait }) => drain(&admin_port, wait),
         Some(Command::Probe { admin_port, path }) => probe(&admin_port, &path),
+        Some(Command::Canary { url, secret_file }) => canary(url, secret_file.as_deref()),
         Some(Command::Completions { shell }) => print(&commands::manual::completions(shell)),
         Some(Command::Man { command }) => man(command.as_deref()),
         None => return run(config).unwrap_or_else(|error| fail(&*error)),
@@ -84,6 +86,10 @@ fn drain(port: &AdminPort, wait: Duration) -> Result<(), Box<dyn Error>> {
 
 fn probe(port: &AdminPort, path: &str) -> Result<(), Box<dyn Error>> {
     print(finish(commands::admin_port::probe(port, path))??.as_bytes())
+}
+
+fn canary(url: CanaryUrl, secret_file: Option<&Path>) -> Result<(), Box<dyn Error>> {
+    print(finish(commands::canary::send(url, secret_file))??.as_bytes())
 }
 
 fn man(of: Option<&str>) -> Result<(), Box<dyn Error>> {

@@ -343,3 +343,39 @@ fn behind_a_real_proxy_any_replica_may_take_it() {
     let page = other.metrics();
     assert_eq!(page.sum("planet_exporter_canary_round_trips_total"), trips(&page, "success"));
 }
+
+/// What `planet-call-exporter canary` says and whether it succeeds.
+fn canary_command(arguments: &[&str]) -> (bool, String) {
+    let output = command().arg("canary").args(arguments).output().expect("it runs");
+    (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+#[test]
+fn a_single_canary_tells_whether_call_events_get_to_an_exporter_from_here() {
+    let exporter = Exporter::start();
+    let url = format!("http://{}/call_event", exporter.call_events);
+    let (has_succeeded, said) = canary_command(&[&url]);
+    assert!(has_succeeded && said.contains("the canary came back") && said.contains(&url), "{said}");
+    assert_eq!(exporter.metrics().value("planet_exporter_events_total", &[("result", "canary")]), 1.0);
+    assert_eq!(exporter.accepted(), 0.0);
+    // A path that is not the callback's, and nobody at all.
+    let (has_succeeded, said) = canary_command(&[&url.replace("call_event", "calls")]);
+    assert!(!has_succeeded && said.contains("404") && said.contains("--call-event-path"), "{said}");
+    exporter.kill();
+    let (has_succeeded, said) = canary_command(&[&url]);
+    assert!(!has_succeeded && said.contains("does not come back from http://"), "{said}");
+}
+
+#[test]
+fn a_single_canary_knows_the_secret_of_the_url() {
+    let scratch = Scratch::new("canary-secret");
+    std::fs::create_dir_all(&scratch.0).expect("a directory");
+    let file = scratch.0.join("secret");
+    std::fs::write(&file, "a-secret-of-this-test\n").expect("written");
+    let file = file.to_str().expect("text");
+    let exporter = Exporter::with(&["--call-event-secret-file", file]);
+    let url = format!("http://{}/call_event", exporter.call_events);
+    assert!(!canary_command(&[&url]).0);
+    let (has_succeeded, said) = canary_command(&[&url, "--call-event-secret-file", file]);
+    assert!(has_succeeded && !said.contains("a-secret-of"), "{said}");
+}

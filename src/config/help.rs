@@ -56,7 +56,7 @@ fn described(command: Command, extent: Extent) -> Command {
 }
 
 /// What `-h` says of each command.
-const COMMANDS: [(&str, &str); 9] = [
+const COMMANDS: [(&str, &str); 10] = [
     ("state", "Show what is in a state directory"),
     ("why", "Say what failing calls have in common"),
     ("report", "Report failed calls to LINE Planet's support"),
@@ -64,6 +64,7 @@ const COMMANDS: [(&str, &str); 9] = [
     ("replay", "Send refused requests or stored events again"),
     ("drain", "Have an exporter on this host drain"),
     ("probe", "Ask an exporter on this host how it is"),
+    ("canary", "See whether call events get to an exporter from here"),
     ("completions", "Print the completions of a shell"),
     ("man", "Print a manual page"),
 ];
@@ -278,9 +279,8 @@ const GROUPS: [(&str, &[Flag]); 6] = [
                 "header-timeout",
                 "Raise it for clients on slow networks; lower it to drop those that only occupy places.",
             ),
-            often(
+            rare(
                 "idle-timeout",
-                "How long an idle connection stays open",
                 "Keep it above that of the proxy in front; lower it if there is none.",
             ),
         ],

@@ -149,6 +149,15 @@ pub enum Command {
         #[arg(default_value = "/livez")]
         path: String,
     },
+    /// Send a canary to a callback URL, a request that never counts as a call, and say whether an exporter got it. To see whether call events get
+    /// there from here, in any cluster or network. Exit with 1 if it does not come back.
+    Canary {
+        /// The URL as registered with LINE Planet, such as https://calls.example.com/call_event.
+        url: CanaryUrl,
+        /// File with the secret that the URL has as its parameter secret, unless it stands there [default: none].
+        #[arg(long = "call-event-secret-file", env = "PLANET_CALL_EVENT_SECRET_FILE", value_name = "FILE")]
+        secret_file: Option<PathBuf>,
+    },
     /// Print the completions of a shell. For bash they belong in /etc/bash_completion.d/planet-call-exporter.
     Completions {
         /// The shell.
@@ -157,7 +166,7 @@ pub enum Command {
     /// Print a manual page. `planet-call-exporter man | man -l -` shows it.
     Man {
         /// The command whose page to print [default: none, that of the program].
-        #[arg(value_parser = ["state", "why", "report", "check", "replay", "drain", "probe", "completions", "man"])]
+        #[arg(value_parser = ["state", "why", "report", "check", "replay", "drain", "probe", "canary", "completions", "man"])]
         command: Option<String>,
     },
 }

@@ -1,4 +1,4 @@
-//! The sender of canaries: one at a time, each on a connection of its own.
+//! The sender of canaries: one at a time, each on a connection of its own. `planet-call-exporter canary` [sends](send) a single one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,6 +11,7 @@ use hyper::service::Service;
 use hyper::{Request, StatusCode};
 use hyper_util::service::TowerToHyperService;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -66,43 +67,12 @@ impl Sender {
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(rounds.tick()).await.is_some() {
             let started = Instant::now();
-            match stop.run_until_cancelled(self.round_trip()).await {
+            match stop.run_until_cancelled(round_trip(&self.url, self.secrets.as_deref())).await {
                 Some(Ok(())) => self.note_success(started.elapsed()),
                 Some(Err(failure)) => self.note_failure(&failure),
                 None => return,
             }
         }
-    }
-
-    async fn round_trip(&self) -> Result<(), Failure> {
-        let nonce = Nonce::random();
-        let answer = tokio::time::timeout(TIMEOUT, self.exchange(nonce)).await;
-        let (status, headers) = answer.unwrap_or(Err(Failure::Timeout(TIMEOUT)))?;
-        Failure::of_answer(nonce, status, &headers).map_or(Ok(()), Err)
-    }
-
-    /// Sends a canary over a new connection, and answers the head of the answer.
-    async fn exchange(&self, nonce: Nonce) -> Result<(StatusCode, HeaderMap), Failure> {
-        let uri = self.url.uri().clone();
-        let mut request = Request::new(Empty::<Bytes>::new());
-        let secret = self.secrets.as_ref().and_then(|secrets| secrets.first());
-        *request.uri_mut() = self.url.target(secret.as_deref(), &nonce.query()).unwrap_or_default();
-        let headers = request.headers_mut();
-        add_host(headers, &uri);
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        // With the authorities of now, without which a canary fails, and nothing else.
-        let connector = tls::connector_without_sessions(&uri, TIMEOUT).map_err(Failure::NoAuthorities)?;
-        let connector = TowerToHyperService::new(connector);
-        let stream = connector.call(uri).await.map_err(|error| Failure::no_answer(&*error))?;
-        let no_answer = |error: hyper::Error| Failure::no_answer(&error);
-        let handshake = http1::Builder::new().max_buf_size(LARGEST_HEAD).handshake(stream).await;
-        let (mut sender, connection) = handshake.map_err(no_answer)?;
-        // It is closed with this.
-        let mut driver = JoinSet::new();
-        driver.spawn(connection);
-        let (head, _) = sender.send_request(request).await.map_err(no_answer)?.into_parts();
-        Ok((head.status, head.headers))
     }
 
     fn note_success(&mut self, time: Duration) {
@@ -133,6 +103,57 @@ impl Sender {
             );
         }
     }
+}
+
+/// Why a canary did not come back, and what is likely to help.
+#[derive(Debug, Error)]
+#[error("the canary does not come back from {url}: {failure}; {cure}", cure = .failure.cure())]
+pub struct Lost {
+    url: CanaryUrl,
+    failure: Failure,
+}
+
+/// Sends one canary to `url`, with the first of `secrets` unless the URL has one.
+///
+/// # Errors
+/// It does not come back.
+pub async fn send(url: CanaryUrl, secrets: Option<&Secrets>) -> Result<(), Lost> {
+    round_trip(&url, secrets).await.map_err(|failure| Lost { url, failure })
+}
+
+async fn round_trip(url: &CanaryUrl, secrets: Option<&Secrets>) -> Result<(), Failure> {
+    let nonce = Nonce::random();
+    let answer = tokio::time::timeout(TIMEOUT, exchange(url, secrets, nonce)).await;
+    let (status, headers) = answer.unwrap_or(Err(Failure::Timeout(TIMEOUT)))?;
+    Failure::of_answer(nonce, status, &headers).map_or(Ok(()), Err)
+}
+
+/// Sends a canary over a new connection, and answers the head of the answer.
+async fn exchange(
+    url: &CanaryUrl,
+    secrets: Option<&Secrets>,
+    nonce: Nonce,
+) -> Result<(StatusCode, HeaderMap), Failure> {
+    let uri = url.uri().clone();
+    let mut request = Request::new(Empty::<Bytes>::new());
+    let secret = secrets.and_then(Secrets::first);
+    *request.uri_mut() = url.target(secret.as_deref(), &nonce.query()).unwrap_or_default();
+    let headers = request.headers_mut();
+    add_host(headers, &uri);
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    // With the authorities of now, without which a canary fails, and nothing else.
+    let connector = tls::connector_without_sessions(&uri, TIMEOUT).map_err(Failure::NoAuthorities)?;
+    let connector = TowerToHyperService::new(connector);
+    let stream = connector.call(uri).await.map_err(|error| Failure::no_answer(&*error))?;
+    let no_answer = |error: hyper::Error| Failure::no_answer(&error);
+    let handshake = http1::Builder::new().max_buf_size(LARGEST_HEAD).handshake(stream).await;
+    let (mut sender, connection) = handshake.map_err(no_answer)?;
+    // It is closed with this.
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    let (head, _) = sender.send_request(request).await.map_err(no_answer)?.into_parts();
+    Ok((head.status, head.headers))
 }
 
 /// Who asks.

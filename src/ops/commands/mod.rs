@@ -3,6 +3,7 @@
 
 pub mod admin_port;
 pub mod calls;
+pub mod canary;
 pub mod check;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
