@@ -306,6 +306,14 @@ fn the_objects_fit_together() {
                         && service_ports.values().any(|port| **port == backend["port"])
                 }
                 "ServiceAccount" => pod["spec"]["serviceAccountName"] == object["metadata"]["name"],
+                // The test asks the Service, which must not lead to it.
+                "Pod" => {
+                    let service_name = text(&service["metadata"]["name"]);
+                    let url = text(&spec["containers"][0]["args"][1]);
+                    let selector = &service["spec"]["selector"];
+                    url.starts_with(&format!("http://{service_name}."))
+                        && !selects(selector, &object["metadata"]["labels"])
+                }
                 // Its sidecar ends with it.
                 "Job" => {
                     let pod = &spec["template"]["spec"];

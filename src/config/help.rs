@@ -279,10 +279,7 @@ const GROUPS: [(&str, &[Flag]); 6] = [
                 "header-timeout",
                 "Raise it for clients on slow networks; lower it to drop those that only occupy places.",
             ),
-            rare(
-                "idle-timeout",
-                "Keep it above that of the proxy in front; lower it if there is none.",
-            ),
+            rare("idle-timeout", "Keep it above that of the proxy in front; lower it if there is none."),
         ],
     ),
     (

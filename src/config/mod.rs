@@ -152,7 +152,7 @@ pub enum Command {
     /// Send a canary to a callback URL, a request that never counts as a call, and say whether an exporter got it. To see whether call events get
     /// there from here, in any cluster or network. Exit with 1 if it does not come back.
     Canary {
-        /// The URL as registered with LINE Planet, such as https://calls.example.com/call_event.
+        /// The URL as registered with LINE Planet, with its query if it has one.
         url: CanaryUrl,
         /// File with the secret that the URL has as its parameter secret, unless it stands there [default: none].
         #[arg(long = "call-event-secret-file", env = "PLANET_CALL_EVENT_SECRET_FILE", value_name = "FILE")]
