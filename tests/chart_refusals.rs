@@ -109,6 +109,10 @@ fn what_a_cluster_has_no_use_for_is_refused() {
         (json!({"terminationGracePeriodSeconds": 5}), "would be killed before it is told to end"),
         (json!({"service": {"port": 9464}}), "service.port and exporter.ports.metrics are both 9464"),
         (
+            json!({"autoscaling": {"enabled": true}, "verticalPodAutoscaler": {"enabled": true, "updateMode": "Recreate"}}),
+            "verticalPodAutoscaler.updateMode Recreate: both would act on CPU",
+        ),
+        (
             json!({"autoscaling": {"enabled": true, "minReplicas": 5}}),
             "expected a maximum that is not below the minimum",
         ),

@@ -295,6 +295,12 @@ fn the_objects_fit_together() {
                         && spec["scaleTargetRef"]["kind"] == workload["kind"]
                         && workload["spec"].get("replicas").is_none()
                 }
+                "VerticalPodAutoscaler" => {
+                    let policy = &spec["resourcePolicy"]["containerPolicies"][0];
+                    spec["targetRef"]["name"] == workload["metadata"]["name"]
+                        && spec["targetRef"]["kind"] == workload["kind"]
+                        && policy["containerName"] == exporter_container(objects)["name"]
+                }
                 "Ingress" => list(&spec["rules"]).all(|rule| {
                     let backend = &rule["http"]["paths"][0]["backend"]["service"];
                     backend["name"] == service["metadata"]["name"]

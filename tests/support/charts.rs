@@ -176,6 +176,7 @@ pub fn validate_custom_resources(objects: &[Value]) -> Result<(), String> {
         ("monitoring.coreos.com/", "prometheus-operator"),
         ("gateway.networking.k8s.io/", "gateway-api"),
         ("grafana.integreatly.org/", "grafana-operator"),
+        ("autoscaling.k8s.io/", "autoscaler"),
     ];
     let check = |(number, object): (usize, &Value)| {
         let (version, kind) =
