@@ -84,7 +84,8 @@ def workload(cluster, namespace):
 
 def install(cluster, version, chart, values):
     namespace = fresh(cluster)
-    manifests = rendered(cluster, version, chart, namespace, values)
+    # Helm installs no hooks.
+    manifests = rendered(cluster, version, chart, namespace, values, "--no-hooks")
     dry = cluster.must(cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", input=manifests))
     cluster.must(helm(cluster, version, "install", chart, namespace, values, "--dry-run=server"))
     installed = cluster.must(helm(cluster, version, "install", chart, namespace, values))
@@ -131,7 +132,7 @@ def upgraded(cluster, version, chart, case):
     cluster.must(helm(cluster, version, "install", chart, namespace, before))
     answer = helm(cluster, version, "upgrade", chart, namespace, after)
     if "refused" not in case:
-        return difference(cluster, namespace, rendered(cluster, version, chart, namespace, after)) if answer.returncode == 0 else answer.stderr
+        return difference(cluster, namespace, rendered(cluster, version, chart, namespace, after, "--no-hooks")) if answer.returncode == 0 else answer.stderr
     expected = case["refused"].replace("NAMESPACE", namespace)
     if answer.returncode == 0 or expected not in answer.stderr:
         return f"expected it to be refused with {expected}: {answer.stdout}{answer.stderr}"
@@ -143,7 +144,7 @@ def upgraded(cluster, version, chart, case):
     cluster.must(helm(cluster, version, "upgrade", chart, namespace, after))
     if pod and first_pod(cluster, namespace) != pod:
         return f"kubectl {told[1]} did not leave the pod running"
-    problem = difference(cluster, namespace, rendered(cluster, version, chart, namespace, after))
+    problem = difference(cluster, namespace, rendered(cluster, version, chart, namespace, after, "--no-hooks"))
 
     namespace = fresh(cluster)
     cluster.must(helm(cluster, version, "install", chart, namespace, before))
