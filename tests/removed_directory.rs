@@ -92,12 +92,31 @@ fn nothing_is_acknowledged_into_files_that_are_removed() {
 
     assert_eq!(exporter.admin("/readyz").text(), "not ready: storage\n");
     assert_eq!(exporter.admin("/livez").status, 200);
+    let status = exporter.admin("/status.json").json();
+    let parts = status["parts"].as_array().expect("parts");
+    let disk = parts.iter().find(|part| part["name"] == "disk").expect("the disk");
+    assert!(
+        disk["reason"].as_str().is_some_and(|reason| reason.contains("was removed or moved away")),
+        "{disk}"
+    );
+    assert_eq!(status["findings"][0]["severity"], "critical");
     let said = exporter.process.stderr.all();
     let of_journal: Vec<_> = said.iter().filter(|line| line.contains(TROUBLE)).collect();
     assert!(of_journal.len() == 1 && of_journal[0].contains("was removed or"), "{of_journal:?}");
     let trouble = said.iter().filter(|line| line.contains("ERROR") || line.contains("WARN")).count();
     assert!(trouble <= 3, "the journal, a position, a checkpoint: {said:#?}");
     assert_eq!(calls(&exporter), acknowledged.load(Ordering::Relaxed) as f64);
+    // Where nothing can be read, that is no answer of no calls.
+    for path in ["/why", "/why.json", "/calls", "/report?since=1h"] {
+        let answer = exporter.admin(path);
+        assert!(
+            answer.status == 500 && answer.text().contains("cannot be read"),
+            "{path}: {}",
+            answer.text()
+        );
+    }
+    let said = exporter.process.stderr.all();
+    assert_eq!(said.iter().filter(|line| line.contains("cannot look back")).count(), 1, "{said:#?}");
 
     // Another directory of the same name is not the one that is held.
     fs::create_dir(&state).expect("another directory");

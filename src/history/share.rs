@@ -42,17 +42,21 @@ impl Share {
         self.bounds().0 - other.bounds().1
     }
 
-    /// In percent for people, with a decimal where that says more.
+    /// The same in percent for people.
     pub fn percent(self) -> String {
-        let percent = 100.0 * self.value();
-        match self.number {
-            0 => "0 %".to_owned(),
-            number if number == self.of => "100 %".to_owned(),
-            _ if percent < 0.1 => "below 0.1 %".to_owned(),
-            _ if percent > 99.9 => "over 99.9 %".to_owned(),
-            _ if !(10.0..=90.0).contains(&percent) => format!("{percent:.1} %"),
-            _ => format!("{percent:.0} %"),
-        }
+        percent(self.value())
+    }
+}
+
+/// A share in percent for people, with a decimal where that says more.
+pub fn percent(share: f64) -> String {
+    match 100.0 * share {
+        percent if percent <= 0.0 => "0 %".to_owned(),
+        percent if percent >= 100.0 => "100 %".to_owned(),
+        percent if percent < 0.1 => "below 0.1 %".to_owned(),
+        percent if percent > 99.9 => "over 99.9 %".to_owned(),
+        percent if !(10.0..=90.0).contains(&percent) => format!("{percent:.1} %"),
+        percent => format!("{percent:.0} %"),
     }
 }
 

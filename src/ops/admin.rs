@@ -225,11 +225,11 @@ impl Handler for AdminHandler {
 
 /// What there is to see.
 const PATHS: [&str; 11] = [
-    "/usage",
     "/",
     "/status.json",
     "/status.css",
     "/status.js",
+    "/usage",
     "/metrics",
     "/refused",
     "/livez",

@@ -29,6 +29,8 @@ pub(super) struct Recall {
     until: Option<Instant>,
     /// The first record of those with callers that is left for later.
     left: Option<u64>,
+    /// Whether there are older ones, all of which are.
+    has_older: bool,
 }
 
 impl Recall {
@@ -41,6 +43,7 @@ impl Recall {
             before: sequence,
             until: None,
             left: None,
+            has_older: false,
         }
     }
 
@@ -50,7 +53,9 @@ impl Recall {
             return;
         }
         if !self.has_caller(record) {
-            fold.show_timeline_as_whole(false);
+            if !std::mem::replace(&mut self.has_older, true) {
+                fold.show_timeline_as_whole(false);
+            }
             return;
         }
         let until = *self.until.get_or_insert_with(|| Instant::now() + PATIENCE);

@@ -24,7 +24,7 @@ impl<S: Storage> DiskJournal<S> {
     /// nothing was written since `since` is passed over: what it has was stored before, and received before that.
     ///
     /// # Errors
-    /// The disk fails. What is damaged is passed over, and so is a segment that is dropped meanwhile.
+    /// The disk fails, or somebody has removed what it has. What is damaged is passed over, and so is a segment that is dropped meanwhile.
     pub fn visit(
         &self,
         from: Place,
@@ -46,7 +46,7 @@ impl<S: Storage> DiskJournal<S> {
                 false => visit(place, record),
             };
             match self.visit_segment(begin, end, &mut block, &mut visit) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_last(first) => {}
                 visited => {
                     if visited?.is_break() {
                         break;
@@ -55,6 +55,11 @@ impl<S: Storage> DiskJournal<S> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a segment is the one that is appended to, which is never dropped.
+    fn is_last(&self, first: u64) -> bool {
+        self.segments().last().is_some_and(|(last, _)| *last == first)
     }
 
     /// Whether everything in a segment was stored before `since`.
@@ -172,6 +177,16 @@ mod tests {
             prop_assert_eq!(visited(&journal, all[from].0), all[from..].to_vec());
             prop_assert_eq!(visited(&journal, Place::at(from as u64)), all[from..].to_vec());
         }
+    }
+
+    #[test]
+    fn what_somebody_removed_is_not_the_same_as_nothing() {
+        let disk = SimulatedDisk::default();
+        let journal = open(&disk, 0);
+        journal.append(&[record(0, 100)]).expect("appended");
+        disk.remove(&file_name(0)).expect("removed");
+        let visited = journal.visit(Place::default(), None, |_, _| panic!("there is nothing to be read"));
+        assert_eq!(visited.map_err(|error| error.kind()), Err(io::ErrorKind::NotFound));
     }
 
     #[test]

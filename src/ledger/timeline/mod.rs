@@ -29,7 +29,7 @@
 //!
 //! 1,024 cells of 900 bytes, in a table with room for twice as many: 2 MiB. For a further one, the one with the fewest calls goes, and its calls count for the IDC
 //! and the reason `other`: so a flood of made-up combinations takes no place from those that have calls. Of reasons that are in no table,
-//! 64 are told apart. A call costs two looks into maps and three additions; one of a new combination, a look at the sums of all cells as well.
+//! 64 are told apart. A call costs a look into a map and three additions; with no room left, one of a new combination costs a look at the sums of all cells as well.
 
 mod change;
 mod slots;
@@ -74,6 +74,8 @@ pub struct Timeline {
     cells: HashMap<Cell, Spans>,
     minutes: Clock<MINUTES>,
     tens: Clock<TENS>,
+    /// How many calls were noted.
+    noted: u64,
     /// The latest is the last.
     latest: VecDeque<AbnormalCall>,
 }
@@ -101,11 +103,13 @@ struct Spans {
     tens: [u32; TENS],
     /// The sum of the latter.
     day: u64,
+    /// The number of its latest call among all.
+    latest: u64,
 }
 
 impl Default for Spans {
     fn default() -> Spans {
-        Spans { minutes: [0; MINUTES], tens: [0; TENS], day: 0 }
+        Spans { minutes: [0; MINUTES], tens: [0; TENS], day: 0, latest: 0 }
     }
 }
 
@@ -161,6 +165,7 @@ impl Timeline {
             cells: HashMap::new(),
             minutes: Clock::new(Duration::from_secs(60)),
             tens: Clock::new(Duration::from_secs(600)),
+            noted: 0,
             latest: VecDeque::with_capacity(LATEST + 1),
         }
     }
@@ -186,7 +191,10 @@ impl Timeline {
         if event.fault_domain.is_abnormal() {
             self.note_latest(event, &cell, now);
         }
+        self.noted += 1;
+        let noted = self.noted;
         let spans = self.spans(cell);
+        spans.latest = noted;
         if let Some(minute) = minute {
             spans.minutes[minute] = spans.minutes[minute].saturating_add(1);
         }
@@ -227,11 +235,12 @@ impl Timeline {
         }
     }
 
-    /// The spans of a cell. If there are too many, the one with the fewest calls makes room.
+    /// The spans of a cell. If there are too many, the one with the fewest calls makes room, and of several the one that had none for longest.
     fn spans(&mut self, cell: Cell) -> &mut Spans {
-        if !self.cells.contains_key(&cell) && self.cells.len() >= MOST_CELLS {
+        if self.cells.len() >= MOST_CELLS && !self.cells.contains_key(&cell) {
             let others = self.cells.iter().filter(|(cell, _)| !cell.is_other());
-            let fewest = others.min_by_key(|(_, spans)| spans.day).map(|(cell, _)| cell.clone());
+            let fewest =
+                others.min_by_key(|(_, spans)| (spans.day, spans.latest)).map(|(cell, _)| cell.clone());
             if let Some((mut fewest, spans)) = fewest.and_then(|cell| self.cells.remove_entry(&cell)) {
                 (fewest.idc, fewest.reason) = (Label::OTHER, Label::OTHER);
                 self.cells.entry(fewest).or_default().add(&spans);

@@ -30,7 +30,7 @@ use crate::ops::admin::DRAIN;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes of an answer, at most.
-const LONGEST_ANSWER: usize = 64 * 1024;
+pub(in crate::ops) const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// Why there is no answer.
 #[derive(Debug, Error)]

@@ -30,6 +30,7 @@ use crate::history::calls::{MOST, USUAL_NUMBER};
 use crate::history::report::report;
 use crate::history::running::Running;
 use crate::history::why::why;
+use crate::http::pace::Pace;
 use crate::http::response::{self, Body};
 use crate::http::shown;
 use crate::state::thread::Thread;
@@ -49,12 +50,13 @@ const COME_AGAIN: HeaderValue = HeaderValue::from_static("2");
 pub(super) struct LookBack {
     view: Arc<View>,
     turn: Arc<Semaphore>,
+    failures_logged: Pace,
 }
 
 impl LookBack {
     /// Looks back at what `view` has.
     pub(super) fn new(view: Arc<View>) -> LookBack {
-        LookBack { view, turn: Arc::new(Semaphore::new(1)) }
+        LookBack { view, turn: Arc::new(Semaphore::new(1)), failures_logged: Pace::default() }
     }
 
     /// The answer to a GET of one of the paths with this query.
@@ -109,8 +111,11 @@ impl LookBack {
             drop(answer.send(shielded(|| look(past))));
         });
         let failed = |error: String| {
-            error!(%error, "the admin port cannot look back at the calls");
-            response::empty(StatusCode::INTERNAL_SERVER_ERROR)
+            if let Some(left_out) = self.failures_logged.due() {
+                error!(%error, left_out, "the admin port cannot look back at the calls");
+            }
+            let detail = format!("the calls cannot be read: {error}");
+            response::problem(StatusCode::INTERNAL_SERVER_ERROR, "Not readable", &detail, None)
         };
         started.map_err(|error| failed(error.to_string()))?;
         match answered.await {

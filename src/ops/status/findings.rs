@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::{Finding, Part, Seen, Severity, State, Time, explain};
 use crate::callback::reason::FaultDomain;
 use crate::config::look_back::MOST_MINUTES;
+use crate::history::share::{Share, percent};
 use crate::ledger::timeline::{Change, Group, Slot, Summary};
 use crate::metrics::labels::Label;
 use crate::state::fold::Course;
@@ -161,7 +162,7 @@ fn of_calls(summary: &Summary, now: SystemTime) -> Vec<Finding> {
         let (calls, abnormal) = since(summary, change.since);
         let text = format!(
             "{} of {calls} calls were released abnormally{}; before, {}",
-            percent(abnormal as f64 / calls.max(1) as f64),
+            Share::new(abnormal, calls).percent(),
             place(&summary.idcs, change),
             percent(change.before)
         );
@@ -285,14 +286,6 @@ fn since(summary: &Summary, since: SystemTime) -> (u64, u64) {
 
 fn severity(share: f64) -> Severity {
     if share >= CRITICAL_SHARE { Severity::Critical } else { Severity::Warning }
-}
-
-/// A share in per cent, with as many digits as tell something.
-fn percent(share: f64) -> String {
-    match share * 100.0 {
-        percent if percent >= 10.0 => format!("{percent:.0} %"),
-        percent => format!("{percent:.1} %"),
-    }
 }
 
 /// A time for people, in whole minutes or hours.

@@ -22,8 +22,10 @@ use crate::state::fold::Course;
 
 pub use page::{SCRIPT, STYLE, render};
 
-/// Disconnect reasons that are shown, those that matter most first.
-const MOST_REASONS: usize = 50;
+/// Disconnect reasons and IDCs that are shown, those that matter most first: so many that all of it is short enough for
+/// `planet-call-exporter probe`.
+const MOST_REASONS: usize = 40;
+const MOST_IDCS: usize = 20;
 
 /// The status at a moment.
 #[derive(Debug, Serialize)]
@@ -326,7 +328,7 @@ impl Calls {
                 .into_iter()
                 .map(|(media_type, group)| named(Label::Known(MediaType::as_str(media_type)), group))
                 .collect(),
-            idcs: idcs.into_iter().map(|(idc, group)| named(idc, group)).collect(),
+            idcs: idcs.into_iter().take(MOST_IDCS).map(|(idc, group)| named(idc, group)).collect(),
             reasons: reasons
                 .into_iter()
                 .take(MOST_REASONS)

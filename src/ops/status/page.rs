@@ -10,6 +10,7 @@ use super::{
     AbnormalCall, Calls, Finding, Grown, Named, Numbers, Part, Point, ReasonRow, Severity, State, Status,
     Time, plot,
 };
+use crate::history::share::{Share, percent};
 
 /// The style of the page.
 pub const STYLE: &str = include_str!("status.css");
@@ -202,30 +203,62 @@ impl Figure {
     }
 }
 
-fn groups(title: &str, name: &str, groups: &[Named], now: Time) -> Markup {
+fn groups(title: &str, name: &'static str, groups: &[Named], now: Time) -> Markup {
+    let columns = [
+        Column::Text(name),
+        Column::Number("Calls, 5 min"),
+        Column::Number("Abnormal, 5 min"),
+        Column::Number("Calls, 60 min"),
+        Column::Number("Abnormal, 60 min"),
+        Column::Text("Whose fault, 60 min"),
+        Column::Text("Since"),
+    ];
+    let row = |group: &Named| {
+        html! {
+            tr.bad[group.calls.change.is_some()] {
+                th scope="row" { (group.name.as_str()) }
+                (numbers(&group.calls.lately.counts)) (numbers(&group.calls.hour.counts))
+                td { (by_fault_domain(&group.calls.hour.counts)) }
+                td { (grown(group.calls.change.as_ref(), now)) }
+            }
+        }
+    };
+    table(title, &columns, groups.iter().map(row), NO_CALLS)
+}
+
+/// What is said instead of calls.
+const NO_CALLS: &str = "No calls in the last day.";
+
+/// A column of a table.
+#[derive(Debug, Clone, Copy)]
+enum Column {
+    Text(&'static str),
+    Number(&'static str),
+}
+
+/// A section with a table of these rows, or with `none` where there are none. Where it is wider than the screen, it scrolls on its own, with the
+/// keyboard too.
+fn table(title: &str, columns: &[Column], rows: impl Iterator<Item = Markup>, none: &str) -> Markup {
+    let rows: Vec<Markup> = rows.collect();
     html! {
         section aria-label=(title) {
             h2 { (title) }
-            (scrolled(title, html! {
+            div.scrolled role="region" aria-label=(format!("Table: {title}")) tabindex="0" {
                 table {
                     thead { tr {
-                        th scope="col" { (name) } th.number scope="col" { "Calls, 5 min" } th.number scope="col" { "Abnormal, 5 min" }
-                        th.number scope="col" { "Calls, 60 min" } th.number scope="col" { "Abnormal, 60 min" } th scope="col" { "Whose fault, 60 min" }
-                        th scope="col" { "Since" }
-                    } }
-                    tbody {
-                        @for group in groups {
-                            tr.bad[group.calls.change.is_some()] {
-                                th scope="row" { (group.name.as_str()) }
-                                (numbers(&group.calls.lately.counts)) (numbers(&group.calls.hour.counts))
-                                td { (by_fault_domain(&group.calls.hour.counts)) }
-                                td { (grown(group.calls.change.as_ref(), now)) }
+                        @for column in columns {
+                            @match column {
+                                Column::Text(name) => th scope="col" { (name) },
+                                Column::Number(name) => th.number scope="col" { (name) },
                             }
                         }
-                        @if groups.is_empty() { tr { td colspan="7" { "No calls in the last day." } } }
+                    } }
+                    tbody {
+                        @for row in &rows { (row) }
+                        @if rows.is_empty() { tr { td colspan=(columns.len()) { (none) } } }
                     }
                 }
-            }))
+            }
         }
     }
 }
@@ -233,7 +266,7 @@ fn groups(title: &str, name: &str, groups: &[Named], now: Time) -> Markup {
 fn numbers(counts: &Numbers) -> Markup {
     html! {
         td.number { (counts.calls) }
-        td.number { (counts.abnormal) @if counts.abnormal > 0 { " (" (ratio(counts.abnormal_ratio)) ")" } }
+        td.number { (counts.abnormal) @if counts.abnormal > 0 { " (" (Share::new(counts.abnormal, counts.calls).percent()) ")" } }
     }
 }
 
@@ -243,25 +276,18 @@ fn by_fault_domain(counts: &Numbers) -> String {
 }
 
 fn reasons(reasons: &[ReasonRow], now: Time) -> Markup {
-    html! {
-        section aria-label="By reason" {
-            h2 { "By disconnect reason" }
-            (scrolled("By reason", html! {
-                table {
-                    thead { tr {
-                        th scope="col" { "Reason" } th scope="col" { "Meaning" } th scope="col" { "Whose fault" } th.number scope="col" { "5 min" }
-                        th.number scope="col" { "60 min" } th.number scope="col" { "24 h" }
-                        th scope="col" { "More since" } th scope="col" { "First seen" } th scope="col" { "Last seen" }
-                    } }
-                    tbody {
-                        @for row in reasons.iter().filter(|row| row.is_abnormal) { (reason(row, now)) }
-                        @for row in reasons.iter().filter(|row| !row.is_abnormal) { (reason(row, now)) }
-                        @if reasons.is_empty() { tr { td colspan="9" { "No calls in the last day." } } }
-                    }
-                }
-            }))
-        }
-    }
+    let columns = [
+        Column::Text("Reason"),
+        Column::Text("Meaning"),
+        Column::Text("Whose fault"),
+        Column::Number("5 min"),
+        Column::Number("60 min"),
+        Column::Number("24 h"),
+        Column::Text("More since"),
+        Column::Text("First seen"),
+        Column::Text("Last seen"),
+    ];
+    table("By disconnect reason", &columns, reasons.iter().map(|row| reason(row, now)), NO_CALLS)
 }
 
 fn reason(row: &ReasonRow, now: Time) -> Markup {
@@ -283,57 +309,51 @@ fn reason(row: &ReasonRow, now: Time) -> Markup {
 }
 
 fn latest(calls: &[AbnormalCall], now: Time) -> Markup {
-    html! {
-        section aria-label="Latest abnormal calls" {
-            h2 { "Latest abnormal calls" }
-            (scrolled("Latest abnormal calls", html! {
-                table {
-                    thead { tr {
-                        th scope="col" { "Received" } th scope="col" { "Reason" } th scope="col" { "Whose fault" } th scope="col" { "IDC" }
-                        th scope="col" { "Media type" } th scope="col" { "Released by" } th.number scope="col" { "Duration, s" } th scope="col" { "Session ID" }
-                    } }
-                    tbody {
-                        @for call in calls {
-                            tr {
-                                td { (ago(Some(call.time), now)) } td { (call.reason.as_str()) } td { (call.fault_domain) } td { (call.idc.as_str()) }
-                                td { (call.media_type) } td { (call.releaser) } td.number { (call.duration_seconds) } td { a href=(format!("calls?sid={}", call.sid)) { code { (call.sid) } } }
-                            }
-                        }
-                        @if calls.is_empty() { tr { td colspan="8" { "None." } } }
-                    }
-                }
-            }))
+    let columns = [
+        Column::Text("Received"),
+        Column::Text("Reason"),
+        Column::Text("Whose fault"),
+        Column::Text("IDC"),
+        Column::Text("Media type"),
+        Column::Text("Released by"),
+        Column::Number("Duration, s"),
+        Column::Text("Session ID"),
+    ];
+    let row = |call: &AbnormalCall| {
+        html! {
+            tr {
+                td { (ago(Some(call.time), now)) } td { (call.reason.as_str()) } td { (call.fault_domain) } td { (call.idc.as_str()) }
+                td { (call.media_type) } td { (call.releaser) } td.number { (call.duration_seconds) }
+                td { a href=(format!("calls?sid={}", call.sid)) { code { (call.sid) } } }
+            }
         }
-    }
+    };
+    table("Latest abnormal calls", &columns, calls.iter().map(row), "None.")
 }
 
 fn parts(parts: &[Part]) -> Markup {
-    html! {
-        section aria-label="Parts" {
-            h2 { "Parts" }
-            (scrolled("Parts", html! {
-                table {
-                    thead { tr {
-                        th scope="col" { "Part" } th scope="col" { "State" } th scope="col" { "Since" } th scope="col" { "Why" } th.number scope="col" { "Waiting events" }
-                    } }
-                    tbody {
-                        @for part in parts {
-                            tr.bad[part.state == State::Failing] {
-                                th scope="row" { (part.what) " " small { (part.name) } }
-                                td { @match part.state { State::Ok => "ok", State::Waiting => "not up", State::Failing => strong { "failing" } } }
-                                td { @if let Some(since) = part.since { (time(since)) } }
-                                td.text { @if let Some(reason) = &part.reason { (reason) } }
-                                td.number {
-                                    @if let Some(events) = part.backlog { (events) }
-                                    @if let Some(age) = part.backlog_age_seconds { ", the oldest " (age) " s old" }
-                                }
-                            }
-                        }
-                    }
+    let columns = [
+        Column::Text("Part"),
+        Column::Text("State"),
+        Column::Text("Since"),
+        Column::Text("Why"),
+        Column::Number("Waiting events"),
+    ];
+    let row = |part: &Part| {
+        html! {
+            tr.bad[part.state == State::Failing] {
+                th scope="row" { (part.what) " " small { (part.name) } }
+                td { @match part.state { State::Ok => "ok", State::Waiting => "not up", State::Failing => strong { "failing" } } }
+                td { @if let Some(since) = part.since { (time(since)) } }
+                td.text { @if let Some(reason) = &part.reason { (reason) } }
+                td.number {
+                    @if let Some(events) = part.backlog { (events) }
+                    @if let Some(age) = part.backlog_age_seconds { ", the oldest " (age) " s old" }
                 }
-            }))
+            }
         }
-    }
+    };
+    table("Parts", &columns, parts.iter().map(row), "None.")
 }
 
 fn refused(status: &Status) -> Markup {
@@ -368,17 +388,8 @@ fn links(call_event_path: &str) -> Markup {
     }
 }
 
-/// Tables scroll on their own where they are wider than the screen, with the keyboard too.
-fn scrolled(name: &str, table: Markup) -> Markup {
-    html! { div.scrolled role="region" aria-label=(format!("Table: {name}")) tabindex="0" { (table) } }
-}
-
 fn ratio(ratio: Option<f64>) -> String {
-    match ratio.map(|ratio| ratio * 100.0) {
-        None => "\u{2013}".to_owned(),
-        Some(percent) if percent >= 10.0 || percent == 0.0 => format!("{percent:.0} %"),
-        Some(percent) => format!("{percent:.1} %"),
-    }
+    ratio.map_or_else(|| "\u{2013}".to_owned(), percent)
 }
 
 fn grown(grown: Option<&Grown>, now: Time) -> Markup {

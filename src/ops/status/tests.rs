@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::callback::CallEvent;
 use crate::ledger::timeline::Timeline;
+use crate::ops::commands::admin_port::LONGEST_ANSWER;
 
 const NOW: u64 = 1_790_000_000;
 
@@ -202,6 +203,28 @@ fn what_a_clock_received_that_was_ahead_hides_nothing() {
     }
     let summary = timeline.summary(at(NOW));
     assert_eq!((summary.all.hour.calls, summary.all.hour.abnormal, summary.latest.len()), (100, 100, 20));
+}
+
+/// Whatever comes, `planet-call-exporter probe /status.json` can show it, as the runbook does where there is no curl.
+#[test]
+fn all_of_it_is_short_enough_for_a_probe() {
+    let codes: Vec<String> =
+        ('A'..='Z').flat_map(|one| ('A'..='Z').map(move |two| format!("{one}{two}"))).collect();
+    let reasons = || DisconnectReason::all().map(|reason| reason.code as u32).chain(9_000..9_100);
+    let of_idc = |(number, idc): (u64, &'_ String)| {
+        let begin = NOW - 3_000 + number;
+        reasons().map(move |reason| (begin, idc.clone(), reason)).collect::<Vec<_>>()
+    };
+    let calls: Vec<_> = (0..).zip(&codes).flat_map(of_idc).collect();
+    let trouble = || Some(Trouble { since: at(NOW - 60), reason: "\u{e9}".repeat(300) });
+    let parts = ["intake", "disk", "canary", "spans", "service", "call_log", "otlp_metrics"];
+    let parts = parts.map(|name| Part::new(name, "the disk of the state directory", trouble())).into();
+    let seen = seen(course(calls.iter().map(|(second, idc, reason)| (*second, &idc[..], *reason))), parts);
+    let json = Status::new(seen).to_json();
+    assert!(json.len() <= LONGEST_ANSWER, "{} bytes", json.len());
+    let status: Value = serde_json::from_str(&json).expect("JSON");
+    let lengths = ["idcs", "reasons"].map(|member| status[member].as_array().map(Vec::len));
+    assert_eq!(lengths, [Some(MOST_IDCS), Some(MOST_REASONS)]);
 }
 
 #[test]
