@@ -127,6 +127,13 @@ fn options_render_to_what_kubernetes_calls_so() {
             format!("{pod}/imagePullSecrets"),
             json!([{"name": "two"}, {"name": "one"}]),
         ),
+        // The pod of the test pulls the same image.
+        (
+            json!({"global": {"imagePullSecrets": ["one", {"name": "two"}]}, "imagePullSecrets": [{"name": "two"}]}),
+            "Pod",
+            "/spec/imagePullSecrets".to_owned(),
+            json!([{"name": "two"}, {"name": "one"}]),
+        ),
     ];
     let chart = charts::gateway();
     let rendered = charts::render_all(options.iter().map(|(values, ..)| (&chart, values)));

@@ -83,6 +83,23 @@ annotations:
 {{- if ne .Values.workload.kind "None" }}true{{ end }}
 {{- end }}
 
+{{/* What a pod pulls its images with, and whom it runs as. */}}
+{{- define "planet-call-exporter.podAccess" -}}
+{{- $secrets := .Values.imagePullSecrets | default list }}
+{{- range (.Values.global | default dict).imagePullSecrets }}
+{{- /* Charts differ in how they write them. */}}
+{{- $secrets = append $secrets (ternary (dict "name" .) . (kindIs "string" .)) }}
+{{- end }}
+{{- with uniq $secrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with ternary (omit (.Values.podSecurityContext | default dict) "fsGroup") .Values.podSecurityContext .Values.exporter.openshift }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{/* The pod, for both kinds of workload. */}}
 {{- define "planet-call-exporter.podTemplate" -}}
 {{- $exporter := set (omit .Subcharts.exporter "Namespace") "Namespace" (include "planet-call-exporter.namespace" .) -}}
@@ -109,18 +126,8 @@ spec:
   serviceAccountName: {{ include "planet-call-exporter.serviceAccountName" . }}
   automountServiceAccountToken: false
   enableServiceLinks: false
-  {{- $secrets := .Values.imagePullSecrets | default list }}
-  {{- range (.Values.global | default dict).imagePullSecrets }}
-  {{- /* Charts differ in how they write them. */}}
-  {{- $secrets = append $secrets (ternary (dict "name" .) . (kindIs "string" .)) }}
-  {{- end }}
-  {{- with uniq $secrets }}
-  imagePullSecrets:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with ternary (omit (.Values.podSecurityContext | default dict) "fsGroup") .Values.podSecurityContext .Values.exporter.openshift }}
-  securityContext:
-    {{- toYaml . | nindent 4 }}
+  {{- with include "planet-call-exporter.podAccess" . | trim }}
+  {{- . | nindent 2 }}
   {{- end }}
   terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
   {{- range $name := list "priorityClassName" "runtimeClassName" "schedulerName" "dnsPolicy" }}
