@@ -83,6 +83,21 @@ DAY = 24 * 60 * 60
 PAGE_KEPT, TICKET_KEPT = "15m", "1h"
 
 
+# Alerts of which failing calls say why, and those of which no exporter says more: it may not answer, or not be what is wrong.
+FAILING_CALLS = ("PlanetPushError", "PlanetAppServerDataError", "PlanetCredentials", "PlanetIdcAbnormalFast", "PlanetIdcAbnormalSlow",
+                 "PlanetMediaAbnormalFast", "PlanetCallsAbnormalFast", "PlanetCallsAbnormalSlow", "PlanetCallsDrop", "PlanetReasonGrows",
+                 "PlanetUnknownCodes")
+NOTHING_MORE = ("PlanetExporterDown", "PlanetExporterRestarts", "PlanetSettings", "PlanetMetricsTwice")
+
+
+def next_look(name, description):
+    """Where the exporter itself says more than its alert does."""
+    if name in NOTHING_MORE:
+        return ""
+    which = "{{ $labels.instance }}" if "$labels.instance" in description else "an exporter of {{ $labels.job }}"
+    return f" Next: {'/why' if name in FAILING_CALLS else '/status.json'} on the admin port of {which}."
+
+
 class File:
     """A rule file in the making."""
 
@@ -105,6 +120,7 @@ class File:
     def alert(self, name, severity, expression, summary, description, dashboard, lasting=None, kept=None, comment=""):
         self.comment(comment)
         self.rule("alert", name, expression)
+        description += next_look(name, description)
         if lasting:
             self.lines.append(f"        for: {lasting}")
         if kept:
