@@ -125,7 +125,8 @@ fn peak(exporter: &Exporter) -> u64 {
 fn no_page_takes_more_memory_than_is_promised_however_it_is_read() {
     let openmetrics = ("accept", "application/openmetrics-text");
     let gzip = ("accept-encoding", "gzip");
-    let pages: [(&str, &[(&str, &str)]); 14] = [
+    let browser = ("accept", "text/html");
+    let pages: [(&str, &[(&str, &str)]); 17] = [
         ("/metrics", &[]),
         ("/metrics", &[gzip]),
         ("/metrics", &[openmetrics]),
@@ -134,6 +135,9 @@ fn no_page_takes_more_memory_than_is_promised_however_it_is_read() {
         ("/why", &[]),
         ("/why.json", &[]),
         ("/calls?limit=10000", &[]),
+        ("/why", &[browser]),
+        ("/calls?limit=10000", &[browser]),
+        ("/calls?limit=10000&follow=1", &[]),
         ("/report?since=1h", &[]),
         ("/readyz?verbose", &[]),
         ("/livez", &[]),

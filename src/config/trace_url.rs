@@ -52,7 +52,10 @@ mod tests {
         let sid = Key::from_bytes(std::array::from_fn(|at| at as u8));
         let url = |text: &str| text.parse::<TraceUrl>();
         for (text, filled_in) in [
-            ("https://t.example/trace/{trace_id}", "https://t.example/trace/000102030405060708090a0b0c0d0e0f"),
+            (
+                "https://t.example/trace/{trace_id}",
+                "https://t.example/trace/000102030405060708090a0b0c0d0e0f",
+            ),
             (
                 "http://t/#/{trace_id}?x=%7B{trace_id}",
                 "http://t/#/000102030405060708090a0b0c0d0e0f?x=%7B000102030405060708090a0b0c0d0e0f",
@@ -60,9 +63,13 @@ mod tests {
         ] {
             assert_eq!(url(text).map(|url| url.of(sid)).as_deref(), Ok(filled_in));
         }
-        for wrong in
-            ["https://t.example/trace", "javascript:alert('{trace_id}')", "/trace/{trace_id}", "{trace_id}", "http://t/{trace_id} x"]
-        {
+        for wrong in [
+            "https://t.example/trace",
+            "javascript:alert('{trace_id}')",
+            "/trace/{trace_id}",
+            "{trace_id}",
+            "http://t/{trace_id} x",
+        ] {
             assert!(url(wrong).is_err_and(|said| said.contains("such as https://")), "{wrong}");
         }
     }

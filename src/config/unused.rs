@@ -265,7 +265,8 @@ mod tests {
         let arguments = "--identity hash --identity-key-file /x --backlog-max-bytes 1MiB --state-max-age 1h \
                          --trace-url https://t/{trace_id}";
         assert_eq!(said(arguments, true), Vec::<String>::new());
-        let flags = ["--state-max-age", "--identity", "--identity-key-file", "--backlog-max-bytes", "--trace-url"];
+        let flags =
+            ["--state-max-age", "--identity", "--identity-key-file", "--backlog-max-bytes", "--trace-url"];
         let named: Vec<_> = said(arguments, false)
             .iter()
             .filter_map(|line| Some(line.split_once(' ')?.0.to_owned()))

@@ -63,7 +63,12 @@ pub(super) enum Column {
 
 /// A section with a table of these rows, or with `none` where there are none. Where it is wider than the screen, it scrolls on its own, with the
 /// keyboard too.
-pub(super) fn table(title: &str, columns: &[Column], rows: impl Iterator<Item = Markup>, none: &str) -> Markup {
+pub(super) fn table(
+    title: &str,
+    columns: &[Column],
+    rows: impl Iterator<Item = Markup>,
+    none: &str,
+) -> Markup {
     let rows: Vec<Markup> = rows.collect();
     html! {
         section aria-label=(title) {

@@ -112,9 +112,8 @@ async fn an_answer_without_end_has_a_deadline_for_what_is_taken_only() {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 far.read_exact(&mut [0; 32]).await
             };
-            let (written, taken) = tokio::join!(stream.write_all(&[0; 32]), async {
-                tokio::time::timeout(IDLE, take).await
-            });
+            let (written, taken) =
+                tokio::join!(stream.write_all(&[0; 32]), async { tokio::time::timeout(IDLE, take).await });
             if written.is_err() || from.elapsed() >= lasts {
                 break written;
             }

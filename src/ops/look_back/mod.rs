@@ -233,7 +233,9 @@ impl Asked {
                 }
                 "follow" if matches!(&*text, "0" | "1") => asked.follows = text == "1",
                 "follow" => return Err(BadParameter::value(&name, "expected 0 or 1")),
-                _ => set(&mut asked.filter, &name, &text, "sid, reason, idc, since, until, limit and follow")?,
+                _ => {
+                    set(&mut asked.filter, &name, &text, "sid, reason, idc, since, until, limit and follow")?
+                }
             }
         }
         Ok(asked)

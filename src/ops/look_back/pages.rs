@@ -118,7 +118,8 @@ fn how_they_failed(why: &Why) -> Markup {
 pub(super) fn around_calls(is_one: bool, query: &str) -> [String; 2] {
     /// No page has it elsewhere: it stands for what it must not have.
     const CALLS: &str = "\0";
-    let as_data = "curl 'http://HOST:9464/calls".to_owned() + if query.is_empty() { "" } else { "?" } + query + "'";
+    let as_data =
+        "curl 'http://HOST:9464/calls".to_owned() + if query.is_empty() { "" } else { "?" } + query + "'";
     let body = html! {
         main {
             @if is_one {
@@ -177,7 +178,9 @@ pub(super) fn one_call(call: &CallEvent<'_>, trace_url: Option<&TraceUrl>) -> St
     let sent = Parameter::TABLE.into_iter().filter(|(_, _, kind, _)| *kind != ValueKind::Identity);
     let sent = sent.filter_map(|(parameter, name, ..)| Some((name, call.text(parameter)?)));
     let anomalies: Vec<_> = call.anomalies.iter().map(|anomaly| anomaly.as_str()).collect();
-    let rows = sent.map(|(name, value)| html! { tr { th scope="row" { (name) } (text_cell(&html! { (shown(value)) })) } });
+    let rows = sent.map(
+        |(name, value)| html! { tr { th scope="row" { (name) } (text_cell(&html! { (shown(value)) })) } },
+    );
     let page = html! {
         section aria-label="How it ended" {
             p { "Session ID: " code { (call.sid) } " " (link_to_trace(call, trace_url)) }

@@ -5,7 +5,8 @@
 use maud::{Markup, html};
 
 use super::{
-    AbnormalCall, Calls, Finding, Grown, Named, Numbers, Part, Point, ReasonRow, Severity, State, Status, plot,
+    AbnormalCall, Calls, Finding, Grown, Named, Numbers, Part, Point, ReasonRow, Severity, State, Status,
+    plot,
 };
 use crate::history::share::{Share, percent};
 use crate::ops::html::{self, Column, Time, ago, clock, table, text_cell, time};
