@@ -87,6 +87,7 @@ PAGE_KEPT, TICKET_KEPT = "15m", "1h"
 FAILING_CALLS = ("PlanetPushError", "PlanetAppServerDataError", "PlanetCredentials", "PlanetIdcAbnormalFast", "PlanetIdcAbnormalSlow",
                  "PlanetMediaAbnormalFast", "PlanetCallsAbnormalFast", "PlanetCallsAbnormalSlow", "PlanetCallsDrop", "PlanetReasonGrows",
                  "PlanetUnknownCodes")
+REFUSED = ("PlanetCallEventsRefused", "PlanetCallEventsAtWrongPath")
 NOTHING_MORE = ("PlanetExporterDown", "PlanetExporterRestarts", "PlanetSettings", "PlanetMetricsTwice")
 
 
@@ -95,7 +96,8 @@ def next_look(name, description):
     if name in NOTHING_MORE:
         return ""
     which = "{{ $labels.instance }}" if "$labels.instance" in description else "an exporter of {{ $labels.job }}"
-    return f" Next: {'/why' if name in FAILING_CALLS else '/status.json'} on the admin port of {which}."
+    path = "/why" if name in FAILING_CALLS else "/refused" if name in REFUSED else "/status.json"
+    return f" Next: {path} on the admin port of {which}."
 
 
 class File:
