@@ -80,9 +80,8 @@ fn deaf_connection(to: SocketAddr) -> TcpStream {
     })
 }
 
-/// Has many ask for a page with these headers, again and again, and take nothing. Then whoever takes it gets the whole of it, and the
-/// exporter lives.
-fn read_slowly(exporter: &mut Exporter, path: &str, headers: &[(&str, &str)]) {
+/// Many who ask for a page with these headers, again and again, and take nothing.
+fn slow_readers(exporter: &Exporter, path: &str, headers: &[(&str, &str)]) -> Vec<TcpStream> {
     let fields: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let requests = format!("GET {path} HTTP/1.1\r\nhost: a\r\n{fields}\r\n").repeat(20);
     let mut readers = Vec::new();
@@ -95,6 +94,12 @@ fn read_slowly(exporter: &mut Exporter, path: &str, headers: &[(&str, &str)]) {
             }
         }
     }
+    readers
+}
+
+/// Beside slow readers whoever takes a page gets the whole of it, and the exporter lives.
+fn read_slowly(exporter: &mut Exporter, path: &str, headers: &[(&str, &str)]) {
+    let _readers = slow_readers(exporter, path, headers);
     for _ in 0..2 {
         let answer = exporter.process.eventually("an answer", |_| {
             let answer = http::try_request(exporter.admin, "GET", path, headers).ok()?;
@@ -125,7 +130,8 @@ fn peak(exporter: &Exporter) -> u64 {
 fn no_page_takes_more_memory_than_is_promised_however_it_is_read() {
     let openmetrics = ("accept", "application/openmetrics-text");
     let gzip = ("accept-encoding", "gzip");
-    let pages: [(&str, &[(&str, &str)]); 14] = [
+    let browser = ("accept", "text/html");
+    let pages: [(&str, &[(&str, &str)]); 16] = [
         ("/metrics", &[]),
         ("/metrics", &[gzip]),
         ("/metrics", &[openmetrics]),
@@ -134,6 +140,8 @@ fn no_page_takes_more_memory_than_is_promised_however_it_is_read() {
         ("/why", &[]),
         ("/why.json", &[]),
         ("/calls?limit=10000", &[]),
+        ("/why", &[browser]),
+        ("/calls?limit=10000", &[browser]),
         ("/report?since=1h", &[]),
         ("/readyz?verbose", &[]),
         ("/livez", &[]),
@@ -154,6 +162,10 @@ fn no_page_takes_more_memory_than_is_promised_however_it_is_read() {
             "{path} {headers:?}: {peak} of {LIMIT} bytes; before anybody read it was {before}"
         );
     }
+    // Of those who follow calls only the latest still do, who take nothing of ten thousand.
+    let _followers = slow_readers(&exporter, "/calls?limit=10000&follow=1", &[]);
+    assert_eq!(exporter.admin("/livez").status, 200);
+    assert!(peak(&exporter) < LIMIT, "{} of {LIMIT} bytes", peak(&exporter));
     eventually("the metrics", || {
         Some(exporter.metrics().sum("planet_calls_total")).filter(|calls| *calls > 0.0)
     });

@@ -95,6 +95,8 @@ fn every_alert_is_complete_and_its_runbook_has_a_section_for_it() {
         assert!(["page", "ticket"].contains(&value("severity")), "{own} has a severity");
         assert!(value("summary").len() > 20, "{own} has a summary");
         assert!(alert.contains("description: >-") && alert.contains("$labels"), "{own} has a description");
+        // What the text names first is what the runbook says to run first.
+        let next = alert.split(" Next: ").nth(1).and_then(|next| next.split(' ').next());
         assert!(uids.contains(value("dashboard").trim_start_matches("/d/")), "{own} has a dashboard");
         let anchor = format!("dashboards/RUNBOOK.md#{}", own.to_lowercase());
         assert_eq!(value("runbook_url"), anchor);
@@ -102,6 +104,11 @@ fn every_alert_is_complete_and_its_runbook_has_a_section_for_it() {
         for part in ["*Run:* `", "*For callers:*", "*Confirm:*", "*Do:*", "*Call LINE Planet"] {
             assert!(section.is_some_and(|section| section.contains(part)), "{own}: {part}");
         }
+        let first = section.and_then(|section| section.split("*Run:* `").nth(1)?.split('`').next());
+        let leads_on = next.is_none_or(|next| {
+            first.is_some_and(|first| first.starts_with(&format!("curl -s localhost:9464{next}")))
+        });
+        assert!(leads_on, "{own}: {next:?}, and {first:?}");
     }
 }
 
@@ -262,21 +269,25 @@ fn assert_runbook_runs(prometheus: &Prometheus, exporter: &Exporter) {
     let mut sections = 0;
     for section in runbook.split("\n## ").skip(1) {
         let Some(line) = section.lines().find_map(|line| line.strip_prefix("*Run:* `")) else { continue };
-        let command = line.split('`').next().expect("a command");
-        let output = Command::new("bash")
-            .args(["-euo", "pipefail", "-c", &script(command)])
-            .output()
-            .expect("bash runs");
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{command}: {output:?}");
-        if command.starts_with("q '") {
-            assert!(text.starts_with(r#"{"status":"success""#), "{command}: {text}");
-        }
-        // The incident: calls of one IDC fail by the fault of the platform.
-        let of_calls =
-            command.starts_with("q 'sum by (job, idc, fault_domain) (increase(planet_call_results");
-        if of_calls && !command.contains("answered") {
-            assert!(text.contains(r#""fault_domain":"platform","idc":"JP""#), "{command}: {text}");
+        for command in line.split("`; `").filter_map(|command| command.split('`').next()) {
+            let output = Command::new("bash")
+                .args(["-euo", "pipefail", "-c", &script(command)])
+                .output()
+                .expect("bash runs");
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success(), "{command}: {output:?}");
+            if command.starts_with("q '") {
+                assert!(text.starts_with(r#"{"status":"success""#), "{command}: {text}");
+            }
+            // The incident: calls of one IDC fail by the fault of the platform.
+            let of_calls =
+                command.starts_with("q 'sum by (job, idc, fault_domain) (increase(planet_call_results");
+            if of_calls && !command.contains("answered") {
+                assert!(text.contains(r#""fault_domain":"platform","idc":"JP""#), "{command}: {text}");
+            }
+            if command.ends_with("/why") {
+                assert!(text.contains(" failing calls have rc_idc=JP"), "{command}: {text}");
+            }
         }
         sections += 1;
     }

@@ -152,7 +152,7 @@ fn the_page_takes_nothing_from_elsewhere_and_may_do_nothing_else() {
     assert_eq!(page.header("cache-control"), Some("no-store"));
     assert!(page.text().contains("All is well."));
     for (path, content_type) in
-        [("/status.css", "text/css; charset=utf-8"), ("/status.js", "text/javascript; charset=utf-8")]
+        [("/style.css", "text/css; charset=utf-8"), ("/status.js", "text/javascript; charset=utf-8")]
     {
         let answer = exporter.admin(path);
         assert_eq!((answer.status, answer.header("content-type")), (200, Some(content_type)));

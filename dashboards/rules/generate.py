@@ -83,6 +83,23 @@ DAY = 24 * 60 * 60
 PAGE_KEPT, TICKET_KEPT = "15m", "1h"
 
 
+# Alerts of which failing calls say why, and those of which no exporter says more: it may not answer, or not be what is wrong.
+FAILING_CALLS = ("PlanetPushError", "PlanetAppServerDataError", "PlanetCredentials", "PlanetIdcAbnormalFast", "PlanetIdcAbnormalSlow",
+                 "PlanetMediaAbnormalFast", "PlanetCallsAbnormalFast", "PlanetCallsAbnormalSlow", "PlanetCallsDrop", "PlanetReasonGrows",
+                 "PlanetUnknownCodes")
+REFUSED = ("PlanetCallEventsRefused", "PlanetCallEventsAtWrongPath")
+NOTHING_MORE = ("PlanetExporterDown", "PlanetExporterRestarts", "PlanetSettings", "PlanetMetricsTwice")
+
+
+def next_look(name, description):
+    """Where the exporter itself says more than its alert does."""
+    if name in NOTHING_MORE:
+        return ""
+    which = "{{ $labels.instance }}" if "$labels.instance" in description else "an exporter of {{ $labels.job }}"
+    path = "/why" if name in FAILING_CALLS else "/refused" if name in REFUSED else "/status.json"
+    return f" Next: {path} on the admin port of {which}."
+
+
 class File:
     """A rule file in the making."""
 
@@ -105,6 +122,7 @@ class File:
     def alert(self, name, severity, expression, summary, description, dashboard, lasting=None, kept=None, comment=""):
         self.comment(comment)
         self.rule("alert", name, expression)
+        description += next_look(name, description)
         if lasting:
             self.lines.append(f"        for: {lasting}")
         if kept:

@@ -88,9 +88,8 @@ pub async fn run(
     let access = access::admin(&config, &mut reload)?;
     let call_events_tls = access::call_events_tls(&config, &mut reload)?;
     let is_admin_tls = access.tls().is_some();
-    let path = config.call_event_path.clone();
-    let drain = ends.intake.drain.clone();
-    let admin_handler = AdminHandler::new(Arc::clone(&view), access, path, config.created_series, drain);
+    let (drain, stop_admin) = (ends.intake.drain.clone(), ends.admin.clone());
+    let admin_handler = AdminHandler::new(Arc::clone(&view), access, &config, drain, stop_admin);
     let (admin, admin_thread) = admin::start(
         config.admin_listen.clone(),
         limits(&config, connections.admin, ADMIN_HEAD),

@@ -231,6 +231,7 @@ const GROUPS: [(&str, &[Flag]); 6] = [
                 "stdout: a line of JSON for each call",
                 "Set it to have every call in the log system that you already have.",
             ),
+            rare("trace-url", "Set it to get from a call to its trace with a click."),
             often(
                 "forward-to",
                 "Passes callbacks on to this URL",

@@ -18,6 +18,7 @@ pub mod path;
 pub mod rate;
 pub mod remark;
 pub mod routes;
+pub mod trace_url;
 pub mod unused;
 mod values;
 
@@ -37,6 +38,7 @@ use self::given::Given;
 use self::look_back::{USUAL_MINUTES, minutes};
 use self::rate::Rate;
 use self::routes::{ProbeStatus, plain_path, registered_path};
+use self::trace_url::TraceUrl;
 use self::values::{
     bytes, canary_interval, duration, duration_or_none, idc, log_level, longest_call, network, number,
     positive, service, state_bytes, uri_bytes,
@@ -445,6 +447,10 @@ pub struct Config {
     /// Where to log each call, as one line of JSON.
     #[arg(long, env = "PLANET_CALL_LOG", value_enum, default_value_t = CallLog::Off)]
     pub call_log: CallLog,
+
+    /// Where a tracing backend shows the trace of a call, {trace_id} standing for its ID: /calls has a link to it [default: none].
+    #[arg(long, env = "PLANET_TRACE_URL", value_name = "URL")]
+    pub trace_url: Option<TraceUrl>,
 
     /// Format of the program's own log, on standard error [default: text on a terminal, json elsewhere].
     #[arg(long, env = "PLANET_LOG_FORMAT", value_enum)]

@@ -103,6 +103,11 @@ const NO_CLIENTS: Obstacle = Obstacle {
     reason: "nobody asks for the addresses of clients without --proxy-protocol required, --allow-from or --max-rate",
 };
 
+const NO_SPANS: Obstacle = Obstacle {
+    is_there: |_, otlp| otlp.traces.destination().is_none(),
+    reason: "no call has a trace, since spans are off",
+};
+
 const NO_CANARY: Obstacle = Obstacle {
     is_there: |config, _| config.canary_url.is_none(),
     reason: "no canary is sent without --canary-url",
@@ -114,7 +119,7 @@ fn has_identities(config: &Config, otlp: &OtlpSettings) -> bool {
 }
 
 /// Every flag with what takes its effect away.
-const NEEDS: [(&str, &[Obstacle]); 54] = [
+const NEEDS: [(&str, &[Obstacle]); 55] = [
     ("listen", &[]),
     ("call-event-path", &[]),
     ("call-event-secret-file", &[]),
@@ -168,6 +173,7 @@ const NEEDS: [(&str, &[Obstacle]); 54] = [
     ("drain-time", &[]),
     ("shutdown-timeout", &[]),
     ("call-log", &[]),
+    ("trace-url", &[NO_SPANS]),
     ("log-format", &[]),
     ("log-level", &[]),
 ];
@@ -246,7 +252,9 @@ mod tests {
             assert_eq!(of_flag(helps), Vec::<String>::new(), "{given} {helps}");
         }
         for (flag, obstacles) in NEEDS {
-            let has_case = OBSTACLES.iter().any(|(given, _, _)| given.starts_with(&format!("--{flag} ")));
+            // That flags alone give no spans has a test of its own.
+            let has_case = flag == "trace-url"
+                || OBSTACLES.iter().any(|(given, _, _)| given.starts_with(&format!("--{flag} ")));
             assert_eq!(has_case, !obstacles.is_empty(), "{flag} has its cases");
         }
         assert_eq!(said("", false), Vec::<String>::new(), "defaults were not given");
@@ -254,9 +262,11 @@ mod tests {
 
     #[test]
     fn spans_carry_identities_and_wait() {
-        let arguments = "--identity hash --identity-key-file /x --backlog-max-bytes 1MiB --state-max-age 1h";
+        let arguments = "--identity hash --identity-key-file /x --backlog-max-bytes 1MiB --state-max-age 1h \
+                         --trace-url https://t/{trace_id}";
         assert_eq!(said(arguments, true), Vec::<String>::new());
-        let flags = ["--state-max-age", "--identity", "--identity-key-file", "--backlog-max-bytes"];
+        let flags =
+            ["--state-max-age", "--identity", "--identity-key-file", "--backlog-max-bytes", "--trace-url"];
         let named: Vec<_> = said(arguments, false)
             .iter()
             .filter_map(|line| Some(line.split_once(' ')?.0.to_owned()))

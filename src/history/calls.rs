@@ -12,12 +12,10 @@ use std::io;
 use std::ops::ControlFlow;
 
 use super::running::Running;
-use crate::callback::Record;
 use crate::callback::shield::shielded;
+use crate::callback::{CallEvent, Record};
 use crate::config::call_filter::CallFilter;
 use crate::journal::past::Place;
-use crate::sinks::call_log;
-use crate::sinks::identity::Identity;
 
 /// Calls that are shown unless somebody says otherwise.
 pub const USUAL_NUMBER: usize = 100;
@@ -36,7 +34,10 @@ const MOST_LOOKED_AT: usize = 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct Calls {
     filter: CallFilter,
-    next: Place,
+    /// From where on is read.
+    place: Place,
+    /// The sequence number of the first record that is still to be looked at, which may lie behind that place.
+    begin: u64,
     /// Calls that were stored later are not shown.
     end: u64,
     left: usize,
@@ -48,13 +49,13 @@ impl Running {
     /// # Errors
     /// The journal cannot be read.
     pub fn calls(&self, filter: CallFilter, most: usize) -> io::Result<Calls> {
-        if most == 0 {
-            return Ok(Calls { filter, next: Place::default(), end: 0, left: 0 });
-        }
         let kept = self.journal.kept();
+        if most == 0 {
+            return Ok(Calls::new(filter, Place::at(kept.end), kept.end, 0));
+        }
         if let Some(sequence) = filter.sid.and_then(|sid| self.known.sequence_of(sid)) {
             // No other call has it, but for one that left the window before.
-            return Ok(Calls { filter, next: Place::at(sequence), end: sequence + 1, left: 1 });
+            return Ok(Calls::new(filter, Place::at(sequence), sequence + 1, 1));
         }
         // One that is not in the window may be anywhere.
         let mut part = if filter.sid.is_some() { u64::MAX } else { AT_FIRST };
@@ -62,8 +63,8 @@ impl Running {
             let begin = kept.end.saturating_sub(part).max(kept.start);
             let places = self.places(&filter, begin, kept.end, most)?;
             if places.len() == most || begin == kept.start {
-                let next = places.front().copied().unwrap_or_default();
-                return Ok(Calls { filter, next, end: kept.end, left: places.len() });
+                let place = places.front().copied().unwrap_or_else(|| Place::at(kept.end));
+                return Ok(Calls::new(filter, place, kept.end, places.len()));
             }
             part = part.saturating_mul(MORE);
         }
@@ -89,30 +90,35 @@ impl Running {
         Ok(places)
     }
 
-    /// The lines of the next calls, about `bytes` of them; fewer, or none, where there are few among many others. With nothing
-    /// [left](Calls::is_at_end), there are no more.
+    /// What `show` makes of the next calls, about `bytes` of it; less, or nothing, where there are few among many others. Once
+    /// they are [at their end](Calls::is_at_end), there are no more.
     ///
     /// # Errors
     /// The journal cannot be read.
-    pub fn read_calls(&self, calls: &mut Calls, bytes: usize) -> io::Result<String> {
-        let (mut lines, mut looked_at) = (String::new(), 0);
-        let mut is_at_end = true;
-        self.journal.visit(calls.next, calls.filter.since, |place, record| {
+    pub fn read_calls(
+        &self,
+        calls: &mut Calls,
+        bytes: usize,
+        show: impl Fn(&CallEvent<'_>) -> String,
+    ) -> io::Result<String> {
+        let (mut shown, mut looked_at) = (String::new(), 0);
+        let (begin, mut is_at_end) = (calls.begin, true);
+        self.journal.visit(calls.place, calls.filter.since, |place, record| {
             if place.sequence >= calls.end {
                 return ControlFlow::Break(());
             }
-            if lines.len() >= bytes || looked_at >= MOST_LOOKED_AT {
-                calls.next = place;
+            if shown.len() >= bytes || looked_at >= MOST_LOOKED_AT {
                 is_at_end = false;
                 return ControlFlow::Break(());
             }
+            (calls.place, calls.begin) = (place, place.sequence + 1);
+            if place.sequence < begin {
+                return ControlFlow::Continue(());
+            }
             looked_at += record.len();
-            let line = shielded(|| {
-                let record = Record::decode(record).ok()?;
-                Some(call_log::line(&calls.filter.admitted(&record)?, &Identity::Drop))
-            });
-            if let Ok(Some(line)) = line {
-                lines += &line;
+            let call = shielded(|| Some(show(&calls.filter.admitted(&Record::decode(record).ok()?)?)));
+            if let Ok(Some(call)) = call {
+                shown += &call;
                 calls.left = calls.left.saturating_sub(1);
             }
             if calls.left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -120,11 +126,30 @@ impl Running {
         if is_at_end {
             calls.left = 0;
         }
-        Ok(lines)
+        Ok(shown)
+    }
+
+    /// Lets `calls`, which are at their end, go on with what has been stored since. Answers whether there is anything.
+    pub fn go_on(&self, calls: &mut Calls) -> bool {
+        let end = self.journal.kept().end;
+        if end <= calls.end {
+            return false;
+        }
+        if calls.place.sequence.saturating_add(1) < calls.end {
+            // Nothing in between was to be shown.
+            calls.place = Place::at(calls.end);
+        }
+        calls.begin = calls.end;
+        (calls.end, calls.left) = (end, usize::MAX);
+        true
     }
 }
 
 impl Calls {
+    fn new(filter: CallFilter, place: Place, end: u64, left: usize) -> Calls {
+        Calls { filter, place, begin: place.sequence, end, left }
+    }
+
     /// Whether all were read.
     pub fn is_at_end(&self) -> bool {
         self.left == 0
@@ -133,13 +158,15 @@ impl Calls {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
     use std::sync::Arc;
     use std::time::{Duration, SystemTime};
 
     use bytes::Bytes;
-    use tempfile::tempdir;
+    use tempfile::{TempDir, tempdir};
 
     use super::*;
+    use crate::callback::call_event::Parameter;
     use crate::callback::{Fingerprint, Kind};
     use crate::journal::Journal;
     use crate::journal::disk::DiskJournal;
@@ -151,8 +178,14 @@ mod tests {
     /// An exporter's past with so many calls, every seventh from JP, of which the window has the last hundred.
     fn past(journal: Journal, calls: u64) -> Running {
         let known = SharedKnown::new(Window::new(100, Duration::from_secs(3_600)), 0);
+        let past = Running::new(journal, known);
+        add(&past, 0..calls);
+        past
+    }
+
+    fn add(past: &Running, numbers: Range<u64>) {
         let mut records = Vec::new();
-        for number in 0..calls {
+        for number in numbers {
             let idc = if number % 7 == 0 { "JP" } else { "KR" };
             let query = format!(
                 "sid={number}&duration=1&rel_code={number}&from_user_id=somebody&rc_idc={idc}&stid={:0100}",
@@ -161,15 +194,25 @@ mod tests {
             let (query, received_at) = (query.as_bytes(), SystemTime::now());
             let key = Kind::CallEvent.identify(query).expect("a call").key;
             records.push(Record { kind: Kind::CallEvent, received_at, key, envelope: b"", query }.encode());
-            known.lock().window.insert(key, Fingerprint::UNKNOWN, number, received_at);
+            past.known.lock().window.insert(key, Fingerprint::UNKNOWN, number, received_at);
         }
-        match &journal {
+        match &past.journal {
             Journal::Memory(journal) => records.into_iter().for_each(|record| journal.append(record)),
             Journal::Disk(journal) => records.chunks(1_000).for_each(|batch: &[Bytes]| {
                 journal.append(batch).expect("appended");
             }),
         }
-        Running::new(journal, known)
+    }
+
+    fn on_disk(scratch: &TempDir) -> Journal {
+        let storage = Directory::new(scratch.path()).expect("a directory");
+        // Many segments.
+        let journal = DiskJournal::open(storage, 4 << 20, 0, |_, _| {}).expect("a journal");
+        Journal::Disk(Arc::new(journal))
+    }
+
+    fn in_memory() -> Journal {
+        Journal::Memory(Arc::new(MemoryJournal::new(1_000)))
     }
 
     fn filter(parts: &[(&str, &str)]) -> CallFilter {
@@ -180,17 +223,19 @@ mod tests {
 
     /// The numbers of the calls that are shown, read a few at a time.
     fn shown(past: &Running, parts: &[(&str, &str)], most: usize) -> Vec<u64> {
-        let mut calls = past.calls(filter(parts), most).expect("calls");
+        read(past, &mut past.calls(filter(parts), most).expect("calls"))
+    }
+
+    fn read(past: &Running, calls: &mut Calls) -> Vec<u64> {
         let mut lines = String::new();
         while !calls.is_at_end() {
-            lines += &past.read_calls(&mut calls, 16_000).expect("lines");
+            lines += &past.read_calls(calls, 16_000, line).expect("lines");
         }
-        assert!(!lines.contains("somebody"), "{lines}");
-        let number = |line: &str| {
-            let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
-            line["parameters"]["rel_code"].as_u64().expect("a number")
-        };
-        lines.lines().map(number).collect()
+        lines.lines().map(|line| line.parse().expect("a number")).collect()
+    }
+
+    fn line(call: &CallEvent<'_>) -> String {
+        format!("{}\n", call.number(Parameter::RelCode).expect("a number"))
     }
 
     const NONE: [u64; 0] = [];
@@ -198,12 +243,8 @@ mod tests {
     #[test]
     fn the_latest_calls_are_shown_in_order() {
         let scratch = tempdir().expect("a directory");
-        let storage = Directory::new(scratch.path()).expect("a directory");
-        // Many segments.
-        let disk = DiskJournal::open(storage, 4 << 20, 0, |_, _| {}).expect("a journal");
         let number = 12_000;
-        let past_on_disk = past(Journal::Disk(Arc::new(disk)), number);
-        let past_in_memory = past(Journal::Memory(Arc::new(MemoryJournal::new(1_000))), number);
+        let (past_on_disk, past_in_memory) = (past(on_disk(&scratch), number), past(in_memory(), number));
         for past in [&past_on_disk, &past_in_memory] {
             assert_eq!(shown(past, &[], 3), [number - 3, number - 2, number - 1]);
             assert_eq!(shown(past, &[("idc", "JP")], 2), [11_991, 11_998]);
@@ -227,5 +268,41 @@ mod tests {
         assert!(kept.start > 0 && kept.end == number);
         assert!(shown(&past_in_memory, &[], usize::MAX) == all[kept.start as usize..]);
         assert_eq!(shown(&past_in_memory, &[("sid", "7")], 5), NONE);
+    }
+
+    #[test]
+    fn who_goes_on_sees_each_later_call_once() {
+        let scratch = tempdir().expect("a directory");
+        for journal in [on_disk(&scratch), in_memory()] {
+            let past = past(journal, 0);
+            let filters: [&[(&str, &str)]; 4] = [&[], &[("idc", "JP")], &[("idc", "TH")], &[("sid", "8")]];
+            let mut all: Vec<_> =
+                filters.map(|parts| past.calls(filter(parts), 5).expect("calls")).into_iter().collect();
+            assert!(all.iter_mut().all(|calls| read(&past, calls).is_empty() && !past.go_on(calls)));
+            let mut next = 0;
+            // Some end a segment, and some begin one.
+            for number in [1, 6, 1, 1, 900, 13, 1, 700, 2] {
+                add(&past, next..next + number);
+                let added = next..next + number;
+                next += number;
+                let read: Vec<_> = all
+                    .iter_mut()
+                    .map(|calls| {
+                        assert!(past.go_on(calls));
+                        read(&past, calls)
+                    })
+                    .collect();
+                assert!(all.iter_mut().all(|calls| !past.go_on(calls)));
+                let jp: Vec<_> = added.clone().filter(|number| number % 7 == 0).collect();
+                let one: Vec<_> = added.clone().filter(|number| *number == 8).collect();
+                assert_eq!(read, [added.collect(), jp, NONE.to_vec(), one]);
+            }
+            // After the latest of before.
+            let mut calls = past.calls(filter(&[("idc", "JP")]), 1).expect("calls");
+            assert_eq!(read(&past, &mut calls).len(), 1);
+            add(&past, next..next + 7);
+            assert!(past.go_on(&mut calls));
+            assert_eq!(read(&past, &mut calls).len(), 1);
+        }
     }
 }

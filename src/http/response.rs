@@ -54,6 +54,10 @@ impl hyper::body::Body for Streamed {
     }
 }
 
+/// Stands among the extensions of an answer that takes as long as it likes, while its reader takes what there is.
+#[derive(Debug, Clone, Copy)]
+pub struct Endless;
+
 /// A body that comes from elsewhere.
 pub fn streamed(body: impl hyper::body::Body<Data = Bytes, Error = Failure> + Send + 'static) -> Body {
     Either::Right(Streamed { body: body.boxed_unsync(), serving: None })

@@ -15,7 +15,7 @@
 //!
 //! Where credentials are configured, only the paths of health checks answer without them ([`access`](super::access)).
 //!
-//! An answer that has not been taken after 30 seconds breaks off.
+//! An answer that has not been taken after 30 seconds breaks off, but for the calls that somebody follows.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -25,10 +25,7 @@ use std::time::{Duration, Instant};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::Incoming;
-use hyper::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY as CONTENT_SECURITY_POLICY_HEADER, HeaderValue,
-    REFERRER_POLICY, USER_AGENT, VARY, X_CONTENT_TYPE_OPTIONS,
-};
+use hyper::header::{CONTENT_ENCODING, HeaderValue, USER_AGENT, VARY};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
@@ -36,12 +33,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::access::{Access, Admitted};
+use super::html;
 use super::look_back::{self, LookBack};
 use super::negotiation::{self, Format};
 use super::pages::{Kept, Pages};
 use super::refused_body::RefusedBody;
 use super::status;
 use super::view::View;
+use crate::config::Config;
 use crate::http::pace::Pace;
 use crate::http::response::{self, Body};
 use crate::http::{BindError, Ending, Handler, Limits, ListenAddress, OpenConnection, Purpose, Server};
@@ -133,15 +132,16 @@ pub async fn start(
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl AdminHandler {
-    /// Shows what is to be seen in `view` to whom `access` lets; names the path of call events. In OpenMetrics, `with_created` says when
-    /// series were born. Who asks for it from this host has `drain` cancelled.
+    /// Shows what is to be seen in `view` to whom `access` lets, as configured. Who asks for it from this host has `drain` cancelled; who
+    /// follows calls does so until `stop`.
     pub fn new(
         view: Arc<View>,
         access: Arc<Access>,
-        call_event_path: String,
-        with_created: bool,
+        config: &Config,
         drain: CancellationToken,
+        stop: CancellationToken,
     ) -> AdminHandler {
+        let (call_event_path, with_created) = (config.call_event_path.clone(), config.created_series);
         let kept = Arc::default();
         let (of_text, of_openmetrics) = (Arc::clone(&view), Arc::clone(&view));
         let text = FormatPages::new(&kept, move |shown| of_text.page(shown, text::render_all));
@@ -158,7 +158,7 @@ impl AdminHandler {
         let status_json =
             Pages::new(&kept, move |shown| (of_status_json.status().to_json().into_bytes(), shown));
         let usage = Pages::new(&kept, move |shown| (of_usage.usage().into_bytes(), shown));
-        let look_back = LookBack::new(Arc::clone(&view));
+        let look_back = LookBack::new(Arc::clone(&view), config.trace_url.clone(), stop);
         let failures_logged = Pace::default();
         AdminHandler {
             view,
@@ -207,18 +207,19 @@ impl Handler for AdminHandler {
             "/metrics" => self.metrics(&request, peer).await,
             "/refused" if sees_personal_data() => self.refused(),
             path if is_look_back && sees_personal_data() => {
-                self.look_back.answer(path, request.uri().query().unwrap_or_default()).await
+                let is_browser = negotiation::wants_html(request.headers());
+                self.look_back.answer(path, request.uri().query().unwrap_or_default(), is_browser).await
             }
             path if is_look_back || path == "/refused" => {
                 response::text(StatusCode::FORBIDDEN, "only from the same host, or with credentials\n")
             }
             "/status.json" => self.status_page(&self.status_json, "application/json").await,
             "/usage" => self.status_page(&self.usage, JSON_LINES).await,
-            "/status.css" => response::content(StatusCode::OK, "text/css; charset=utf-8", status::STYLE),
+            "/style.css" => response::content(StatusCode::OK, "text/css; charset=utf-8", html::STYLE),
             "/status.js" => {
                 response::content(StatusCode::OK, "text/javascript; charset=utf-8", status::SCRIPT)
             }
-            _ => self.status_page(&self.status, "text/html; charset=utf-8").await,
+            _ => self.status_page(&self.status, html::CONTENT_TYPE).await,
         }
     }
 }
@@ -227,7 +228,7 @@ impl Handler for AdminHandler {
 const PATHS: [&str; 11] = [
     "/",
     "/status.json",
-    "/status.css",
+    "/style.css",
     "/status.js",
     "/usage",
     "/metrics",
@@ -239,10 +240,6 @@ const PATHS: [&str; 11] = [
 ];
 
 const JSON_LINES: &str = "application/jsonl; charset=utf-8";
-
-/// What a page may do: show what it has from here. Nobody may show it in a frame.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; \
-     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Where draining begins.
 pub const DRAIN: &str = "/-/drain";
@@ -327,11 +324,7 @@ impl AdminHandler {
             Err(error) => return self.cannot_be_made("status", &error),
         };
         let mut answer = response::with_content_type(response::streamed(page), content_type);
-        let headers = answer.headers_mut();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(CONTENT_SECURITY_POLICY_HEADER, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        html::protect(&mut answer);
         answer
     }
 

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod admin;
 pub mod commands;
+mod html;
 pub mod logging;
 mod look_back;
 mod negotiation;

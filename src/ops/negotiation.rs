@@ -1,4 +1,4 @@
-//! What the client of a metrics page takes: in which format, and whether compressed.
+//! What the client of a page takes: in which format, and whether compressed.
 
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName};
 
@@ -54,6 +54,11 @@ const OPENMETRICS_VERSIONS: [&str; 2] = ["1.0.0", "0.0.1"];
 /// Whether the client takes gzip.
 pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
     accepted(headers, &ACCEPT_ENCODING).any(|coding| coding.is("gzip") && coding.weight > 0.0)
+}
+
+/// Whether the client is a browser, or shows pages as one: it names HTML among what it takes.
+pub(super) fn wants_html(headers: &HeaderMap) -> bool {
+    accepted(headers, &ACCEPT).any(|range| range.is("text/html") && range.weight > 0.0)
 }
 
 /// Something that a client accepts: its name, which has no case, and how much it is liked; 0 refuses it (RFC 9110, sections 8.4.1

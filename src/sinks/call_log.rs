@@ -46,7 +46,7 @@ impl Sink for CallLogSink {
     async fn deliver(&self, records: Vec<Bytes>) -> Result<u64, Failure> {
         let line = |record: &Bytes| {
             let event = Record::decode(record).and_then(|record| record.call_event()).ok()?;
-            Some(line(&event, &self.identity))
+            Some(line(&event, &self.identity, None))
         };
         let lines: Vec<_> = records.iter().map(line).collect();
         let unreadable = lines.iter().filter(|line| line.is_none()).count() as u64;
@@ -66,8 +66,8 @@ fn write(lines: &str) -> io::Result<()> {
     output.flush()
 }
 
-/// The line of a call.
-pub fn line(event: &CallEvent<'_>, identity: &Identity) -> String {
+/// The line of a call, with the URL of its `trace` if that is known.
+pub fn line(event: &CallEvent<'_>, identity: &Identity, trace: Option<&str>) -> String {
     let parameter = |(parameter, name, kind, _): (Parameter, &str, ValueKind, bool)| {
         let text = event.text(parameter)?;
         let value = match kind {
@@ -79,7 +79,7 @@ pub fn line(event: &CallEvent<'_>, identity: &Identity) -> String {
     };
     let parameters: Map<String, Value> = Parameter::TABLE.into_iter().filter_map(parameter).collect();
     let anomalies: Vec<_> = event.anomalies.iter().map(|anomaly| anomaly.as_str()).collect();
-    let line = json!({
+    let mut line = json!({
         "time": humantime::format_rfc3339_millis(event.received_at).to_string(),
         "media_type": event.media_type.as_str(),
         "idc": labels::idc_of_people(event),
@@ -92,6 +92,9 @@ pub fn line(event: &CallEvent<'_>, identity: &Identity) -> String {
         "anomalies": anomalies,
         "parameters": parameters,
     });
+    if let Some(trace) = trace {
+        line["trace_url"] = trace.into();
+    }
     to_json(&line) + "\n"
 }
 
@@ -105,10 +108,10 @@ mod tests {
     fn a_line_cannot_be_forged_and_carries_identity_as_configured() {
         let query = b"sid=6364e8b3-bdac-436e-9631-0bce2498ce0c&type=A&from_user_id=9286&duration=5&rel_code_str=a%0A%22b";
         let event = CallEvent::read(query, SystemTime::UNIX_EPOCH).expect("a call");
-        let dropped = line(&event, &Identity::Drop);
+        let dropped = line(&event, &Identity::Drop, None);
         assert_eq!(dropped.matches('\n').count(), 1);
         assert!(!dropped.contains("9286"));
-        let kept: Value = serde_json::from_str(&line(&event, &Identity::Keep)).expect("JSON");
+        let kept: Value = serde_json::from_str(&line(&event, &Identity::Keep, None)).expect("JSON");
         assert_eq!(kept["parameters"]["from_user_id"], "9286");
         assert_eq!(kept["parameters"]["rel_code_str"], "a\n\"b");
         assert_eq!((&kept["media_type"], &kept["duration_seconds"]), (&json!("audio"), &json!(5.0)));

@@ -148,6 +148,7 @@ fn slow_clients(attacks: &mut Attacks) {
         (Port::Admin, Setting::LargePages, "/usage", ""),
         (Port::Admin, Setting::LargePages, "/why", ""),
         (Port::Admin, Setting::LargePages, "/calls?limit=10000", ""),
+        (Port::Admin, Setting::LargePages, "/calls?limit=10000&follow=1", ""),
         (Port::Admin, Setting::LargePages, "/report?since=1h", ""),
         (Port::Admin, Setting::LargePages, "/readyz?verbose", ""),
         (Port::Admin, Setting::LargePages, "/livez", ""),

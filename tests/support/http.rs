@@ -180,6 +180,15 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
+    /// The next chunk of an answer that is streamed; empty at its end.
+    pub fn receive_chunk(&mut self) -> Vec<u8> {
+        let size = self.receive_line().expect("the size of a chunk");
+        let mut chunk = vec![0; usize::from_str_radix(&size, 16).expect("a size")];
+        self.receive_exactly(&mut chunk);
+        self.receive_line().expect("the end of a chunk");
+        chunk
+    }
+
     /// Waits until the peer closes, and shows what it still sent. A reset is a close, too.
     ///
     /// Panics when patience is over.

@@ -25,6 +25,7 @@ use serde::Serialize;
 use super::features::{Aspect, Features};
 use super::share::Share;
 use super::{Gathered, Past, Span, gather};
+use crate::callback::labels::LabelSource;
 use candidates::{Candidate, Candidates};
 use counts::Counts;
 
@@ -70,6 +71,8 @@ pub struct Why {
     pub findings: Vec<Finding>,
     /// How the failing calls ended, which is no cause.
     pub how_they_failed: Vec<HowTheyFailed>,
+    /// The paths of the admin port that say more: which calls those are, and what LINE Planet's support needs to know.
+    pub next: Vec<String>,
 }
 
 /// Something that failing calls have in common.
@@ -171,18 +174,28 @@ fn answer(span: Span, candidates: &[Candidate], counted: Gathered<Counts>) -> Wh
         false => findings(candidates, &counts),
     };
     let time = |time| humantime::format_rfc3339_seconds(time).to_string();
+    let failing_callers = counts.failing_callers();
+    let how_they_failed = counts.how_they_failed();
     Why {
         since: time(since),
+        next: next(&how_they_failed, &time(since)),
         until: time(span.until),
         is_complete: since == span.since,
         calls: failing + others,
         failing,
-        failing_callers: counts.failing_callers(),
+        failing_callers,
         unreadable,
         summary: text::summary(failing, others, &findings),
         findings,
-        how_they_failed: counts.how_they_failed(),
+        how_they_failed,
     }
+}
+
+/// Where to look next, if any call failed.
+fn next(how_they_failed: &[HowTheyFailed], since: &str) -> Vec<String> {
+    let reasons = how_they_failed.iter().find(|how| how.name == LabelSource::DisconnectReason.name());
+    let Some(most) = reasons.and_then(|reasons| reasons.values.first()) else { return Vec::new() };
+    vec![format!("calls?reason={}&since={since}", most.value), format!("report?since={since}")]
 }
 
 /// The indices of the candidates that stand out, with by how much, the most at first.

@@ -81,6 +81,8 @@ impl Display for Why {
         if *failing > 0 {
             writeln!(formatter, "\nHow they failed:")?;
             self.how_they_failed.iter().try_for_each(|how| write_how(how, *failing, formatter))?;
+            writeln!(formatter, "\nNext:")?;
+            self.next.iter().try_for_each(|path| writeln!(formatter, "- /{path}"))?;
         }
         Ok(())
     }

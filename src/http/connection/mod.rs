@@ -66,7 +66,7 @@ use self::overheard::{Exchange, Left, Overheard, Unanswered};
 use self::raw_head::{RawHead, Reading};
 use super::deadlines::{Deadlines, Phase};
 use super::proxy_protocol::{self, NoHeader, read_client};
-use super::response::{self, Body};
+use super::response::{self, Body, Endless};
 use super::{Handler, Limits};
 
 /// The smallest read buffer that hyper accepts.
@@ -274,6 +274,9 @@ impl<H: Handler> Connection<H> {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let serving = self.phase.serving();
         let mut response = self.handler.handle(request, self.peer).await;
+        if response.extensions().get::<Endless>().is_some() {
+            self.phase.note_endless();
+        }
         if self.ending.drain.is_cancelled() || self.phase.is_leaving() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

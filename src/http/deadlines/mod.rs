@@ -43,6 +43,8 @@ pub(super) struct Phase {
     since: AtomicU64,
     /// Whether the head of the next request has begun behind the one that is being served.
     has_begun: AtomicBool,
+    /// Whether the answer takes as long as it likes.
+    is_endless: AtomicBool,
     /// Whether it is told to go, and why.
     leaving: AtomicU8,
     /// Tells the connection that its place is needed.
@@ -68,6 +70,7 @@ impl Phase {
             state: AtomicU8::new(WAITING),
             since: AtomicU64::new(now()),
             has_begun: AtomicBool::new(false),
+            is_endless: AtomicBool::new(false),
             leaving: AtomicU8::new(STAYING),
             evicted: Notify::new(),
         }
@@ -76,8 +79,14 @@ impl Phase {
     /// Marks that a request is being served until the guard is dropped; meanwhile the peer keeps nobody waiting.
     pub(super) fn serving(self: &Arc<Phase>) -> Serving {
         self.state.store(SERVING, Ordering::Relaxed);
+        self.is_endless.store(false, Ordering::Relaxed);
         self.begin();
         Serving(Arc::clone(self))
+    }
+
+    /// Notes that the answer takes as long as it likes.
+    pub(super) fn note_endless(&self) {
+        self.is_endless.store(true, Ordering::Relaxed);
     }
 
     /// Notes whether the head of the next request has begun behind the one that is being served.
@@ -327,7 +336,8 @@ impl<S: AsyncWrite + Unpin> Deadlines<S> {
 
     /// Notes that a part of an answer is to be written.
     fn begin_answer(&mut self) {
-        if let Some(timeout) = self.answer_timeout {
+        let timeout = self.answer_timeout.filter(|_| !self.phase.is_endless.load(Ordering::Relaxed));
+        if let Some(timeout) = timeout {
             self.answered_by.get_or_insert_with(|| Instant::now() + timeout);
         }
     }

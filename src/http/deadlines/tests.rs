@@ -94,6 +94,40 @@ async fn a_peer_that_takes_nothing_is_cut_off() {
     assert_eq!(from.elapsed().as_secs(), IDLE.as_secs());
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_end_has_a_deadline_for_what_is_taken_only() {
+    for is_endless in [false, true] {
+        let (near, mut far) = duplex(16);
+        let phase = Arc::new(Phase::new());
+        let (answer_timeout, lasts) = (Some(Duration::from_secs(30)), IDLE * 10);
+        let mut stream = Deadlines::new(near, Arc::clone(&phase), limits(HEADER, answer_timeout));
+        let _serving = phase.serving();
+        if is_endless {
+            phase.note_endless();
+        }
+        let from = Instant::now();
+        // Whoever takes a second for each part takes it.
+        let end = loop {
+            let take = async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                far.read_exact(&mut [0; 32]).await
+            };
+            let (written, taken) =
+                tokio::join!(stream.write_all(&[0; 32]), async { tokio::time::timeout(IDLE, take).await });
+            if written.is_err() || from.elapsed() >= lasts {
+                break written;
+            }
+            taken.expect("in time").expect("a part");
+        };
+        assert_eq!((end.is_ok(), from.elapsed() >= lasts), (is_endless, is_endless));
+        if is_endless {
+            let from = Instant::now();
+            let error = stream.write_all(&[0; 1_024]).await.expect_err("a time-out");
+            assert_eq!((error.kind(), from.elapsed().as_secs()), (io::ErrorKind::TimedOut, IDLE.as_secs()));
+        }
+    }
+}
+
 /// Answers each request with a streamed body of this size until the connection ends.
 async fn serve(stream: Deadlines<DuplexStream>, phase: Arc<Phase>, size: usize) -> hyper::Result<()> {
     let service = service_fn(move |_| {

@@ -44,7 +44,7 @@ pub fn show(
                 && let Some(event) = filter.admitted(&record)
             {
                 match left_out {
-                    0 => written = output.write_all(call_log::line(&event, &Identity::Drop).as_bytes()),
+                    0 => written = output.write_all(call_log::line(&event, &Identity::Drop, None).as_bytes()),
                     _ => left_out -= 1,
                 }
             }

@@ -3,39 +3,48 @@
 //! | request | answer |
 //! |---|---|
 //! | GET /why, /why.json | what the failing calls of the last `minutes` have in common, for people and as data |
-//! | GET /calls | the latest calls with this `sid`, `reason`, `idc`, received `since` and `until`, at most `limit`, as JSON lines |
+//! | GET /calls | the latest calls with this `sid`, `reason`, `idc`, received `since` and `until`, at most `limit`, as JSON lines; with `follow=1` those that come, too |
 //! | GET /report | what LINE Planet's support needs to know of the calls that failed `since` then and `until` then |
 //!
 //! They look at the journal on a thread of their own, one after another, so that whoever asks, and however often, holds up neither metrics nor
-//! intake. Who waits for too long for the others is told to come again. What is answered is small, or read as it is taken ([`lines`]).
+//! intake. Who waits for too long for the others is told to come again. What is answered is small, or read as it is taken ([`stream`]).
+//!
+//! A browser is shown [`pages`] with links from each answer to the next; everybody else gets text and JSON.
 
-mod lines;
+mod pages;
 mod parameters;
+mod stream;
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hyper::header::{CACHE_CONTROL, HeaderValue, RETRY_AFTER};
+use hyper::header::{HeaderValue, RETRY_AFTER, VARY};
 use hyper::{Response, StatusCode};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use super::html;
 use super::view::View;
+use crate::callback::CallEvent;
 use crate::callback::shield::shielded;
 use crate::config::call_filter::{CallFilter, NotAFilter};
 use crate::config::look_back::{USUAL_MINUTES, minutes as read_minutes};
+use crate::config::trace_url::TraceUrl;
 use crate::history::calls::{MOST, USUAL_NUMBER};
 use crate::history::report::report;
 use crate::history::running::Running;
 use crate::history::why::why;
 use crate::http::pace::Pace;
-use crate::http::response::{self, Body};
+use crate::http::response::{self, Body, Endless};
 use crate::http::shown;
+use crate::sinks::call_log;
+use crate::sinks::identity::Identity;
 use crate::state::thread::Thread;
-use lines::Lines;
 use parameters::{BadParameter, pairs};
+use stream::{Followers, Stream};
 
 /// The paths of these pages.
 pub(super) const PATHS: [&str; 4] = ["/why", "/why.json", "/calls", "/report"];
@@ -49,25 +58,31 @@ const COME_AGAIN: HeaderValue = HeaderValue::from_static("2");
 /// Answers these pages.
 pub(super) struct LookBack {
     view: Arc<View>,
+    trace_url: Option<TraceUrl>,
     turn: Arc<Semaphore>,
+    followers: Followers,
     failures_logged: Pace,
 }
 
 impl LookBack {
-    /// Looks back at what `view` has.
-    pub(super) fn new(view: Arc<View>) -> LookBack {
-        LookBack { view, turn: Arc::new(Semaphore::new(1)), failures_logged: Pace::default() }
+    /// Looks back at what `view` has. Calls have links to their traces at `trace_url`. Who follows them does so until `stop`.
+    pub(super) fn new(view: Arc<View>, trace_url: Option<TraceUrl>, stop: CancellationToken) -> LookBack {
+        let (turn, followers) = (Arc::new(Semaphore::new(1)), Followers::new(stop));
+        LookBack { view, trace_url, turn, followers, failures_logged: Pace::default() }
     }
 
-    /// The answer to a GET of one of the paths with this query.
-    pub(super) async fn answer(&self, path: &str, query: &str) -> Response<Body> {
+    /// The answer to a GET of one of the paths with this query, of a browser or of something else.
+    pub(super) async fn answer(&self, path: &str, query: &str, is_browser: bool) -> Response<Body> {
         let answered = match path {
+            "/calls" if is_browser => self.page_of_calls(query).await,
             "/calls" => self.calls(query).await,
             "/report" => self.report(query).await,
+            "/why" if is_browser => self.page_of_why(query).await,
             path => self.why(query, path == "/why.json").await,
         };
         let mut answer = answered.unwrap_or_else(|none| none);
-        answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        html::protect(&mut answer);
+        answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
         answer
     }
 
@@ -80,12 +95,47 @@ impl LookBack {
         })
     }
 
+    async fn page_of_why(&self, query: &str) -> Result<Response<Body>, Response<Body>> {
+        let minutes = minutes(query)?;
+        let why = self.look(move |past| why(&past, SystemTime::now(), minutes)).await?;
+        Ok(response::content(StatusCode::OK, html::CONTENT_TYPE, pages::why(&why, minutes)))
+    }
+
     async fn calls(&self, query: &str) -> Result<Response<Body>, Response<Body>> {
-        let (filter, most) = filter(query)?;
+        let Asked { filter, most, follows } = Asked::read(query)?;
+        let (until, trace_url) = (filter.until, self.trace_url.clone());
         let (past, calls) =
             self.look(move |past| past.calls(filter, most).map(|calls| (past, calls))).await?;
-        let lines = response::streamed(Lines::new(past, calls));
-        Ok(response::with_content_type(lines, "application/jsonl; charset=utf-8"))
+        let line = move |call: &CallEvent<'_>| {
+            let trace = trace_url.as_ref().map(|url| url.of(call.sid));
+            call_log::line(call, &Identity::Drop, trace.as_deref())
+        };
+        let stream = Stream::new(past, calls, Default::default(), line);
+        let stream = if follows { stream.follow(&self.followers, until) } else { stream };
+        let mut answer =
+            response::with_content_type(response::streamed(stream), "application/jsonl; charset=utf-8");
+        if follows {
+            answer.extensions_mut().insert(Endless);
+        }
+        Ok(answer)
+    }
+
+    async fn page_of_calls(&self, query: &str) -> Result<Response<Body>, Response<Body>> {
+        let Asked { filter, most, follows } = Asked::read(query)?;
+        if follows {
+            return self.calls(query).await;
+        }
+        let trace_url = self.trace_url.clone();
+        let (is_one, now) = (filter.sid.is_some(), SystemTime::now());
+        let (past, calls) =
+            self.look(move |past| past.calls(filter, most).map(|calls| (past, calls))).await?;
+        let around = pages::around_calls(is_one, query);
+        let call = move |call: &CallEvent<'_>| match is_one {
+            true => pages::one_call(call, trace_url.as_ref()),
+            false => pages::row_of_call(call, trace_url.as_ref(), now),
+        };
+        let stream = Stream::new(past, calls, around, call);
+        Ok(response::with_content_type(response::streamed(stream), html::CONTENT_TYPE))
     }
 
     async fn report(&self, query: &str) -> Result<Response<Body>, Response<Body>> {
@@ -163,18 +213,33 @@ fn times(query: &str) -> Result<CallFilter, BadParameter> {
     Ok(filter)
 }
 
-fn filter(query: &str) -> Result<(CallFilter, usize), BadParameter> {
-    let (mut filter, mut most) = (CallFilter::default(), USUAL_NUMBER);
-    for (name, text) in pairs(query)? {
-        if name == "limit" {
-            let number = text.parse().ok().filter(|most| (1..=MOST).contains(most));
-            let expected = || format!("expected a number from 1 to {MOST}");
-            most = number.ok_or_else(|| BadParameter::value(&name, &expected()))?;
-        } else {
-            set(&mut filter, &name, &text, "sid, reason, idc, since, until and limit")?;
+/// Which calls are asked for.
+struct Asked {
+    filter: CallFilter,
+    most: usize,
+    /// Whether those that are stored later are asked for, too.
+    follows: bool,
+}
+
+impl Asked {
+    fn read(query: &str) -> Result<Asked, BadParameter> {
+        let mut asked = Asked { filter: CallFilter::default(), most: USUAL_NUMBER, follows: false };
+        for (name, text) in pairs(query)? {
+            match &*name {
+                "limit" => {
+                    let number = text.parse().ok().filter(|most| (1..=MOST).contains(most));
+                    let expected = || format!("expected a number from 1 to {MOST}");
+                    asked.most = number.ok_or_else(|| BadParameter::value(&name, &expected()))?;
+                }
+                "follow" if matches!(&*text, "0" | "1") => asked.follows = text == "1",
+                "follow" => return Err(BadParameter::value(&name, "expected 0 or 1")),
+                _ => {
+                    set(&mut asked.filter, &name, &text, "sid, reason, idc, since, until, limit and follow")?
+                }
+            }
         }
+        Ok(asked)
     }
-    Ok((filter, most))
 }
 
 fn set(filter: &mut CallFilter, name: &str, text: &str, known: &str) -> Result<(), BadParameter> {
@@ -191,21 +256,25 @@ mod tests {
     #[test]
     fn what_is_asked_for_is_read_and_what_cannot_be_is_refused_with_what_is_expected() {
         assert_eq!([minutes(""), minutes("minutes=60")].map(Result::ok), [Some(USUAL_MINUTES), Some(60)]);
-        let (all, most) = filter("sid=a&reason=1305&idc=KR&since=2h&until=1h&limit=7").expect("a filter");
-        assert!(all.sid.is_some() && all.reason.is_some() && all.idc.is_some() && all.since < all.until);
-        assert_eq!((most, filter("").expect("a filter").1), (7, USUAL_NUMBER));
+        let asked = |query: &str| Asked::read(query).expect("what is asked for");
+        let all = asked("sid=a&reason=1305&idc=KR&since=2h&until=1h&limit=7&follow=1");
+        let Asked { filter, most: 7, follows: true } = all else { panic!("7, and those that come") };
+        assert!(filter.sid.is_some() && filter.reason.is_some() && filter.idc.is_some());
+        assert!(filter.since < filter.until);
+        assert!(matches!(asked("follow=0"), Asked { most: USUAL_NUMBER, follows: false, .. }));
         assert!(times("since=2026-01-31T09%3A00%3A00%2B09:00").is_ok_and(|filter| filter.since.is_some()));
         let refused = |wrong: Option<BadParameter>| wrong.map(|wrong| wrong.to_string()).unwrap_or_default();
         for (said, expected) in [
             (refused(minutes("minutes=0").err()), "minutes: expected a number of minutes from 1 to 1440"),
             (refused(minutes("minute=5").err()), "there is no parameter minute; expected minutes"),
             (refused(minutes("minutes=5&minutes=6").err()), "minutes: expected it once"),
-            (refused(filter("limit=10001").err()), "limit: expected a number from 1 to 10000"),
-            (refused(filter("reason=BUSSY").err()), "reason: expected a disconnect reason such as"),
+            (refused(Asked::read("limit=10001").err()), "limit: expected a number from 1 to 10000"),
+            (refused(Asked::read("reason=BUSSY").err()), "reason: expected a disconnect reason such as"),
             (
-                refused(filter("from_user_id=1").err()),
+                refused(Asked::read("from_user_id=1").err()),
                 "there is no parameter from_user_id; expected sid, reason",
             ),
+            (refused(Asked::read("follow=yes").err()), "follow: expected 0 or 1"),
             (refused(times("since=yesterday").err()), "since: expected a duration or a time, such as 2h"),
             (refused(times("limit=1").err()), "there is no parameter limit; expected since and until"),
         ] {

@@ -10,7 +10,7 @@ mod plot;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::callback::call_event::MediaType;
 use crate::callback::reason::older::CALL_END_REASONS;
@@ -18,9 +18,10 @@ use crate::callback::reason::{DisconnectReason, FaultDomain};
 use crate::http::trouble::Trouble;
 use crate::ledger::timeline::{self, Change, Counts, ReasonCounts, Slot, Summary};
 use crate::metrics::labels::Label;
+use crate::ops::html::Time;
 use crate::state::fold::Course;
 
-pub use page::{SCRIPT, STYLE, render};
+pub use page::{SCRIPT, render};
 
 /// Disconnect reasons and IDCs that are shown, those that matter most first: so many that all of it is short enough for
 /// `planet-call-exporter probe`.
@@ -250,16 +251,6 @@ struct Point {
 struct Refused {
     kept: u64,
     latest: Option<Time>,
-}
-
-/// A moment: in JSON as RFC 3339, in UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Time(SystemTime);
-
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_rfc3339_seconds(self.0))
-    }
 }
 
 /// What a status is made of.

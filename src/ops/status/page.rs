@@ -2,18 +2,14 @@
 //!
 //! It is whole without JavaScript and takes nothing from elsewhere. With it, the page takes the place of itself every few seconds.
 
-use std::time::SystemTime;
-
-use maud::{DOCTYPE, Markup, html};
+use maud::{Markup, html};
 
 use super::{
     AbnormalCall, Calls, Finding, Grown, Named, Numbers, Part, Point, ReasonRow, Severity, State, Status,
-    Time, plot,
+    plot,
 };
 use crate::history::share::{Share, percent};
-
-/// The style of the page.
-pub const STYLE: &str = include_str!("status.css");
+use crate::ops::html::{self, Column, Time, ago, clock, table, text_cell, time};
 
 /// Its script.
 pub const SCRIPT: &str = include_str!("status.js");
@@ -25,33 +21,22 @@ pub fn render(status: &Status, call_event_path: &str) -> String {
         Some(false) => "!",
         None => "\u{2026}",
     };
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (title) " planet-call-exporter" }
-                link rel="icon" href="data:,";
-                link rel="stylesheet" href="status.css";
-                script src="status.js" defer {}
-                noscript { meta http-equiv="refresh" content="10"; }
-            }
-            body {
-                p id="stale" role="alert" {}
-                main id="status" {
-                    (heading(status))
-                    (findings(status))
-                    @if let Some(calls) = &status.calls { (of_calls(calls, status.time)) }
-                    (parts(&status.parts))
-                    (refused(status))
-                    (links(call_event_path))
-                }
-            }
+    let head = html! {
+        script src="status.js" defer {}
+        noscript { meta http-equiv="refresh" content="10"; }
+    };
+    let body = html! {
+        p id="stale" role="alert" {}
+        main id="status" {
+            (heading(status))
+            (findings(status))
+            @if let Some(calls) = &status.calls { (of_calls(calls, status.time)) }
+            (parts(&status.parts))
+            (refused(status))
+            (links(call_event_path))
         }
     };
-    page.into_string()
+    html::document(title, &head, &body).into_string()
 }
 
 fn heading(status: &Status) -> Markup {
@@ -229,40 +214,6 @@ fn groups(title: &str, name: &'static str, groups: &[Named], now: Time) -> Marku
 /// What is said instead of calls.
 const NO_CALLS: &str = "No calls in the last day.";
 
-/// A column of a table.
-#[derive(Debug, Clone, Copy)]
-enum Column {
-    Text(&'static str),
-    Number(&'static str),
-}
-
-/// A section with a table of these rows, or with `none` where there are none. Where it is wider than the screen, it scrolls on its own, with the
-/// keyboard too.
-fn table(title: &str, columns: &[Column], rows: impl Iterator<Item = Markup>, none: &str) -> Markup {
-    let rows: Vec<Markup> = rows.collect();
-    html! {
-        section aria-label=(title) {
-            h2 { (title) }
-            div.scrolled role="region" aria-label=(format!("Table: {title}")) tabindex="0" {
-                table {
-                    thead { tr {
-                        @for column in columns {
-                            @match column {
-                                Column::Text(name) => th scope="col" { (name) },
-                                Column::Number(name) => th.number scope="col" { (name) },
-                            }
-                        }
-                    } }
-                    tbody {
-                        @for row in &rows { (row) }
-                        @if rows.is_empty() { tr { td colspan=(columns.len()) { (none) } } }
-                    }
-                }
-            }
-        }
-    }
-}
-
 fn numbers(counts: &Numbers) -> Markup {
     html! {
         td.number { (counts.calls) }
@@ -345,7 +296,7 @@ fn parts(parts: &[Part]) -> Markup {
                 th scope="row" { (part.what) " " small { (part.name) } }
                 td { @match part.state { State::Ok => "ok", State::Waiting => "not up", State::Failing => strong { "failing" } } }
                 td { @if let Some(since) = part.since { (time(since)) } }
-                td.text { @if let Some(reason) = &part.reason { (reason) } }
+                (text_cell(&html! { @if let Some(reason) = &part.reason { (reason) } }))
                 td.number {
                     @if let Some(events) = part.backlog { (events) }
                     @if let Some(age) = part.backlog_age_seconds { ", the oldest " (age) " s old" }
@@ -397,33 +348,5 @@ fn grown(grown: Option<&Grown>, now: Time) -> Markup {
         @if let Some(Grown { since, ratio_before, ratio_since }) = grown {
             (clock(*since, now)) ": " (ratio(Some(*ratio_before))) " \u{2192} " (ratio(Some(*ratio_since)))
         }
-    }
-}
-
-/// A moment for people and for machines.
-fn time(Time(at): Time) -> Markup {
-    let machine = humantime::format_rfc3339_seconds(at).to_string();
-    let people = machine.replace('T', " ").replace('Z', " UTC");
-    html! { time datetime=(machine) { (people) } }
-}
-
-/// The time of the day, with the date if it is another day.
-fn clock(Time(at): Time, Time(now): Time) -> Markup {
-    let [machine, today] = [at, now].map(|at| humantime::format_rfc3339_seconds(at).to_string());
-    let begin = if machine[..10] == today[..10] { 11 } else { 5 };
-    html! { time datetime=(machine) title=(machine) { (machine[begin..16].replace('T', " ")) } }
-}
-
-/// The time of a day, and how long ago that was.
-fn ago(at: Option<Time>, now: Time) -> Markup {
-    html! { @if let Some(at) = at { (clock(at, now)) " (" (length(at.0, now.0)) ")" } }
-}
-
-fn length(at: SystemTime, now: SystemTime) -> String {
-    let seconds = now.duration_since(at).unwrap_or_default().as_secs();
-    match seconds {
-        0..=119 => format!("{seconds} s ago"),
-        120..=7_199 => format!("{} min ago", seconds / 60),
-        _ => format!("{} h ago", seconds / 3_600),
     }
 }
