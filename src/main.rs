@@ -37,6 +37,7 @@ fn main() -> ExitCode {
             return check(*config, connect).unwrap_or_else(|error| fail(&*error));
         }
         Some(Command::Drain { admin_port, wait }) => drain(&admin_port, wait),
+        Some(Command::Wait { admin_port, timeout }) => wait(&admin_port, timeout),
         Some(Command::Probe { admin_port, path }) => probe(&admin_port, &path),
         Some(Command::Canary { url, secret_file }) => canary(url, secret_file.as_deref()),
         Some(Command::Completions { shell }) => print(&commands::manual::completions(shell)),
@@ -82,6 +83,10 @@ fn replay(file: &Path, to: &CallbackUrl) -> Result<(), Box<dyn Error>> {
 
 fn drain(port: &AdminPort, wait: Duration) -> Result<(), Box<dyn Error>> {
     Ok(finish(commands::admin_port::drain(port, wait))??)
+}
+
+fn wait(port: &AdminPort, patience: Duration) -> Result<(), Box<dyn Error>> {
+    Ok(finish(commands::admin_port::wait(port, patience))??)
 }
 
 fn probe(port: &AdminPort, path: &str) -> Result<(), Box<dyn Error>> {

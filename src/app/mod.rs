@@ -40,7 +40,7 @@ use crate::intake::handler::CallbackHandler;
 use crate::intake::proxy::Proxy;
 use crate::journal::Journal;
 use crate::metrics::registry::{self, OwnMetrics};
-use crate::ops::admin::{self, AdminHandler};
+use crate::ops::admin::{self, AdminHandler, Orders};
 use crate::ops::reload::Reload;
 use crate::ops::signals::Hangups;
 use crate::ops::view::View;
@@ -60,7 +60,7 @@ use parts::{Ends, Parts};
 pub use run_error::RunError;
 use sinks::{ConfiguredSink, OpenedSink};
 
-/// Runs the exporter until `stop` completes, then ends it in order. At each of `hangups` it reads files again.
+/// Runs the exporter until `stop` completes or a program on this host may and does order its end, then ends it in order. At each of `hangups` it reads files again.
 ///
 /// # Errors
 /// A part cannot be started, and nothing is served then; or a part ended unexpectedly.
@@ -88,8 +88,10 @@ pub async fn run(
     let access = access::admin(&config, &mut reload)?;
     let call_events_tls = access::call_events_tls(&config, &mut reload)?;
     let is_admin_tls = access.tls().is_some();
-    let (drain, stop_admin) = (ends.intake.drain.clone(), ends.admin.clone());
-    let admin_handler = AdminHandler::new(Arc::clone(&view), access, &config, drain, stop_admin);
+    let quit = CancellationToken::new();
+    let orders =
+        Orders { drain: ends.intake.drain.clone(), quit: config.admin_quit.then(|| quit.clone()) };
+    let admin_handler = AdminHandler::new(Arc::clone(&view), access, &config, orders, ends.admin.clone());
     let (admin, admin_thread) = admin::start(
         config.admin_listen.clone(),
         limits(&config, connections.admin, ADMIN_HEAD),
@@ -119,6 +121,12 @@ pub async fn run(
     let sinks =
         sinks::configured(&config, &otlp, service.as_ref(), passages.as_ref(), &refused, &mut reload)?;
 
+    let stop = async {
+        tokio::select! {
+            () = stop => {}
+            () = quit.cancelled() => {}
+        }
+    };
     let mut stop = pin!(stop);
     let Opened { mut state, sinks } = tokio::select! {
         opened = open(&config, &readiness, passages, sinks) => opened?,

@@ -56,13 +56,14 @@ fn described(command: Command, extent: Extent) -> Command {
 }
 
 /// What `-h` says of each command.
-const COMMANDS: [(&str, &str); 10] = [
+const COMMANDS: [(&str, &str); 11] = [
     ("state", "Show what is in a state directory"),
     ("why", "Say what failing calls have in common"),
     ("report", "Report failed calls to LINE Planet's support"),
     ("check", "Say what a start with these flags and variables would do"),
     ("replay", "Send refused requests or stored events again"),
     ("drain", "Have an exporter on this host drain"),
+    ("wait", "Wait until an exporter on this host is ready"),
     ("probe", "Ask an exporter on this host how it is"),
     ("canary", "See whether call events get to an exporter from here"),
     ("completions", "Print the completions of a shell"),
@@ -153,6 +154,10 @@ const GROUPS: [(&str, &[Flag]); 6] = [
             rare(
                 "admin-trust-loopback",
                 "Set it to never if a mesh in the pod delivers from 127.0.0.1, and to always if one does not and auto is off.",
+            ),
+            rare(
+                "admin-quit",
+                "Set it to true in the pod of a Job whose exporter is no native sidecar, so that the Job can end it.",
             ),
             often(
                 "idcs",
@@ -291,9 +296,8 @@ const GROUPS: [(&str, &[Flag]); 6] = [
                 "Time to go on serving after SIGTERM",
                 "Set it to how long your load balancer takes to notice that a pod is not ready.",
             ),
-            often(
+            rare(
                 "shutdown-timeout",
-                "Time for an orderly shutdown after that",
                 "Raise it if the last spans take longer; together they have to fit into the grace period of a pod.",
             ),
             rare(

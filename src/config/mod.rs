@@ -141,6 +141,16 @@ pub enum Command {
         #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration_or_none)]
         wait: Duration,
     },
+    /// Wait until an exporter on this host can take call events. For the postStart hook of its container, so that the others start after that, and
+    /// for scripts. Exit with 1 if it cannot in time.
+    Wait {
+        /// Which exporter.
+        #[command(flatten)]
+        admin_port: AdminPort,
+        /// How long to wait.
+        #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+        timeout: Duration,
+    },
     /// Ask an exporter on this host how it is, and print what it says. Exit with 1 if that is no 200. For health checks where there
     /// is no other client.
     Probe {
@@ -168,7 +178,7 @@ pub enum Command {
     /// Print a manual page. `planet-call-exporter man | man -l -` shows it.
     Man {
         /// The command whose page to print [default: none, that of the program].
-        #[arg(value_parser = ["state", "why", "report", "check", "replay", "drain", "probe", "canary", "completions", "man"])]
+        #[arg(value_parser = ["state", "why", "report", "check", "replay", "drain", "wait", "probe", "canary", "completions", "man"])]
         command: Option<String>,
     },
 }
@@ -247,6 +257,10 @@ pub struct Config {
     /// Whether 127.0.0.1 and ::1 may see /refused on the admin port, where it asks for no credentials.
     #[arg(long, env = "PLANET_ADMIN_TRUST_LOOPBACK", value_enum, default_value_t = TrustLoopback::Auto)]
     pub admin_trust_loopback: TrustLoopback,
+
+    /// Whether POST /quitquitquit on the admin port, from this host, ends the exporter as SIGTERM does.
+    #[arg(long, env = "PLANET_ADMIN_QUIT", value_name = "BOOLEAN", default_value_t = false, action = ArgAction::Set)]
+    pub admin_quit: bool,
 
     /// Directory that keeps totals, session IDs and undelivered events across crashes and restarts [default: none, everything
     /// stays in memory].

@@ -90,11 +90,6 @@ const CREDENTIALS: Obstacle = Obstacle {
     reason: "with --admin-bearer-token-file nobody gets anything without credentials",
 };
 
-const NOTHING_REFUSED: Obstacle = Obstacle {
-    is_there: |config, _| config.refused_max == 0,
-    reason: "with --refused-max 0 there is nothing at /refused",
-};
-
 const NO_CLIENTS: Obstacle = Obstacle {
     is_there: |config, _| {
         let asks_for_clients = !config.allow_from.is_empty() || config.max_rate.is_some();
@@ -119,7 +114,7 @@ fn has_identities(config: &Config, otlp: &OtlpSettings) -> bool {
 }
 
 /// Every flag with what takes its effect away.
-const NEEDS: [(&str, &[Obstacle]); 55] = [
+const NEEDS: [(&str, &[Obstacle]); 56] = [
     ("listen", &[]),
     ("call-event-path", &[]),
     ("call-event-secret-file", &[]),
@@ -130,7 +125,8 @@ const NEEDS: [(&str, &[Obstacle]); 55] = [
     ("admin-listen", &[]),
     ("admin-web-config-file", &[]),
     ("admin-bearer-token-file", &[]),
-    ("admin-trust-loopback", &[CREDENTIALS, NOTHING_REFUSED]),
+    ("admin-trust-loopback", &[CREDENTIALS]),
+    ("admin-quit", &[]),
     ("state-dir", &[]),
     ("state-ephemeral", &[IN_MEMORY]),
     ("state-lock-wait", &[IN_MEMORY]),
@@ -234,7 +230,6 @@ mod tests {
         ),
         ("--trusted-proxies ::1", "", "--proxy-protocol required"),
         ("--admin-trust-loopback never", "--admin-bearer-token-file /x", ""),
-        ("--admin-trust-loopback never", "--refused-max 0", "--refused-max 1"),
         ("--trusted-proxies ::1", "", "--allow-from ::1"),
         ("--trusted-proxies ::1", "", "--max-rate 100"),
     ];

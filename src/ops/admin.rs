@@ -10,6 +10,7 @@
 //! | GET /readyz | 200 if call events can be taken, else 503 and what is amiss; with `exclude=NAME` whatever that part says; with `verbose` every part |
 //! | GET /-/healthy, /-/ready | the same two under Prometheus's names |
 //! | POST /-/drain | [draining](crate::intake::draining) begins; only from this host, whatever credentials are configured |
+//! | POST /quitquitquit | the exporter ends as at SIGTERM, where that is allowed (`--admin-quit`); likewise |
 //! | GET /refused | refused requests as JSON lines; only to this host or with credentials, since they carry personal data |
 //! | GET /why, /why.json, /calls, /report | a look back at the calls (`ops::look_back`), likewise |
 //!
@@ -60,8 +61,15 @@ pub struct AdminHandler {
     usage: Pages,
     look_back: LookBack,
     failures_logged: Pace,
-    /// Cancelled, it begins to drain.
-    drain: CancellationToken,
+    orders: Orders,
+}
+
+/// What a program on this host may order: each begins when its token is cancelled.
+pub struct Orders {
+    /// To drain.
+    pub drain: CancellationToken,
+    /// To end; `None` if nobody may.
+    pub quit: Option<CancellationToken>,
 }
 
 /// The pages of one format.
@@ -132,13 +140,12 @@ pub async fn start(
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl AdminHandler {
-    /// Shows what is to be seen in `view` to whom `access` lets, as configured. Who asks for it from this host has `drain` cancelled; who
-    /// follows calls does so until `stop`.
+    /// Shows what is to be seen in `view` to whom `access` lets, as configured, and takes `orders`. Who follows calls does so until `stop`.
     pub fn new(
         view: Arc<View>,
         access: Arc<Access>,
         config: &Config,
-        drain: CancellationToken,
+        orders: Orders,
         stop: CancellationToken,
     ) -> AdminHandler {
         let (call_event_path, with_created) = (config.call_event_path.clone(), config.created_series);
@@ -170,7 +177,7 @@ impl AdminHandler {
             usage,
             look_back,
             failures_logged,
-            drain,
+            orders,
         }
     }
 }
@@ -187,7 +194,8 @@ impl Handler for AdminHandler {
             "/readyz" | "/-/ready" if is_method_known => {
                 return self.view.health().readyz(request.uri().query().unwrap_or_default());
             }
-            DRAIN => return self.drain(&request, peer),
+            DRAIN => return self.order(&request, peer, &self.orders.drain, "draining"),
+            QUIT if let Some(quit) = &self.orders.quit => return self.order(&request, peer, quit, "ending"),
             _ => {}
         }
         let admitted = match self.access.admit(request.headers(), peer.ip()).await {
@@ -244,20 +252,29 @@ const JSON_LINES: &str = "application/jsonl; charset=utf-8";
 /// Where draining begins.
 pub const DRAIN: &str = "/-/drain";
 
+/// Where the exporter ends, under the name that other sidecars have made usual (Envoy, Istio's agent).
+pub const QUIT: &str = "/quitquitquit";
+
 impl AdminHandler {
-    /// Begins to drain. Whoever may look may not do so, since the exporter would not take it back.
-    fn drain(&self, request: &Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-        if !self.access.may_drain(peer.ip(), request.headers()) {
+    /// Does as it is told. Whoever may look may not do so, since the exporter would not take it back.
+    fn order(
+        &self,
+        request: &Request<Incoming>,
+        peer: SocketAddr,
+        order: &CancellationToken,
+        what: &'static str,
+    ) -> Response<Body> {
+        if !self.access.may_order(peer.ip(), request.headers()) {
             return response::text(StatusCode::FORBIDDEN, "only from the same host\n");
         }
         if request.method() != Method::POST {
             return response::method_not_allowed("POST");
         }
-        if !self.drain.is_cancelled() {
-            info!(%peer, "draining: each answer closes its connection");
-            self.drain.cancel();
+        if !order.is_cancelled() {
+            info!(%peer, "a program on this host orders it: {what}");
+            order.cancel();
         }
-        response::text(StatusCode::OK, "draining\n")
+        response::text(StatusCode::OK, format!("{what}\n"))
     }
 
     async fn metrics(&self, request: &Request<Incoming>, peer: SocketAddr) -> Response<Body> {

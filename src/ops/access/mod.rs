@@ -218,7 +218,7 @@ impl Access {
 
     /// Whether a request may begin to drain, since a program on this host makes it. That a mesh delivers others' requests from another loopback
     /// address does not matter.
-    pub fn may_drain(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+    pub fn may_order(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
         self.loopback.is_of_program(peer, headers)
     }
 

@@ -1,5 +1,5 @@
-//! Commands that ask the admin port of an exporter on this host: `planet-call-exporter drain` and `planet-call-exporter probe`. They are for
-//! images without a shell, in which there is no other client.
+//! Commands that ask the admin port of an exporter on this host: `planet-call-exporter drain`, `wait` and `probe`. They are for images without a
+//! shell, in which there is no other client.
 //!
 //! Where the port speaks TLS, its certificate is not verified, as the kubelet does not for its probes: it is for names by which others know
 //! the exporter, and nothing that is asked is a secret.
@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::config::AdminPort;
 use crate::http::ListenAddress;
@@ -28,6 +28,10 @@ use crate::ops::admin::DRAIN;
 
 /// How long an answer may take, connecting included.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where it is said whether the exporter is ready, and how often that is asked.
+const READY: &str = "/readyz";
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Bytes of an answer, at most.
 pub(in crate::ops) const LONGEST_ANSWER: usize = 64 * 1024;
@@ -69,6 +73,23 @@ pub async fn drain(port: &AdminPort, wait: Duration) -> Result<(), AskError> {
     let asked = ask(port, Method::POST, DRAIN, TIMEOUT).await;
     tokio::time::sleep(wait).await;
     asked.map(drop)
+}
+
+/// Waits until the exporter is ready, for at most `patience`.
+///
+/// # Errors
+/// It is not ready in time; why it was not at last.
+pub async fn wait(port: &AdminPort, patience: Duration) -> Result<(), AskError> {
+    let ends_at = Instant::now() + patience;
+    loop {
+        let left = ends_at.saturating_duration_since(Instant::now());
+        match get(port, READY, TIMEOUT.min(left)).await {
+            Ok(_) => return Ok(()),
+            Err(error @ (AskError::Access(_) | AskError::Path(_))) => return Err(error),
+            Err(error) if Instant::now() + LOOK_EVERY > ends_at => return Err(error),
+            Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
 }
 
 /// What the exporter answers to a GET of this path.
