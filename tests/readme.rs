@@ -100,3 +100,33 @@ fn everybody_runs_the_same_tests() {
     let last = continuous.lines().last().unwrap_or_default();
     assert!(last.ends_with("/../tests/run\" --peers"), "{last}");
 }
+
+/// What a translation has of a page that is the same in every language: blocks of code, code within a line, and links, sorted where languages
+/// order a sentence otherwise.
+fn beside_the_language(page: &str) -> [Vec<String>; 4] {
+    let fenced: Vec<_> = page.split("```").skip(1).step_by(2).map(str::to_owned).collect();
+    let without = page.split("```").step_by(2).collect::<String>();
+    let indented = without.lines().filter(|line| line.starts_with("    ")).map(str::to_owned).collect();
+    let sorted = |mut parts: Vec<String>| {
+        parts.sort();
+        parts
+    };
+    let code = without.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    let links = without.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let links = links.filter(|link| !link.starts_with("README.")).map(str::to_owned).collect();
+    [fenced, indented, sorted(code), sorted(links)]
+}
+
+#[test]
+fn translations_have_the_same_commands_links_and_sections() {
+    let sections = |page: &str| {
+        let levels = page.lines().filter(|line| line.starts_with('#') || line.starts_with('|'));
+        levels.map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    for name in ["README.ja.md", "README.ko.md"] {
+        let page = fs::read_to_string(path(name)).expect("a translation");
+        assert_eq!(beside_the_language(&page), beside_the_language(&readme()), "{name}");
+        assert_eq!(sections(&page), sections(&readme()), "{name}");
+        assert!(readme().contains(&format!("]({name})")) && page.contains("](README.md)"), "{name}");
+    }
+}
