@@ -42,6 +42,7 @@ use crate::journal::Journal;
 use crate::metrics::registry::{self, OwnMetrics};
 use crate::ops::admin::{self, AdminHandler, Orders};
 use crate::ops::reload::Reload;
+use crate::ops::service_manager::{self, Said};
 use crate::ops::signals::Hangups;
 use crate::ops::view::View;
 use crate::sinks::destination::{DestinationWatch, OTLP_METRICS, OTLP_TRACES};
@@ -221,11 +222,13 @@ pub async fn run(
     }
 
     starting.open();
+    service_manager::tell(Said::Ready);
     tokio::select! {
         () = &mut stop => {}
         name = parts.ended() => return Err(RunError::PartEnded(name)),
     }
     let _stopping = readiness.latch("stopping");
+    service_manager::tell(Said::Stopping);
     if !config.drain_time.is_zero() {
         info!(drain_time = ?config.drain_time, "draining: not ready, and each answer closes its connection");
         ends.intake.drain.cancel();
@@ -319,6 +322,7 @@ async fn upkeep(view: Arc<View>, stop: CancellationToken) {
     while stop.run_until_cancelled(interval.tick()).await.is_some() {
         view.forget_old();
         view.beat();
+        service_manager::tell(Said::Alive);
     }
     view.rest();
 }
