@@ -5,11 +5,15 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
 use serde_json::Value;
 use support::Scratch;
 use support::call::{CallEventQuery, sid};
 use support::exporter::{Exporter, command};
-use support::http::Connection;
+use support::http::{self, Connection};
 
 /// How many may follow.
 const MOST: usize = 8;
@@ -38,6 +42,10 @@ fn next(connection: &mut Connection, number: usize) -> Vec<String> {
         assert!(!chunk.is_empty(), "the end, after {lines:?}");
         lines += str::from_utf8(&chunk).expect("text");
     }
+    sids(&lines)
+}
+
+fn sids(lines: &str) -> Vec<String> {
     let sid = |line: &str| {
         let line: Value = serde_json::from_str(line).expect("JSON");
         line["parameters"]["sid"].as_str().expect("a sid").to_owned()
@@ -73,6 +81,83 @@ fn each_call_is_seen_once_as_it_comes() {
     sees_each_call_once(Exporter::launch(command().arg("--state-dir").arg(scratch.0.join("state"))));
 }
 
+/// Sends calls until told to stop, and answers the sids of those that were acknowledged.
+fn traffic(exporter: &Exporter, stop: &AtomicBool) -> Vec<String> {
+    let mut connection = Connection::open(exporter.call_events);
+    let mut acknowledged = Vec::new();
+    for number in 0.. {
+        let request = format!("GET /call_event?{} HTTP/1.1\r\nhost: a\r\n\r\n", call(number).encode());
+        if stop.load(Ordering::Relaxed) || connection.try_send(request).is_err() {
+            break;
+        }
+        match connection.try_receive() {
+            Ok(answer) if answer.status == 200 => acknowledged.push(sid(number)),
+            Ok(_) | Err(_) => break,
+        }
+    }
+    acknowledged
+}
+
+/// All that comes until the end.
+fn rest(connection: &mut Connection) -> Vec<String> {
+    let chunks = std::iter::from_fn(|| Some(connection.receive_chunk()).filter(|chunk| !chunk.is_empty()));
+    let lines = String::from_utf8(chunks.flatten().collect()).expect("text");
+    sids(&lines)
+}
+
+#[test]
+fn every_call_that_was_acknowledged_is_seen_until_the_end() {
+    let scratch = Scratch::new("following-to-the-end");
+    let mut exporter = Exporter::launch(command().arg("--state-dir").arg(scratch.0.join("state")));
+    let stop = AtomicBool::new(false);
+    let until = SystemTime::now() + Duration::from_secs(2);
+    let until = humantime::format_rfc3339_millis(until).to_string();
+    let mut to_moment = follow(&exporter, &format!("&limit=10000&until={until}"));
+    let mut to_end = follow(&exporter, "&limit=10000");
+    thread::scope(|scope| {
+        let acknowledged = scope.spawn(|| traffic(&exporter, &stop));
+        let seen = rest(&mut to_moment);
+        let expected = exporter.admin(&format!("/calls?limit=10000&until={until}")).text();
+        assert_eq!(seen, sids(&expected));
+        assert!(!seen.is_empty());
+        exporter.process.signal("TERM");
+        let seen = rest(&mut to_end);
+        stop.store(true, Ordering::Relaxed);
+        let acknowledged = acknowledged.join().expect("traffic");
+        // The answer to the last one may have been lost.
+        assert!(seen.starts_with(&acknowledged), "{} and {}", seen.len(), acknowledged.len());
+        assert!(seen.len() <= acknowledged.len() + 1, "{} and {}", seen.len(), acknowledged.len());
+    });
+    assert!(exporter.process.wait().success());
+}
+
+#[test]
+fn what_memory_had_no_room_for_is_told() {
+    let exporter = Exporter::start();
+    let mut follower = follow(&exporter, "");
+    let long = "x".repeat(10_000);
+    let mut connection = Connection::open(exporter.call_events);
+    // More than buffers and memory hold, while the follower takes nothing.
+    let number = 2_000;
+    for number in 0..number {
+        let call = call(number).with("app_svr_data", &long).encode();
+        assert_eq!(connection.get(&format!("/call_event?{call}")).status, 200);
+    }
+    let (mut seen, mut missed) = (0, 0);
+    while seen + missed < number as u64 {
+        let chunk = follower.receive_chunk();
+        let text = String::from_utf8(chunk).expect("text");
+        seen += text.matches("\"time\":").count() as u64;
+        missed += text
+            .split("{\"missed\":")
+            .skip(1)
+            .filter_map(|rest| rest.split('}').next()?.parse::<u64>().ok())
+            .sum::<u64>();
+    }
+    assert_eq!(seen + missed, number as u64);
+    assert!(missed > 0 && seen > 0, "{seen} seen, {missed} missed");
+}
+
 #[test]
 fn it_ends_when_nothing_more_can_be_asked_for() {
     let exporter = Exporter::start();
@@ -85,10 +170,17 @@ fn it_ends_when_nothing_more_can_be_asked_for() {
 fn one_too_many_takes_the_place_of_the_one_that_has_followed_for_longest() {
     let exporter = Exporter::start();
     let mut followers: Vec<_> = (0..MOST).map(|_| follow(&exporter, "")).collect();
-    // One that ended by itself has no place any more.
+    // Who is shown none of them, or asks for what is over, takes no place.
     assert!(follow(&exporter, "&until=1s").receive_chunk().is_empty());
+    assert_eq!(http::request(exporter.admin, "HEAD", "/calls?follow=1", &[]).status, 200);
+    send(&exporter, 1);
+    for follower in &mut followers {
+        assert_eq!(next(follower, 1), [sid(1)]);
+    }
+    let mut one_more = follow(&exporter, "&limit=1");
+    assert_eq!(next(&mut one_more, 1), [sid(1)]);
     assert!(followers[0].receive_chunk().is_empty());
-    followers[0] = follow(&exporter, "");
+    followers[0] = one_more;
     send(&exporter, 0);
     for follower in &mut followers {
         assert_eq!(next(follower, 1), [sid(0)]);

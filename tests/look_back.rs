@@ -204,7 +204,7 @@ fn what_cannot_be_asked_is_answered_400_with_what_is_expected() {
         ("/calls?idc=K%20R", "idc", "such as KR"),
         ("/calls?since=yesterday", "since", "such as 2h"),
         ("/calls?follow=yes", "follow", "expected 0 or 1"),
-        ("/calls?from_user_id=9286", "from_user_id", "expected sid, reason, idc, since, until, limit and"),
+        ("/calls?from_user_id=9286", "from_user_id", "expected sid, reason, idc, failing, since"),
         ("/calls?%1b%5b31m=1", "\u{1b}[31m", "there is no parameter"),
         ("/report", "since", "such as 2h"),
         ("/report?since=2026-01-31", "since", "such as 2h"),

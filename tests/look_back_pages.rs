@@ -5,7 +5,7 @@
 mod support;
 
 use support::call::{CallEventQuery, sid};
-use support::exporter::Exporter;
+use support::exporter::{Exporter, command};
 use support::http::{self, Response};
 
 const BROWSER: (&str, &str) = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
@@ -15,7 +15,10 @@ const PERSONAL: [&str; 4] = ["caller7Qx", "callee7Qx", "203.0.113.77", "198.51.1
 
 /// Forty calls, of which every second one fails.
 fn exporter(flags: &[&str]) -> Exporter {
-    let exporter = Exporter::with(flags);
+    with_calls(Exporter::with(flags))
+}
+
+fn with_calls(exporter: Exporter) -> Exporter {
     let [caller, callee, from, to] = PERSONAL;
     for number in 0..40 {
         let call = CallEventQuery::new(number)
@@ -59,8 +62,8 @@ fn has(page: &str, parts: &[&str]) {
 /// The first link of the page that begins so.
 fn link(page: &str, begin: &str) -> String {
     let links = page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
-    let mut links = links.filter(|link| link.starts_with(begin));
-    links.next().expect("a link").replace("&amp;", "&")
+    let mut links = links.map(|link| link.replace("&amp;", "&"));
+    links.find(|link| link.starts_with(begin)).expect("a link")
 }
 
 #[test]
@@ -77,10 +80,11 @@ fn a_link_leads_from_each_answer_to_the_next() {
             "<a href=\"why?minutes=60\">",
         ],
     );
-    let calls = page(&exporter, &format!("/{}", link(&why, "calls?idc=JP")));
+    let calls = page(&exporter, &format!("/{}", link(&why, "calls?failing=1&idc=JP")));
     assert_eq!(calls.matches("<tr class=\"bad\">").count(), 20, "{calls}");
-    let calls = page(&exporter, &format!("/{}", link(&why, "calls?reason=")));
-    assert_eq!(calls.matches("SERVER_INTERNAL_ERROR").count(), 21, "{calls}");
+    let calls = page(&exporter, &format!("/{}", link(&why, "calls?failing=1&reason=")));
+    assert_eq!(calls.matches("SERVER_INTERNAL_ERROR").count(), 20, "{calls}");
+    has(&calls, &["at most, in the order", "<a href=\"calls?failing=1&amp;"]);
     let call = page(&exporter, &format!("/{}", link(&calls, "calls?sid=")));
     has(
         &call,
@@ -108,7 +112,13 @@ fn a_link_leads_from_each_answer_to_the_next() {
 
 #[test]
 fn a_call_has_a_link_to_its_trace_where_one_is_configured() {
-    let exporter = exporter(&["--trace-url", "https://tracing.example/trace/{trace_id}?a=1&b=2"]);
+    let arguments = ["--trace-url", "https://tracing.example/trace/{trace_id}?a=1&b=2"];
+    let lines = exporter(&arguments).admin("/calls").text();
+    assert!(!lines.contains("trace_url") && lines.lines().count() == 40, "without spans there are none");
+    let nobody = support::free_address();
+    let mut spans = command();
+    spans.env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", format!("http://{nobody}/v1/traces"));
+    let exporter = with_calls(Exporter::launch(spans.args(arguments)));
     let trace = format!("https://tracing.example/trace/{}?a=1&b=2", sid(0).replace('-', ""));
     for path in ["/calls".to_owned(), format!("/calls?sid={}", sid(0))] {
         let html = page(&exporter, &path);
@@ -124,11 +134,36 @@ fn a_call_has_a_link_to_its_trace_where_one_is_configured() {
 fn what_is_not_there_is_a_page_too() {
     let exporter = Exporter::start();
     has(&page(&exporter, "/why"), &["No calls."]);
-    has(&page(&exporter, "/calls"), &["<tbody class=\"calls\"></tbody>"]);
+    has(
+        &page(&exporter, "/calls"),
+        &["<tbody class=\"calls\"></tbody>", "No call that was asked for is kept."],
+    );
     has(&page(&exporter, "/calls?sid=none"), &["<div class=\"calls\"></div>"]);
     let escaped = page(&exporter, "/calls?sid=%3Cscript%3Ealert(1)%1b%22'");
     has(&escaped, &["<div class=\"calls\"></div>"]);
     let bad = http::request(exporter.admin, "GET", "/calls?idc=%3Cb%3E", &[BROWSER]);
     assert_eq!((bad.status, bad.header("content-type")), (400, Some("application/problem+json")));
     is_protected(&bad);
+}
+
+#[test]
+fn times_that_cannot_be_are_not_drawn() {
+    let exporter = Exporter::start();
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let at = |ago: u64| (now - ago).to_string();
+    for (number, [setup, start, end], shown, is_drawn) in [
+        (0, [at(0), at(50), at(100)], ["-50.0", "-100.0"], false),
+        (1, [at(100), at(90), at(50)], ["10.0", "50.0"], true),
+        (2, [at(10), at(50), at(0)], ["-40.0", "10.0"], false),
+        (3, ["0".to_owned(), at(90), at(50)], ["not known", "Answered"], false),
+        (4, [at(100), at(90), "0".to_owned()], ["not known", "10.0"], false),
+        (5, ["7".to_owned(), at(90), at(50)], ["not believed", "Answered"], false),
+    ] {
+        let call = CallEventQuery::new(number).with("setup_time", &setup).with("start_time", &start);
+        assert_eq!(exporter.send(&call.with("end_time", &end).encode()).status, 200);
+        let call = page(&exporter, &format!("/calls?sid={}", sid(number)));
+        has(&call, &shown);
+        assert_eq!(call.contains("svg class=\"course\""), is_drawn, "{number}: {call}");
+    }
 }

@@ -75,7 +75,7 @@ fn an_incident_is_told_by_curl_alone_and_the_same_after_a_kill() {
         finding["next"].as_array().expect("paths").iter().filter_map(Value::as_str).collect();
     assert_eq!(next.len(), 3);
     for (path, told) in next.iter().zip(["rc_idc=KR", "SERVER_INTERNAL_ERROR", "SERVER_INTERNAL_ERROR"]) {
-        let answer = exporter.admin(&format!("/{path}"));
+        let answer = exporter.admin(path);
         assert!(answer.status == 200 && answer.text().contains(told), "{path}: {}", answer.text());
     }
     let page = exporter.admin("/").text();

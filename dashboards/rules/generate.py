@@ -85,8 +85,8 @@ PAGE_KEPT, TICKET_KEPT = "15m", "1h"
 
 # Alerts of which failing calls say why, and those of which no exporter says more: it may not answer, or not be what is wrong.
 FAILING_CALLS = ("PlanetPushError", "PlanetAppServerDataError", "PlanetCredentials", "PlanetIdcAbnormalFast", "PlanetIdcAbnormalSlow",
-                 "PlanetMediaAbnormalFast", "PlanetCallsAbnormalFast", "PlanetCallsAbnormalSlow", "PlanetCallsDrop", "PlanetReasonGrows",
-                 "PlanetUnknownCodes")
+                 "PlanetMediaAbnormalFast", "PlanetCallsAbnormalFast", "PlanetCallsAbnormalSlow", "PlanetCallsDrop", "PlanetReasonGrows")
+DAYS, HOURS = ("PlanetCallsAbnormalSlow", "PlanetIdcAbnormalSlow"), ("PlanetReasonGrows",)
 REFUSED = ("PlanetCallEventsRefused", "PlanetCallEventsAtWrongPath")
 NOTHING_MORE = ("PlanetExporterDown", "PlanetExporterRestarts", "PlanetSettings", "PlanetMetricsTwice")
 
@@ -96,7 +96,8 @@ def next_look(name, description):
     if name in NOTHING_MORE:
         return ""
     which = "{{ $labels.instance }}" if "$labels.instance" in description else "an exporter of {{ $labels.job }}"
-    path = "/why" if name in FAILING_CALLS else "/refused" if name in REFUSED else "/status.json"
+    minutes = "?minutes=1440" if name in DAYS else "?minutes=60" if name in HOURS else ""
+    path = "/why" + minutes if name in FAILING_CALLS else "/refused" if name in REFUSED else "/calls" if name == "PlanetUnknownCodes" else "/status.json"
     return f" Next: {path} on the admin port of {which}."
 
 

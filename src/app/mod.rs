@@ -90,9 +90,11 @@ pub async fn run(
     let call_events_tls = access::call_events_tls(&config, &mut reload)?;
     let is_admin_tls = access.tls().is_some();
     let quit = CancellationToken::new();
-    let orders =
-        Orders { drain: ends.intake.drain.clone(), quit: config.admin_quit.then(|| quit.clone()) };
-    let admin_handler = AdminHandler::new(Arc::clone(&view), access, &config, orders, ends.admin.clone());
+    let orders = Orders { drain: ends.intake.drain.clone(), quit: config.admin_quit.then(|| quit.clone()) };
+    // Without spans no call has one.
+    let trace_url = config.trace_url.clone().filter(|_| otlp.traces.destination().is_some());
+    let (shown, stop_admin) = (Arc::clone(&view), ends.admin.clone());
+    let admin_handler = AdminHandler::new(shown, access, &config, trace_url, orders, stop_admin);
     let (admin, admin_thread) = admin::start(
         config.admin_listen.clone(),
         limits(&config, connections.admin, ADMIN_HEAD),

@@ -25,6 +25,10 @@ pub struct CallFilter {
     #[arg(long, value_name = "IDC", requires = "calls", value_parser = idc)]
     pub idc: Option<String>,
 
+    /// Only calls that failed: abnormal ones, which are neither as they should be nor people's behaviour.
+    #[arg(long, requires = "calls")]
+    pub failing: bool,
+
     /// Only calls that were received since then: so long ago, or at a time (RFC 3339).
     #[arg(long, value_name = "DURATION|TIME", requires = "calls", value_parser = moment)]
     pub since: Option<SystemTime>,
@@ -42,6 +46,7 @@ impl CallFilter {
             && self.admits_time(event.received_at)
             && reason.as_deref().is_none_or(|reason| labels::disconnect_reason(event) == reason)
             && idc.as_deref().is_none_or(|idc| labels::idc_of_people(event) == idc)
+            && (!self.failing || event.fault_domain.is_abnormal())
     }
 
     /// The call of a record if it is to be shown. What cannot be read is not.
@@ -67,6 +72,7 @@ impl CallFilter {
             "sid" => self.sid = session_id(text).ok(),
             "reason" => self.reason = Some(reason(text).map_err(expected)?),
             "idc" => self.idc = Some(idc(text).map_err(expected)?),
+            "failing" => self.failing = switch(text).map_err(expected)?,
             "since" => self.since = Some(moment(text).map_err(expected)?),
             "until" => self.until = Some(moment(text).map_err(expected)?),
             _ => return Err(NotAFilter::Name),
@@ -105,6 +111,18 @@ fn idc(text: &str) -> Result<String, String> {
     match is_usual_name(text) {
         true => Ok(text.to_owned()),
         false => Err("expected an IDC such as KR, or other".to_owned()),
+    }
+}
+
+/// Whether something is on.
+///
+/// # Errors
+/// What was expected.
+pub fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "0" => Ok(false),
+        "1" => Ok(true),
+        _ => Err("expected 0 or 1".to_owned()),
     }
 }
 
@@ -182,6 +200,7 @@ mod tests {
             sid: session_id("a").ok(),
             reason: reason("1305").ok(),
             idc: idc("K1").ok(),
+            failing: true,
             since: Some(received_at),
             until: Some(received_at + Duration::from_millis(1)),
         };
@@ -193,6 +212,9 @@ mod tests {
         };
         assert!(admits(&CallFilter::default()) && admits(&all));
         let later = Some(received_at + Duration::from_millis(1));
+        let well = CallEvent::read(b"sid=a&duration=1&disconnect_reason=1001", received_at).expect("a call");
+        let failing = CallFilter { failing: true, ..CallFilter::default() };
+        assert!(failing.admits(&event) && !failing.admits(&well));
         for other in [
             CallFilter { sid: session_id("b").ok(), ..all.clone() },
             CallFilter { reason: reason("1001").ok(), ..all.clone() },
@@ -215,7 +237,7 @@ mod tests {
         assert_eq!(filter.reason.as_deref(), Some("SERVER_INTERNAL_ERROR"));
         assert!(filter.sid.is_some() && filter.idc.is_some() && filter.since < filter.until);
         assert_eq!(filter.set("from_user_id", "a"), Err(NotAFilter::Name));
-        for name in ["reason", "idc", "since", "until"] {
+        for name in ["reason", "idc", "failing", "since", "until"] {
             let refused = filter.set(name, "no such thing");
             assert!(matches!(refused, Err(NotAFilter::Value(said)) if said.contains("expected")), "{name}");
         }

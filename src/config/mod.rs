@@ -69,7 +69,7 @@ pub enum Command {
         /// The state directory.
         directory: PathBuf,
         /// Exit with 1 if a checksum does not match. All are checked in any case.
-        #[arg(long, conflicts_with_all = ["calls", "sid", "reason", "idc", "since", "until", "limit"])]
+        #[arg(long, conflicts_with_all = ["calls", "sid", "reason", "idc", "failing", "since", "until", "limit"])]
         verify: bool,
         /// Show the calls in the journal instead, one line of JSON each as in the call log, without users and addresses.
         #[arg(long)]

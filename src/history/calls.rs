@@ -41,6 +41,8 @@ pub struct Calls {
     /// Calls that were stored later are not shown.
     end: u64,
     left: usize,
+    /// Records that were gone before they could be looked at.
+    missed: u64,
 }
 
 impl Running {
@@ -111,10 +113,11 @@ impl Running {
                 is_at_end = false;
                 return ControlFlow::Break(());
             }
-            (calls.place, calls.begin) = (place, place.sequence + 1);
             if place.sequence < begin {
                 return ControlFlow::Continue(());
             }
+            calls.missed += place.sequence - calls.begin;
+            (calls.place, calls.begin) = (place, place.sequence + 1);
             looked_at += record.len();
             let call = shielded(|| Some(show(&calls.filter.admitted(&Record::decode(record).ok()?)?)));
             if let Ok(Some(call)) = call {
@@ -124,6 +127,10 @@ impl Running {
             if calls.left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         if is_at_end {
+            if calls.left > 0 {
+                calls.missed += calls.end - calls.begin;
+                calls.begin = calls.end;
+            }
             calls.left = 0;
         }
         Ok(shown)
@@ -147,7 +154,12 @@ impl Running {
 
 impl Calls {
     fn new(filter: CallFilter, place: Place, end: u64, left: usize) -> Calls {
-        Calls { filter, place, begin: place.sequence, end, left }
+        Calls { filter, place, begin: place.sequence, end, left, missed: 0 }
+    }
+
+    /// How many were stored and gone before they could be read, since this was asked for last.
+    pub fn missed(&mut self) -> u64 {
+        std::mem::take(&mut self.missed)
     }
 
     /// Whether all were read.
@@ -302,7 +314,27 @@ mod tests {
             assert_eq!(read(&past, &mut calls).len(), 1);
             add(&past, next..next + 7);
             assert!(past.go_on(&mut calls));
-            assert_eq!(read(&past, &mut calls).len(), 1);
+            assert_eq!((read(&past, &mut calls).len(), calls.missed()), (1, 0));
+        }
+    }
+
+    #[test]
+    fn what_was_gone_before_it_could_be_read_is_counted() {
+        let past = past(in_memory(), 0);
+        let mut calls = past.calls(filter(&[]), 1).expect("calls");
+        let mut next = 0;
+        for number in [10, 20_000, 1, 30_000, 30_000] {
+            add(&past, next..next + number);
+            next += number;
+            assert!(past.go_on(&mut calls));
+            // Meanwhile others come, for which there is no room beside those.
+            add(&past, next..next + number);
+            next += number;
+            let read = read(&past, &mut calls).len() as u64;
+            assert_eq!(read + calls.missed(), number, "{number}");
+            assert!(past.go_on(&mut calls));
+            let read = self::read(&past, &mut calls).len() as u64;
+            assert_eq!(read + calls.missed(), number, "{number}");
         }
     }
 }

@@ -42,6 +42,7 @@ use super::refused_body::RefusedBody;
 use super::status;
 use super::view::View;
 use crate::config::Config;
+use crate::config::trace_url::TraceUrl;
 use crate::http::pace::Pace;
 use crate::http::response::{self, Body};
 use crate::http::{BindError, Ending, Handler, Limits, ListenAddress, OpenConnection, Purpose, Server};
@@ -140,11 +141,13 @@ pub async fn start(
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl AdminHandler {
-    /// Shows what is to be seen in `view` to whom `access` lets, as configured, and takes `orders`. Who follows calls does so until `stop`.
+    /// Shows what is to be seen in `view` to whom `access` lets, as configured, and takes `orders`. Calls have their traces at `trace_url`. Who
+    /// follows calls does so until `stop`.
     pub fn new(
         view: Arc<View>,
         access: Arc<Access>,
         config: &Config,
+        trace_url: Option<TraceUrl>,
         orders: Orders,
         stop: CancellationToken,
     ) -> AdminHandler {
@@ -165,7 +168,7 @@ impl AdminHandler {
         let status_json =
             Pages::new(&kept, move |shown| (of_status_json.status().to_json().into_bytes(), shown));
         let usage = Pages::new(&kept, move |shown| (of_usage.usage().into_bytes(), shown));
-        let look_back = LookBack::new(Arc::clone(&view), config.trace_url.clone(), stop);
+        let look_back = LookBack::new(Arc::clone(&view), trace_url, stop);
         let failures_logged = Pace::default();
         AdminHandler {
             view,
@@ -214,10 +217,7 @@ impl Handler for AdminHandler {
         match path {
             "/metrics" => self.metrics(&request, peer).await,
             "/refused" if sees_personal_data() => self.refused(),
-            path if is_look_back && sees_personal_data() => {
-                let is_browser = negotiation::wants_html(request.headers());
-                self.look_back.answer(path, request.uri().query().unwrap_or_default(), is_browser).await
-            }
+            _ if is_look_back && sees_personal_data() => self.look_back.answer(&request).await,
             path if is_look_back || path == "/refused" => {
                 response::text(StatusCode::FORBIDDEN, "only from the same host, or with credentials\n")
             }
@@ -332,7 +332,9 @@ impl AdminHandler {
 
     fn refused(&self) -> Response<Body> {
         let body = RefusedBody::new(Arc::clone(self.view.refused()));
-        response::with_content_type(response::streamed(body), JSON_LINES)
+        let mut answer = response::with_content_type(response::streamed(body), JSON_LINES);
+        html::protect(&mut answer);
+        answer
     }
 
     async fn status_page(&self, pages: &Pages, content_type: &'static str) -> Response<Body> {

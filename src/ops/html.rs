@@ -93,6 +93,16 @@ pub(super) fn table(
     }
 }
 
+/// Links to these paths of the admin port, relative to the page.
+pub(super) fn links_to(paths: &[String]) -> Markup {
+    html! {
+        @for path in paths {
+            @let path = path.trim_start_matches('/');
+            a href=(path) { (path.split('?').next().unwrap_or_default()) } " "
+        }
+    }
+}
+
 /// A cell with a text that may be long.
 pub(super) fn text_cell(text: &Markup) -> Markup {
     html! { td.text { div { (text) } } }
@@ -120,6 +130,13 @@ pub(super) fn clock(Time(at): Time, Time(now): Time) -> Markup {
     let [machine, today] = [at, now].map(|at| humantime::format_rfc3339_seconds(at).to_string());
     let begin = if machine[..10] == today[..10] { 11 } else { 5 };
     html! { time datetime=(machine) title=(machine) { (machine[begin..16].replace('T', " ")) } }
+}
+
+/// The same to the second.
+pub(super) fn second(Time(at): Time, Time(now): Time) -> Markup {
+    let [machine, today] = [at, now].map(|at| humantime::format_rfc3339_seconds(at).to_string());
+    let begin = if machine[..10] == today[..10] { 11 } else { 5 };
+    html! { time datetime=(machine) title=(machine) { (machine[begin..19].replace('T', " ")) } }
 }
 
 /// The time of a day, and how long ago that was.

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::candidates::{Candidate, MOST};
 use super::{Ended, HowTheyFailed};
 use crate::callback::CallEvent;
+use crate::callback::labels::OTHER;
 use crate::history::features::{Aspect, Features, how, names_of_how};
 use crate::history::frequent::Tally;
 use crate::history::share::Share;
@@ -131,6 +132,7 @@ impl Counts {
             let values = values.into_iter().map(|(value, calls)| Ended { value, calls }).collect();
             HowTheyFailed { name, values, others }
         });
-        told.collect()
+        // That nothing was sent says nothing.
+        told.filter(|how| how.values.iter().any(|end| end.value != OTHER)).collect()
     }
 }

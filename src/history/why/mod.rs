@@ -25,7 +25,6 @@ use serde::Serialize;
 use super::features::{Aspect, Features};
 use super::share::Share;
 use super::{Gathered, Past, Span, gather};
-use crate::callback::labels::LabelSource;
 use candidates::{Candidate, Candidates};
 use counts::Counts;
 
@@ -174,12 +173,14 @@ fn answer(span: Span, candidates: &[Candidate], counted: Gathered<Counts>) -> Wh
         false => findings(candidates, &counts),
     };
     let time = |time| humantime::format_rfc3339_seconds(time).to_string();
+    // The end of the second, so that the calls of that second are among those that are looked for later.
+    let until = time(span.until + Duration::from_millis(999));
     let failing_callers = counts.failing_callers();
     let how_they_failed = counts.how_they_failed();
     Why {
         since: time(since),
-        next: next(&how_they_failed, &time(since)),
-        until: time(span.until),
+        next: if failing > 0 { next(&time(since), &until) } else { Vec::new() },
+        until,
         is_complete: since == span.since,
         calls: failing + others,
         failing,
@@ -191,11 +192,9 @@ fn answer(span: Span, candidates: &[Candidate], counted: Gathered<Counts>) -> Wh
     }
 }
 
-/// Where to look next, if any call failed.
-fn next(how_they_failed: &[HowTheyFailed], since: &str) -> Vec<String> {
-    let reasons = how_they_failed.iter().find(|how| how.name == LabelSource::DisconnectReason.name());
-    let Some(most) = reasons.and_then(|reasons| reasons.values.first()) else { return Vec::new() };
-    vec![format!("calls?reason={}&since={since}", most.value), format!("report?since={since}")]
+/// Where to look next.
+fn next(since: &str, until: &str) -> Vec<String> {
+    ["calls?failing=1&", "report?"].map(|path| format!("/{path}since={since}&until={until}")).to_vec()
 }
 
 /// The indices of the candidates that stand out, with by how much, the most at first.

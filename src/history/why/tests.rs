@@ -190,7 +190,11 @@ fn few_calls_prove_nothing_and_that_is_said() {
     for (failing, others, said) in [
         (0, 0, "No calls."),
         (0, 5, "None of 5 calls failed."),
-        (9, 500, "Too few to tell: 9 of 509 calls failed, and it takes 10."),
+        (
+            9,
+            500,
+            "Too few to tell: 9 of 509 calls failed, and it takes 10. Look further back, with more minutes.",
+        ),
         (500, 9, "Nothing to compare with: 500 of 509 calls failed, whatever they have in common."),
     ] {
         let answer = of(failing, others);

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{FEWEST, Finding, HowTheyFailed, SharedValue, Why};
+use crate::callback::call_event::Parameter;
 use crate::history::share::Share;
 
 /// What two numbers say of a value.
@@ -37,7 +38,9 @@ pub(super) fn summary(failing: u64, others: u64, findings: &[Finding]) -> String
         None if calls == 0 => "No calls.".to_owned(),
         None if failing == 0 => format!("None of {calls} calls failed."),
         None if failing < FEWEST => {
-            format!("Too few to tell: {failing} of {calls} calls failed, and it takes {FEWEST}.")
+            format!(
+                "Too few to tell: {failing} of {calls} calls failed, and it takes {FEWEST}. Look further back, with more minutes."
+            )
         }
         None if others < FEWEST => {
             format!(
@@ -82,7 +85,7 @@ impl Display for Why {
             writeln!(formatter, "\nHow they failed:")?;
             self.how_they_failed.iter().try_for_each(|how| write_how(how, *failing, formatter))?;
             writeln!(formatter, "\nNext:")?;
-            self.next.iter().try_for_each(|path| writeln!(formatter, "- /{path}"))?;
+            self.next.iter().try_for_each(|path| writeln!(formatter, "- {path}"))?;
         }
         Ok(())
     }
@@ -91,7 +94,10 @@ impl Display for Why {
 /// How many people, where that is known to be few.
 fn people(value: &SharedValue) -> String {
     match value.people {
-        people @ 2..64 => format!(" ({people} people)"),
+        people @ 2..64 if value.parameter == Parameter::DstIp.name() => {
+            format!(" ({people} different callees)")
+        }
+        people @ 2..64 => format!(" ({people} different callers)"),
         _ => String::new(),
     }
 }

@@ -3,11 +3,12 @@
 //! | request | answer |
 //! |---|---|
 //! | GET /why, /why.json | what the failing calls of the last `minutes` have in common, for people and as data |
-//! | GET /calls | the latest calls with this `sid`, `reason`, `idc`, received `since` and `until`, at most `limit`, as JSON lines; with `follow=1` those that come, too |
+//! | GET /calls | the latest calls with this `sid`, `reason`, `idc`, `failing=1`, received `since` and `until`, at most `limit`, as JSON lines; with `follow=1` those that come, too |
 //! | GET /report | what LINE Planet's support needs to know of the calls that failed `since` then and `until` then |
 //!
 //! They look at the journal on a thread of their own, one after another, so that whoever asks, and however often, holds up neither metrics nor
-//! intake. Who waits for too long for the others is told to come again. What is answered is small, or read as it is taken ([`stream`]).
+//! intake. Who waits for too long for the others is told to come again. What is answered is small, or read as it is taken, a part at a time
+//! ([`stream`]).
 //!
 //! A browser is shown [`pages`] with links from each answer to the next; everybody else gets text and JSON.
 
@@ -20,17 +21,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hyper::header::{HeaderValue, RETRY_AFTER, VARY};
-use hyper::{Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::html;
 use super::view::View;
+use super::{html, negotiation};
 use crate::callback::CallEvent;
 use crate::callback::shield::shielded;
-use crate::config::call_filter::{CallFilter, NotAFilter};
+use crate::config::call_filter::{CallFilter, NotAFilter, switch};
 use crate::config::look_back::{USUAL_MINUTES, minutes as read_minutes};
 use crate::config::trace_url::TraceUrl;
 use crate::history::calls::{MOST, USUAL_NUMBER};
@@ -71,14 +72,14 @@ impl LookBack {
         LookBack { view, trace_url, turn, followers, failures_logged: Pace::default() }
     }
 
-    /// The answer to a GET of one of the paths with this query, of a browser or of something else.
-    pub(super) async fn answer(&self, path: &str, query: &str, is_browser: bool) -> Response<Body> {
+    /// The answer to a request to one of the paths.
+    pub(super) async fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
+        let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+        let is_browser = negotiation::wants_html(request.headers());
         let answered = match path {
-            "/calls" if is_browser => self.page_of_calls(query).await,
-            "/calls" => self.calls(query).await,
+            "/calls" => self.calls(query, is_browser, request.method() == Method::HEAD).await,
             "/report" => self.report(query).await,
-            "/why" if is_browser => self.page_of_why(query).await,
-            path => self.why(query, path == "/why.json").await,
+            path => self.why(query, path == "/why.json", is_browser).await,
         };
         let mut answer = answered.unwrap_or_else(|none| none);
         html::protect(&mut answer);
@@ -86,56 +87,58 @@ impl LookBack {
         answer
     }
 
-    async fn why(&self, query: &str, is_json: bool) -> Result<Response<Body>, Response<Body>> {
+    async fn why(
+        &self,
+        query: &str,
+        is_json: bool,
+        is_browser: bool,
+    ) -> Result<Response<Body>, Response<Body>> {
         let minutes = minutes(query)?;
         let why = self.look(move |past| why(&past, SystemTime::now(), minutes)).await?;
-        Ok(match is_json {
-            true => response::content(StatusCode::OK, "application/json", shown::to_json(&why) + "\n"),
-            false => for_people(&why.to_string()),
+        Ok(match (is_json, is_browser) {
+            (true, _) => response::content(StatusCode::OK, "application/json", shown::to_json(&why) + "\n"),
+            (false, true) => response::content(StatusCode::OK, html::CONTENT_TYPE, pages::why(&why, minutes)),
+            (false, false) => for_people(&why.to_string()),
         })
     }
 
-    async fn page_of_why(&self, query: &str) -> Result<Response<Body>, Response<Body>> {
-        let minutes = minutes(query)?;
-        let why = self.look(move |past| why(&past, SystemTime::now(), minutes)).await?;
-        Ok(response::content(StatusCode::OK, html::CONTENT_TYPE, pages::why(&why, minutes)))
-    }
-
-    async fn calls(&self, query: &str) -> Result<Response<Body>, Response<Body>> {
+    async fn calls(
+        &self,
+        query: &str,
+        is_browser: bool,
+        is_head: bool,
+    ) -> Result<Response<Body>, Response<Body>> {
         let Asked { filter, most, follows } = Asked::read(query)?;
-        let (until, trace_url) = (filter.until, self.trace_url.clone());
+        let now = SystemTime::now();
+        let (is_one, until) = (filter.sid.is_some(), filter.until);
         let (past, calls) =
             self.look(move |past| past.calls(filter, most).map(|calls| (past, calls))).await?;
+        let trace_url = self.trace_url.clone();
+        if is_browser && !follows {
+            let call = move |call: &CallEvent<'_>| match is_one {
+                true => pages::one_call(call, trace_url.as_ref()),
+                false => pages::row_of_call(call, trace_url.as_ref(), now),
+            };
+            let around = if is_one { pages::around_one_call() } else { pages::around_calls(query, most) };
+            let stream = response::streamed(Stream::new(past, calls, around, call));
+            return Ok(response::with_content_type(stream, html::CONTENT_TYPE));
+        }
         let line = move |call: &CallEvent<'_>| {
             let trace = trace_url.as_ref().map(|url| url.of(call.sid));
             call_log::line(call, &Identity::Drop, trace.as_deref())
         };
-        let stream = Stream::new(past, calls, Default::default(), line);
-        let stream = if follows { stream.follow(&self.followers, until) } else { stream };
+        let mut stream = Stream::new(past, calls, Default::default(), line);
+        // Who is shown none of them, or asks for what is over, takes no place.
+        let follows = follows && !is_head && until.is_none_or(|until| until > now);
+        if follows {
+            stream = stream.follow(&self.followers, until);
+        }
         let mut answer =
             response::with_content_type(response::streamed(stream), "application/jsonl; charset=utf-8");
         if follows {
             answer.extensions_mut().insert(Endless);
         }
         Ok(answer)
-    }
-
-    async fn page_of_calls(&self, query: &str) -> Result<Response<Body>, Response<Body>> {
-        let Asked { filter, most, follows } = Asked::read(query)?;
-        if follows {
-            return self.calls(query).await;
-        }
-        let trace_url = self.trace_url.clone();
-        let (is_one, now) = (filter.sid.is_some(), SystemTime::now());
-        let (past, calls) =
-            self.look(move |past| past.calls(filter, most).map(|calls| (past, calls))).await?;
-        let around = pages::around_calls(is_one, query);
-        let call = move |call: &CallEvent<'_>| match is_one {
-            true => pages::one_call(call, trace_url.as_ref()),
-            false => pages::row_of_call(call, trace_url.as_ref(), now),
-        };
-        let stream = Stream::new(past, calls, around, call);
-        Ok(response::with_content_type(response::streamed(stream), html::CONTENT_TYPE))
     }
 
     async fn report(&self, query: &str) -> Result<Response<Body>, Response<Body>> {
@@ -213,6 +216,9 @@ fn times(query: &str) -> Result<CallFilter, BadParameter> {
     Ok(filter)
 }
 
+/// What /calls can be asked for.
+const PARAMETERS_OF_CALLS: &str = "sid, reason, idc, failing, since, until, limit and follow";
+
 /// Which calls are asked for.
 struct Asked {
     filter: CallFilter,
@@ -231,11 +237,11 @@ impl Asked {
                     let expected = || format!("expected a number from 1 to {MOST}");
                     asked.most = number.ok_or_else(|| BadParameter::value(&name, &expected()))?;
                 }
-                "follow" if matches!(&*text, "0" | "1") => asked.follows = text == "1",
-                "follow" => return Err(BadParameter::value(&name, "expected 0 or 1")),
-                _ => {
-                    set(&mut asked.filter, &name, &text, "sid, reason, idc, since, until, limit and follow")?
+                "follow" => {
+                    asked.follows =
+                        switch(&text).map_err(|expected| BadParameter::value(&name, &expected))?;
                 }
+                _ => set(&mut asked.filter, &name, &text, PARAMETERS_OF_CALLS)?,
             }
         }
         Ok(asked)

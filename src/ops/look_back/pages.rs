@@ -1,6 +1,6 @@
 //! The answers for who looks with a browser, each with links to the next.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use maud::{Markup, PreEscaped, html};
 
@@ -8,10 +8,11 @@ use crate::callback::call_event::{Parameter, Reason, ValueKind};
 use crate::callback::{CallEvent, labels};
 use crate::config::look_back::MOST_MINUTES;
 use crate::config::trace_url::TraceUrl;
+use crate::history::calls::MOST;
 use crate::history::share::Share;
 use crate::history::why::{Finding, HowTheyFailed, SharedValue, Why};
 use crate::http::shown;
-use crate::ops::html::{self, Column, Time, ago, table, text_cell};
+use crate::ops::html::{self, Column, Time, links_to, second, table, text_cell};
 
 /// The minutes that one looks back with a click.
 const MINUTES: [u64; 5] = [5, 15, 60, 240, MOST_MINUTES];
@@ -23,6 +24,7 @@ pub(super) fn why(why: &Why, minutes: u64) -> String {
         main {
             (heading("Why calls fail", &html! {
                 "Look back "
+                @if !MINUTES.contains(&minutes) { strong { (minutes) } " " }
                 @for other in MINUTES {
                     @if other == minutes { strong { (other) } } @else { a href=(format!("why?minutes={other}")) { (other) } }
                     " "
@@ -36,11 +38,11 @@ pub(super) fn why(why: &Why, minutes: u64) -> String {
             @if !why.findings.is_empty() { (findings(why)) }
             @if *failing > 0 { (how_they_failed(why)) }
             @if !why.next.is_empty() {
-                p { "Next: " @for path in &why.next { a href=(path) { (path.split('?').next().unwrap_or_default()) } " " } }
+                p { "Next: " (links_to(&why.next)) }
             }
         }
     };
-    html::document("Why:", &html! {}, &body).into_string()
+    html::document("Why calls fail:", &html! {}, &body).into_string()
 }
 
 fn findings(why: &Why) -> Markup {
@@ -53,9 +55,9 @@ fn findings(why: &Why) -> Markup {
     ];
     let of_finding = |finding: &Finding| {
         let together = finding.together.as_ref().map(|together| shown(&together.text));
-        let first = row(why, &finding.value, &html! { @if let Some(text) = together { (text) "." } });
-        let same = finding.same_calls.iter().map(|value| row(why, value, &html! { "the same calls" }));
-        let with = finding.goes_with_it.iter().map(|value| row(why, value, &html! { "goes with it" }));
+        let first = row(why, &finding.value, true, &html! { @if let Some(text) = together { (text) "." } });
+        let same = finding.same_calls.iter().map(|value| row(why, value, false, &html! { "the same calls" }));
+        let with = finding.goes_with_it.iter().map(|value| row(why, value, false, &html! { "goes with it" }));
         html! { (first) @for row in same { (row) } @for row in with { (row) } }
     };
     table(
@@ -66,7 +68,7 @@ fn findings(why: &Why) -> Markup {
     )
 }
 
-fn row(why: &Why, value: &SharedValue, note: &Markup) -> Markup {
+fn row(why: &Why, value: &SharedValue, is_finding: bool, note: &Markup) -> Markup {
     let name = match (&value.value, value.parameter.as_str()) {
         (Some(text), parameter) => format!("{parameter}={text}"),
         (None, "to_user_id") => "one callee".to_owned(),
@@ -76,10 +78,10 @@ fn row(why: &Why, value: &SharedValue, note: &Markup) -> Markup {
         .map(|(number, of)| Share::new(number, of));
     let calls = value.value.as_ref().filter(|_| value.parameter == Parameter::RcIdc.name());
     html! {
-        tr.bad[note.0.is_empty()] {
+        tr.bad[is_finding] {
             th scope="row" {
                 @match calls {
-                    Some(idc) => a href=(format!("calls?idc={idc}&since={}", why.since)) { (shown(&name)) },
+                    Some(idc) => a href=(failing_calls(why, "idc", idc)) { (shown(&name)) },
                     None => (shown(&name)),
                 }
             }
@@ -89,6 +91,11 @@ fn row(why: &Why, value: &SharedValue, note: &Markup) -> Markup {
             (text_cell(note))
         }
     }
+}
+
+/// Where the failing calls of that time are that have this.
+fn failing_calls(why: &Why, name: &str, value: &str) -> String {
+    format!("calls?failing=1&{name}={value}&since={}&until={}", why.since, why.until)
 }
 
 fn how_they_failed(why: &Why) -> Markup {
@@ -102,7 +109,7 @@ fn how_they_failed(why: &Why) -> Markup {
                     @for (at, end) in how.values.iter().enumerate() {
                         @if at > 0 { ", " }
                         @if how.name == reason {
-                            a href=(format!("calls?reason={}&since={}", end.value, why.since)) { (shown(&end.value)) }
+                            a href=(failing_calls(why, "reason", &end.value)) { (shown(&end.value)) }
                         } @else { (shown(&end.value)) }
                         " " (Share::new(end.calls, why.failing).percent())
                     }
@@ -114,36 +121,57 @@ fn how_they_failed(why: &Why) -> Markup {
     table("How they failed", &columns, why.how_they_failed.iter().map(row), "None failed.")
 }
 
-/// What stands before and behind the calls that a query asks for: of one call, or of many.
-pub(super) fn around_calls(is_one: bool, query: &str) -> [String; 2] {
-    /// No page has it elsewhere: it stands for what it must not have.
-    const CALLS: &str = "\0";
-    let as_data =
-        "curl 'http://HOST:9464/calls".to_owned() + if query.is_empty() { "" } else { "?" } + query + "'";
-    let body = html! {
-        main {
-            @if is_one {
-                (heading("Call", &html! { a href="calls" { "the latest calls" } ", " a href="why" { "why calls fail" } }))
-                div.calls { (PreEscaped(CALLS)) }
-            } @else {
-                (heading("Calls", &html! { "In the order in which they came. " a href="why" { "Why calls fail" } }))
-                div.scrolled role="region" aria-label="Table: Calls" tabindex="0" {
-                    table {
-                        thead { tr {
-                            @for name in ["Received", "Reason", "Whose fault", "IDC", "Media type", "Released by"] {
-                                th scope="col" { (name) }
-                            }
-                            th.number scope="col" { "Duration, s" }
-                            th scope="col" { "Session ID" }
-                        } }
-                        tbody.calls { (PreEscaped(CALLS)) }
-                    }
+/// What stands before and behind one call.
+pub(super) fn around_one_call() -> [String; 2] {
+    let latest = html! { a href="calls" { "The latest calls" } ". " a href="why" { "Why calls fail" } "." };
+    around("Call", &latest, |call| html! { div.calls { (call) } p.none { (NONE) } })
+}
+
+/// What stands before and behind the calls that a query asks for, at most so many.
+pub(super) fn around_calls(query: &str, most: usize) -> [String; 2] {
+    let more = (most < MOST).then(|| {
+        let other = query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("limit="));
+        other.map(|pair| format!("{pair}&")).collect::<String>() + &format!("limit={}", MOST.min(10 * most))
+    });
+    let beside = html! {
+        "The latest " (most) " at most, in the order in which they came"
+        @if let Some(more) = more { " (" a href=(format!("calls?{more}")) { "more" } ")" } ". "
+        a href="why" { "Why calls fail" } "."
+    };
+    around("Calls", &beside, |calls| {
+        html! {
+            div.scrolled role="region" aria-label="Table: Calls" tabindex="0" {
+                table {
+                    thead { tr {
+                        @for name in ["Received", "Reason", "Whose fault", "IDC", "Media type", "Released by"] {
+                            th scope="col" { (name) }
+                        }
+                        th.number scope="col" { "Duration, s" }
+                        th scope="col" { "Session ID" }
+                    } }
+                    tbody.calls { (calls) }
+                    tbody.none { tr { td colspan="8" { (NONE) } } }
                 }
             }
-            p.note { "The same as data: " code { (shown(&as_data)) } }
+        }
+    })
+}
+
+/// What is said instead of calls.
+const NONE: &str = "No call that was asked for is kept.";
+
+/// What stands before and behind the calls of a page.
+fn around(title: &str, beside: &Markup, page: impl Fn(Markup) -> Markup) -> [String; 2] {
+    /// No page has it elsewhere: it stands for what it must not have.
+    const CALLS: &str = "\0";
+    let body = html! {
+        main {
+            (heading(title, beside))
+            (page(PreEscaped(CALLS.to_owned())))
+            p.note { "Whoever does not ask for HTML, as curl, gets the same as lines of JSON." }
         }
     };
-    let page = html::document(if is_one { "Call:" } else { "Calls:" }, &html! {}, &body).into_string();
+    let page = html::document(title, &html! {}, &body).into_string();
     let (begin, end) = page.split_once(CALLS).unwrap_or((&page, ""));
     [begin.to_owned(), end.to_owned()]
 }
@@ -152,7 +180,7 @@ pub(super) fn around_calls(is_one: bool, query: &str) -> [String; 2] {
 pub(super) fn row_of_call(call: &CallEvent<'_>, trace_url: Option<&TraceUrl>, now: SystemTime) -> String {
     let row = html! {
         tr.bad[call.fault_domain.is_abnormal()] {
-            td { (ago(Some(Time(call.received_at)), Time(now))) }
+            td { (second(Time(call.received_at), Time(now))) }
             td { (shown(&labels::disconnect_reason(call))) }
             td { (call.fault_domain.as_str()) }
             td { (labels::idc_of_people(call)) }
@@ -201,51 +229,65 @@ pub(super) fn one_call(call: &CallEvent<'_>, trace_url: Option<&TraceUrl>) -> St
     page.into_string()
 }
 
-/// The times of a call, drawn from its creation to its end.
+/// The times of a call, and if they are in order, drawn from its creation to its end.
 fn course(call: &CallEvent<'_>) -> Markup {
-    let begin = call.setup_time.or(call.start_time).or(call.end_time).unwrap_or(call.received_at);
-    let since_begin = |at: SystemTime| at.duration_since(begin).unwrap_or_default();
-    let length = call.end_time.map(since_begin).unwrap_or_default();
-    let answered_after = call.start_time.map(since_begin).unwrap_or(length).min(length);
     let times = [
-        ("Created", call.setup_time),
-        ("Answered", call.start_time),
-        ("Ended", call.end_time),
-        ("Received", Some(call.received_at)),
+        ("Created", call.setup_time, Some(Parameter::SetupTime)),
+        ("Answered", call.start_time, Some(Parameter::StartTime)),
+        ("Ended", call.end_time, Some(Parameter::EndTime)),
+        ("Received", Some(call.received_at), None),
     ];
-    let row = |(name, at): (&str, Option<SystemTime>)| {
+    let row = |(name, at, sent): (&str, Option<SystemTime>, Option<Parameter>)| {
+        let was_sent = sent.and_then(|sent| call.number(sent)).is_some_and(|number| number != 0);
         html! {
             tr {
                 th scope="row" { (name) }
                 td { @match at {
                     Some(at) => (humantime::format_rfc3339_millis(at)),
                     None if name == "Answered" && !call.answered => "not answered",
+                    None if was_sent => "not believed",
                     None => "not known",
                 } }
-                td.number { @if let Some(at) = at { (seconds(since_begin(at))) } }
+                td.number { @if let (Some(from), Some(at)) = (call.setup_time, at) { (after(from, at)) } }
             }
         }
     };
-    let columns = [Column::Text("Moment"), Column::Text("UTC"), Column::Number("After the first, s")];
+    let columns = [Column::Text("Moment"), Column::Text("UTC"), Column::Number("After its creation, s")];
     html! {
-        @if !length.is_zero() {
-            section aria-label="Course" {
-                h2 { "Course" }
-                p {
-                    @if call.start_time.is_some() {
-                        span.ringing { (seconds(answered_after)) " s until it was answered" } ", "
-                        span.talking { (seconds(length.saturating_sub(answered_after))) " s from then to its end" }
-                    } @else if call.answered {
-                        span.ringing { (seconds(length)) " s to its end; when it was answered is not known" }
-                    } @else {
-                        span.ringing { (seconds(length)) " s until it ended without an answer" }
+        @if let (Some(begin), Some(end)) = (call.setup_time, call.end_time) {
+            @let answered = call.start_time.unwrap_or(end);
+            @if begin <= answered && answered <= end && begin < end {
+                section aria-label="Course" {
+                    h2 { "Course" }
+                    p {
+                        @if call.start_time.is_some() {
+                            span.ringing { (after(begin, answered)) " s until it was answered" } ", "
+                            span.talking { (after(answered, end)) " s from then to its end" }
+                        } @else if call.answered {
+                            span.ringing { (after(begin, end)) " s to its end; when it was answered is not known" }
+                        } @else {
+                            span.ringing { (after(begin, end)) " s until it ended without an answer" }
+                        }
                     }
+                    (drawn(seconds(begin, answered) / seconds(begin, end)))
                 }
-                (drawn(answered_after.as_secs_f64() / length.as_secs_f64()))
             }
         }
         (table("Times", &columns, times.into_iter().map(row), "None."))
     }
+}
+
+/// The seconds from one moment to another, below zero if that was before it.
+fn seconds(from: SystemTime, to: SystemTime) -> f64 {
+    match to.duration_since(from) {
+        Ok(after) => after.as_secs_f64(),
+        Err(before) => -before.duration().as_secs_f64(),
+    }
+}
+
+/// The same for people.
+fn after(from: SystemTime, to: SystemTime) -> String {
+    format!("{:.1}", seconds(from, to))
 }
 
 /// A bar of which the first share is the time before the answer.
@@ -259,10 +301,6 @@ fn drawn(ringing: f64) -> Markup {
             rect.talking x=(answered) y="0" width=(format!("{:.1}", WIDTH * (1.0 - ringing))) height="20" {}
         }
     }
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{:.1}", time.as_secs_f64())
 }
 
 fn heading(title: &str, beside: &Markup) -> Markup {

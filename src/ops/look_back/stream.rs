@@ -5,7 +5,8 @@
 //!
 //! Who *follows* is sent each call as it is stored, until the exporter stops, the time is over, nothing that is asked for can come any more, or
 //! too many others follow: then the one who has done so for longest goes. That one may be gone without a word, which shows only when there is
-//! a call to be sent.
+//! a call to be sent. At the end there is a last look, so that nothing is missing that was acknowledged before. What memory had no room for until
+//! it could be read is told as a number.
 
 use std::collections::VecDeque;
 use std::io;
@@ -32,6 +33,9 @@ const CHUNK: usize = 16 * 1024;
 
 /// How often is looked for calls that were stored meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// How long a call may take from its receipt until it is stored, for who follows until a moment.
+const UNTIL_STORED: Duration = Duration::from_secs(1);
 
 /// The longest that somebody follows.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
@@ -62,6 +66,8 @@ struct Following {
     ends_at: Instant,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
     look: Pin<Box<Sleep>>,
+    /// Whether the last look has been taken.
+    is_over: bool,
     /// Gives the place among those who follow back.
     _place: DropGuard,
 }
@@ -115,6 +121,7 @@ impl Stream {
             ends_at: Instant::now() + LONGEST,
             stop: Box::pin(place.clone().cancelled_owned()),
             look: Box::pin(sleep(LOOK_EVERY)),
+            is_over: false,
             _place: place.drop_guard(),
         };
         Stream { following: Some(following), ..self }
@@ -132,9 +139,15 @@ impl Stream {
 impl Following {
     /// Completes when there may be more calls, with whether to look for them.
     fn poll_look(&mut self, context: &mut Context<'_>) -> Poll<bool> {
-        let is_over = self.until.is_some_and(|until| until <= SystemTime::now());
-        if is_over || Instant::now() >= self.ends_at || self.stop.as_mut().poll(context).is_ready() {
+        if self.is_over {
             return Poll::Ready(false);
+        }
+        let until = self.until.and_then(|until| until.checked_add(UNTIL_STORED));
+        self.is_over = until.is_some_and(|until| until <= SystemTime::now())
+            || Instant::now() >= self.ends_at
+            || self.stop.as_mut().poll(context).is_ready();
+        if self.is_over {
+            return Poll::Ready(true);
         }
         ready!(self.look.as_mut().poll(context));
         self.look.as_mut().reset(Instant::now() + LOOK_EVERY);
@@ -162,7 +175,13 @@ impl Body for Stream {
                 let read = ready!(Pin::new(reading).poll(context));
                 this.reading = None;
                 match read {
-                    Ok(Ok((calls, shown))) => (this.calls, this.part) = (Some(calls), shown.into()),
+                    Ok(Ok((mut calls, mut shown))) => {
+                        let missed = calls.missed();
+                        if this.following.is_some() && missed > 0 {
+                            shown.insert_str(0, &format!("{{\"missed\":{missed}}}\n"));
+                        }
+                        (this.calls, this.part) = (Some(calls), shown.into());
+                    }
                     Ok(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                     Err(error) => return Poll::Ready(Some(Err(error.into()))),
                 }

@@ -209,19 +209,22 @@ fn of_calls(summary: &Summary, now: SystemTime) -> Vec<Finding> {
             ..warning(text + &explanation, None)
         }];
     }
-    let windows = [(&all.hour, "hour"), (&all.day, "day")];
-    let high = windows.into_iter().find_map(|(counts, window)| {
+    let hour = Duration::from_secs(60 * 60);
+    let windows = [(&all.hour, "hour", hour), (&all.day, "day", 24 * hour)];
+    let high = windows.into_iter().find_map(|(counts, window, length)| {
         let share = counts.abnormal_share()?;
         let is_high = HIGH_SHARES.iter().any(|(high, calls)| share >= *high && counts.calls >= *calls);
-        is_high.then_some((share, counts.calls, window))
+        is_high.then_some((share, counts.calls, window, length))
     });
-    let of_high = high.map(|(share, calls, window)| {
+    let of_high = high.map(|(share, calls, window, of_window)| {
         let text = format!(
             "{} of {calls} calls of the last {window} were released abnormally, and it has been so as far back as is known",
             percent(share)
         );
         let (explanation, first_action) = explanation(all.cause.as_ref());
-        Finding { severity: severity(share), first_action, ..warning(text + &explanation, None) }
+        let since = now.checked_sub(of_window).unwrap_or(now);
+        let next = next(since, all.cause.as_ref(), now);
+        Finding { severity: severity(share), first_action, next, ..warning(text + &explanation, None) }
     });
     of_high.into_iter().collect()
 }
@@ -240,11 +243,13 @@ fn finding(text: String, change: Change, group: &Group, now: SystemTime) -> Find
 
 /// Where to look next: what the failing calls have in common, which they are, and what LINE Planet's support needs to know.
 fn next(since: SystemTime, cause: Option<&(Label, FaultDomain)>, now: SystemTime) -> Vec<String> {
+    // The minute is the one after which it is clear; the first of them may be of the one before.
+    let since = since.checked_sub(Duration::from_secs(60)).unwrap_or(since);
     let minutes = now.duration_since(since).unwrap_or_default().as_secs() / 60 + 1;
     let since = humantime::format_rfc3339_seconds(since);
-    let calls = cause.map(|(reason, _)| format!("calls?reason={}&since={since}", reason.as_str()));
-    let why = format!("why?minutes={}", minutes.min(MOST_MINUTES));
-    [Some(why), calls, Some(format!("report?since={since}"))].into_iter().flatten().collect()
+    let calls = cause.map(|(reason, _)| format!("/calls?reason={}&since={since}", reason.as_str()));
+    let why = format!("/why?minutes={}", minutes.min(MOST_MINUTES));
+    [Some(why), calls, Some(format!("/report?since={since}"))].into_iter().flatten().collect()
 }
 
 /// What the reason that stands out says, and what to do first.

@@ -9,7 +9,7 @@ use super::{
     plot,
 };
 use crate::history::share::{Share, percent};
-use crate::ops::html::{self, Column, Time, ago, clock, table, text_cell, time};
+use crate::ops::html::{self, Column, Time, ago, clock, links_to, table, text_cell, time};
 
 /// Its script.
 pub const SCRIPT: &str = include_str!("status.js");
@@ -73,7 +73,7 @@ fn findings(status: &Status) -> Markup {
                     }
                     @if let Some(action) = &finding.first_action { p { "First: " (action) "." } }
                     @if !finding.next.is_empty() {
-                        p { "Next: " @for path in &finding.next { a href=(path) { (path.split('?').next().unwrap_or_default()) } " " } }
+                        p { "Next: " (links_to(&finding.next)) }
                     }
                 }
             }
