@@ -114,7 +114,7 @@ fn has_identities(config: &Config, otlp: &OtlpSettings) -> bool {
 }
 
 /// Every flag with what takes its effect away.
-const NEEDS: [(&str, &[Obstacle]); 54] = [
+const NEEDS: [(&str, &[Obstacle]); 55] = [
     ("listen", &[]),
     ("call-event-path", &[]),
     ("call-event-secret-file", &[]),
@@ -165,6 +165,7 @@ const NEEDS: [(&str, &[Obstacle]); 54] = [
     ("tls-client-ca-file", &[]),
     ("header-timeout", &[]),
     ("idle-timeout", &[]),
+    ("worker-threads", &[]),
     ("drain-time", &[]),
     ("shutdown-timeout", &[]),
     ("call-log", &[]),
