@@ -18,7 +18,7 @@ fn noon() -> SystemTime {
 /// The query of a callback of any kind.
 ///
 /// What has a key can be read; what is read says nothing that no call can be; and the event is the same when it comes back from the
-/// journal, or from a text that was kept.
+/// journal, or from a text that was kept, and when every byte comes encoded.
 pub fn query(query: &[u8]) {
     for kind in (0..=u8::MAX).filter_map(Kind::from_number) {
         let identified = kind.identify(query);
@@ -35,9 +35,22 @@ pub fn query(query: &[u8]) {
     }
     let event = CallEvent::read(query, noon());
     assert_eq!(event.as_ref().err(), CallEvent::identify(query).err().as_ref());
+    if let Some(encoded) = encoded(query) {
+        assert_eq!(CallEvent::read(encoded.as_bytes(), noon()), event);
+    }
     if let Ok(event) = event {
         call_event(event);
     }
+}
+
+/// The query with every byte of names and values percent-encoded, unless some are.
+fn encoded(query: &[u8]) -> Option<String> {
+    let encoded = |byte: &u8| match byte {
+        b'&' | b'=' => char::from(*byte).to_string(),
+        byte => format!("%{byte:02x}"),
+    };
+    let is_plain = !query.iter().any(|byte| matches!(byte, b'%' | b'+'));
+    is_plain.then(|| query.iter().map(encoded).collect())
 }
 
 fn call_event(mut event: CallEvent<'_>) {

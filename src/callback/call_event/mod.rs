@@ -222,19 +222,15 @@ fn read_values<'q>(query: &'q [u8], anomalies: &mut Anomalies) -> Result<(Values
         _ => return Err(NotACall::NotForm),
     };
     let sid = sid::read(values.text(Parameter::Sid).ok_or(NotACall::NoSid)?, anomalies);
-    note_unusable_numbers(&values, anomalies)?;
+    if !describes_a_call(&values) {
+        return Err(NotACall::NoUsableNumber);
+    }
     Ok((values, sid))
 }
 
-/// Notes numbers that are none, and refuses an event of which nothing measurable can be read.
-fn note_unusable_numbers(values: &Values<'_>, anomalies: &mut Anomalies) -> Result<(), NotACall> {
-    for (parameter, _, kind, _) in Parameter::TABLE {
-        if kind == ValueKind::Number && values.text(parameter).is_some() && values.number(parameter).is_none()
-        {
-            anomalies.insert(Anomaly::UnusableNumber);
-        }
-    }
-    let describes_a_call = [
+/// Whether anything measurable can be read of an event.
+fn describes_a_call(values: &Values<'_>) -> bool {
+    let numbers = [
         Parameter::SetupTime,
         Parameter::StartTime,
         Parameter::EndTime,
@@ -243,10 +239,7 @@ fn note_unusable_numbers(values: &Values<'_>, anomalies: &mut Anomalies) -> Resu
         Parameter::DisconnectReason,
         Parameter::CallEndReason,
     ];
-    match describes_a_call.into_iter().any(|parameter| values.number(parameter).is_some()) {
-        true => Ok(()),
-        false => Err(NotACall::NoUsableNumber),
-    }
+    numbers.into_iter().any(|parameter| values.number(parameter).is_some())
 }
 
 fn read_media_type(values: &Values<'_>, anomalies: &mut Anomalies) -> MediaType {

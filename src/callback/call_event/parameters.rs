@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use memchr::{memchr, memchr2};
 use serde::Deserialize;
 
 use crate::callback::anomaly::{Anomalies, Anomaly};
@@ -124,14 +125,46 @@ impl Parameter {
         Parameter::TABLE[self as usize].2
     }
 
+    /// The order in which parameters come as a rule: that of the documented sample, and behind it those that it does not have.
+    const USUAL_ORDER: [Parameter; Parameter::COUNT] = [
+        Parameter::Sid,
+        Parameter::Type,
+        Parameter::FromUserId,
+        Parameter::FromServiceId,
+        Parameter::ToUserId,
+        Parameter::ToServiceId,
+        Parameter::SetupTime,
+        Parameter::StartTime,
+        Parameter::EndTime,
+        Parameter::Duration,
+        Parameter::Terminate,
+        Parameter::SrcIp,
+        Parameter::DstIp,
+        Parameter::Stid,
+        Parameter::RelCode,
+        Parameter::RelCodeStr,
+        Parameter::BillingSec,
+        Parameter::RcIdc,
+        Parameter::DisconnectReason,
+        Parameter::ReleaserType,
+        Parameter::AppSvrData,
+        Parameter::UserRelCode,
+        Parameter::CallEndReason,
+        Parameter::Releaser,
+    ];
+
     pub(super) fn from_name(name: &str) -> Option<Parameter> {
         Parameter::TABLE.iter().find(|(_, known, _, _)| *known == name).map(|(parameter, ..)| *parameter)
     }
 }
 
 /// The decoded values of a query string, one for each parameter that was there and not empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Values<'q>([Option<Cow<'q, str>>; Parameter::COUNT]);
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Values<'q> {
+    texts: [Option<Cow<'q, str>>; Parameter::COUNT],
+    /// Of those that hold numbers.
+    numbers: [Option<i64>; Parameter::COUNT],
+}
 
 #[derive(Deserialize)]
 struct Pair<'q>(#[serde(borrow)] Cow<'q, str>, #[serde(borrow)] Cow<'q, str>);
@@ -147,67 +180,137 @@ impl<'q> Values<'q> {
             // Where nothing is encoded, the form is taken apart in place: decoding it byte by byte is most of the work of a
             // request.
             Some(text) => {
-                for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-                    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    collected.add(name, Cow::Borrowed(value), anomalies);
+                for (parameter, value) in Plain::new(text) {
+                    collected.add(parameter, Cow::Borrowed(value), anomalies);
                 }
             }
             None => {
                 let pairs: Vec<Pair<'q>> = serde_urlencoded::from_bytes(query)?;
                 for Pair(name, value) in pairs {
-                    collected.add(&name, value, anomalies);
+                    collected.add(Parameter::from_name(&name), value, anomalies);
+                }
+                let mut texts = collected.values.texts.iter().flatten();
+                if texts.any(|text| text.contains(char::REPLACEMENT_CHARACTER)) {
+                    anomalies.insert(Anomaly::NotUtf8);
                 }
             }
         }
-        let is_older = [Parameter::CallEndReason, Parameter::Releaser]
-            .into_iter()
-            .any(|parameter| collected.values[parameter as usize].is_some());
-        for (parameter, _, _, nullable) in Parameter::TABLE {
-            let may_be_missing = nullable || is_older && parameter.is_newer();
-            if !may_be_missing && collected.values[parameter as usize].is_none() {
-                anomalies.insert(Anomaly::MissingParameter);
-            }
-        }
-        Ok(Values(collected.values))
+        Ok(collected.into_values(anomalies))
     }
 
     pub(super) fn text(&self, parameter: Parameter) -> Option<&str> {
-        self.0[parameter as usize].as_deref()
+        self.texts[parameter as usize].as_deref()
     }
 
-    /// The parameter as a number, with or without spaces around it, or `None` if it is missing or no decimal number.
+    /// The parameter as the number that it is to hold, with or without spaces around it, or `None` if it is missing or no decimal
+    /// number.
     pub(super) fn number(&self, parameter: Parameter) -> Option<i64> {
-        self.text(parameter)?.trim_ascii().parse().ok()
+        debug_assert!(parameter.kind() == ValueKind::Number, "{} holds no number", parameter.name());
+        self.numbers[parameter as usize]
     }
 }
 
 /// The query as text if it is its own decoding: ASCII without percent-encoding and without `+`.
 fn plain(query: &[u8]) -> Option<&str> {
-    let is_plain = query.iter().all(|byte| byte.is_ascii() && !matches!(byte, b'%' | b'+'));
+    let is_plain = query.is_ascii() && memchr2(b'%', b'+', query).is_none();
     str::from_utf8(query).ok().filter(|_| is_plain)
+}
+
+/// The parameters and values of a form in which nothing is encoded.
+struct Plain<'q> {
+    rest: &'q str,
+    /// What comes next if the order is the usual one, so that names need not be looked for.
+    expected: &'static [Parameter],
+}
+
+impl<'q> Plain<'q> {
+    fn new(text: &'q str) -> Plain<'q> {
+        Plain { rest: text, expected: &Parameter::USUAL_ORDER }
+    }
+
+    /// The next parameter if it is the expected one, and what comes behind its `=`.
+    fn expected(&mut self) -> Option<(Parameter, &'q str)> {
+        let (parameter, expected) = self.expected.split_first()?;
+        let behind = self.rest.strip_prefix(parameter.name())?.strip_prefix('=')?;
+        self.expected = expected;
+        Some((*parameter, behind))
+    }
+
+    /// The next parameter, whatever it is, and what comes behind its `=`, if it has one.
+    #[cold]
+    fn any(&mut self) -> (Option<Parameter>, &'q str) {
+        let end = memchr2(b'=', b'&', self.rest.as_bytes()).unwrap_or(self.rest.len());
+        let (name, behind) = self.rest.split_at(end);
+        let parameter = Parameter::from_name(name);
+        if let Some(at) = Parameter::USUAL_ORDER.iter().position(|usual| Some(*usual) == parameter) {
+            self.expected = &Parameter::USUAL_ORDER[at + 1..];
+        }
+        (parameter, behind.strip_prefix('=').unwrap_or(behind))
+    }
+}
+
+impl<'q> Iterator for Plain<'q> {
+    type Item = (Option<Parameter>, &'q str);
+
+    fn next(&mut self) -> Option<(Option<Parameter>, &'q str)> {
+        while let Some(behind) = self.rest.strip_prefix('&') {
+            self.rest = behind;
+        }
+        if self.rest.is_empty() {
+            return None;
+        }
+        let (parameter, behind) = match self.expected() {
+            Some((parameter, behind)) => (Some(parameter), behind),
+            None => self.any(),
+        };
+        let (value, behind) = behind.split_at(memchr(b'&', behind.as_bytes()).unwrap_or(behind.len()));
+        self.rest = behind;
+        Some((parameter, value))
+    }
 }
 
 /// The values so far.
 #[derive(Default)]
 struct Collected<'q> {
-    values: [Option<Cow<'q, str>>; Parameter::COUNT],
+    values: Values<'q>,
     seen: [bool; Parameter::COUNT],
 }
 
 impl<'q> Collected<'q> {
-    fn add(&mut self, name: &str, value: Cow<'q, str>, anomalies: &mut Anomalies) {
-        let Some(parameter) = Parameter::from_name(name) else {
+    fn add(&mut self, parameter: Option<Parameter>, value: Cow<'q, str>, anomalies: &mut Anomalies) {
+        let Some(parameter) = parameter else {
             return anomalies.insert(Anomaly::UnknownParameter);
         };
         if std::mem::replace(&mut self.seen[parameter as usize], true) {
             return anomalies.insert(Anomaly::RepeatedParameter);
         }
-        if value.contains(char::REPLACEMENT_CHARACTER) {
-            anomalies.insert(Anomaly::NotUtf8);
-        }
         if !value.is_empty() {
-            self.values[parameter as usize] = Some(value);
+            self.values.texts[parameter as usize] = Some(value);
         }
+    }
+
+    /// The values, with their numbers read once, since each is asked for several times. Notes what is missing, and numbers that are none.
+    fn into_values(mut self, anomalies: &mut Anomalies) -> Values<'q> {
+        let Values { texts, numbers } = &mut self.values;
+        let is_older = [Parameter::CallEndReason, Parameter::Releaser]
+            .into_iter()
+            .any(|parameter| texts[parameter as usize].is_some());
+        for ((text, number), (parameter, _, kind, nullable)) in
+            texts.iter().zip(numbers).zip(&Parameter::TABLE)
+        {
+            match text {
+                Some(text) if *kind == ValueKind::Number => {
+                    *number = text.trim_ascii().parse().ok();
+                    if number.is_none() {
+                        anomalies.insert(Anomaly::UnusableNumber);
+                    }
+                }
+                Some(_) => {}
+                None if *nullable || is_older && parameter.is_newer() => {}
+                None => anomalies.insert(Anomaly::MissingParameter),
+            }
+        }
+        self.values
     }
 }
 
@@ -240,6 +343,13 @@ mod tests {
             let encoded = format!("%78=1&{}", &query[4..]);
             prop_assert!(plain(encoded.as_bytes()).is_none());
             prop_assert_eq!(decoded(&query), decoded(&encoded));
+        }
+    }
+
+    #[test]
+    fn every_parameter_has_its_place_in_the_usual_order() {
+        for (parameter, ..) in Parameter::TABLE {
+            assert_eq!(Parameter::USUAL_ORDER.iter().filter(|usual| **usual == parameter).count(), 1);
         }
     }
 
