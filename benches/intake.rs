@@ -8,7 +8,7 @@
 //! `cargo bench --bench intake`, with `wrk` and `taskset` installed. The server has the first core, wrk the second.
 //! Calls are like the documented sample, each with a session ID of its own, over keep-alive connections.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its figures")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod support;
 

@@ -1,5 +1,7 @@
 //! The yardstick: hyper with nothing behind it, which answers 200 to everything.
 
+#![allow(clippy::print_stderr, reason = "a server says where it listens")]
+
 use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;

@@ -171,28 +171,71 @@ pub(super) struct Values<'q> {
 struct Pair<'q>(#[serde(borrow)] Cow<'q, str>, #[serde(borrow)] Cow<'q, str>);
 
 impl<'q> Values<'q> {
-    /// Takes a query string apart. Of a repeated parameter the first value counts.
+    /// Takes a query string apart into these, which are empty. They are large, so nobody hands them over. Of a repeated parameter the
+    /// first value counts.
     pub(super) fn decode(
+        &mut self,
         query: &'q [u8],
         anomalies: &mut Anomalies,
-    ) -> Result<Values<'q>, serde_urlencoded::de::Error> {
-        let mut collected = Collected::default();
+    ) -> Result<(), serde_urlencoded::de::Error> {
+        let mut seen = [false; Parameter::COUNT];
+        let mut add = |parameter: Option<Parameter>, value: Cow<'q, str>| {
+            let Some(parameter) = parameter else {
+                return anomalies.insert(Anomaly::UnknownParameter);
+            };
+            if std::mem::replace(&mut seen[parameter as usize], true) {
+                return anomalies.insert(Anomaly::RepeatedParameter);
+            }
+            if !value.is_empty() {
+                self.texts[parameter as usize] = Some(value);
+            }
+        };
+        let is_plain = query.is_ascii() && !is_encoded(query);
         match str::from_utf8(query) {
             // Taken apart in place, and only what is encoded is decoded: to decode all of it, byte by byte, would be most of the work of
             // a request.
             Ok(text) => {
                 for (parameter, value) in Pairs::new(text) {
-                    collected.add(parameter, value, anomalies);
+                    let value = if is_plain { Cow::Borrowed(value) } else { decoded(value) };
+                    add(parameter, value);
                 }
             }
             Err(_) => {
                 let pairs: Vec<Pair<'q>> = serde_urlencoded::from_bytes(query)?;
                 for Pair(name, value) in pairs {
-                    collected.add(Parameter::from_name(&name), value, anomalies);
+                    add(Parameter::from_name(&name), value);
                 }
             }
         }
-        Ok(collected.into_values(anomalies))
+        let mut texts = self.texts.iter().flatten();
+        if !is_plain && texts.any(|text| text.contains(char::REPLACEMENT_CHARACTER)) {
+            anomalies.insert(Anomaly::NotUtf8);
+        }
+        self.read_numbers(anomalies);
+        Ok(())
+    }
+
+    /// Reads numbers once, since each is asked for several times. Notes those that are none, and what is missing.
+    fn read_numbers(&mut self, anomalies: &mut Anomalies) {
+        let Values { texts, numbers } = self;
+        let is_older = [Parameter::CallEndReason, Parameter::Releaser]
+            .into_iter()
+            .any(|parameter| texts[parameter as usize].is_some());
+        for ((text, number), (parameter, _, kind, nullable)) in
+            texts.iter().zip(numbers).zip(&Parameter::TABLE)
+        {
+            match text {
+                Some(text) if *kind == ValueKind::Number => {
+                    *number = text.trim_ascii().parse().ok();
+                    if number.is_none() {
+                        anomalies.insert(Anomaly::UnusableNumber);
+                    }
+                }
+                Some(_) => {}
+                None if *nullable || is_older && parameter.is_newer() => {}
+                None => anomalies.insert(Anomaly::MissingParameter),
+            }
+        }
     }
 
     pub(super) fn text(&self, parameter: Parameter) -> Option<&str> {
@@ -207,19 +250,16 @@ impl<'q> Values<'q> {
     }
 }
 
-/// The parameters and values of a form.
+/// The parameters of a form and their values as they stand there.
 struct Pairs<'q> {
     rest: &'q str,
     /// What comes next if the order is the usual one, so that names need not be looked for.
     expected: &'static [Parameter],
-    /// Whether anything is encoded.
-    has_encoding: bool,
 }
 
 impl<'q> Pairs<'q> {
     fn new(text: &'q str) -> Pairs<'q> {
-        let has_encoding = is_encoded(text);
-        Pairs { rest: text, expected: &Parameter::USUAL_ORDER, has_encoding }
+        Pairs { rest: text, expected: &Parameter::USUAL_ORDER }
     }
 
     /// The next parameter if it is the expected one, and what comes behind its `=`.
@@ -244,9 +284,9 @@ impl<'q> Pairs<'q> {
 }
 
 impl<'q> Iterator for Pairs<'q> {
-    type Item = (Option<Parameter>, Cow<'q, str>);
+    type Item = (Option<Parameter>, &'q str);
 
-    fn next(&mut self) -> Option<(Option<Parameter>, Cow<'q, str>)> {
+    fn next(&mut self) -> Option<(Option<Parameter>, &'q str)> {
         while let Some(behind) = self.rest.strip_prefix('&') {
             self.rest = behind;
         }
@@ -259,68 +299,20 @@ impl<'q> Iterator for Pairs<'q> {
         };
         let (value, behind) = behind.split_at(memchr(b'&', behind.as_bytes()).unwrap_or(behind.len()));
         self.rest = behind;
-        Some((parameter, if self.has_encoding { decoded(value) } else { Cow::Borrowed(value) }))
+        Some((parameter, value))
     }
 }
 
 /// Whether anything of a form is not as it stands there.
-fn is_encoded(text: &str) -> bool {
-    memchr2(b'%', b'+', text.as_bytes()).is_some()
+fn is_encoded(form: &[u8]) -> bool {
+    memchr2(b'%', b'+', form).is_some()
 }
 
 /// A name or value of a form (URL Standard, application/x-www-form-urlencoded).
 fn decoded(text: &str) -> Cow<'_, str> {
-    match is_encoded(text) {
+    match is_encoded(text.as_bytes()) {
         true => Cow::Owned(percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()),
         false => Cow::Borrowed(text),
-    }
-}
-
-/// The values so far.
-#[derive(Default)]
-struct Collected<'q> {
-    values: Values<'q>,
-    seen: [bool; Parameter::COUNT],
-}
-
-impl<'q> Collected<'q> {
-    fn add(&mut self, parameter: Option<Parameter>, value: Cow<'q, str>, anomalies: &mut Anomalies) {
-        let Some(parameter) = parameter else {
-            return anomalies.insert(Anomaly::UnknownParameter);
-        };
-        if std::mem::replace(&mut self.seen[parameter as usize], true) {
-            return anomalies.insert(Anomaly::RepeatedParameter);
-        }
-        if !value.is_ascii() && value.contains(char::REPLACEMENT_CHARACTER) {
-            anomalies.insert(Anomaly::NotUtf8);
-        }
-        if !value.is_empty() {
-            self.values.texts[parameter as usize] = Some(value);
-        }
-    }
-
-    /// The values, with their numbers read once, since each is asked for several times. Notes what is missing, and numbers that are none.
-    fn into_values(mut self, anomalies: &mut Anomalies) -> Values<'q> {
-        let Values { texts, numbers } = &mut self.values;
-        let is_older = [Parameter::CallEndReason, Parameter::Releaser]
-            .into_iter()
-            .any(|parameter| texts[parameter as usize].is_some());
-        for ((text, number), (parameter, _, kind, nullable)) in
-            texts.iter().zip(numbers).zip(&Parameter::TABLE)
-        {
-            match text {
-                Some(text) if *kind == ValueKind::Number => {
-                    *number = text.trim_ascii().parse().ok();
-                    if number.is_none() {
-                        anomalies.insert(Anomaly::UnusableNumber);
-                    }
-                }
-                Some(_) => {}
-                None if *nullable || is_older && parameter.is_newer() => {}
-                None => anomalies.insert(Anomaly::MissingParameter),
-            }
-        }
-        self.values
     }
 }
 
@@ -378,8 +370,8 @@ mod tests {
                 let at = at.index(query.len());
                 query[at] = 0xff;
             }
-            let mut anomalies = Anomalies::default();
-            let values = Values::decode(&query, &mut anomalies).expect("a form");
+            let (mut values, mut anomalies) = (Values::default(), Anomalies::default());
+            values.decode(&query, &mut anomalies).expect("a form");
             let read = Parameter::TABLE.iter().filter_map(|(parameter, name, ..)| Some((*name, values.text(*parameter)?.to_owned())));
             let odd = [Anomaly::UnknownParameter, Anomaly::RepeatedParameter, Anomaly::NotUtf8];
             prop_assert_eq!((read.collect(), odd.map(|anomaly| anomalies.contains(anomaly))), expected(&query));
