@@ -207,7 +207,7 @@ impl<'q> Values<'q> {
                 }
             }
         }
-        let mut texts = self.texts.iter().flatten();
+        let mut texts = self.texts.iter().flatten().filter(|text| !text.is_ascii());
         if !is_plain && texts.any(|text| text.contains(char::REPLACEMENT_CHARACTER)) {
             anomalies.insert(Anomaly::NotUtf8);
         }
