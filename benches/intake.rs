@@ -1,58 +1,41 @@
 //! What intake costs: requests a second and latency of the exporter on one core, without and with a state directory, as a
 //! ratio to a bare hyper server that answers 200 to everything, in the same run; what passing a request on adds to that
-//! server's own answer; and resident memory before and after.
+//! server's own answer; and memory and wake-ups of an exporter that is idle.
+//!
+//! Beside the ratio of calls a second stands that of the time of a processor that each takes for a call, which says the same on a
+//! machine that does something else as well.
 //!
 //! `cargo bench --bench intake`, with `wrk` and `taskset` installed. The server has the first core, wrk the second.
 //! Calls are like the documented sample, each with a session ID of its own, over keep-alive connections.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its figures")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod support;
 
 use std::process::Command;
+use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-
-use support::{Result, Server};
+use support::{Result, Server, bare};
 
 const ROUNDS: usize = 3;
 const SECONDS_A_ROUND: u32 = 5;
+/// How long an idle exporter is looked at.
+const IDLE: Duration = Duration::from_secs(20);
 const CONNECTIONS: &[u32] = &[1, 16, 64, 256];
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
-    if arguments.get(1).is_some_and(|argument| argument == "bare") {
-        return bare_server();
+    if arguments.get(1).is_some_and(|argument| argument == bare::ARGUMENT) {
+        return bare::serve();
     }
     compare()
-}
-
-/// The yardstick: hyper with nothing behind it.
-fn bare_server() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        eprintln!("{{\"call_events\":\"http://{}/call_event\",\"admin\":\"\"}}", listener.local_addr()?);
-        loop {
-            let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            let service = service_fn(|_| async {
-                Ok::<_, std::convert::Infallible>(hyper::Response::new(Full::<bytes::Bytes>::default()))
-            });
-            let connection =
-                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-            tokio::spawn(connection);
-        }
-    })
 }
 
 fn compare() -> Result<()> {
     let script = std::env::temp_dir().join(format!("call-events-{}.lua", std::process::id()));
     std::fs::write(&script, WRK_SCRIPT)?;
     let program = std::env::current_exe()?;
-    let bare = Server::start(Command::new("taskset").args(["-c", "0"]).arg(program).arg("bare"))?;
+    let bare = Server::start(Command::new("taskset").args(["-c", "0"]).arg(program).arg(bare::ARGUMENT))?;
     let exporter = Server::start(&mut exporter_command())?;
     let state_directory = std::env::temp_dir().join(format!("call-state-{}", std::process::id()));
     let durable = Server::start(exporter_command().arg("--state-dir").arg(&state_directory))?;
@@ -61,20 +44,38 @@ fn compare() -> Result<()> {
         exporter.resident_kib()?,
         durable.resident_kib()?
     );
-    println!("one core; calls a second, p50 and p99; the ratio is to the bare server");
-    println!("{:>5} {:<9} {:>10} {:>9} {:>9} {:>7}", "conns", "server", "calls/s", "p50", "p99", "ratio");
+    println!(
+        "wake-ups a second, idle: {:.1}, with a state directory {:.1}",
+        wakeups_a_second(&exporter)?,
+        wakeups_a_second(&durable)?
+    );
+    println!(
+        "one core; calls a second, p50, p99 and processor time a call; the ratios are to the bare server"
+    );
+    println!(
+        "{:>5} {:<9} {:>10} {:>9} {:>9} {:>7} {:>9} {:>7}",
+        "conns", "server", "calls/s", "p50", "p99", "ratio", "time", "ratio"
+    );
     for connections in CONNECTIONS {
         let mut loads: [Vec<Load>; 3] = Default::default();
         for round in 1..=ROUNDS {
             for (server, loads) in [&bare, &exporter, &durable].into_iter().zip(&mut loads) {
-                loads.push(load(&server.url, &script, *connections, round)?);
+                let before = server.processor_time()?;
+                let mut load = load(&server.url, &script, *connections, round)?;
+                load.time = (server.processor_time()? - before).as_secs_f64() * 1e6 / load.requests;
+                loads.push(load);
             }
         }
-        let yardstick = median(&mut loads[0]).requests_a_second;
+        let (yardstick, time_yardstick) =
+            (median(&mut loads[0]).requests_a_second, median_time(&mut loads[0]));
         for (name, loads) in ["bare", "memory", "state dir"].into_iter().zip(&mut loads) {
-            let Load { requests_a_second, p50, p99 } = median(loads);
-            let ratio = *requests_a_second / yardstick;
-            println!("{connections:>5} {name:<9} {requests_a_second:>10.0} {p50:>9} {p99:>9} {ratio:>7.3}");
+            let time = median_time(loads);
+            let Load { requests_a_second, p50, p99, .. } = median(loads);
+            let (ratio, time_ratio) = (*requests_a_second / yardstick, time_yardstick / time);
+            println!(
+                "{connections:>5} {name:<9} {requests_a_second:>10.0} {p50:>9} {p99:>9} {ratio:>7.3} {time:>6.1} us \
+                 {time_ratio:>7.3}"
+            );
         }
     }
     compare_passing_on(&bare, &script)?;
@@ -146,6 +147,18 @@ fn median(loads: &mut [Load]) -> &Load {
     &loads[loads.len() / 2]
 }
 
+fn median_time(loads: &mut [Load]) -> f64 {
+    loads.sort_by(|one, other| one.time.total_cmp(&other.time));
+    loads[loads.len() / 2].time
+}
+
+/// How often the threads of an idle server are woken up.
+fn wakeups_a_second(server: &Server) -> Result<f64> {
+    let before = server.sleeps()?;
+    std::thread::sleep(IDLE);
+    Ok((server.sleeps()? - before) as f64 / IDLE.as_secs_f64())
+}
+
 /// One session ID a request, told apart by connection, round and a counter; the rest is the documented sample.
 const WRK_SCRIPT: &str = r#"
 local round = tonumber(os.getenv("ROUND")) + 16 * tonumber(os.getenv("CONNECTIONS"))
@@ -163,9 +176,12 @@ end
 "#;
 
 struct Load {
+    requests: f64,
     requests_a_second: f64,
     p50: String,
     p99: String,
+    /// Microseconds of a processor for each.
+    time: f64,
 }
 
 fn load(url: &str, script: &std::path::Path, connections: u32, round: usize) -> Result<Load> {
@@ -193,9 +209,12 @@ fn load(url: &str, script: &std::path::Path, connections: u32, round: usize) -> 
         text.lines().find_map(|line| line.trim().strip_prefix(name)).map(|value| value.trim().to_owned())
     };
     let missing = || format!("wrk printed no figures:\n{text}{}", String::from_utf8_lossy(&output.stderr));
+    let requests = text.lines().find_map(|line| line.split_once(" requests in ")).ok_or_else(missing)?.0;
+    let requests = requests.trim().parse()?;
     let requests_a_second = after("Requests/sec:").ok_or_else(missing)?.parse()?;
     let p50 = after("50%").ok_or_else(missing)?;
-    Ok(Load { requests_a_second, p50, p99: after("99%").ok_or_else(missing)? })
+    let p99 = after("99%").ok_or_else(missing)?;
+    Ok(Load { requests, requests_a_second, p50, p99, time: 0.0 })
 }
 
 /// The sum of all series of a metric.

@@ -132,7 +132,10 @@ fn run(config: Config) -> Result<ExitCode, Box<dyn Error>> {
     let (otlp, remarks) = variables(&config);
     let log = logging::start(&config, otlp.log_level)?;
     remarks.iter().for_each(Remark::log);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.worker_threads())
+        .enable_all()
+        .build()?;
     let given = config.given.clone();
     let ended = runtime.block_on(async {
         let (stop, hangups) = (signals::stop(log.clone())?, signals::Hangups::of_process()?);

@@ -38,7 +38,7 @@ fn with_large_pages() -> Exporter {
     let mut prlimit = Command::new("prlimit");
     prlimit.arg(format!("--data={LIMIT}")).arg(command().get_program());
     prlimit.env_clear().envs(std::env::vars().filter(|(name, _)| name == "PATH"));
-    prlimit.env("TOKIO_WORKER_THREADS", "2");
+    prlimit.args(["--worker-threads", "2"]);
     prlimit.args(["--max-connections", &CONNECTIONS.to_string(), "--max-series", &SERIES.to_string()]);
     prlimit.args(["--seen-max", &SESSION_IDS.to_string(), "--backlog-max-bytes", "1MiB"]);
     let exporter = Exporter::launch(&mut prlimit);

@@ -178,7 +178,10 @@ fn what_a_cluster_has_no_use_for_is_refused() {
             of_exporter(json!({"image": {"repository": "registry.example.com/Voice/exporter"}})),
             "/image/repository",
         ),
-        (env(&["TOKIO_WORKER_THREADS"]), "extraEnv has TOKIO_WORKER_THREADS, which is there already"),
+        (
+            env(&["PLANET_WORKER_THREADS"]),
+            "extraEnv has PLANET_WORKER_THREADS, and the argument --worker-threads",
+        ),
         (env(&["A", "A"]), "extraEnv has A, which is there already"),
         (env(&["PLANET_LISTEN"]), "extraEnv has PLANET_LISTEN, and the argument --listen"),
         (json!({"ingress": {"hosts": ["a..b"]}}), "/ingress/hosts/0"),

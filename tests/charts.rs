@@ -690,6 +690,7 @@ fn every_flag_of_the_program_has_a_value() {
         "state-lock-wait",
         "call-event-secret-file",
         "identity-key-file",
+        "worker-threads",
         "tls-cert-file",
         "tls-key-file",
         "tls-client-ca-file",

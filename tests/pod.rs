@@ -162,9 +162,8 @@ fn memory_stays_within_what_bounds_it_under_a_hard_limit() {
             .args(["--max-series", &bounds.max_series.to_string()])
             .args(["--max-connections", &bounds.max_connections.to_string()])
             .args(["--backlog-max-bytes", &bounds.backlog_max_bytes.to_string()])
-            .args(["--header-timeout", "1h", "--forward-to", &service.url()])
-            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", free_address()))
-            .env("TOKIO_WORKER_THREADS", "2"),
+            .args(["--header-timeout", "1h", "--forward-to", &service.url(), "--worker-threads", "2"])
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", free_address())),
     );
 
     // More calls than are remembered or may wait, with more label sets than there may be.

@@ -1,10 +1,18 @@
 //! A server that a benchmark starts, and what can be seen of it.
 
+#![allow(dead_code, reason = "each benchmark takes the part that it needs")]
+
+pub(crate) mod bare;
+pub(crate) mod sample;
+
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -35,6 +43,13 @@ impl Server {
         Err("the server did not say where it listens".into())
     }
 
+    /// Tells it to end, and waits until it has.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        kill_process(Pid::from_child(&self.process), Signal::TERM)?;
+        self.process.wait()?;
+        Ok(())
+    }
+
     /// Resident memory, in KiB.
     pub(crate) fn resident_kib(&self) -> Result<u64> {
         self.status_kib("VmRSS:")
@@ -45,6 +60,32 @@ impl Server {
         let status = self.proc("status")?;
         let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line")?;
         Ok(line.trim_end_matches("kB").trim().parse()?)
+    }
+
+    /// The time of a processor that its threads have taken, whatever else the machine does.
+    pub(crate) fn processor_time(&self) -> Result<Duration> {
+        let mut nanoseconds = 0;
+        for thread in self.threads()? {
+            let stat = std::fs::read_to_string(thread.join("schedstat"))?;
+            nanoseconds += stat.split(' ').next().unwrap_or_default().parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanoseconds))
+    }
+
+    /// How often its threads have gone to sleep, and so been woken up.
+    pub(crate) fn sleeps(&self) -> Result<u64> {
+        let mut sleeps = 0;
+        for thread in self.threads()? {
+            let status = std::fs::read_to_string(thread.join("status"))?;
+            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            sleeps += line.ok_or("no such line")?.trim().parse::<u64>()?;
+        }
+        Ok(sleeps)
+    }
+
+    fn threads(&self) -> Result<Vec<PathBuf>> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.process.id()))?;
+        Ok(threads.map(|thread| Ok(thread?.path())).collect::<std::io::Result<_>>()?)
     }
 
     /// A file of its process in /proc.

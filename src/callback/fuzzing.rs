@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::call_event::LONGEST;
+use super::call_event::{LONGEST, Parameter};
 use super::labels::{LabelSource, LabelValue};
 use super::{CallEvent, Kind, Record, envelope, record};
 use crate::http::raw_query::as_text;
@@ -18,7 +18,7 @@ fn noon() -> SystemTime {
 /// The query of a callback of any kind.
 ///
 /// What has a key can be read; what is read says nothing that no call can be; and the event is the same when it comes back from the
-/// journal, or from a text that was kept.
+/// journal, or from a text that was kept. Its texts are those that a library decodes.
 pub fn query(query: &[u8]) {
     for kind in (0..=u8::MAX).filter_map(Kind::from_number) {
         let identified = kind.identify(query);
@@ -36,7 +36,17 @@ pub fn query(query: &[u8]) {
     let event = CallEvent::read(query, noon());
     assert_eq!(event.as_ref().err(), CallEvent::identify(query).err().as_ref());
     if let Ok(event) = event {
+        is_decoded(&event, query);
         call_event(event);
+    }
+}
+
+/// The texts of an event are those that a library decodes: of a repeated parameter the first, and none that is empty.
+fn is_decoded(event: &CallEvent<'_>, query: &[u8]) {
+    let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(query).unwrap_or_default();
+    for (parameter, name, ..) in Parameter::TABLE {
+        let first = pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        assert_eq!(event.text(parameter), first.filter(|value| !value.is_empty()), "{name}");
     }
 }
 

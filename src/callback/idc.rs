@@ -3,7 +3,7 @@
 /// The officially assigned codes of ISO 3166-1 alpha-2, in their order. Source: the standard's maintenance agency
 /// (<https://www.iso.org/iso-3166-country-codes.html>).
 #[rustfmt::skip]
-static ASSIGNED_CODES: [&str; 249] = [
+const ASSIGNED_CODES: [&str; 249] = [
     "AD", "AE", "AF", "AG", "AI", "AL", "AM", "AO", "AQ", "AR", "AS", "AT", "AU", "AW", "AX", "AZ",
     "BA", "BB", "BD", "BE", "BF", "BG", "BH", "BI", "BJ", "BL", "BM", "BN", "BO", "BQ", "BR", "BS",
     "BT", "BV", "BW", "BY", "BZ", "CA", "CC", "CD", "CF", "CG", "CH", "CI", "CK", "CL", "CM", "CN",
@@ -24,8 +24,22 @@ static ASSIGNED_CODES: [&str; 249] = [
 
 /// The code as it stands in the table of the assigned ones, or `None` for anything else.
 pub fn assigned_code(text: &str) -> Option<&'static str> {
-    ASSIGNED_CODES.binary_search(&text).ok().and_then(|at| ASSIGNED_CODES.get(at)).copied()
+    let &[first, second] = text.as_bytes() else { return None };
+    let letter = |byte: u8| usize::from(byte.wrapping_sub(b'A'));
+    *BY_LETTERS.get(letter(first))?.get(letter(second))?
 }
+
+/// The same codes by their letters, since each call is asked for its own twice.
+static BY_LETTERS: [[Option<&str>; 26]; 26] = {
+    let mut by_letters = [[None; 26]; 26];
+    let mut at = 0;
+    while at < ASSIGNED_CODES.len() {
+        let letters = ASSIGNED_CODES[at].as_bytes();
+        by_letters[(letters[0] - b'A') as usize][(letters[1] - b'A') as usize] = Some(ASSIGNED_CODES[at]);
+        at += 1;
+    }
+    by_letters
+};
 
 /// Whether a text can be configured as the name of an IDC: up to 16 ASCII letters, digits, dashes and underscores.
 pub fn is_usual_name(text: &str) -> bool {
@@ -45,6 +59,6 @@ mod tests {
         for other in ["", "kr", "KRX", "ZZ", "XK", "EU", "UK", "K", "대한"] {
             assert_eq!(assigned_code(other), None, "{other}");
         }
-        assert!(ASSIGNED_CODES.is_sorted());
+        assert!(ASSIGNED_CODES.iter().all(|code| assigned_code(code) == Some(*code)));
     }
 }

@@ -286,6 +286,10 @@ const GROUPS: [(&str, &[Flag]); 6] = [
                 "Raise it for clients on slow networks; lower it to drop those that only occupy places.",
             ),
             rare("idle-timeout", "Keep it above that of the proxy in front; lower it if there is none."),
+            rare(
+                "worker-threads",
+                "Lower it to save memory; raise it if one exporter takes more than ten thousand calls a second, with TLS or a service behind.",
+            ),
         ],
     ),
     (

@@ -22,7 +22,9 @@ pub mod trace_url;
 pub mod unused;
 mod values;
 
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use bytesize::ByteSize;
@@ -41,12 +43,15 @@ use self::routes::{ProbeStatus, plain_path, registered_path};
 use self::trace_url::TraceUrl;
 use self::values::{
     bytes, canary_interval, duration, duration_or_none, idc, log_level, longest_call, network, number,
-    positive, service, state_bytes, uri_bytes,
+    positive, service, state_bytes, threads, uri_bytes,
 };
 use crate::http::ListenAddress;
 use crate::http::server_tls::{Clients, OldestVersion, ServerFiles};
 use crate::http::service::ServiceUrl;
 use crate::ledger::Buckets;
+
+/// The most worker threads unless a number is given.
+const USUAL_WORKER_THREADS: usize = 4;
 
 /// Telemetry sidecar for LINE Planet: turns call events into Prometheus metrics, OTLP metrics and spans.
 #[derive(Debug, Clone, Parser)]
@@ -448,6 +453,11 @@ pub struct Config {
     #[arg(long, env = "PLANET_IDLE_TIMEOUT", value_name = "DURATION", default_value = "61m", value_parser = duration)]
     pub idle_timeout: Duration,
 
+    /// Number of threads that answer call events and deliver them; the admin port has one of its own [default: as many as the
+    /// process has processors, at most 4].
+    #[arg(long, env = "PLANET_WORKER_THREADS", value_name = "NUMBER", value_parser = threads)]
+    pub worker_threads: Option<usize>,
+
     /// How long the exporter still serves everybody after SIGTERM or SIGINT. Meanwhile /readyz answers 503 and each answer
     /// closes its connection, so that proxies go elsewhere before anything is refused.
     #[arg(long, env = "PLANET_DRAIN_TIME", value_name = "DURATION", default_value = "0s", value_parser = duration_or_none)]
@@ -488,6 +498,13 @@ impl Config {
             (Some(_), true) => StateLifetime::Pod,
             (Some(_), false) => StateLifetime::Volume,
         }
+    }
+
+    /// How many threads serve: a few, however large the node is, since each takes memory and one handles tens of thousands of calls a
+    /// second.
+    pub fn worker_threads(&self) -> usize {
+        let usual = || thread::available_parallelism().map_or(1, NonZero::get).min(USUAL_WORKER_THREADS);
+        self.worker_threads.unwrap_or_else(usual)
     }
 
     /// The files of TLS on the port of call events, if it speaks that.

@@ -37,6 +37,8 @@ fn wrong_values_are_refused_with_what_is_accepted() {
         ("--forward-mode", "later", "stored, inline"),
         ("--forward-concurrency", "0", "above zero"),
         ("--max-connections", "0", "above zero"),
+        ("--worker-threads", "0", "from 1 to 64"),
+        ("--worker-threads", "65", "from 1 to 64"),
         ("--max-series", "many", "decimal digits"),
         ("--seen-max", "0", "above zero"),
         ("--refused-max", "-1", "decimal digits"),

@@ -114,7 +114,7 @@ fn has_identities(config: &Config, otlp: &OtlpSettings) -> bool {
 }
 
 /// Every flag with what takes its effect away.
-const NEEDS: [(&str, &[Obstacle]); 56] = [
+const NEEDS: [(&str, &[Obstacle]); 57] = [
     ("listen", &[]),
     ("call-event-path", &[]),
     ("call-event-secret-file", &[]),
@@ -166,6 +166,7 @@ const NEEDS: [(&str, &[Obstacle]); 56] = [
     ("tls-client-ca-file", &[]),
     ("header-timeout", &[]),
     ("idle-timeout", &[]),
+    ("worker-threads", &[]),
     ("drain-time", &[]),
     ("shutdown-timeout", &[]),
     ("call-log", &[]),

@@ -23,6 +23,14 @@ pub(super) fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A number of threads.
+pub(super) fn threads(text: &str) -> Result<usize, String> {
+    match number(text) {
+        Ok(number @ 1..=64) => Ok(number),
+        _ => Err("expected a number from 1 to 64".to_owned()),
+    }
+}
+
 /// A size.
 pub(super) fn bytes(text: &str) -> Result<ByteSize, String> {
     text.parse().map_err(|_| "expected a size such as 64MiB".to_owned())

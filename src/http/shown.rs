@@ -71,7 +71,9 @@ impl Formatter for Escaping {
 }
 
 fn replaced(text: &str, replace: impl Fn(&mut String, char)) -> Cow<'_, str> {
-    if !text.contains(acts) {
+    // Most texts are plain, which bytes tell sooner than characters.
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if is_plain || !text.contains(acts) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len());

@@ -50,6 +50,7 @@ impl Ledger {
             return;
         }
         self.looked_at = second;
+        self.classes.forget();
         self.touch(event, second);
         let is_unused = |used: u64| second.saturating_sub(used) >= DAY;
         let is_full = self.are_calls_full();
@@ -128,13 +129,10 @@ impl Ledger {
 /// Takes rows out of a table, and answers what they counted.
 fn take_out(table: &mut Table, leaves: impl Fn(&[Label], &Row) -> bool) -> u64 {
     let mut counted = 0u64;
-    table.rows.retain(|labels, row| {
-        let leaves = leaves(labels, row);
-        if leaves {
-            counted = counted.saturating_add(row.total.count());
-        }
-        !leaves
-    });
+    for (_, row) in table.iter().filter(|(labels, row)| leaves(labels, row)) {
+        counted = counted.saturating_add(row.total.count());
+    }
+    table.remove(leaves);
     counted
 }
 

@@ -32,7 +32,11 @@ pub fn counted(query: &[u8]) {
     let after = series(&ledger);
     // Those of the call, and what stands at 0 for its IDC.
     assert!(after <= before + 200, "{before} series became {after}");
+    // Whether or not its class is known.
+    let mut other = ledger.clone();
+    other.apply(event.clone());
     ledger.apply(event);
+    assert_eq!(ledger, other);
     assert_eq!((ledger.calls(), series(&ledger)), (2, after));
     is_whole(&ledger);
     is_kept(&Checkpoint::of(ledger));

@@ -1,5 +1,7 @@
 //! The labels of one event.
 
+use std::ops::{Index, Range};
+
 use crate::callback::labels::{LabelSource, OTHER};
 pub(super) use crate::metrics::labels::Label;
 
@@ -36,6 +38,40 @@ impl EventLabels {
 
     /// The values of these labels.
     pub(super) fn of(&self, sources: impl Iterator<Item = LabelSource>) -> Vec<Label> {
-        sources.map(|source| self.0[source as usize].clone()).collect()
+        self.each_of(sources).collect()
+    }
+
+    fn each_of(&self, sources: impl Iterator<Item = LabelSource>) -> impl Iterator<Item = Label> {
+        sources.map(|source| self.0[source as usize].clone())
+    }
+}
+
+/// Label sets of one event in one piece of memory: each of its own would be a large part of the work of an event.
+#[derive(Default)]
+pub(super) struct LabelSets(Vec<Label>);
+
+impl LabelSets {
+    /// Room for so many labels.
+    pub(super) fn with_capacity(labels: usize) -> LabelSets {
+        LabelSets(Vec::with_capacity(labels))
+    }
+
+    /// Puts in the values of these labels. Answers where they are.
+    pub(super) fn put(
+        &mut self,
+        labels: &EventLabels,
+        sources: impl Iterator<Item = LabelSource>,
+    ) -> Range<usize> {
+        let begin = self.0.len();
+        self.0.extend(labels.each_of(sources));
+        begin..self.0.len()
+    }
+}
+
+impl Index<&Range<usize>> for LabelSets {
+    type Output = [Label];
+
+    fn index(&self, place: &Range<usize>) -> &[Label] {
+        &self.0[place.clone()]
     }
 }

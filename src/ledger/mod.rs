@@ -8,6 +8,7 @@
 pub mod callers;
 mod cardinality;
 pub mod checkpoint;
+mod classes;
 mod days;
 mod departures;
 mod exemplars;
@@ -24,6 +25,7 @@ pub mod timeline;
 mod usual;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -34,15 +36,16 @@ use crate::callback::record::UnreadableRecord;
 use crate::callback::{Anomalies, Anomaly, CallEvent, Key, Kind, Record};
 use crate::metrics::birth::Birth;
 use crate::metrics::catalog::{self, Metric};
-use crate::metrics::family::{Exemplar, Family};
+use crate::metrics::family::Family;
 use crate::metrics::labels::Labels;
 
 use cardinality::CardinalityLimit;
+use classes::{Class, Classes};
 use days::Days;
 pub use days::{MOST_DAYS, Usage};
 use departures::Departed;
 pub use histogram::{Buckets, Histogram, InvalidBuckets};
-use label::{EventLabels, Label};
+use label::{EventLabels, Label, LabelSets};
 use last_events::LastEvents;
 use recent::RecentCalls;
 use specification::{Adds, BucketKind, SPECIFICATIONS, Specification};
@@ -89,6 +92,9 @@ impl Default for Limits {
 /// The label of `planet.exporter.anomalies`.
 const KIND: &str = "kind";
 
+/// The labels to which an event adds, as a rule at most.
+const USUAL_LABELS: usize = 40;
+
 /// The label of `planet.exporter.label_overflows`.
 const LIMIT: &str = "limit";
 
@@ -116,6 +122,7 @@ pub struct Ledger {
     overflows: Table,
     last_events: LastEvents,
     days: Days,
+    classes: Classes,
 }
 
 impl Ledger {
@@ -151,6 +158,7 @@ impl Ledger {
             overflows: Table::default(),
             last_events: LastEvents::default(),
             days: Days::default(),
+            classes: Classes::default(),
         }
     }
 
@@ -261,8 +269,20 @@ impl Ledger {
         event.cap(self.limits.longest_call);
         self.look_for_departures(&event, second(event.received_at));
         // First everything that could go wrong, and then only additions: metrics never disagree with one another.
-        let additions = self.additions(&event);
-        self.add(additions);
+        if !self.add_to_class(&event) {
+            let additions = self.additions(&event);
+            self.add(additions);
+        }
+    }
+
+    /// Counts what is odd about an event.
+    fn add_anomalies(&mut self, anomalies: Anomalies, moment: Moment) {
+        let mut is_born = false;
+        for anomaly in anomalies.iter() {
+            let labels = [Label::Known(anomaly.as_str())];
+            is_born |= self.anomalies.add(&labels, Addend::Number(1), moment, None, None);
+        }
+        self.note_birth(is_born, moment.birth);
     }
 
     /// What an event adds, and where.
@@ -270,36 +290,44 @@ impl Ledger {
         let mut anomalies = event.anomalies;
         let mut overflows = Vec::new();
         let mut labels = EventLabels::new();
+        let mut is_of_class = true;
         for source in LabelSource::all() {
-            match (self.admit(source, source.value(event), event.received_at), source) {
+            let value = source.value(event);
+            is_of_class &=
+                !matches!((source, &value), (LabelSource::DisconnectReason, LabelValue::Foreign(_)));
+            match (self.admit(source, value, event.received_at), source) {
                 (Some(label), _) => labels.set(source, label),
                 (None, LabelSource::Idc) => anomalies.insert(Anomaly::UnusualIdc),
                 (None, LabelSource::Service) => {}
                 (None, _) => overflows.push(source.name()),
             }
         }
-        let mut rows = Vec::with_capacity(SPECIFICATIONS.len());
-        for (at, (metric, table)) in SPECIFICATIONS.iter().zip(&self.tables).enumerate() {
+        let mut sets = LabelSets::with_capacity(USUAL_LABELS);
+        let mut rows = [const { None }; SPECIFICATIONS.len()];
+        for ((metric, table), row) in SPECIFICATIONS.iter().zip(&self.tables).zip(&mut rows) {
             let Some(addend) = metric.addend(event) else { continue };
-            let mut row = labels.of(metric.labels(&self.limits));
+            let mut place = sets.put(&labels, metric.labels(&self.limits));
             if let Some(limit) = &metric.limit
-                && table.is_full_for(&row, (limit.most)(&self.limits))
+                && table.is_full_for(&sets[&place], (limit.most)(&self.limits))
             {
                 overflows.push(limit.name);
                 limit.fallback.iter().for_each(|source| labels.set(*source, Label::OTHER));
                 limit.fallback_of_foreign.iter().for_each(|source| labels.forget_foreign(*source));
-                row = labels.of(metric.labels(&self.limits));
+                place = sets.put(&labels, metric.labels(&self.limits));
             }
-            rows.push((at, row, addend));
+            *row = Some((place, addend));
         }
-        let recent = recent::label_set(&labels, &self.limits);
-        let last_event = labels.of(LastEvents::labels(&self.limits));
-        let day = labels.of(Days::labels(&self.limits));
+        let recent = sets.put(&labels, RecentCalls::labels(&self.limits));
+        let last_event = sets.put(&labels, LastEvents::labels(&self.limits));
+        let day = sets.put(&labels, Days::labels(&self.limits));
         let idc = labels.get(LabelSource::Idc).clone();
         let is_abnormal = event.fault_domain.is_abnormal();
         let (sid, received_at) = (event.sid, event.received_at);
         let usage = Usage::of(event);
+        let is_of_class = is_of_class && overflows.is_empty() && anomalies == event.anomalies;
         Additions {
+            is_of_class,
+            sets,
             rows,
             idc,
             recent,
@@ -344,42 +372,42 @@ impl Ledger {
     /// Whether the call metrics can have no further label set.
     fn are_calls_full(&self) -> bool {
         let mut limited = SPECIFICATIONS.iter().zip(&self.tables);
-        limited.any(|(metric, table)| {
-            metric.metric == &catalog::CALLS && table.rows.len() >= self.limits.call_series
-        })
+        limited
+            .any(|(metric, table)| metric.metric == &catalog::CALLS && table.len() >= self.limits.call_series)
     }
 
     fn add(&mut self, additions: Additions) {
-        let birth = self.births.next_at(additions.received_at);
-        let moment = Moment { second: second(additions.received_at), birth };
+        let moment = Moment::at(additions.received_at, self.births);
+        let birth = moment.birth;
+        let mut places = [None; SPECIFICATIONS.len()];
         let (mut is_born, mut is_new_result) = (false, false);
-        for (at, row, addend) in additions.rows {
+        let sets = &additions.sets;
+        for (at, row) in additions.rows.into_iter().enumerate() {
             let (metric, table) = (&SPECIFICATIONS[at], &mut self.tables[at]);
-            let exemplar = metric.has_exemplars().then(|| Exemplar {
-                // The trace ID of a call is its sid.
-                trace_id: additions.sid.bytes(),
-                value: addend.as_f64(),
-                at: additions.received_at,
-            });
-            let is_new = table.add(&row, addend, moment, self.buckets.of(metric), exemplar);
+            let Some((labels, addend)) = row else { continue };
+            let exemplar = metric.exemplar(additions.sid, addend, additions.received_at);
+            let is_new = table.add(&sets[&labels], addend, moment, self.buckets.of(metric), exemplar);
+            places[at] = table.place(&sets[&labels]);
             is_born |= is_new;
             is_new_result |= is_new && metric.metric == &catalog::CALL_RESULTS;
-        }
-        for anomaly in additions.anomalies.iter() {
-            let labels = [Label::Known(anomaly.as_str())];
-            is_born |= self.anomalies.add(&labels, Addend::Number(1), moment, None, None);
         }
         for limit in additions.overflows {
             is_born |= self.overflows.add(&[Label::Known(limit)], Addend::Number(1), moment, None, None);
         }
         self.note_birth(is_born, birth);
+        self.add_anomalies(additions.anomalies, moment);
         if is_new_result {
             // It may be the first call of the IDC.
             self.start_at_zero_results_of(&additions.idc, birth);
         }
-        self.recent.add(&additions.recent, additions.is_abnormal);
-        self.last_events.note(&additions.last_event, additions.received_at);
-        self.days.add(additions.received_at, &additions.day, additions.usage);
+        self.recent.add(&sets[&additions.recent], additions.is_abnormal);
+        self.last_events.note(&sets[&additions.last_event], additions.received_at);
+        self.days.add(additions.received_at, &sets[&additions.day], additions.usage);
+        if additions.is_of_class {
+            let [recent, last_event, day] =
+                [&additions.recent, &additions.last_event, &additions.day].map(|place| sets[place].into());
+            self.classes.note(Class { places, recent, last_event, day });
+        }
     }
 
     /// What each day had: its beginning, the labels, and what their calls come to; the oldest first.
@@ -478,15 +506,19 @@ fn abnormal_reasons() -> impl Iterator<Item = (&'static str, FaultDomain)> {
 
 /// What an event adds to the ledger.
 struct Additions {
-    /// The place of the table, the labels of the row, and what is added to it.
-    rows: Vec<(usize, Vec<Label>, Addend)>,
+    /// Whether all calls with the same values of labels add to the same rows, whatever came before.
+    is_of_class: bool,
+    /// The label sets to which it adds.
+    sets: LabelSets,
+    /// For each table the place of its row's labels, and what is added to it, if anything is.
+    rows: [Option<(Range<usize>, Addend)>; SPECIFICATIONS.len()],
     idc: Label,
-    /// The labels among the last calls.
-    recent: Vec<Label>,
-    /// The labels among the last events.
-    last_event: Vec<Label>,
-    /// The labels in its day, and what it adds there.
-    day: Vec<Label>,
+    /// The place of the labels among the last calls.
+    recent: Range<usize>,
+    /// That of the labels among the last events.
+    last_event: Range<usize>,
+    /// That of the labels in its day, and what it adds there.
+    day: Range<usize>,
     usage: Usage,
     is_abnormal: bool,
     anomalies: Anomalies,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Limits;
-use super::label::{EventLabels, Label};
+use super::label::Label;
 use super::table::LabelSet;
 use crate::callback::labels::LabelSource::{self, Idc, MediaType, Service};
 use crate::metrics::birth::Birth;
@@ -76,11 +76,6 @@ impl RecentCalls {
             family(&catalog::CALL_RECENT_CALLS, |recent| recent.calls),
         ]
     }
-}
-
-/// The labels of an event as the last calls have them.
-pub(super) fn label_set(labels: &EventLabels, limits: &Limits) -> Vec<Label> {
-    labels.of(RecentCalls::labels(limits))
 }
 
 #[cfg(test)]

@@ -59,6 +59,7 @@ impl Ledger {
     /// The same totals with other settings. Where services are not told apart any more, their rows are added up; where they are
     /// from now on, what was counted before is of the service `other`. What is new stands at 0 and is born at `now`.
     pub fn reconfigured(mut self, limits: Limits, idcs: &[String], now: SystemTime) -> Ledger {
+        self.classes.forget();
         let (had_services, has_services) = (!self.limits.services.is_empty(), !limits.services.is_empty());
         if had_services != has_services {
             for (metric, table) in SPECIFICATIONS.iter().zip(&mut self.tables) {
@@ -92,7 +93,7 @@ impl Ledger {
             let sources: Vec<LabelSource> = metric.labels(&self.limits).collect();
             let places: Vec<_> =
                 wanted.iter().map(|wanted| sources.iter().position(|source| source == wanted)).collect();
-            label_sets.extend(table.rows.keys().map(|row| {
+            label_sets.extend(table.iter().map(|(row, _)| {
                 let label = |at: &Option<usize>| at.map_or(Label::OTHER, |at| row[at].clone());
                 places.iter().map(label).collect::<LabelSet>()
             }));
@@ -105,8 +106,8 @@ impl Ledger {
 /// already, so none of them is born now.
 fn relabelled(table: Table, has_services: bool) -> Table {
     let mut relabelled = Table::default();
-    for (labels, row) in table.rows {
-        relabelled.merge(with_service(&labels, has_services), Row { born: Birth::NONE, ..row });
+    for (labels, row) in table.iter() {
+        relabelled.merge(with_service(labels, has_services), Row { born: Birth::NONE, ..row.clone() });
     }
     relabelled
 }

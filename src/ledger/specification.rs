@@ -3,17 +3,18 @@
 //! A new metric takes an entry in the catalog and one here, a new label a source in `callback::labels` and its place here;
 //! both also the truth of the call-simulator, which is held against this list.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::Limits;
 use super::table::Addend;
-use crate::callback::CallEvent;
 use crate::callback::call_event::Parameter;
 use crate::callback::labels::LabelSource::{
     self, AbnormalReason, Answered, DisconnectReason, FaultDomain, Idc, MediaType, RelCode, RelCodeStr,
     Releaser, Result, Service, Terminate, UserRelCode,
 };
+use crate::callback::{CallEvent, Key};
 use crate::metrics::catalog::{self, Metric};
+use crate::metrics::family::Exemplar;
 
 /// How a metric is counted.
 #[derive(Debug)]
@@ -69,11 +70,18 @@ impl Specification {
     }
 
     /// Whether calls to look at are shown beside its numbers: of durations, and of what alerts are about.
-    pub(super) fn has_exemplars(&self) -> bool {
+    fn has_exemplars(&self) -> bool {
         match self.adds {
             Adds::Duration(..) => true,
             Adds::Number(_) => self.metric == &catalog::CALL_ABNORMAL_RELEASES,
         }
+    }
+
+    /// The call of this session ID as an exemplar, if calls to look at are shown.
+    pub(super) fn exemplar(&self, sid: Key, addend: Addend, received_at: SystemTime) -> Option<Exemplar> {
+        // The trace ID of a call is its sid.
+        let exemplar = || Exemplar { trace_id: sid.bytes(), value: addend.as_f64(), at: received_at };
+        self.has_exemplars().then(exemplar)
     }
 
     /// What an event adds, if anything.

@@ -1,6 +1,6 @@
 //! A table: what a metric has for each label set.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::exemplars::Exemplars;
 use super::histogram::{Buckets, Histogram};
 use super::label::Label;
+use super::second;
 use crate::metrics::birth::Birth;
 use crate::metrics::family::{Exemplar, Point, Value};
 use crate::metrics::labels::Labels;
@@ -94,6 +95,15 @@ impl Row {
     pub(super) fn zero(born: Birth, buckets: Option<&Buckets>) -> Row {
         Row { total: Total::zero(buckets), used: 0, born, exemplars: Exemplars::default() }
     }
+
+    /// Adds what an event adds, and shows the event if it is an exemplar.
+    pub(super) fn add(&mut self, addend: Addend, moment: Moment, exemplar: Option<Exemplar>) {
+        let place = self.total.add(addend);
+        self.used = moment.second.max(self.used);
+        if let Some(exemplar) = exemplar {
+            self.exemplars.note(place, exemplar);
+        }
+    }
 }
 
 /// When an event is added.
@@ -103,6 +113,13 @@ pub(super) struct Moment {
     pub(super) second: u64,
     /// The birth of the rows that begin with it.
     pub(super) birth: Birth,
+}
+
+impl Moment {
+    /// That of an event received at this time, behind the latest birth.
+    pub(super) fn at(received_at: SystemTime, births: Birth) -> Moment {
+        Moment { second: second(received_at), birth: births.next_at(received_at) }
+    }
 }
 
 impl From<&Histogram> for Value {
@@ -125,22 +142,83 @@ impl From<&Total> for Value {
 }
 
 /// The rows of a metric, one a label set.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Table {
-    pub(super) rows: BTreeMap<LabelSet, Row>,
+    /// The place of each row, in the order in which they are shown.
+    places: BTreeMap<LabelSet, usize>,
+    /// A row stays in its place until one leaves.
+    rows: Vec<Row>,
+}
+
+impl PartialEq for Table {
+    fn eq(&self, other: &Table) -> bool {
+        self.iter().eq(other.iter())
+    }
 }
 
 impl Table {
+    /// How many rows there are.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The rows with their labels, in the order of those.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&LabelSet, &Row)> {
+        self.places.iter().map(|(labels, place)| (labels, &self.rows[*place]))
+    }
+
+    /// The place of the row of these labels.
+    pub(super) fn place(&self, labels: &[Label]) -> Option<usize> {
+        self.places.get(labels).copied()
+    }
+
+    /// The row in a place.
+    pub(super) fn row_at(&mut self, place: usize) -> Option<&mut Row> {
+        self.rows.get_mut(place)
+    }
+
+    fn row(&mut self, labels: &[Label]) -> Option<&mut Row> {
+        self.place(labels).and_then(|place| self.row_at(place))
+    }
+
+    /// Puts in a row. Answers whether there was none of these labels.
+    pub(super) fn insert(&mut self, labels: LabelSet, row: Row) -> bool {
+        match self.places.entry(labels) {
+            Entry::Vacant(place) => {
+                place.insert(self.rows.len());
+                self.rows.push(row);
+                true
+            }
+            Entry::Occupied(place) => {
+                self.rows[*place.get()] = row;
+                false
+            }
+        }
+    }
+
+    /// Removes the rows of which this is true, and moves the others.
+    pub(super) fn remove(&mut self, leaves: impl Fn(&[Label], &Row) -> bool) {
+        if !self.iter().any(|(labels, row)| leaves(labels, row)) {
+            return;
+        }
+        let Table { places, rows } = std::mem::take(self);
+        for (labels, place) in places {
+            if !leaves(&labels, &rows[place]) {
+                self.insert(labels, rows[place].clone());
+            }
+        }
+    }
+
     /// Whether a row for these labels would be one more than `limit`.
     pub(super) fn is_full_for(&self, labels: &[Label], limit: usize) -> bool {
-        self.rows.len() >= limit && !self.rows.contains_key(labels)
+        self.len() >= limit && self.place(labels).is_none()
     }
 
     /// Lets a row for these labels stand at 0 unless there is one. Answers whether there was none.
     pub(super) fn start_at_zero(&mut self, labels: &[Label], born: Birth, buckets: Option<&Buckets>) -> bool {
-        let is_new = !self.rows.contains_key(labels);
+        let is_new = self.place(labels).is_none();
         if is_new {
-            self.rows.insert(labels.into(), Row::zero(born, buckets));
+            self.insert(labels.into(), Row::zero(born, buckets));
         }
         is_new
     }
@@ -155,39 +233,37 @@ impl Table {
         buckets: Option<&Buckets>,
         exemplar: Option<Exemplar>,
     ) -> bool {
-        let is_new = self.start_at_zero(labels, moment.birth, buckets);
-        if let Some(row) = self.rows.get_mut(labels) {
-            let place = row.total.add(addend);
-            row.used = moment.second.max(row.used);
-            if let Some(exemplar) = exemplar {
-                row.exemplars.note(place, exemplar);
-            }
+        if let Some(row) = self.row(labels) {
+            row.add(addend, moment, exemplar);
+            return false;
         }
-        is_new
+        let mut row = Row::zero(moment.birth, buckets);
+        row.add(addend, moment, exemplar);
+        self.insert(labels.into(), row)
     }
 
     /// Notes that the row of these labels, if there is one, is used in this second.
     pub(super) fn touch(&mut self, labels: &[Label], second: u64) {
-        if let Some(row) = self.rows.get_mut(labels) {
+        if let Some(row) = self.row(labels) {
             row.used = second.max(row.used);
         }
     }
 
     /// Adds a row to that of the same labels, or makes it one.
     pub(super) fn merge(&mut self, labels: Vec<Label>, row: Row) {
-        match self.rows.get_mut(&labels[..]) {
+        match self.row(&labels) {
             Some(known) => {
                 known.total.merge(&row.total);
                 known.used = known.used.max(row.used);
                 known.born = known.born.min(row.born);
             }
-            None => drop(self.rows.insert(labels.into(), row)),
+            None => drop(self.insert(labels.into(), row)),
         }
     }
 
     /// What all rows count.
     pub(super) fn sum(&self) -> u64 {
-        self.rows.values().map(|row| row.total.count()).fold(0, u64::saturating_add)
+        self.rows.iter().map(|row| row.total.count()).fold(0, u64::saturating_add)
     }
 
     /// A point for each row, under these names of labels. One whose birth is not known counts from `started_at` on.
@@ -199,6 +275,6 @@ impl Table {
             value: Value::from(&row.total),
             exemplars: row.exemplars.to_vec(),
         };
-        self.rows.iter().map(point).collect()
+        self.iter().map(point).collect()
     }
 }

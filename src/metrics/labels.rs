@@ -34,7 +34,7 @@ impl Label {
 
 impl PartialEq for Label {
     fn eq(&self, other: &Label) -> bool {
-        self.as_str() == other.as_str()
+        self.cmp(other).is_eq()
     }
 }
 
@@ -48,7 +48,9 @@ impl PartialOrd for Label {
 
 impl Ord for Label {
     fn cmp(&self, other: &Label) -> Ordering {
-        self.as_str().cmp(other.as_str())
+        let (one, other) = (self.as_str(), other.as_str());
+        // Mostly they are one text.
+        if std::ptr::eq(one, other) { Ordering::Equal } else { one.cmp(other) }
     }
 }
 

@@ -186,7 +186,7 @@ impl Fold {
     /// A newer version of this program wrote it.
     pub fn fold_at_start(&self, sequence: u64, record: &[u8]) -> Result<(), UnreadableRecord> {
         let mut totals = self.totals();
-        let folded = self.fold(&mut totals, sequence, record);
+        let folded = self.fold(&mut totals, sequence, record, SystemTime::now());
         self.note_births(&totals);
         folded
     }
@@ -292,11 +292,12 @@ impl Fold {
             (waiting.records, waiting.bytes) = (0, 0);
             std::mem::take(&mut waiting.batches)
         };
+        let now = SystemTime::now();
         for (first, records) in batches {
             debug_assert!(first >= totals.kept.position, "batches come in the order of the journal");
             for (sequence, record) in (first..).zip(records) {
                 // This process wrote it, so no newer one did.
-                let _ = self.fold(&mut totals, sequence, &record);
+                let _ = self.fold(&mut totals, sequence, &record, now);
             }
         }
         self.note_births(&totals);
@@ -307,8 +308,14 @@ impl Fold {
         self.births.store(totals.kept.ledger.births().as_micros(), Ordering::Release);
     }
 
-    /// Folds a record or sets it aside, unless a newer version of this program wrote it.
-    fn fold(&self, totals: &mut Totals, sequence: u64, record: &[u8]) -> Result<(), UnreadableRecord> {
+    /// Folds a record at `now` or sets it aside, unless a newer version of this program wrote it.
+    fn fold(
+        &self,
+        totals: &mut Totals,
+        sequence: u64,
+        record: &[u8],
+        now: SystemTime,
+    ) -> Result<(), UnreadableRecord> {
         let Totals { kept: Checkpoint { position, ledger, .. }, recalled, .. } = totals;
         *position = sequence + 1;
         let folded = shielded(|| {
@@ -318,7 +325,7 @@ impl Fold {
                 Kind::CallEvent => {
                     let event = record.call_event()?;
                     let caller = recalled.callers.caller(&event);
-                    recalled.timeline.note(&event, SystemTime::now());
+                    recalled.timeline.note(&event, now);
                     ledger.apply(event);
                     caller.into_iter().for_each(|caller| recalled.callers.note(caller));
                 }

@@ -3,7 +3,8 @@
 //! Intake holds a lock while it looks, so no look takes long: the sets of keys are many, that none has much to move when it
 //! grows, and what is too old is forgotten a little at a time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 
@@ -79,13 +80,27 @@ impl Window {
 
     /// Puts the key of the record with this sequence number into the window at `now`.
     pub fn insert(&mut self, key: Key, fingerprint: Fingerprint, sequence: u64, now: SystemTime) {
-        if self.contains(key, now) || self.capacity == 0 {
+        if self.capacity == 0 {
             return;
+        }
+        self.forget_before(now, FORGOTTEN_AT_ONCE);
+        let was_there = match self.keys[set_of(key)].entry(key) {
+            Entry::Occupied(_) => true,
+            Entry::Vacant(place) => {
+                place.insert(fingerprint);
+                false
+            }
+        };
+        if was_there {
+            if self.contains(key, now) {
+                return;
+            }
+            // It was too old, and is forgotten now.
+            self.keys[set_of(key)].insert(key, fingerprint);
         }
         if self.order.len() == self.capacity {
             self.forget_oldest();
         }
-        self.keys[set_of(key)].insert(key, fingerprint);
         self.order.push_back(Seen { key, sequence, second: seconds(now) });
     }
 

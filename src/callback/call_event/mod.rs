@@ -137,8 +137,8 @@ impl<'q> CallEvent<'q> {
     /// # Errors
     /// Answers why the request cannot be a call: no query, no form, no sid, or no number to go by.
     pub fn read(query: &'q [u8], received_at: SystemTime) -> Result<CallEvent<'q>, NotACall> {
-        let mut anomalies = Anomalies::default();
-        let (values, sid) = read_values(query, &mut anomalies)?;
+        let (mut values, mut anomalies) = (Values::default(), Anomalies::default());
+        let sid = read_values(query, &mut values, &mut anomalies)?;
 
         let times = Times::read(&values, &mut anomalies);
         let duration = times.duration(&values, &mut anomalies);
@@ -176,8 +176,8 @@ impl<'q> CallEvent<'q> {
     /// # Errors
     /// Those of [`CallEvent::read`]: what has a key can be read.
     pub fn identify(query: &[u8]) -> Result<Identified, NotACall> {
-        let mut oddities = Anomalies::default();
-        let (values, key) = read_values(query, &mut oddities)?;
+        let (mut values, mut oddities) = (Values::default(), Anomalies::default());
+        let key = read_values(query, &mut values, &mut oddities)?;
         let counted = [
             Parameter::Terminate,
             Parameter::DisconnectReason,
@@ -212,29 +212,28 @@ impl<'q> CallEvent<'q> {
     }
 }
 
-/// The values of a query, and the session ID among them; refuses what cannot be a call.
-fn read_values<'q>(query: &'q [u8], anomalies: &mut Anomalies) -> Result<(Values<'q>, Key), NotACall> {
+/// Reads the values of a query, and answers the session ID among them; refuses what cannot be a call.
+fn read_values<'q>(
+    query: &'q [u8],
+    values: &mut Values<'q>,
+    anomalies: &mut Anomalies,
+) -> Result<Key, NotACall> {
     if query.is_empty() {
         return Err(NotACall::NoQuery);
     }
-    let values = match Values::decode(query, anomalies) {
-        Ok(values) if query.contains(&b'=') => values,
-        _ => return Err(NotACall::NotForm),
-    };
+    if values.decode(query, anomalies).is_err() || !query.contains(&b'=') {
+        return Err(NotACall::NotForm);
+    }
     let sid = sid::read(values.text(Parameter::Sid).ok_or(NotACall::NoSid)?, anomalies);
-    note_unusable_numbers(&values, anomalies)?;
-    Ok((values, sid))
+    if !describes_a_call(values) {
+        return Err(NotACall::NoUsableNumber);
+    }
+    Ok(sid)
 }
 
-/// Notes numbers that are none, and refuses an event of which nothing measurable can be read.
-fn note_unusable_numbers(values: &Values<'_>, anomalies: &mut Anomalies) -> Result<(), NotACall> {
-    for (parameter, _, kind, _) in Parameter::TABLE {
-        if kind == ValueKind::Number && values.text(parameter).is_some() && values.number(parameter).is_none()
-        {
-            anomalies.insert(Anomaly::UnusableNumber);
-        }
-    }
-    let describes_a_call = [
+/// Whether anything measurable can be read of an event.
+fn describes_a_call(values: &Values<'_>) -> bool {
+    let numbers = [
         Parameter::SetupTime,
         Parameter::StartTime,
         Parameter::EndTime,
@@ -243,10 +242,7 @@ fn note_unusable_numbers(values: &Values<'_>, anomalies: &mut Anomalies) -> Resu
         Parameter::DisconnectReason,
         Parameter::CallEndReason,
     ];
-    match describes_a_call.into_iter().any(|parameter| values.number(parameter).is_some()) {
-        true => Ok(()),
-        false => Err(NotACall::NoUsableNumber),
-    }
+    numbers.into_iter().any(|parameter| values.number(parameter).is_some())
 }
 
 fn read_media_type(values: &Values<'_>, anomalies: &mut Anomalies) -> MediaType {

@@ -26,26 +26,33 @@ pub fn read(text: &str, anomalies: &mut Anomalies) -> Key {
 
 /// The bytes of a UUID in its usual form, or without dashes.
 fn uuid_bytes(text: &[u8]) -> Option<[u8; 16]> {
-    let dashed = match text.len() {
-        36 => true,
-        32 => false,
+    let groups = match text.len() {
+        36 if [8, 13, 18, 23].into_iter().all(|dash| text[dash] == b'-') => {
+            [&text[..8], &text[9..13], &text[14..18], &text[19..23], &text[24..]]
+        }
+        32 => [text, &[], &[], &[], &[]],
         _ => return None,
     };
-    let mut digits = 0;
-    let mut bytes = [0u8; 16];
-    for (at, &character) in text.iter().enumerate() {
-        if dashed && matches!(at, 8 | 13 | 18 | 23) {
-            if character != b'-' {
-                return None;
-            }
-            continue;
-        }
-        let digit = (character as char).to_digit(16)? as u8;
-        bytes[digits / 2] = bytes[digits / 2] << 4 | digit;
-        digits += 1;
+    let digit = |character: u8| DIGITS[usize::from(character)];
+    let mut bytes = [0; 16];
+    let pairs = groups.iter().flat_map(|group| group.chunks_exact(2));
+    for (byte, pair) in bytes.iter_mut().zip(pairs) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
     }
     Some(bytes)
 }
+
+/// The values of hexadecimal digits in either case. Every event is asked twice for 32 of them.
+const DIGITS: [Option<u8>; 256] = {
+    let mut digits = [None; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value] as usize] = Some(value as u8);
+        digits[b"0123456789ABCDEF"[value] as usize] = Some(value as u8);
+        value += 1;
+    }
+    digits
+};
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,6 @@
 //! What is a 1-to-1 call event without doubt: the question for a query that came to another place than the registered one.
 
+use super::parameters::Values;
 use super::{CallEvent, Parameter, read_values};
 use crate::callback::anomaly::Anomalies;
 
@@ -11,7 +12,10 @@ impl CallEvent<'_> {
     /// the two people. That tells it from a group call event, which has a sid, times and a reason as well, and from what
     /// else a service takes with a session ID.
     pub fn is_unmistakable(query: &[u8]) -> bool {
-        let Ok((values, _)) = read_values(query, &mut Anomalies::default()) else { return false };
+        let mut values = Values::default();
+        if read_values(query, &mut values, &mut Anomalies::default()).is_err() {
+            return false;
+        }
         let has_number = |parameter| values.number(parameter).is_some();
         let has_text = |parameter| values.text(parameter).is_some();
         let says_who = has_text(Parameter::FromUserId) || has_text(Parameter::ToUserId);

@@ -184,15 +184,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Overheard<S> {
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_release(context))?;
         let before = buffer.filled().len();
-        {
-            let mut state = self.exchange.state();
-            if !state.owed {
-                state.copy.begin_anew_if_lost();
-            }
+        let Overheard { stream, exchange, .. } = &mut *self;
+        let mut state = exchange.state();
+        if !state.owed {
+            state.copy.begin_anew_if_lost();
         }
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let read = Pin::new(stream).poll_read(context, buffer);
         if let Poll::Ready(Ok(())) = read {
-            self.exchange.state().copy.note_given(&buffer.filled()[before..]);
+            state.copy.note_given(&buffer.filled()[before..]);
         }
         read
     }

@@ -68,7 +68,7 @@ impl Phase {
     pub(super) fn new() -> Phase {
         Phase {
             state: AtomicU8::new(WAITING),
-            since: AtomicU64::new(now()),
+            since: AtomicU64::new(nanoseconds(Instant::now())),
             has_begun: AtomicBool::new(false),
             is_endless: AtomicBool::new(false),
             leaving: AtomicU8::new(STAYING),
@@ -96,8 +96,12 @@ impl Phase {
 
     /// Notes that a head is still to come to its end.
     pub(super) fn receiving(&self) {
+        self.receiving_since(Instant::now());
+    }
+
+    fn receiving_since(&self, now: Instant) {
         self.state.store(RECEIVING, Ordering::Relaxed);
-        self.begin();
+        self.begin_at(now);
     }
 
     /// Notes that nothing is to come but the end, so that the connection can go when its place is needed.
@@ -182,13 +186,17 @@ impl Phase {
 
     /// Notes that something begins.
     fn begin(&self) {
-        self.since.store(now(), Ordering::Relaxed);
+        self.begin_at(Instant::now());
+    }
+
+    fn begin_at(&self, now: Instant) {
+        self.since.store(nanoseconds(now), Ordering::Relaxed);
     }
 }
 
 /// Nanoseconds since [`EPOCH`].
-fn now() -> u64 {
-    u64::try_from(EPOCH.elapsed().as_nanos()).unwrap_or(u64::MAX)
+fn nanoseconds(now: Instant) -> u64 {
+    u64::try_from(now.duration_since(*EPOCH).as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A request is being served.
@@ -303,9 +311,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Deadlines<S> {
         if let Poll::Ready(result) = Pin::new(&mut this.stream).poll_read(context, buffer) {
             this.is_fresh = false;
             if phase == WAITING {
-                this.phase.receiving();
+                let now = Instant::now();
+                this.phase.receiving_since(now);
                 this.seen = RECEIVING;
-                this.read_by = Some(Instant::now() + this.header_timeout);
+                this.read_by = Some(now + this.header_timeout);
             }
             return Poll::Ready(result);
         }
@@ -326,8 +335,9 @@ impl<S: AsyncWrite + Unpin> Deadlines<S> {
     /// Idleness begins with the answer. hyper may have asked for the next request before it wrote this one's answer
     /// and does not ask again, so the alarm is what it will wake up from.
     fn begin_idleness(&mut self) {
-        self.phase.begin();
-        let next = Instant::now() + self.idle_timeout;
+        let now = Instant::now();
+        self.phase.begin_at(now);
+        let next = now + self.idle_timeout;
         self.read_by = Some(next);
         if self.alarm.deadline() > next {
             self.alarm.as_mut().reset(next);

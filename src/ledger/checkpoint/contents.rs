@@ -4,8 +4,7 @@
 //! birth of its series: JSON's keys are texts.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -75,7 +74,7 @@ struct WrittenRows<'a>(Arc<[&'static str]>, &'a Table);
 impl Serialize for WrittenRows<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let WrittenRows(names, table) = self;
-        let rows = table.rows.iter();
+        let rows = table.iter();
         serializer.collect_seq(
             rows.map(|(labels, row)| (WrittenLabels(names, labels), &row.total, row.used, row.born)),
         )
@@ -300,7 +299,7 @@ fn derive_results(ledger: &mut Ledger) {
     let (Some(calls), Some(results)) = (at(&catalog::CALLS), at(&catalog::CALL_RESULTS)) else { return };
     let sources: Vec<LabelSource> = SPECIFICATIONS[calls].labels(&ledger.limits).collect();
     let mut derived = Table::default();
-    for (labels, row) in &ledger.tables[calls].rows {
+    for (labels, row) in ledger.tables[calls].iter() {
         let label = |source| sources.iter().position(|known| *known == source).map(|at| labels[at].clone());
         let labels = SPECIFICATIONS[results].labels(&ledger.limits).filter_map(label).collect();
         derived.merge(labels, row.clone());
@@ -341,7 +340,7 @@ impl Place<'_> {
         last_event: u64,
         texts: &mut BTreeSet<Label>,
     ) -> Result<(), UnreadableContents> {
-        let mut filled: BTreeMap<LabelSet, Row> = BTreeMap::new();
+        let mut filled = Table::default();
         // Rows of an older release whose labels are not what they were in it.
         let mut cleaned = Vec::new();
         for WrittenRow(labels, mut total, used, born) in rows {
@@ -365,17 +364,12 @@ impl Place<'_> {
                 cleaned.push((labels, row));
                 continue;
             }
-            match filled.entry(labels) {
-                Entry::Vacant(place) => {
-                    place.insert(row);
-                }
-                Entry::Occupied(known) => {
-                    let (metric, labels) = (metric.to_owned(), format!("{:?}", known.key()));
-                    return Err(UnreadableContents::RepeatedRow { metric, labels });
-                }
+            if !filled.insert(Arc::clone(&labels), row) {
+                let (metric, labels) = (metric.to_owned(), format!("{labels:?}"));
+                return Err(UnreadableContents::RepeatedRow { metric, labels });
             }
         }
-        self.table.rows = filled;
+        *self.table = filled;
         for (labels, row) in cleaned {
             self.table.merge(labels.to_vec(), row);
         }

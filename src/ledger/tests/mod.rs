@@ -202,6 +202,29 @@ fn assert_own_counts(ledger: &Ledger, queries: &[String]) -> Result<(), TestCase
 }
 
 proptest! {
+    /// A copy knows no classes, so it looks for every row.
+    #[test]
+    fn an_event_adds_the_same_whether_or_not_its_class_is_known(
+        queries in prop::collection::vec(query(), 1..6),
+        events in prop::collection::vec((any::<prop::sample::Index>(), 0u64..3), 1..60),
+        is_tight in any::<bool>(),
+        services in prop::sample::select(vec![vec![], vec!["shop".to_owned()]]),
+    ) {
+        let limits = if is_tight { TIGHT } else { Limits::default() };
+        let mut known = ledger(Limits { services, ..limits });
+        let mut looked_for = known.clone();
+        let mut hour = 0;
+        for (query, hours) in events {
+            hour += hours;
+            let event = read_at(&queries[query.index(queries.len())], hour);
+            known.apply(event.clone());
+            looked_for = looked_for.clone();
+            looked_for.apply(event);
+            prop_assert_eq!(&known, &looked_for);
+        }
+        prop_assert_eq!(format!("{:?}", known.families()), format!("{:?}", looked_for.families()));
+    }
+
     #[test]
     fn metrics_agree_with_one_another(queries in prop::collection::vec(query(), 0..100)) {
         assert_metrics_agree(&fold(&queries, Limits::default()), &queries)?;
@@ -463,7 +486,7 @@ fn durations_have_a_tenth_of_the_series_of_calls_and_lose_their_reasons_past_it(
 fn totals_that_cannot_grow_any_more_stay() {
     let mut total = table::Total::Number(u64::MAX - 1);
     let mut table = Table::default();
-    table.rows.insert(
+    table.insert(
         [Label::Known("x")].into(),
         table::Row { total: total.clone(), ..table::Row::zero(Birth::NONE, None) },
     );
@@ -476,7 +499,7 @@ fn totals_that_cannot_grow_any_more_stay() {
             None,
         );
     }
-    total = table.rows.into_values().next().expect("a row").total;
+    total = table.iter().next().expect("a row").1.total.clone();
     assert_eq!(total, table::Total::Number(u64::MAX));
     let mut histogram = Histogram::new(&"1".parse().expect("buckets"));
     histogram.observe(Duration::MAX);

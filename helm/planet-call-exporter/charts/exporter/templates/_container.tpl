@@ -27,8 +27,10 @@ image: {{ include "planet-call-exporter-sidecar.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 args:
   {{- include "planet-call-exporter-sidecar.args" . | nindent 2 }}
+{{- with include "planet-call-exporter-sidecar.env" . | trim }}
 env:
-  {{- include "planet-call-exporter-sidecar.env" . | nindent 2 }}
+  {{- . | nindent 2 }}
+{{- end }}
 {{- with .Values.extraEnvFrom }}
 envFrom:
   {{- toYaml . | nindent 2 }}
@@ -133,6 +135,7 @@ httpGet:
 {{- define "planet-call-exporter-sidecar.ownArgs" -}}
 - --listen={{ .Values.listenAddress }}:{{ .Values.ports.callEvents }}
 - --admin-listen={{ include "planet-call-exporter-sidecar.adminListen" . }}
+- --worker-threads={{ .Values.workerThreads }}
 {{- if .Values.state.enabled }}
 - --state-dir={{ include "planet-call-exporter-sidecar.stateDirectory" . }}
 {{- if include "planet-call-exporter-sidecar.stateOutlivesPod" . }}
@@ -192,8 +195,6 @@ httpGet:
 
 {{/* Extra variables come first, so that the others can refer to them. */}}
 {{- define "planet-call-exporter-sidecar.env" -}}
-- name: TOKIO_WORKER_THREADS
-  value: {{ .Values.workerThreads | quote }}
 {{- range .Values.extraEnv }}
 {{- $variable := deepCopy . }}
 {{- with ($variable.valueFrom | default dict).fieldRef }}
