@@ -29,6 +29,8 @@ enum Step {
     DropBefore(u8),
     /// The segment that is written to is closed, whatever its age.
     Close,
+    /// The next segment is made ahead.
+    MakeNext,
     Kill(Writer),
     LosePower(u64, Writer),
 }
@@ -55,6 +57,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (1u64..5).prop_map(Step::Done),
         1 => any::<u8>().prop_map(Step::DropBefore),
         1 => Just(Step::Close),
+        3 => Just(Step::MakeNext),
         1 => writer().prop_map(Step::Kill),
         2 => (any::<u64>(), writer()).prop_map(|(choice, writer)| Step::LosePower(choice, writer)),
     ];
@@ -115,6 +118,8 @@ impl History {
             }
             // A disk that refuses is tried again with the next append.
             Step::Close => drop(self.journal.close_older_than(Duration::ZERO, Instant::now())),
+            // There may be no room for it.
+            Step::MakeNext => drop(self.journal.make_next()),
             Step::Kill(writer) => self.reopen(as_written_by(writer, self.disk.after_kill()), 0)?,
             Step::LosePower(choice, writer) => {
                 // A checkpoint may tell what was acknowledged.
