@@ -290,11 +290,16 @@ impl Storage for Directory {
     }
 
     fn check_file(&self, name: &str, file: &File) -> io::Result<()> {
-        self.check()?;
-        // The directory that is in place is the one that is held, so the path leads to the file.
         let path = self.0.path.join(name);
-        match fs::symlink_metadata(&path) {
-            Ok(found) if is_same(&found, &file.metadata()?) => Ok(()),
+        let found = fs::symlink_metadata(&path);
+        if let Ok(found) = &found
+            && is_same(found, &file.metadata()?)
+        {
+            return Ok(());
+        }
+        // It is told which of them is out of place.
+        self.check()?;
+        match found {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Err(io::Error::other(OutOfPlace::File(path))),
         }

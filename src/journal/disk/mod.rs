@@ -97,7 +97,6 @@ impl<S: Storage> DiskJournal<S> {
             return Err(JournalError::RecordTooLong(record.len()));
         }
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        self.storage.check()?;
         let first = self.state().end;
         if writer.active.is_none() || self.is_segment_due(room) {
             self.begin_segment(&mut writer, first)?;
@@ -185,7 +184,6 @@ impl<S: Storage> DiskJournal<S> {
         if is_young || !self.has_open_segment() {
             return Ok(());
         }
-        self.storage.check()?;
         self.begin_segment(&mut writer, end)
     }
 
@@ -233,6 +231,7 @@ impl<S: Storage> DiskJournal<S> {
 
     /// Closes the segment that is written to, and begins the one whose first record has this number. Until that stands, none does.
     fn begin_segment(&self, writer: &mut Writer<S::File>, first: u64) -> io::Result<()> {
+        self.storage.check()?;
         self.cut_zeros(&mut writer.active);
         writer.active = None;
         let name = file_name(first);
