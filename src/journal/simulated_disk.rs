@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::storage::{Space, Storage, StorageFile};
@@ -28,6 +27,9 @@ struct Inner {
     is_sync_failing: bool,
     /// Bytes that all files may take.
     capacity: Option<usize>,
+    /// Before how many more changes the machine stops, if it is to, and what it left then.
+    stops_in: Option<usize>,
+    stopped: Option<Box<Inner>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -35,8 +37,8 @@ struct Contents {
     bytes: Vec<u8>,
     /// What is durable of it, and of what stood there before.
     durable: Vec<u8>,
-    /// What was written since the last sync.
-    unsynced: Vec<Range<usize>>,
+    /// What was written since the last sync, and where.
+    unsynced: Vec<(usize, Vec<u8>)>,
     /// Whether a sync failed: nothing appended from then on becomes durable by a later one, as on real kernels, which
     /// may drop the pages and forget the error.
     is_poisoned: bool,
@@ -89,15 +91,19 @@ impl SimulatedDisk {
 
     /// What is on the disk after the process was killed: everything that was written.
     pub(crate) fn after_kill(&self) -> SimulatedDisk {
-        let inner = self.inner();
-        let inner = Inner {
-            files: inner.files.clone(),
-            names: inner.names.clone(),
-            unsynced_names: inner.unsynced_names.clone(),
-            next: inner.next,
-            ..Inner::default()
-        };
-        SimulatedDisk(Arc::new(Mutex::new(inner)))
+        SimulatedDisk(Arc::new(Mutex::new(self.inner().image())))
+    }
+
+    /// Lets the machine stop before the change after so many more.
+    pub(crate) fn stop_in(&self, changes: usize) {
+        self.inner().stops_in = Some(changes);
+    }
+
+    /// The disk as it was when the machine stopped, if it has; it is not to stop any more.
+    pub(crate) fn stopped(&self) -> Option<SimulatedDisk> {
+        let mut inner = self.inner();
+        inner.stops_in = None;
+        inner.stopped.take().map(|stopped| SimulatedDisk(Arc::new(Mutex::new(*stopped))))
     }
 
     /// Flips a bit of a file.
@@ -118,7 +124,7 @@ impl Contents {
         let end = offset + bytes.len();
         self.bytes.resize(self.bytes.len().max(end), 0);
         self.bytes[offset..end].copy_from_slice(bytes);
-        self.unsynced.push(offset..end);
+        self.unsynced.push((offset, bytes.to_vec()));
     }
 
     fn sync(&mut self) {
@@ -126,9 +132,9 @@ impl Contents {
             return;
         }
         self.durable.resize(self.bytes.len(), 0);
-        for written in self.unsynced.drain(..) {
-            let written = written.start.min(self.bytes.len())..written.end.min(self.bytes.len());
-            self.durable[written.clone()].copy_from_slice(&self.bytes[written]);
+        for (offset, written) in self.unsynced.drain(..) {
+            let places = self.durable.iter_mut().skip(offset);
+            places.zip(written).for_each(|(place, byte)| *place = byte);
         }
     }
 
@@ -139,19 +145,18 @@ impl Contents {
         if random.below(2) == 0 {
             left.truncate(self.bytes.len());
         }
-        for written in &self.unsynced {
-            let mut at = written.start;
-            while at < written.end.min(left.len()).min(self.bytes.len()) {
-                let end = (at + 1 + random.below(LONGEST_PIECE))
-                    .min(written.end)
-                    .min(left.len())
-                    .min(self.bytes.len());
+        for (offset, written) in &self.unsynced {
+            let mut rest = &written[..written.len().min(left.len().saturating_sub(*offset))];
+            let mut at = *offset;
+            while !rest.is_empty() {
+                let (piece, behind) = rest.split_at(rest.len().min(1 + random.below(LONGEST_PIECE)));
+                let place = &mut left[at..at + piece.len()];
                 match random.below(3) {
                     0 => {}
-                    1 => left[at..end].copy_from_slice(&self.bytes[at..end]),
-                    _ => left[at..end].fill_with(|| random.anything()),
+                    1 => place.copy_from_slice(piece),
+                    _ => place.fill_with(|| random.anything()),
                 }
-                at = end;
+                (at, rest) = (at + piece.len(), behind);
             }
         }
         let longer = self.bytes.get(self.durable.len()..).unwrap_or_default();
@@ -194,7 +199,28 @@ impl Inner {
         self.names.values().map(|id| self.files[id].bytes.len()).sum()
     }
 
+    /// What a process that is killed leaves.
+    fn image(&self) -> Inner {
+        Inner {
+            files: self.files.clone(),
+            names: self.names.clone(),
+            unsynced_names: self.unsynced_names.clone(),
+            next: self.next,
+            ..Inner::default()
+        }
+    }
+
+    /// Notes that something is about to change.
+    fn note_change(&mut self) {
+        match self.stops_in.take() {
+            Some(0) => self.stopped = Some(Box::new(self.image())),
+            Some(changes) => self.stops_in = Some(changes - 1),
+            None => {}
+        }
+    }
+
     fn note_names(&mut self) {
+        self.note_change();
         let names = self.names.clone();
         self.unsynced_names.push(names);
     }
@@ -259,7 +285,9 @@ impl Storage for SimulatedDisk {
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        self.inner().unsynced_names.clear();
+        let mut inner = self.inner();
+        inner.note_change();
+        inner.unsynced_names.clear();
         Ok(())
     }
 
@@ -285,6 +313,7 @@ pub(crate) struct SimulatedFile {
 impl StorageFile for SimulatedFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut inner = self.disk.inner();
+        inner.note_change();
         let used = inner.used();
         let room = inner.capacity.map_or(usize::MAX, |capacity| capacity.saturating_sub(used));
         let failing = inner.failing_append.take();
@@ -304,6 +333,7 @@ impl StorageFile for SimulatedFile {
 
     fn sync(&mut self) -> io::Result<()> {
         let mut inner = self.disk.inner();
+        inner.note_change();
         let is_failing = std::mem::take(&mut inner.is_sync_failing);
         let contents = inner.files.get_mut(&self.id).expect("an open file");
         contents.is_poisoned |= is_failing;
@@ -316,6 +346,7 @@ impl StorageFile for SimulatedFile {
 
     fn cut(&mut self, bytes: u64) -> io::Result<()> {
         let mut inner = self.disk.inner();
+        inner.note_change();
         let contents = inner.files.get_mut(&self.id).expect("an open file");
         if contents.is_broken {
             return Err(io::Error::other("the disk refused to cut the file"));
