@@ -144,7 +144,7 @@ impl History {
 
     fn lose_power(&mut self, disk: &SimulatedDisk, choice: u64, writer: Writer) -> Result<(), TestCaseError> {
         // A checkpoint may tell what was acknowledged.
-        let known = self.acknowledged.last_key_value().filter(|_| choice % 2 == 0);
+        let known = self.acknowledged.last_key_value().filter(|_| choice.is_multiple_of(2));
         let known = known.map_or(0, |(sequence, _)| sequence + 1);
         self.reopen(as_written_by(writer, disk.after_power_loss(choice / 2)), known)
     }

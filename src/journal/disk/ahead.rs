@@ -36,9 +36,9 @@
 //! - One file, as large as a segment, beside the last one. Both count as bytes of the journal, with their zeros. It is made only
 //!   if it stays within the limit, and takes no more than a quarter of what the disk has free. So no record is dropped for it.
 //! - Beyond the limit zeros go before records do, first those of the next segment and then those behind the last record.
-//! - *A full disk* gets the room of the next segment back: as soon as less is free than that takes, or where a write finds no room. The
+//! - *A full disk* gets the room of the next segment back: within seconds when less is free than that takes, and at once where a write finds no room. The
 //!   zeros behind the last record stay, since they are what takes events while there is no room for more.
-//! - *A slow disk* is written to in pieces, half of the time at most, so a batch waits for one piece at most. The thread holds no
+//! - *A slow disk* is written to in pieces, a fifth of the time at most, so a batch waits for one piece at most, and rarely. The thread holds no
 //!   lock meanwhile: if the disk hangs it waits by itself, and so it does for a while after a failure.
 //!
 //! # What is left out
@@ -66,6 +66,10 @@ const LEAST_BATCHES: u32 = 64;
 
 /// Zeros that are written and synced at once.
 const PIECE: u64 = 256 * 1024;
+
+/// How much longer the disk is left alone after a piece than that took. With less, batches wait for it to be seen; with more, it may not be
+/// there in time.
+const REST: u32 = 4;
 
 /// The next segment takes no more than this share of what the disk has free.
 const SHARE_OF_FREE: u64 = 4;
@@ -193,7 +197,7 @@ impl<S: Storage> DiskJournal<S> {
             {
                 return Ok(false);
             }
-            sleep(started.elapsed());
+            sleep((REST * started.elapsed()).min(PAUSE));
         }
         Ok(true)
     }
