@@ -115,6 +115,7 @@ fn nothing_is_acknowledged_into_files_that_are_removed() {
             answer.text()
         );
     }
+    exporter.process.stderr.wait_for("cannot look back");
     let said = exporter.process.stderr.all();
     assert_eq!(said.iter().filter(|line| line.contains("cannot look back")).count(), 1, "{said:#?}");
 

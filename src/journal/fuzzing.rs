@@ -203,8 +203,8 @@ pub fn waiting_segment(bytes: &[u8]) {
 /// Sizes of the batches in the segments of the journal that is damaged.
 const BATCHES: [&[u64]; 3] = [&[2, 3], &[1, 4, 1], &[3, 2]];
 
-/// A journal of which each eight bytes damage something: a bit is flipped, a piece is cut out, moved, zeroed, or a file is cut
-/// short. What is read is what was written there, and what is not read is counted, as far as anybody can know.
+/// A journal of which each eight bytes damage something: a bit is flipped, a piece is cut out, moved, zeroed, a file goes on with zeros, or it
+/// is cut short. What is read is what was written there, and what is not read is counted, as far as anybody can know.
 pub fn damaged_journal(script: &[u8]) {
     let disk = SimulatedDisk::default();
     let (journal, _) = open(&disk, 0).unwrap_or_else(|error| panic!("{error}"));
@@ -262,11 +262,13 @@ fn damage_bytes(bytes: &mut Vec<u8>, damage: &[u8]) {
     }
     let (from, to) = (number(2) % size, number(4) % size);
     let until = from + usize::from(damage[6]).min(size - from);
-    match damage[1] % 5 {
+    match damage[1] % 6 {
         0 => bytes[from] ^= 1 << (damage[6] % 8),
         1 => drop(bytes.drain(from..until)),
         2 => bytes.copy_within(from..until.min(from + (size - to)), to),
         3 => bytes[from..until].fill(0),
+        // As much as a segment that was made ahead has behind its records.
+        4 => bytes.resize(size + 100 * usize::from(damage[6]), 0),
         _ => bytes.truncate(from),
     }
 }

@@ -29,8 +29,20 @@ enum Step {
     DropBefore(u8),
     /// The segment that is written to is closed, whatever its age.
     Close,
+    /// The next segment is made ahead.
+    MakeNext,
     Kill(Writer),
     LosePower(u64, Writer),
+    /// The machine stops in the midst of this, after so many changes of the disk.
+    Stop(usize, Change, u64),
+}
+
+/// What changes the files of a journal.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Append(usize),
+    MakeNext,
+    Close,
 }
 
 /// Whose files the next process finds.
@@ -55,10 +67,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (1u64..5).prop_map(Step::Done),
         1 => any::<u8>().prop_map(Step::DropBefore),
         1 => Just(Step::Close),
+        3 => Just(Step::MakeNext),
         1 => writer().prop_map(Step::Kill),
         2 => (any::<u64>(), writer()).prop_map(|(choice, writer)| Step::LosePower(choice, writer)),
+        3 => (0usize..10, change(), any::<u64>()).prop_map(|(after, change, choice)| Step::Stop(after, change, choice)),
     ];
     prop::collection::vec(step, 1..80)
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![4 => (1usize..6).prop_map(Change::Append), 1 => Just(Change::MakeNext), 1 => Just(Change::Close)]
 }
 
 /// A journal, and what is known of it from outside.
@@ -115,15 +133,34 @@ impl History {
             }
             // A disk that refuses is tried again with the next append.
             Step::Close => drop(self.journal.close_older_than(Duration::ZERO, Instant::now())),
+            // There may be no room for it.
+            Step::MakeNext => drop(self.journal.make_next()),
             Step::Kill(writer) => self.reopen(as_written_by(writer, self.disk.after_kill()), 0)?,
-            Step::LosePower(choice, writer) => {
-                // A checkpoint may tell what was acknowledged.
-                let known = self.acknowledged.last_key_value().filter(|_| choice % 2 == 0);
-                let known = known.map_or(0, |(sequence, _)| sequence + 1);
-                self.reopen(as_written_by(writer, self.disk.after_power_loss(choice / 2)), known)?;
-            }
+            Step::LosePower(choice, writer) => self.lose_power(&self.disk.clone(), choice, writer)?,
+            Step::Stop(after, change, choice) => self.stop(after, change, choice)?,
         }
         Ok(())
+    }
+
+    fn lose_power(&mut self, disk: &SimulatedDisk, choice: u64, writer: Writer) -> Result<(), TestCaseError> {
+        // A checkpoint may tell what was acknowledged.
+        let known = self.acknowledged.last_key_value().filter(|_| choice.is_multiple_of(2));
+        let known = known.map_or(0, |(sequence, _)| sequence + 1);
+        self.reopen(as_written_by(writer, disk.after_power_loss(choice / 2)), known)
+    }
+
+    fn stop(&mut self, after: usize, change: Change, choice: u64) -> Result<(), TestCaseError> {
+        let acknowledged = self.acknowledged.clone();
+        self.disk.stop_in(after);
+        match change {
+            Change::Append(number) => self.append(number)?,
+            Change::MakeNext => drop(self.journal.make_next()),
+            Change::Close => drop(self.journal.close_older_than(Duration::ZERO, Instant::now())),
+        }
+        let Some(stopped) = self.disk.stopped() else { return Ok(()) };
+        // What was appended was acknowledged to nobody.
+        self.acknowledged = acknowledged;
+        self.lose_power(&stopped, choice, Writer::This)
     }
 
     fn take(&mut self, most: usize) -> Result<(), TestCaseError> {

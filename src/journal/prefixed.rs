@@ -38,6 +38,10 @@ impl<S: Storage> Storage for Prefixed<S> {
         self.storage.open(&self.name(name))
     }
 
+    fn open_at_start(&self, name: &str) -> io::Result<S::File> {
+        self.storage.open_at_start(&self.name(name))
+    }
+
     fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         self.storage.read_at(&self.name(name), offset, buffer)
     }

@@ -52,7 +52,8 @@ pub struct Found {
 }
 
 /// The torn end of a journal: what nobody knows to have been acknowledged, behind the last record that is used. Zeros at its
-/// end are not part of it: they are what a file system has in place of bytes that were never written.
+/// end are not part of it: they are what a segment is filled with before it has records, and what a file system has in place of bytes
+/// that were never written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Torn {
     /// Its bytes.
@@ -64,13 +65,12 @@ pub struct Torn {
 impl Torn {
     /// What is torn of `bytes`, the first record in which should have had this sequence number.
     fn of(bytes: &[u8], expected: u64) -> Torn {
-        let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count();
         let (mut sound, mut offset) = (0, 0);
         while let Some(skip) = segment::find_frame(&bytes[offset..], expected..u64::MAX) {
             offset += skip;
             sound += 1;
         }
-        Torn { bytes: (bytes.len() - zeros) as u64, sound }
+        Torn { bytes: segment::without_zeros(bytes) as u64, sound }
     }
 }
 
@@ -104,6 +104,9 @@ pub(super) fn read_segments(
         let name = file_name(first);
         let mut bytes = read_all(storage, &name)?;
         let size = bytes.len() as u64;
+        // There may be many zeros behind the last frame. One that ends with zeros has no more of them than the longest may have.
+        let written = segment::without_zeros(&bytes);
+        bytes.truncate(written + segment::LONGEST_FRAME);
         let extent = next.map_or_else(|| Extent::last(first, known), |next| Extent::followed(first, next));
         let head = match head::read(&bytes) {
             Err(reason) if reason.is_newer() => return Err(JournalError::Segment { name, reason }),
@@ -115,8 +118,8 @@ pub(super) fn read_segments(
         let mut scan = scan(records, extent, &mut |stored: Stored<'_>| {
             visit(Stored { offset: records_at as u64 + stored.offset, ..stored });
         });
-        // A head is on disk before the first record. So where nothing is behind it, it is torn, and elsewhere damaged.
-        if !is_head_sound && (scan.sound > 0 || bytes.len() > head::SIZE) {
+        // A head is on disk before the first record. So where nothing is behind it but zeros, it is torn, and elsewhere damaged.
+        if !is_head_sound && (scan.sound > 0 || written > head::SIZE) {
             scan.lost = scan.lost.max(1);
             scan.end = scan.end.max(first + 1);
         }

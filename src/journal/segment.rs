@@ -2,7 +2,7 @@
 //!
 //! It begins with a `head`. Records follow, each in a frame: a CRC-32 of the rest of the frame, the length of the record, its
 //! sequence number, its place in its batch, and the record. Numbers have the least significant byte first; FORMAT.md has an
-//! example.
+//! example. Behind the last frame a file may go on with zeros, which are no frame: the checksum of one is never 0.
 //!
 //! A batch is written and synced as one before the next begins. So a bad frame with nothing of a later batch
 //! behind it is the torn end of a batch that was never acknowledged; with something of a later batch behind it, it is damage.
@@ -12,6 +12,9 @@ pub(super) const FRAME_HEAD: usize = 4 + 4 + 8 + 4;
 
 /// The longest record.
 pub const LONGEST_RECORD: usize = 128 * 1024;
+
+/// The longest frame.
+pub(super) const LONGEST_FRAME: usize = FRAME_HEAD + LONGEST_RECORD;
 
 /// Appends the frame of a record to `buffer`.
 pub(super) fn write_frame(buffer: &mut Vec<u8>, sequence: u64, place: u32, record: &[u8]) {
@@ -95,6 +98,17 @@ pub(super) fn find_frame(bytes: &[u8], expected: std::ops::Range<u64>) -> Option
     })
 }
 
+/// How many of these bytes come before the zeros at their end.
+pub(super) fn without_zeros(bytes: &[u8]) -> usize {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let mut rest = bytes;
+    // There may be megabytes of them.
+    while let Some(before) = rest.strip_suffix(&ZEROS) {
+        rest = before;
+    }
+    rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
 /// Up to eight bytes as a number, the least significant first.
 pub(super) fn number(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
@@ -126,6 +140,17 @@ mod tests {
             let at = at.index(bytes.len());
             bytes[at] ^= 1u8 << bit;
             prop_assert!(!matches!(read_frame(&bytes), Next::Frame(_)));
+        }
+
+        /// So a file of zeros has no frame, wherever one is looked for.
+        #[test]
+        fn zeros_are_no_frame(before: Vec<u8>, zeros in FRAME_HEAD..1_000) {
+            let zeros = vec![0; zeros];
+            prop_assert_eq!(read_frame(&zeros), Next::Bad);
+            let bytes = [&before[..], &zeros].concat();
+            prop_assert_eq!(find_frame(&bytes, 0..u64::MAX), None);
+            prop_assert_eq!(without_zeros(&bytes), without_zeros(&before));
+            prop_assert!(before[without_zeros(&before)..].iter().all(|byte| *byte == 0));
         }
 
         #[test]

@@ -34,6 +34,9 @@ pub trait Storage: Send + Sync + 'static {
     /// Opens a file at its end.
     fn open(&self, name: &str) -> io::Result<Self::File>;
 
+    /// Opens a file at its beginning: what is appended takes the place of what it has.
+    fn open_at_start(&self, name: &str) -> io::Result<Self::File>;
+
     /// Reads into `buffer` from `offset` on, and answers how much there was: less than asked for at the end only.
     fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 
@@ -227,6 +230,10 @@ impl Storage for Directory {
         self.open_with(name, OFlags::WRONLY | OFlags::APPEND)
     }
 
+    fn open_at_start(&self, name: &str) -> io::Result<File> {
+        self.open_with(name, OFlags::WRONLY)
+    }
+
     fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let file = self.open_with(name, OFlags::RDONLY)?;
         let mut read = 0;
@@ -283,11 +290,16 @@ impl Storage for Directory {
     }
 
     fn check_file(&self, name: &str, file: &File) -> io::Result<()> {
-        self.check()?;
-        // The directory that is in place is the one that is held, so the path leads to the file.
         let path = self.0.path.join(name);
-        match fs::symlink_metadata(&path) {
-            Ok(found) if is_same(&found, &file.metadata()?) => Ok(()),
+        let found = fs::symlink_metadata(&path);
+        if let Ok(found) = &found
+            && is_same(found, &file.metadata()?)
+        {
+            return Ok(());
+        }
+        // It is told which of them is out of place.
+        self.check()?;
+        match found {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Err(io::Error::other(OutOfPlace::File(path))),
         }
@@ -321,19 +333,23 @@ pub fn is_full(error: &io::Error) -> bool {
 /// The file whose room is set aside for what has to be written on a full disk, so that something can be dropped.
 pub const RESERVE: &str = "ledger.checkpoint.reserve";
 
-/// Writes, and once more with the room that is set aside, if the disk is full.
+/// The file that is made ahead for the next segment of the journal. Its name is that of something unfinished, which a start removes.
+pub const NEXT_SEGMENT: &str = "next.segment.new";
+
+/// Writes, and again with the room of what was made ahead and then with what is set aside, as long as the disk is full.
 ///
 /// # Errors
 /// Those of the disk.
 pub fn with_reserve<T>(storage: &impl Storage, write: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    match write() {
-        Err(error) if is_full(&error) && storage.remove(RESERVE).is_ok() => {
+    let mut written = write();
+    for name in [NEXT_SEGMENT, RESERVE] {
+        if written.as_ref().is_err_and(is_full) && storage.remove(name).is_ok() {
             // Some file systems give its room back only then.
             storage.sync_directory()?;
-            write()
+            written = write();
         }
-        written => written,
     }
+    written
 }
 
 /// Reads a whole file.

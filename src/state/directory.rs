@@ -4,6 +4,7 @@
 //! |---|---|
 //! | planet-call-exporter.lock | who holds the directory; says that the directory is ours, as a checkpoint or a segment does |
 //! | NUMBER.segment | the journal, see `journal::segment` |
+//! | next.segment.new | zeros, which become the next segment of the journal |
 //! | NAME.position | how far a reader of the journal is |
 //! | ledger.checkpoint, ledger.checkpoint.previous | the totals, see `ledger::checkpoint` |
 //! | ledger.checkpoint.reserve | zeros, whose room is for the next checkpoint if the disk is full |

@@ -84,7 +84,10 @@ impl Keeper {
                 pause = (REST * started.elapsed()).clamp(LEAST_PAUSE, CHECKPOINT_INTERVAL);
             }
         }
-        block_in_place(|| self.keep(SystemTime::now(), Instant::now()));
+        block_in_place(|| {
+            self.keep(SystemTime::now(), Instant::now());
+            self.journal.journal().give_next_back();
+        });
     }
 
     /// Drops what the journal need not keep any more, and writes checkpoints.

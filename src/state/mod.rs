@@ -61,6 +61,7 @@ use readiness::Readiness;
 use recall::Recall;
 use thread::Thread;
 use undurable::Passages;
+use volume::Volume;
 use window::Window;
 
 /// The name of the latch that is open as soon as call events are taken.
@@ -260,12 +261,16 @@ fn open_directory(
     );
     let known = SharedKnown::new(window, journal.end());
     fingerprints::learn(&journal, &known, &fold, recall).map_err(OpenError::Thread)?;
-    let fold_thread = fold.start().map_err(OpenError::Thread)?;
+    let mut threads = vec![fold.start().map_err(OpenError::Thread)?];
+    if Volume::of(directory.directory().path()).overwrites_in_place() {
+        threads.push(Thread::start("segments", journal.makes_ahead()).map_err(OpenError::Thread)?);
+    }
     // What a service behind can have is taken without the disk.
     let latch = if passages.is_some() { readiness.latch_for_show(STORAGE) } else { readiness.latch(STORAGE) };
     let (committer, committer_thread) =
         committer::start(known.clone(), Arc::clone(&fold), Arc::clone(&bounded), latch, passages)
             .map_err(OpenError::Thread)?;
+    threads.push(committer_thread);
     drop(committer.probe());
     let ages = Ages { segment: config.segment_age, waiting: config.state_max_age };
     let keeper = Keeper::new(directory, bounded, known.clone(), Arc::clone(&readers), ages);
@@ -277,7 +282,7 @@ fn open_directory(
         storage: Storage::Directory(committer, keeper),
         quarantine,
         quarantine_file: Some(quarantine_file),
-        threads: vec![fold_thread, committer_thread],
+        threads,
     })
 }
 

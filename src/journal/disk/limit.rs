@@ -34,13 +34,13 @@ impl<S: Storage> DiskJournal<S> {
         (self.max_bytes / 16).clamp(1, LARGEST_SEGMENT)
     }
 
-    /// Whether the last segment has no room for this many bytes. A segment has one batch at least.
+    /// Whether the last segment has no room for this many bytes, or a better one is ready. A segment has one batch at least.
     pub(super) fn is_segment_due(&self, bytes: u64) -> bool {
         let state = self.state();
         let fits = |last: &Segment| {
             last.bytes == last.records_at || last.bytes.saturating_add(bytes) <= self.segment_bytes()
         };
-        !state.segments.last().is_some_and(fits)
+        state.has_better() || !state.segments.last().is_some_and(fits)
     }
 
     /// Whether the next append begins a segment if it has these records.
@@ -73,8 +73,10 @@ impl<S: Storage> DiskJournal<S> {
     }
 
     /// Drops the oldest segments while all take more than the journal may, whether or not readers are done with them.
-    /// Nothing at or beyond `keep_from` is dropped, which is not in the ledger's checkpoint yet.
+    /// Nothing at or beyond `keep_from` is dropped, which is not in the ledger's checkpoint yet. Before anything else goes what is
+    /// filled with zeros.
     pub fn drop_beyond_limit(&self, keep_from: u64) {
+        self.give_zeros_back();
         self.drop_segments(|state| state.bytes() > self.limit() && state.segments[1].first <= keep_from);
     }
 

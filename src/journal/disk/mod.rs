@@ -3,29 +3,33 @@
 //! An append answers once the batch is on disk. After a failed write or sync nothing is known of the segment's end, and
 //! trying again proves nothing; so the segment is abandoned at its last good batch, and the next append begins a new one
 //! with the next sequence number. Whatever the failed batch left behind lies beyond the new segment's first record, and
-//! counts for nothing. A restart begins a new segment as well, which is how a torn end is cut. So does age, since a segment
-//! goes as a whole, and what is in it is to leave in time.
+//! counts for nothing. A restart begins a new segment as well, which is how a torn end is cut (`open`). So does age, since a segment
+//! goes as a whole, and what is in it is to leave in time. What becomes the next segment is made ahead (`ahead`).
 
+mod ahead;
 mod limit;
+mod open;
 mod visit;
 
 use std::io;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::position::Position;
 use super::reader_state::ReaderState;
-use super::recovery::{Found, Segment, Stored, file_name, read_segments};
+use super::recovery::{Segment, file_name};
 use super::segment::{self, FRAME_HEAD, LONGEST_RECORD, Next};
-use super::storage::{Storage, StorageFile, is_full, replace};
+use super::storage::{Storage, StorageFile, is_full};
 use super::{JournalError, ReaderStatus, head};
 use crate::http::pace::{LeftOut, Pace};
 use crate::release::Release;
+use ahead::Next as NextSegment;
 use limit::frames_size;
 
 /// How large a segment grows before the next one begins, at most.
@@ -39,6 +43,8 @@ pub struct DiskJournal<S: Storage> {
     pub(super) storage: S,
     writer: Mutex<Writer<S::File>>,
     state: Mutex<State>,
+    /// To whoever makes segments ahead, if somebody does.
+    wishes: OnceLock<SyncSender<()>>,
     pub(super) appended: Notify,
     max_bytes: u64,
     /// What else takes of `max_bytes`.
@@ -62,60 +68,14 @@ struct State {
     readers: Vec<ReaderState>,
     damaged: u64,
     drops_logged: Pace,
+    /// The size of the last segment's file if it was made ahead: so far there are zeros behind the records. 0 if it grows.
+    zeroed: u64,
+    /// How often the last segment was appended to.
+    batches: u32,
+    next: NextSegment,
 }
 
 impl<S: Storage> DiskJournal<S> {
-    /// Opens the journal in `storage` and hands every record to `visit`, in order, with its sequence number. Those before
-    /// `known` are known to have been acknowledged; the next record gets at least that number. Segments may take `max_bytes`.
-    ///
-    /// # Errors
-    /// The disk fails, or a newer version of this program wrote it. Damage is no error: it is reported, counted and stepped
-    /// over.
-    pub fn open(
-        storage: S,
-        max_bytes: u64,
-        known: u64,
-        mut visit: impl FnMut(u64, &[u8]),
-    ) -> Result<DiskJournal<S>, JournalError> {
-        DiskJournal::open_with_places(storage, max_bytes, known, |stored| {
-            visit(stored.sequence, stored.record);
-        })
-    }
-
-    /// The same, for who wants to know where each record is.
-    ///
-    /// # Errors
-    /// Those of [`DiskJournal::open`].
-    pub(super) fn open_with_places(
-        storage: S,
-        max_bytes: u64,
-        known: u64,
-        visit: impl FnMut(Stored<'_>),
-    ) -> Result<DiskJournal<S>, JournalError> {
-        let mut found = read_segments(&storage, known, visit)?;
-        report(&storage, &found);
-        if let Some(last) = found.segments.last_mut() {
-            let name = file_name(last.first);
-            secure(&storage, &name, found.last.as_deref())?;
-            last.bytes = storage.size(&name)?;
-        }
-        let state = State {
-            end: found.end.max(found.known),
-            segments: found.segments,
-            readers: Vec::new(),
-            damaged: found.damaged,
-            drops_logged: Pace::default(),
-        };
-        Ok(DiskJournal {
-            storage,
-            writer: Mutex::new(Writer { active: None, buffer: Vec::new(), since: None }),
-            state: Mutex::new(state),
-            appended: Notify::new(),
-            max_bytes,
-            beside: AtomicU64::new(0),
-        })
-    }
-
     /// Appends a batch and answers the sequence number of its first record once all of it is on disk. An empty batch
     /// tells whether the journal can be written.
     ///
@@ -137,13 +97,9 @@ impl<S: Storage> DiskJournal<S> {
             return Err(JournalError::RecordTooLong(record.len()));
         }
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        self.storage.check()?;
         let first = self.state().end;
         if writer.active.is_none() || self.is_segment_due(room) {
-            // Until the new one stands, none does.
-            writer.active = None;
-            writer.active = Some(self.begin_segment(first)?);
-            writer.since = None;
+            self.begin_segment(&mut writer, first)?;
         }
         let Writer { active, buffer, since } = &mut *writer;
         for (place, record) in records.iter().enumerate() {
@@ -161,6 +117,9 @@ impl<S: Storage> DiskJournal<S> {
         buffer.shrink_to(LARGEST_KEPT_BUFFER);
         if let Err(error) = written {
             *active = None;
+            if is_full(&error) {
+                self.give_next_back();
+            }
             return Err(JournalError::Disk(error));
         }
         if !records.is_empty() {
@@ -173,7 +132,12 @@ impl<S: Storage> DiskJournal<S> {
             offset = last.bytes;
             last.bytes += bytes;
         }
+        state.batches += u32::from(!records.is_empty());
+        let is_next_wanted = state.wants_next();
         drop(state);
+        if is_next_wanted {
+            self.wish();
+        }
         if !records.is_empty() {
             self.appended.notify_waiters();
         }
@@ -181,16 +145,20 @@ impl<S: Storage> DiskJournal<S> {
     }
 
     /// Counts what a failed append left in the last segment, of which nothing counts as a record. A full disk gets its room back,
-    /// which a checkpoint or a position may need. A segment without records stays all the same: what a failed append left in
-    /// the one before it is void only as long as this one is there.
+    /// which a checkpoint or a position may need, and zeros are of no use any more. A segment without records stays all the same: what
+    /// a failed append left in the one before it is void only as long as this one is there.
     fn abandon(&self, file: &mut S::File, error: &io::Error) {
-        let Some(last) = self.state().segments.last().copied() else { return };
-        if is_full(error) && file.cut(last.bytes).is_ok() {
-            return;
-        }
-        let size = self.storage.size(&file_name(last.first)).unwrap_or(last.bytes);
-        if let Some(last) = self.state().segments.last_mut() {
-            last.bytes = last.bytes.max(size);
+        let (last, zeros) = {
+            let state = self.state();
+            let Some(last) = state.segments.last().copied() else { return };
+            (last, state.zeros())
+        };
+        let is_cut = (is_full(error) || zeros > 0) && file.cut(last.bytes).is_ok();
+        let size = if is_cut { Ok(last.bytes) } else { self.storage.size(&file_name(last.first)) };
+        let mut state = self.state();
+        state.zeroed = 0;
+        if let Some(last) = state.segments.last_mut() {
+            last.bytes = last.bytes.max(size.unwrap_or(last.bytes + zeros));
         }
     }
 
@@ -216,12 +184,7 @@ impl<S: Storage> DiskJournal<S> {
         if is_young || !self.has_open_segment() {
             return Ok(());
         }
-        self.storage.check()?;
-        // As in an append: until the new one stands, none does.
-        writer.active = None;
-        writer.active = Some(self.begin_segment(end)?);
-        writer.since = None;
-        Ok(())
+        self.begin_segment(&mut writer, end)
     }
 
     /// Whether the last segment has records, so that it is to be closed in time.
@@ -266,22 +229,39 @@ impl<S: Storage> DiskJournal<S> {
         segment.map_or(0, |segment| segment.records_at)
     }
 
-    fn begin_segment(&self, first: u64) -> io::Result<S::File> {
+    /// Closes the segment that is written to, and begins the one whose first record has this number. Until that stands, none does.
+    fn begin_segment(&self, writer: &mut Writer<S::File>, first: u64) -> io::Result<()> {
+        self.storage.check()?;
+        self.cut_zeros(&mut writer.active);
+        writer.active = None;
         let name = file_name(first);
         // One of this name has no record that counts: it was abandoned before its first batch, or torn at it.
-        if self.state().segments.last().is_some_and(|last| last.first == first) {
+        if self.state().count_zeros().is_some_and(|last| last == first) {
             self.storage.remove(&name)?;
             self.state().segments.pop();
-        } else if self.storage.size(&name).is_ok() {
-            self.storage.remove(&name)?;
         }
-        let mut file = self.storage.create(&name)?;
         let head = head::encode(first);
-        file.append(&head)?;
+        let (file, zeroed) = match self.take_next(&name, &head) {
+            Some(taken) => taken,
+            None => (self.begin_growing(&name, &head)?, 0),
+        };
+        let (bytes, release) = (head.len() as u64, Some(Release::THIS));
+        let mut state = self.state();
+        state.segments.push(Segment { first, bytes, damaged: 0, writer: release, records_at: bytes });
+        (state.zeroed, state.batches) = (zeroed, 0);
+        (writer.active, writer.since) = (Some(file), None);
+        Ok(())
+    }
+
+    /// A new file of this name with this head, to which records are appended.
+    fn begin_growing(&self, name: &str, head: &[u8]) -> io::Result<S::File> {
+        if self.storage.size(name).is_ok() {
+            self.storage.remove(name)?;
+        }
+        let mut file = self.storage.create(name)?;
+        file.append(head)?;
         file.sync()?;
         self.storage.sync_directory()?;
-        let (bytes, writer) = (head.len() as u64, Some(Release::THIS));
-        self.state().segments.push(Segment { first, bytes, damaged: 0, writer, records_at: bytes });
         Ok(file)
     }
 
@@ -291,7 +271,7 @@ impl<S: Storage> DiskJournal<S> {
         state.readers.iter().map(|reader| reader.status(state.end)).collect()
     }
 
-    /// Bytes of all segments.
+    /// Bytes of all segments, with what is filled with zeros for records to come.
     pub fn bytes(&self) -> u64 {
         self.state().bytes()
     }
@@ -348,46 +328,6 @@ impl<S: Storage> DiskJournal<S> {
     }
 }
 
-/// Says what was found damaged or torn.
-fn report(storage: &impl Storage, found: &Found) {
-    for Segment { first, damaged, .. } in found.segments.iter().filter(|segment| segment.damaged > 0) {
-        error!(
-            segment = storage.full_name(&file_name(*first)),
-            records = damaged,
-            "a segment of the journal is damaged; its sound records are used"
-        );
-    }
-    if let Some(last) = found.segments.last().filter(|_| found.torn.bytes > 0) {
-        warn!(
-            segment = storage.full_name(&file_name(last.first)),
-            bytes = found.torn.bytes,
-            sound_records = found.torn.sound,
-            "the journal has a torn end, which is cut: what was being written and was never acknowledged, as far as \
-             checkpoints and positions tell"
-        );
-    }
-}
-
-/// Makes durable what was read of the last segment. What a killed process had written and not synced can be read now, and
-/// must stay, since it is in the totals now. Syncing the file is not enough: where a sync failed before, another may
-/// succeed without anything having been written. So the segment is written anew, without its torn end.
-fn secure(storage: &impl Storage, name: &str, sound: Option<&[u8]>) -> io::Result<()> {
-    match sound.map(|bytes| replace(storage, name, bytes)) {
-        Some(Ok(())) => Ok(()),
-        // A damaged segment is left as it is for people to look at, and a full disk is no reason not to start.
-        Some(Err(_)) | None => {
-            let mut file = storage.open(name)?;
-            if let Some(sound) = sound {
-                // A full disk needs the room of the torn end.
-                let _ = file.cut(sound.len() as u64);
-            }
-            file.sync()?;
-            // That it is there makes void what lies beyond its first record in the one before it.
-            storage.sync_directory()
-        }
-    }
-}
-
 impl State {
     /// The sequence number of the oldest record that is kept, or of the next one if none is.
     fn first(&self) -> u64 {
@@ -395,7 +335,16 @@ impl State {
     }
 
     fn bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.bytes).sum()
+        self.segments.iter().map(|segment| segment.bytes).sum::<u64>() + self.zeros() + self.next.bytes()
+    }
+
+    /// Counts zeros that could not be cut as a part of the last segment, which is not written to any more. Answers its first number.
+    fn count_zeros(&mut self) -> Option<u64> {
+        let zeros = self.zeros();
+        self.zeroed = 0;
+        let last = self.segments.last_mut()?;
+        last.bytes += zeros;
+        Some(last.first)
     }
 
     /// The first record that some reader has not finished, of those that are kept; `u64::MAX` without readers.

@@ -7,11 +7,8 @@ use std::time::{Duration, SystemTime};
 use super::DiskJournal;
 use crate::journal::past::Place;
 use crate::journal::recovery::file_name;
-use crate::journal::segment::{self, FRAME_HEAD, LONGEST_RECORD, Next};
+use crate::journal::segment::{self, LONGEST_FRAME, Next};
 use crate::journal::storage::Storage;
-
-/// The longest frame.
-const LONGEST_FRAME: usize = FRAME_HEAD + LONGEST_RECORD;
 
 /// How much is read at once where records are visited: at least one of the longest.
 const VISITED_AT_ONCE: usize = 2 * LONGEST_FRAME;
@@ -127,6 +124,7 @@ mod tests {
 
     use super::*;
     use crate::journal::head;
+    use crate::journal::segment::LONGEST_RECORD;
     use crate::journal::simulated_disk::SimulatedDisk;
     use crate::journal::storage::Directory;
 

@@ -149,6 +149,7 @@ impl<S: Storage> BoundedJournal<S> {
             self.warn(&error, "a segment of the journal cannot be closed; it stays until it can");
         }
         self.journal.drop_removed();
+        self.journal.give_back_on_full_disk();
         let mut checkpoints = self.checkpoints();
         let drop_before = |needed_from: u64| {
             self.journal.drop_before(needed_from.min(window_start.unwrap_or(u64::MAX)));

@@ -7,7 +7,7 @@ use crate::callback::{Key, Kind, Record};
 use crate::journal::disk_reader::DiskReader;
 use crate::journal::segment::LONGEST_RECORD;
 use crate::journal::simulated_disk::SimulatedDisk;
-use crate::journal::storage::{Space, StorageFile};
+use crate::journal::storage::{NEXT_SEGMENT, Space, StorageFile};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::{Ledger, Limits};
 use crate::state::fold::Recalled;
@@ -29,6 +29,8 @@ enum Step {
     /// The reader takes what there is and finishes it.
     Deliver,
     Keep,
+    /// The next segment is made ahead.
+    MakeNext,
     RunFull(usize),
     MakeRoom,
     Kill,
@@ -43,6 +45,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         12 => append(),
         1 => Just(Step::Deliver),
         1 => Just(Step::Keep),
+        2 => Just(Step::MakeNext),
         1 => (0usize..300_000).prop_map(Step::RunFull),
         1 => Just(Step::MakeRoom),
         1 => Just(Step::Kill),
@@ -66,6 +69,8 @@ impl World {
 
     /// Opens what is on the disk, as a start does.
     fn open(disk: SimulatedDisk, acknowledged: u64) -> World {
+        // As everything that is unfinished.
+        let _ = disk.remove(NEXT_SEGMENT);
         let mut checkpoints = Checkpoints::new(disk.clone(), Path::new(""));
         let checkpoint = checkpoints.read(&Limits::default()).expect("checkpoints that can be used");
         let has_checkpoint = checkpoint.is_some();
@@ -96,6 +101,8 @@ impl World {
             }
             Step::Deliver => self.deliver(),
             Step::Keep => self.bounded.keep(None, Duration::from_secs(3_600), Instant::now()),
+            // There may be no room for it.
+            Step::MakeNext => drop(self.journal.make_next()),
             Step::RunFull(room) => self.disk.limit(Some(room)),
             Step::MakeRoom => self.disk.limit(None),
             Step::Kill => {
@@ -133,10 +140,10 @@ impl World {
         let _ = self.reader.done_except(&[], 0);
     }
 
-    /// Bytes of the segments on the disk.
+    /// Bytes of the segments on the disk, with the next one.
     fn bytes(&self) -> u64 {
         let names = self.disk.list().expect("names");
-        let segments = names.iter().filter(|name| name.ends_with(".segment"));
+        let segments = names.iter().filter(|name| name.ends_with(".segment") || *name == NEXT_SEGMENT);
         segments.map(|name| self.disk.size(name).expect("a size")).sum()
     }
 
@@ -178,13 +185,20 @@ proptest! {
 
     /// As long as nobody else takes the room of the disk, no event is refused, though nothing is delivered.
     #[test]
-    fn on_a_disk_with_room_for_its_limit_nothing_is_refused(steps in prop::collection::vec(append(), 1..60), is_killed: bool) {
+    fn on_a_disk_with_room_for_its_limit_nothing_is_refused(
+        steps in prop::collection::vec(append(), 1..60),
+        is_killed: bool,
+        makes_ahead: bool,
+    ) {
         let disk = SimulatedDisk::default();
         disk.limit(Some(ENOUGH));
         let mut world = World::new(disk);
         for step in steps {
             let Step::Append(sizes) = step else { unreachable!("appends only") };
             prop_assert!(world.append(&sizes));
+            if makes_ahead {
+                world.step(Step::MakeNext);
+            }
             if is_killed {
                 world.step(Step::Kill);
             }
