@@ -15,6 +15,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, renameat, statat, unlinkat};
+#[cfg(target_os = "linux")]
+use rustix::{
+    fs::{Statx, StatxFlags},
+    io::Errno,
+};
 use thiserror::Error;
 
 /// A flat directory of files.
@@ -291,9 +296,9 @@ impl Storage for Directory {
 
     fn check_file(&self, name: &str, file: &File) -> io::Result<()> {
         let path = self.0.path.join(name);
-        let found = fs::symlink_metadata(&path);
+        let found = Identity::at(&path);
         if let Ok(found) = &found
-            && is_same(found, &file.metadata()?)
+            && *found == Identity::of(file)?
         {
             return Ok(());
         }
@@ -309,6 +314,59 @@ impl Storage for Directory {
 /// Whether two descriptions are of one file. They are to be taken at the same time: some file systems number files anew.
 fn is_same(one: &fs::Metadata, other: &fs::Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// What tells a file from all others. Its times are not asked for, which is why these are no [`fs::Metadata`]: a kernel that was asked
+/// for them has them change with the very next write, and a sync would have them to write as well.
+#[derive(Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl From<fs::Metadata> for Identity {
+    fn from(found: fs::Metadata) -> Identity {
+        Identity { device: found.dev(), inode: found.ino() }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Identity {
+    fn at(path: &Path) -> io::Result<Identity> {
+        let asked = rustix::fs::statx(rustix::fs::CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::INO);
+        Identity::read(asked, || fs::symlink_metadata(path))
+    }
+
+    fn of(file: &File) -> io::Result<Identity> {
+        let asked = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::INO);
+        Identity::read(asked, || file.metadata())
+    }
+
+    fn read(
+        asked: rustix::io::Result<Statx>,
+        otherwise: impl FnOnce() -> io::Result<fs::Metadata>,
+    ) -> io::Result<Identity> {
+        match asked {
+            Ok(found) => Ok(Identity {
+                device: rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor),
+                inode: found.stx_ino,
+            }),
+            // An old kernel, or a sandbox that does not let it be asked.
+            Err(Errno::NOSYS | Errno::PERM) => otherwise().map(Identity::from),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Identity {
+    fn at(path: &Path) -> io::Result<Identity> {
+        fs::symlink_metadata(path).map(Identity::from)
+    }
+
+    fn of(file: &File) -> io::Result<Identity> {
+        file.metadata().map(Identity::from)
+    }
 }
 
 impl StorageFile for File {

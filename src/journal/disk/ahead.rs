@@ -2,7 +2,8 @@
 //!
 //! Whoever syncs what was appended to a growing file waits until the file system has written the file's new size and blocks as well.
 //! That takes about as long as the records do, and as much of the processor again. What takes the place of zeros that are on
-//! disk needs its own bytes written, and nothing else. So while the journal appends, a thread of its own makes the file of
+//! disk needs its own bytes written, and nothing else, unless somebody asks for the file's times all the while (see `Identity` in
+//! `storage`). So while the journal appends, a thread of its own makes the file of
 //! the next segment and fills it with zeros.
 //!
 //! # States
