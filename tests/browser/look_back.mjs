@@ -19,7 +19,7 @@ for (const [device, options] of Object.entries({
   await page.goto(url);
   for (const [name, link] of [
     ["why", 'a[href^="why"]'],
-    ["calls", 'a[href^="calls?reason=1"], a[href^="calls?reason=S"]'],
+    ["calls", 'a[href^="calls?failing=1&reason="]'],
     ["call", 'a[href^="calls?sid="]'],
   ]) {
     await page.locator(link).first().click();
