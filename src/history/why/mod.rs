@@ -174,7 +174,7 @@ fn answer(span: Span, candidates: &[Candidate], counted: Gathered<Counts>) -> Wh
     };
     let time = |time| humantime::format_rfc3339_seconds(time).to_string();
     // The end of the second, so that the calls of that second are among those that are looked for later.
-    let until = time(span.until + Duration::from_millis(999));
+    let until = time(span.until + Duration::from_secs(1));
     let failing_callers = counts.failing_callers();
     let how_they_failed = counts.how_they_failed();
     Why {
