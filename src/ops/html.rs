@@ -61,8 +61,7 @@ pub(super) enum Column {
     Number(&'static str),
 }
 
-/// A section with a table of these rows, or with `none` where there are none. Where it is wider than the screen, it scrolls on its own, with the
-/// keyboard too.
+/// A section with a table of these rows, or with `none` where there are none.
 pub(super) fn table(
     title: &str,
     columns: &[Column],
@@ -70,24 +69,34 @@ pub(super) fn table(
     none: &str,
 ) -> Markup {
     let rows: Vec<Markup> = rows.collect();
+    let body = html! {
+        tbody {
+            @for row in &rows { (row) }
+            @if rows.is_empty() { tr { td colspan=(columns.len()) { (none) } } }
+        }
+    };
     html! {
         section aria-label=(title) {
             h2 { (title) }
-            div.scrolled role="region" aria-label=(format!("Table: {title}")) tabindex="0" {
-                table {
-                    thead { tr {
-                        @for column in columns {
-                            @match column {
-                                Column::Text(name) => th scope="col" { (name) },
-                                Column::Number(name) => th.number scope="col" { (name) },
-                            }
+            (bare_table(title, columns, &body))
+        }
+    }
+}
+
+/// A table with this name and body. Where it is wider than the screen, it scrolls on its own, with the keyboard too.
+pub(super) fn bare_table(name: &str, columns: &[Column], body: &Markup) -> Markup {
+    html! {
+        div.scrolled role="region" aria-label=(format!("Table: {name}")) tabindex="0" {
+            table {
+                thead { tr {
+                    @for column in columns {
+                        @match column {
+                            Column::Text(name) => th scope="col" { (name) },
+                            Column::Number(name) => th.number scope="col" { (name) },
                         }
-                    } }
-                    tbody {
-                        @for row in &rows { (row) }
-                        @if rows.is_empty() { tr { td colspan=(columns.len()) { (none) } } }
                     }
-                }
+                } }
+                (body)
             }
         }
     }
@@ -126,17 +135,20 @@ pub(super) fn time(Time(at): Time) -> Markup {
 }
 
 /// The time of the day, with the date if it is another day.
-pub(super) fn clock(Time(at): Time, Time(now): Time) -> Markup {
-    let [machine, today] = [at, now].map(|at| humantime::format_rfc3339_seconds(at).to_string());
-    let begin = if machine[..10] == today[..10] { 11 } else { 5 };
-    html! { time datetime=(machine) title=(machine) { (machine[begin..16].replace('T', " ")) } }
+pub(super) fn clock(at: Time, now: Time) -> Markup {
+    time_of_day(at, now, "2026-01-31T09:00".len())
 }
 
 /// The same to the second.
-pub(super) fn second(Time(at): Time, Time(now): Time) -> Markup {
+pub(super) fn second(at: Time, now: Time) -> Markup {
+    time_of_day(at, now, "2026-01-31T09:00:00".len())
+}
+
+/// The same, up to this place of what RFC 3339 has.
+fn time_of_day(Time(at): Time, Time(now): Time, end: usize) -> Markup {
     let [machine, today] = [at, now].map(|at| humantime::format_rfc3339_seconds(at).to_string());
     let begin = if machine[..10] == today[..10] { 11 } else { 5 };
-    html! { time datetime=(machine) title=(machine) { (machine[begin..19].replace('T', " ")) } }
+    html! { time datetime=(machine) title=(machine) { (machine[begin..end].replace('T', " ")) } }
 }
 
 /// The time of a day, and how long ago that was.

@@ -205,7 +205,7 @@ fn of_calls(summary: &Summary, now: SystemTime) -> Vec<Finding> {
             severity: severity(change.after),
             since: Some(Time(change.since)),
             first_action,
-            next: next(change.since, Some(&(reason.clone(), *domain)), now),
+            next: next(minute_before(change.since), Some(&(reason.clone(), *domain)), now),
             ..warning(text + &explanation, None)
         }];
     }
@@ -237,15 +237,18 @@ fn finding(text: String, change: Change, group: &Group, now: SystemTime) -> Find
         text: text + &explanation,
         since: Some(Time(change.since)),
         first_action,
-        next: next(change.since, group.cause.as_ref(), now),
+        next: next(minute_before(change.since), group.cause.as_ref(), now),
     }
+}
+
+/// A minute before a change, which is known to the minute: its first calls may have come in the one before.
+fn minute_before(change: SystemTime) -> SystemTime {
+    change.checked_sub(Duration::from_secs(60)).unwrap_or(change)
 }
 
 /// Where to look next: what the failing calls have in common, which they are, and what LINE Planet's support needs to know.
 fn next(since: SystemTime, cause: Option<&(Label, FaultDomain)>, now: SystemTime) -> Vec<String> {
-    // The minute is the one after which it is clear; the first of them may be of the one before.
-    let since = since.checked_sub(Duration::from_secs(60)).unwrap_or(since);
-    let minutes = now.duration_since(since).unwrap_or_default().as_secs() / 60 + 1;
+    let minutes = now.duration_since(since).unwrap_or_default().as_secs().div_ceil(60).max(1);
     let since = humantime::format_rfc3339_seconds(since);
     let calls = cause.map(|(reason, _)| format!("/calls?reason={}&since={since}", reason.as_str()));
     let why = format!("/why?minutes={}", minutes.min(MOST_MINUTES));
