@@ -35,6 +35,7 @@
 //! | [`callback`] | LINE Planet's callbacks, pure |
 //! | [`journal`] | append, sync, read from a position; what waits for a sink; FORMAT.md |
 //! | [`ledger`] | totals as a fold: label tables, histograms, limits, checkpoint |
+//! | [`simulation`] | calls like those of a busy service, for the demonstration and the call-simulator |
 //! | [`config`] | flags and OTLP variables |
 //! | [`state`] | what a state directory is: committer, window of keys, fold, checkpoints |
 //! | [`intake`] | routes, handler, acceptance, the proxy |
@@ -42,6 +43,7 @@
 //! | [`history`] | looking back: what failing calls have in common, single calls, reports |
 //! | [`ops`] | admin port, logging, signals, the subcommands |
 //! | [`app`] | builds the parts, supervises them, stops them in order |
+//! | [`demo`] | an exporter with simulated calls and an incident under way |
 //! | [`fuzzing`] | laws of what reads bytes from outside, with the feature of that name only |
 //!
 //! A room uses only rooms that stand above it in this table; [`intake`], [`sinks`] and the rest of the house know nothing of
@@ -57,6 +59,7 @@
 pub mod app;
 pub mod callback;
 pub mod config;
+pub mod demo;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod history;
@@ -67,5 +70,6 @@ pub mod ledger;
 pub mod metrics;
 pub mod ops;
 pub mod release;
+pub mod simulation;
 pub mod sinks;
 pub mod state;

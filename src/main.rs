@@ -13,7 +13,8 @@ use planet_call_exporter::config::canary_url::CanaryUrl;
 use planet_call_exporter::config::environment::{self, Environment};
 use planet_call_exporter::config::otlp::OtlpSettings;
 use planet_call_exporter::config::remark::Remark;
-use planet_call_exporter::config::{AdminPort, Command, CommandLine, Config};
+use planet_call_exporter::config::{AdminPort, Command, CommandLine, Config, DemoOptions};
+use planet_call_exporter::demo::Demonstration;
 use planet_call_exporter::http::shown;
 use planet_call_exporter::ops::commands::check::Plan;
 use planet_call_exporter::ops::commands::look_back::{self, Whose};
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Some(Command::Wait { admin_port, timeout }) => wait(&admin_port, timeout),
         Some(Command::Probe { admin_port, path }) => probe(&admin_port, &path),
         Some(Command::Canary { url, secret_file }) => canary(url, secret_file.as_deref()),
+        Some(Command::Demo { options }) => return demo(&options).unwrap_or_else(|error| fail(&*error)),
         Some(Command::Completions { shell }) => print(&commands::manual::completions(shell)),
         Some(Command::Man { command }) => man(command.as_deref()),
         None => return run(config).unwrap_or_else(|error| fail(&*error)),
@@ -130,6 +132,22 @@ fn variables(config: &Config) -> (OtlpSettings, Vec<Remark>) {
 
 fn run(config: Config) -> Result<ExitCode, Box<dyn Error>> {
     let (otlp, remarks) = variables(&config);
+    run_with(config, otlp, &remarks, None)
+}
+
+fn demo(options: &DemoOptions) -> Result<ExitCode, Box<dyn Error>> {
+    let demonstration = Demonstration::prepare(options.seed, SystemTime::now())?;
+    let (config, otlp) = demonstration.settings(options)?;
+    run_with(config, otlp, &[], Some(demonstration))
+}
+
+/// Runs the exporter until it is told to end, for a demonstration if there is one.
+fn run_with(
+    config: Config,
+    otlp: OtlpSettings,
+    remarks: &[Remark],
+    demonstration: Option<Demonstration>,
+) -> Result<ExitCode, Box<dyn Error>> {
     let log = logging::start(&config, otlp.log_level)?;
     remarks.iter().for_each(Remark::log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -139,9 +157,11 @@ fn run(config: Config) -> Result<ExitCode, Box<dyn Error>> {
     let given = config.given.clone();
     let ended = runtime.block_on(async {
         let (stop, hangups) = (signals::stop(log.clone())?, signals::Hangups::of_process()?);
-        app::run(config, otlp, stop, hangups)
-            .await
-            .map_err(|error| Box::<dyn Error>::from(error.explain(&given)))
+        let ended = match demonstration {
+            Some(demonstration) => demonstration.run(config, otlp, stop, hangups).await,
+            None => app::run(config, otlp, stop, hangups, |_| {}).await,
+        };
+        ended.map_err(|error| Box::<dyn Error>::from(error.explain(&given)))
     });
     // A write to a standard output that nobody takes from would otherwise hold up the end.
     runtime.shutdown_background();

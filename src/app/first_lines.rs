@@ -120,7 +120,7 @@ fn scheme(is_tls: bool) -> &'static str {
 }
 
 /// An address at which this host reaches a listener of its own. One on `[::]` takes IPv4 too.
-fn from_here(mut address: SocketAddr) -> SocketAddr {
+pub(super) fn from_here(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(Ipv4Addr::LOCALHOST.into());
     }
@@ -128,7 +128,7 @@ fn from_here(mut address: SocketAddr) -> SocketAddr {
 }
 
 /// The query of the sample in LINE Planet's documentation.
-const SAMPLE: &str = "sid=6364e8b3-bdac-436e-9631-0bce2498ce0c&type=V&from_user_id=9286\
+pub(crate) const SAMPLE: &str = "sid=6364e8b3-bdac-436e-9631-0bce2498ce0c&type=V&from_user_id=9286\
     &from_service_id=caller-service-id&to_user_id=2809&to_service_id=callee-service-id&setup_time=1582527400\
     &start_time=1582527404&end_time=1582527434&duration=30&terminate=16&srcip=1.2.3.4&dstip=1.2.3.5&stid=voip.next\
     &rel_code=1&rel_code_str=NORMAL&billing_sec=25&rc_idc=KR&disconnect_reason=1001&releaser_type=1\

@@ -57,11 +57,22 @@ use crate::state::refused::RefusedRequests;
 use crate::state::undurable::{PATIENCE, Passages};
 use crate::state::{self, State, Storage};
 
+pub(crate) use first_lines::SAMPLE;
 use parts::{Ends, Parts};
 pub use run_error::RunError;
 use sinks::{ConfiguredSink, OpenedSink};
 
+/// Where an exporter listens, in a form to which a client on this host can connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listening {
+    /// The port of call events.
+    pub call_events: SocketAddr,
+    /// The admin port.
+    pub admin: SocketAddr,
+}
+
 /// Runs the exporter until `stop` completes or a program on this host may and does order its end, then ends it in order. At each of `hangups` it reads files again.
+/// `ready` is told where it listens once it takes call events.
 ///
 /// # Errors
 /// A part cannot be started, and nothing is served then; or a part ended unexpectedly.
@@ -70,6 +81,7 @@ pub async fn run(
     mut otlp: OtlpSettings,
     stop: impl Future<Output = ()>,
     hangups: Hangups,
+    ready: impl FnOnce(Listening),
 ) -> Result<(), RunError> {
     let connections = descriptors::raise_limit(&config);
     let routes = Routes::of(&config);
@@ -169,6 +181,10 @@ pub async fn run(
     }
     first_lines::log(&config, &otlp, call_events.addresses(), &admin, is_admin_tls);
 
+    let listening = call_events.addresses().first().zip(admin.first()).map(|(call_events, admin)| {
+        Listening { call_events: first_lines::from_here(*call_events), admin: first_lines::from_here(*admin) }
+    });
+
     let State { known, fold, journal, storage, quarantine_file, .. } = state;
     let refused_file = match (journal, refused_lines) {
         (Journal::Disk(journal), Some(lines)) => {
@@ -225,6 +241,9 @@ pub async fn run(
 
     starting.open();
     service_manager::tell(Said::Ready);
+    if let Some(listening) = listening {
+        ready(listening);
+    }
     tokio::select! {
         () = &mut stop => {}
         name = parts.ended() => return Err(RunError::PartEnded(name)),

@@ -96,6 +96,17 @@ impl CommandLine {
     }
 }
 
+impl Config {
+    /// Reads these flags alone, and no variables.
+    ///
+    /// # Errors
+    /// Something is wrong with them.
+    pub fn of_flags(flags: impl IntoIterator<Item = OsString>) -> Result<Config, clap::Error> {
+        let command = Config::command().no_binary_name(true).mut_args(|flag| flag.env(None::<&'static str>));
+        Config::from_arg_matches(&command.try_get_matches_from(flags)?)
+    }
+}
+
 /// The same error, in which a URL is without its secrets.
 fn without_secrets(mut error: clap::Error) -> clap::Error {
     for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg, ContextKind::InvalidSubcommand] {

@@ -56,7 +56,7 @@ fn described(command: Command, extent: Extent) -> Command {
 }
 
 /// What `-h` says of each command.
-const COMMANDS: [(&str, &str); 11] = [
+const COMMANDS: [(&str, &str); 12] = [
     ("state", "Show what is in a state directory"),
     ("why", "Say what failing calls have in common"),
     ("report", "Report failed calls to LINE Planet's support"),
@@ -66,6 +66,7 @@ const COMMANDS: [(&str, &str); 11] = [
     ("wait", "Wait until an exporter on this host is ready"),
     ("probe", "Ask an exporter on this host how it is"),
     ("canary", "See whether call events get to an exporter from here"),
+    ("demo", "Run with simulated calls and an incident under way"),
     ("completions", "Print the completions of a shell"),
     ("man", "Print a manual page"),
 ];

@@ -30,6 +30,7 @@ use std::time::{Duration, SystemTime};
 use bytesize::ByteSize;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use hyper::http::Uri;
 use ipnet::IpNet;
 
 use self::call_filter::{CallFilter, moment};
@@ -175,6 +176,13 @@ pub enum Command {
         #[arg(long = "call-event-secret-file", env = "PLANET_CALL_EVENT_SECRET_FILE", value_name = "FILE")]
         secret_file: Option<PathBuf>,
     },
+    /// Run an exporter with simulated calls and an incident under way, and say where to look. Everything is in one process, and nothing stays. It
+    /// reads no variables.
+    Demo {
+        /// How.
+        #[command(flatten)]
+        options: DemoOptions,
+    },
     /// Print the completions of a shell. For bash they belong in /etc/bash_completion.d/planet-call-exporter.
     Completions {
         /// The shell.
@@ -183,9 +191,29 @@ pub enum Command {
     /// Print a manual page. `planet-call-exporter man | man -l -` shows it.
     Man {
         /// The command whose page to print [default: none, that of the program].
-        #[arg(value_parser = ["state", "why", "report", "check", "replay", "drain", "wait", "probe", "canary", "completions", "man"])]
+        #[arg(value_parser = ["state", "why", "report", "check", "replay", "drain", "wait", "probe", "canary", "demo", "completions", "man"])]
         command: Option<String>,
     },
+}
+
+/// How to demonstrate the exporter.
+#[derive(Debug, Clone, Args)]
+pub struct DemoOptions {
+    /// Where call events come in [default: a free port of 127.0.0.1].
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", hide_default_value = true)]
+    pub listen: ListenAddress,
+
+    /// Where its pages are [default: a free port of 127.0.0.1].
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", hide_default_value = true)]
+    pub admin_listen: ListenAddress,
+
+    /// A receiver that gets metrics and spans over OTLP, such as http://localhost:4318 [default: none].
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<Uri>,
+
+    /// The seed from which the calls are made, for the same ones again [default: a new one each time].
+    #[arg(long, value_name = "NUMBER", default_value_t = u64::from(rand::random::<u32>()), hide_default_value = true)]
+    pub seed: u64,
 }
 
 /// The admin port of an exporter on this host.

@@ -1,13 +1,11 @@
 //! call-simulator: sends call events like those of a busy service, and says exactly what it sent.
 //!
-//! For demonstrations and tests. [`scenario`] makes the calls from a seed, [`incident`] spoils some of them, [`sender`]
-//! sends them at their time over keep-alive connections, and [`report`] adds up what was acknowledged, per label set, so
-//! that it can be compared with what an exporter shows.
+//! For demonstrations and tests. The library's [`simulation`](planet_call_exporter::simulation) makes the calls from a seed,
+//! [`sender`] sends them at their time over keep-alive connections, and [`report`] adds up what was acknowledged, per label set,
+//! so that it can be compared with what an exporter shows.
 
 mod arguments;
-mod incident;
 mod report;
-mod scenario;
 mod sender;
 
 use std::error::Error;
@@ -18,9 +16,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use planet_call_exporter::ops::commands;
+use planet_call_exporter::simulation::HitsNothing;
 
 use arguments::Arguments;
-use incident::HitsNothing;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -37,8 +35,9 @@ fn main() -> ExitCode {
 
 /// Sends everything, prints the report, and answers whether all of it was acknowledged.
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
+    let mix = &arguments.mix;
     if let Some(last) = arguments.last_call_at() {
-        arguments.incident.iter().try_for_each(|incident| incident.check(&arguments.idcs, last))?;
+        mix.incident.iter().try_for_each(|incident| incident.check(&mix.idcs, last))?;
     }
     // Before anything is sent, so that a wrong name costs no run.
     let sids = arguments.sids.as_deref().map(SidsFile::create).transpose()?;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use planet_call_exporter::metrics::catalog::{Kind, Metric};
+use planet_call_exporter::simulation::{Addition, Call, Truth};
 use serde::Serialize;
 
 use crate::arguments::Arguments;
-use crate::scenario::{Addition, Call, Truth};
 
 /// A label set: names and values, sorted by name.
 pub(crate) type Labels = BTreeMap<&'static str, String>;
@@ -27,9 +27,9 @@ pub(crate) struct Totals {
 
 /// The totals of one metric.
 #[derive(Debug)]
-pub(crate) struct MetricTotals {
-    pub(crate) metric: &'static Metric,
-    pub(crate) totals: BTreeMap<Labels, Total>,
+struct MetricTotals {
+    metric: &'static Metric,
+    totals: BTreeMap<Labels, Total>,
 }
 
 impl Totals {
@@ -43,11 +43,6 @@ impl Totals {
             total.count += count;
             total.sum += seconds;
         }
-    }
-
-    /// Every metric with its label sets.
-    pub(crate) fn series(&self) -> impl Iterator<Item = &MetricTotals> {
-        self.series.values()
     }
 }
 
@@ -73,7 +68,7 @@ impl Serialize for Totals {
             let lines: Vec<_> = totals.iter().map(|total| line(metric.kind, total)).collect();
             (metric.prometheus_name(), lines)
         };
-        serializer.collect_map(self.series().map(metric))
+        serializer.collect_map(self.series.values().map(metric))
     }
 }
 
@@ -133,9 +128,9 @@ const LATENCIES: usize = 2_000_000;
 impl Report {
     /// An empty report of what is to be sent.
     pub(crate) fn new(arguments: &Arguments) -> Report {
-        let incidents = arguments.incident.iter();
+        let incidents = arguments.mix.incident.iter();
         Report {
-            seed: arguments.seed,
+            seed: arguments.mix.seed,
             target: arguments.target.to_string(),
             incidents: incidents
                 .map(|incident| IncidentHits { incident: incident.to_string(), calls: 0 })

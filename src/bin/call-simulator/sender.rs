@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use planet_call_exporter::config::callback_url::{CallbackUrl, TURNED_AWAY, WRONG_PATH};
 use planet_call_exporter::http::headers;
+use planet_call_exporter::simulation::{Call, Scenario};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc};
@@ -21,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::arguments::Arguments;
 use crate::report::Report;
-use crate::scenario::{Call, Scenario};
 
 /// Why nothing can be sent.
 #[derive(Debug, Error)]
@@ -47,7 +47,7 @@ pub(crate) async fn send_all(arguments: &Arguments) -> Result<Report, SendError>
         return Err(SendError::Unreachable { target: arguments.target.clone(), source });
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let scenario = Scenario::new(arguments, now.as_secs())?;
+    let scenario = Scenario::new(arguments.mix.clone(), now.as_secs())?;
     let report = Arc::new(Mutex::new(Report::new(arguments)));
     let (planned, due) = mpsc::channel(QUEUE);
     let due = Arc::new(Mutex::new(due));

@@ -1,7 +1,7 @@
 //! Odd call events, as seen in the wild: still calls, whose truth is known.
 
-use planet_call_exporter::callback::call_event::MediaType;
-use planet_call_exporter::callback::reason::{FaultDomain, ReleaseCause, Releaser};
+use crate::callback::call_event::MediaType;
+use crate::callback::reason::{FaultDomain, ReleaseCause, Releaser};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;

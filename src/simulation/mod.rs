@@ -1,8 +1,11 @@
-//! The scenario: calls made from a seed, each with the truth about it.
+//! Calls like those of a busy service, made from a seed, each with the truth about it: for the demonstration and the
+//! call-simulator.
 //!
-//! The truth is what the scenario meant, not what an exporter's parser makes of the query, so that the one can be held
-//! against the other. The same seed makes the same calls, whatever the connections and the clock do.
+//! The truth is what the scenario meant, not what the parser makes of the query, so that the one can be held against the other.
+//! The same seed makes the same calls, whatever the connections and the clock do.
 
+mod incident;
+mod mix;
 mod odd;
 mod releases;
 mod truth;
@@ -10,61 +13,56 @@ mod truth;
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use planet_call_exporter::callback::call_event::MediaType;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rand_distr::{Distribution, LogNormal};
+use rand_distr::{Distribution, LogNormal, NormalError};
 
-use crate::arguments::Arguments;
-use crate::incident::Incident;
+use crate::callback::call_event::MediaType;
+pub use incident::{HitsNothing, Incident};
+pub use mix::Mix;
 use releases::Release;
-pub(crate) use truth::{Addition, Truth};
+pub use truth::{Addition, Truth};
 
 /// A call, ready to be sent.
 #[derive(Debug, Clone)]
-pub(crate) struct Call {
+pub struct Call {
     /// When it is due, since the start.
-    pub(crate) at: Duration,
-    pub(crate) sid: String,
-    pub(crate) query: String,
+    pub at: Duration,
+    /// Its session ID.
+    pub sid: String,
+    /// The query of its event.
+    pub query: String,
     /// Whether it is to be sent a second time once it is acknowledged.
-    pub(crate) is_repeated: bool,
+    pub is_repeated: bool,
     /// Which of the incidents hit it.
-    pub(crate) incident: Option<usize>,
-    pub(crate) truth: Truth,
+    pub incident: Option<usize>,
+    /// What is true of it.
+    pub truth: Truth,
 }
 
 /// Makes calls.
-pub(crate) struct Scenario {
+#[derive(Debug)]
+pub struct Scenario {
     random: StdRng,
-    rate: f64,
+    mix: Mix,
     index: u64,
     /// When the first call ends, in Unix seconds.
     base_time: u64,
-    idcs: Vec<(String, u32)>,
-    video_share: f64,
-    abnormal_share: f64,
-    repeat_share: f64,
-    odd_share: f64,
-    incidents: Vec<Incident>,
     talk_seconds: LogNormal<f64>,
     answer_seconds: LogNormal<f64>,
 }
 
 impl Scenario {
     /// A scenario whose first call ends at `base_time`, in Unix seconds.
-    pub(crate) fn new(arguments: &Arguments, base_time: u64) -> Result<Scenario, rand_distr::NormalError> {
+    ///
+    /// # Errors
+    /// A distribution cannot be made.
+    pub fn new(mix: Mix, base_time: u64) -> Result<Scenario, NormalError> {
         Ok(Scenario {
-            random: StdRng::seed_from_u64(arguments.seed),
-            rate: arguments.rate,
+            random: StdRng::seed_from_u64(mix.seed),
+            mix,
             index: 0,
             base_time,
-            idcs: arguments.idcs.clone(),
-            video_share: arguments.video_share,
-            abnormal_share: arguments.abnormal_share,
-            repeat_share: arguments.repeat_share,
-            odd_share: arguments.odd_share,
-            incidents: arguments.incident.clone(),
             // Half of the conversations are longer than two and a half minutes, half of the answers take longer than 7 s.
             talk_seconds: LogNormal::new(150f64.ln(), 1.1)?,
             answer_seconds: LogNormal::new(7f64.ln(), 0.5)?,
@@ -72,9 +70,9 @@ impl Scenario {
     }
 
     /// The next call.
-    pub(crate) fn next_call(&mut self) -> Call {
-        let at = if self.rate > 0.0 {
-            Duration::from_secs_f64(self.index as f64 / self.rate)
+    pub fn next_call(&mut self) -> Call {
+        let at = if self.mix.rate > 0.0 {
+            Duration::from_secs_f64(self.index as f64 / self.mix.rate)
         } else {
             Duration::ZERO
         };
@@ -82,16 +80,16 @@ impl Scenario {
         let idc = self.pick_idc();
         let incident = self.incident(&idc, at);
         let release = self.release(incident);
-        let is_video = self.random.random_bool(self.video_share);
+        let is_video = self.random.random_bool(self.mix.video_share);
         let (setup_seconds, duration_seconds) = self.times(&release);
         let billed_seconds = duration_seconds - duration_seconds.min(self.random.random_range(0..2));
         let media_type = if is_video { MediaType::Video } else { MediaType::Audio };
         let truth = Truth::new(media_type, idc, &release, [setup_seconds, duration_seconds, billed_seconds]);
         let sid = self.sid();
         let parameters = self.parameters(&sid, &truth, &release, at);
-        let is_repeated = self.random.random_bool(self.repeat_share);
+        let is_repeated = self.random.random_bool(self.mix.repeat_share);
         let mut call = Call { at, sid, query: String::new(), is_repeated, incident, truth };
-        let parameters = match self.random.random_bool(self.odd_share) {
+        let parameters = match self.random.random_bool(self.mix.odd_share) {
             true => odd::make_odd(&mut self.random, parameters, &mut call.truth),
             false => parameters,
         };
@@ -100,9 +98,9 @@ impl Scenario {
     }
 
     fn pick_idc(&mut self) -> String {
-        let total: u32 = self.idcs.iter().map(|(_, weight)| weight).sum();
+        let total: u32 = self.mix.idcs.iter().map(|(_, weight)| weight).sum();
         let mut draw = self.random.random_range(0..total.max(1));
-        for (idc, weight) in &self.idcs {
+        for (idc, weight) in &self.mix.idcs {
             if draw < *weight {
                 return idc.clone();
             }
@@ -113,16 +111,19 @@ impl Scenario {
 
     /// Which of the incidents hits a call of this IDC at this time.
     fn incident(&mut self, idc: &str, at: Duration) -> Option<usize> {
-        let number = self.incidents.iter().position(|incident| incident.covers(idc, at))?;
-        self.random.random_bool(self.incidents[number].share).then_some(number)
+        let number = self.mix.incident.iter().position(|incident| incident.covers(idc, at))?;
+        self.random.random_bool(self.mix.incident[number].share).then_some(number)
     }
 
     fn release(&mut self, incident: Option<usize>) -> Release {
         if let Some(number) = incident {
-            return Release::of_incident(self.incidents[number].reason);
+            return Release::of_incident(self.mix.incident[number].reason);
         }
-        let kinds =
-            if self.random.random_bool(self.abnormal_share) { releases::ABNORMAL } else { releases::USUAL };
+        let kinds = if self.random.random_bool(self.mix.abnormal_share) {
+            releases::ABNORMAL
+        } else {
+            releases::USUAL
+        };
         Release::pick(&mut self.random, kinds)
     }
 

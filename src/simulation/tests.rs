@@ -4,20 +4,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use clap::Parser;
-use planet_call_exporter::callback::CallEvent;
-use planet_call_exporter::ledger::{Ledger, Limits};
-use planet_call_exporter::metrics::catalog::CALL_LAST_EVENT_TIME;
-use planet_call_exporter::metrics::family::Value;
 use proptest::prelude::*;
 
 use super::*;
-use crate::report::Totals;
+use crate::callback::CallEvent;
+use crate::ledger::{Ledger, Limits};
+use crate::metrics::catalog::CALL_LAST_EVENT_TIME;
+use crate::metrics::family::Value;
 
 const BASE_TIME: u64 = 1_700_000_000;
 
-fn calls(arguments: &str, number: usize) -> Vec<Call> {
-    let arguments = Arguments::parse_from(["call-simulator"].into_iter().chain(arguments.split_whitespace()));
-    let mut scenario = Scenario::new(&arguments, BASE_TIME).expect("a scenario");
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    mix: Mix,
+}
+
+fn calls(flags: &str, number: usize) -> Vec<Call> {
+    let Flags { mix } = Flags::parse_from(["test"].into_iter().chain(flags.split_whitespace()));
+    let mut scenario = Scenario::new(mix, BASE_TIME).expect("a scenario");
     std::iter::repeat_with(|| scenario.next_call()).take(number).collect()
 }
 
@@ -66,16 +71,13 @@ fn idcs_of_last_events(calls: &[Call]) -> Vec<String> {
 }
 
 fn series_of_truth(calls: &[Call]) -> Series {
-    let mut totals = Totals::default();
-    for call in calls {
-        totals.add(&call.truth);
-    }
     let mut series = Series::new();
-    for of_metric in totals.series() {
-        for (labels, value) in &of_metric.totals {
-            let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-            series.insert((of_metric.metric.prometheus_name(), labels), (value.count, value.sum));
-        }
+    for Addition { metric, labels, count, seconds } in calls.iter().flat_map(|call| call.truth.additions()) {
+        let mut labels: Vec<_> =
+            labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        labels.sort();
+        let value = series.entry((metric.prometheus_name(), labels)).or_default();
+        *value = (value.0 + count, value.1 + seconds);
     }
     series.retain(|_, value| value.0 > 0);
     series

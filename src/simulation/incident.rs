@@ -6,33 +6,44 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use planet_call_exporter::callback::reason::{DISCONNECT_REASONS, DisconnectReason};
+use crate::callback::reason::{DISCONNECT_REASONS, DisconnectReason};
 
 /// Calls of an IDC that fail with a reason, between two times since the start.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Incident {
+pub struct Incident {
     /// As it was given.
     text: String,
     idc: String,
-    pub(crate) reason: &'static DisconnectReason,
+    /// With which they fail.
+    pub reason: &'static DisconnectReason,
     from: Duration,
     to: Duration,
     /// The share of the calls that fail.
-    pub(crate) share: f64,
+    pub share: f64,
 }
 
 /// Why an incident hits no call.
 #[derive(Debug, PartialEq, Eq, Error)]
-pub(crate) enum HitsNothing {
+pub enum HitsNothing {
     /// Its IDC has no calls.
     #[error("the incident {incident} hits no call: calls are of {}; expected one of these, or more in --idcs", idcs.join(", "))]
-    Idc { incident: String, idcs: Vec<String> },
+    Idc {
+        /// As it was given.
+        incident: String,
+        /// Those that have calls.
+        idcs: Vec<String>,
+    },
     /// It begins too late.
     #[error(
         "the incident {incident} hits no call: the last call is due {last:?} after the start; expected one that begins earlier, \
          more calls or a lower --rate"
     )]
-    TooLate { incident: String, last: Duration },
+    TooLate {
+        /// As it was given.
+        incident: String,
+        /// When the last call is due.
+        last: Duration,
+    },
     /// No call was of its IDC at its time, as chance will have it.
     #[error("the incident {0} hit no call; expected a longer one, or more calls")]
     ByChance(String),
@@ -40,7 +51,10 @@ pub(crate) enum HitsNothing {
 
 impl Incident {
     /// Checks that it can hit one of the calls of these IDCs, the last of which is due at `last`.
-    pub(crate) fn check(&self, idcs: &[(String, u32)], last: Duration) -> Result<(), HitsNothing> {
+    ///
+    /// # Errors
+    /// It hits none.
+    pub fn check(&self, idcs: &[(String, u32)], last: Duration) -> Result<(), HitsNothing> {
         let incident = self.text.clone();
         if !idcs.iter().any(|(idc, _)| *idc == self.idc) {
             let idcs = idcs.iter().map(|(idc, _)| idc.clone()).collect();
@@ -53,7 +67,7 @@ impl Incident {
     }
 
     /// Whether a call of this IDC at this time since the start is in the incident.
-    pub(crate) fn covers(&self, idc: &str, at: Duration) -> bool {
+    pub fn covers(&self, idc: &str, at: Duration) -> bool {
         self.idc == idc && (self.from..self.to).contains(&at)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use planet_call_exporter::callback::reason::{DISCONNECT_REASONS, DisconnectReason, Releaser};
+use crate::callback::reason::{DISCONNECT_REASONS, DisconnectReason, Releaser};
 use rand::RngExt;
 use rand::rngs::StdRng;
 

@@ -1,41 +1,55 @@
 //! What is true of a call, and what it must add to which series of the exporter: written down a second time on purpose, so
 //! that the exporter's own list of metrics and labels is held against it.
 
-use planet_call_exporter::callback::call_event::MediaType;
-use planet_call_exporter::callback::labels;
-use planet_call_exporter::callback::reason::{FaultDomain, Releaser};
-use planet_call_exporter::metrics::catalog::{self, Metric};
+use crate::callback::call_event::MediaType;
+use crate::callback::labels;
+use crate::callback::reason::{FaultDomain, Releaser};
+use crate::metrics::catalog::{self, Metric};
 
 use super::releases::Release;
 
 /// What is true of a call, and so what its exporter must count.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Truth {
-    pub(crate) media_type: MediaType,
-    pub(crate) idc: String,
-    pub(crate) disconnect_reason: String,
+pub struct Truth {
+    /// Its media type.
+    pub media_type: MediaType,
+    /// Its IDC.
+    pub idc: String,
+    /// Its reason, as the label has it.
+    pub disconnect_reason: String,
     /// The reason in the metric of abnormal releases.
-    pub(crate) abnormal_reason: &'static str,
-    pub(crate) fault_domain: FaultDomain,
-    pub(crate) releaser: Releaser,
-    pub(crate) answered: bool,
-    pub(crate) duration_seconds: u64,
-    pub(crate) setup_seconds: u64,
-    pub(crate) billed_seconds: u64,
-    pub(crate) terminate: String,
-    pub(crate) rel_code: String,
-    pub(crate) rel_code_str: String,
+    pub abnormal_reason: &'static str,
+    /// Whose fault it is.
+    pub fault_domain: FaultDomain,
+    /// Who released it.
+    pub releaser: Releaser,
+    /// Whether it was answered.
+    pub answered: bool,
+    /// Seconds of conversation.
+    pub duration_seconds: u64,
+    /// Seconds from its creation to the answer, or to its end.
+    pub setup_seconds: u64,
+    /// Billed seconds.
+    pub billed_seconds: u64,
+    /// The Q.850 cause.
+    pub terminate: String,
+    /// The detailed release code.
+    pub rel_code: String,
+    /// Its name.
+    pub rel_code_str: String,
 }
 
 /// What a call adds to one series.
 #[derive(Debug)]
-pub(crate) struct Addition<'t> {
-    pub(crate) metric: &'static Metric,
-    pub(crate) labels: Vec<(&'static str, &'t str)>,
+pub struct Addition<'t> {
+    /// The metric.
+    pub metric: &'static Metric,
+    /// The labels of the series.
+    pub labels: Vec<(&'static str, &'t str)>,
     /// How much a sum grows, or how many durations a histogram has more.
-    pub(crate) count: u64,
+    pub count: u64,
     /// The seconds that a histogram's sum has more.
-    pub(crate) seconds: u64,
+    pub seconds: u64,
 }
 
 impl Truth {
@@ -64,7 +78,7 @@ impl Truth {
     }
 
     /// What the call adds to each metric of calls.
-    pub(crate) fn additions(&self) -> impl Iterator<Item = Addition<'_>> {
+    pub fn additions(&self) -> impl Iterator<Item = Addition<'_>> {
         let media_type = ("media_type", self.media_type.as_str());
         let idc = ("idc", self.idc.as_str());
         let reason = ("disconnect_reason", self.disconnect_reason.as_str());
