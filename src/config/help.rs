@@ -245,7 +245,7 @@ const GROUPS: [(&str, &[Flag]); 6] = [
             ),
             often(
                 "forward-mode",
-                "stored: retried from disk; inline: passed at once",
+                "stored: retried; inline: passed at once",
                 "Set it to inline if LINE Planet has to see the service's own answer.",
             ),
             rare(
