@@ -28,13 +28,13 @@ fn start(temporary: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> 
 }
 
 fn status(admin: SocketAddr) -> Value {
-    serde_json::from_str(&http::get(admin, "/status.json").text()).expect("JSON")
+    http::get(admin, "/status.json").json()
 }
 
 #[test]
 fn the_pages_show_the_incident_that_it_tells_of_and_calls_come_in() {
     let temporary = Scratch::new("demo");
-    let (process, admin) = start(temporary.path(), &[], &[]);
+    let (process, admin) = start(&temporary.0, &[], &[]);
     let told = process.stdout.find("The incident").expect("what happens");
     let began = told.split("since ").nth(1).and_then(|rest| rest.get(..5)).expect("a time").to_owned();
 
@@ -62,7 +62,7 @@ fn the_pages_show_the_incident_that_it_tells_of_and_calls_come_in() {
 #[test]
 fn its_commands_work_and_a_call_of_ones_own_counts_once() {
     let temporary = Scratch::new("demo-commands");
-    let (process, _) = start(temporary.path(), &[], &["--seed", "1"]);
+    let (process, _) = start(&temporary.0, &[], &["--seed", "1"]);
     let lines = process.stdout.all();
     let curl = lines.iter().map(|line| line.trim()).filter(|line| line.starts_with("curl "));
     let run = |line: &str| {
@@ -89,7 +89,7 @@ fn nobody_else_gets_its_calls_and_nothing_stays() {
     let elsewhere = TcpListener::bind("127.0.0.1:0").expect("a port");
     elsewhere.set_nonblocking(true).expect("set");
     let url = format!("http://{}", elsewhere.local_addr().expect("an address"));
-    let state = temporary.path().join("state-of-a-service");
+    let state = temporary.0.join("state-of-a-service");
     let environment = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str()),
         ("OTEL_METRIC_EXPORT_INTERVAL", "100"),
@@ -98,13 +98,13 @@ fn nobody_else_gets_its_calls_and_nothing_stays() {
         ("PLANET_CALL_LOG", "stdout"),
         ("PLANET_STATE_DIR", state.to_str().expect("UTF-8")),
     ];
-    let (mut process, admin) = start(temporary.path(), &environment, &[]);
+    let (mut process, admin) = start(&temporary.0, &environment, &[]);
     let before = status(admin)["counted_calls"].as_u64();
     eventually("further calls", || (status(admin)["counted_calls"].as_u64() > before).then_some(()));
-    assert_eq!(fs::read_dir(temporary.path()).expect("a directory").count(), 1, "its own directory");
+    assert_eq!(fs::read_dir(&temporary.0).expect("a directory").count(), 1, "its own directory");
     process.signal("INT");
     assert_eq!(process.wait().code(), Some(0));
-    assert_eq!(fs::read_dir(temporary.path()).expect("a directory").count(), 0);
+    assert_eq!(fs::read_dir(&temporary.0).expect("a directory").count(), 0);
     assert!(elsewhere.accept().is_err(), "somebody was sent something");
     assert!(!process.stdout.all().iter().any(|line| line.starts_with('{')), "no call log");
 }
