@@ -158,7 +158,17 @@ fn run_with(
     let ended = runtime.block_on(async {
         let (stop, hangups) = (signals::stop(log.clone())?, signals::Hangups::of_process()?);
         let ended = match demonstration {
-            Some(demonstration) => demonstration.run(config, otlp, stop, hangups).await,
+            Some(demonstration) => {
+                // Whoever closes its terminal is done with it.
+                let mut closed = signals::Hangups::of_process()?;
+                let stop = async {
+                    tokio::select! {
+                        () = stop => {}
+                        () = closed.next() => {}
+                    }
+                };
+                demonstration.run(config, otlp, stop, hangups).await
+            }
             None => app::run(config, otlp, stop, hangups, |_| {}).await,
         };
         ended.map_err(|error| Box::<dyn Error>::from(error.explain(&given)))

@@ -23,7 +23,7 @@ fn start(temporary: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> 
     let line = process.stdout.wait_for("what is wrong, where and since when");
     let admin = line.trim().strip_prefix("http://").and_then(|url| url.split('/').next());
     let admin = admin.expect("a URL").parse().expect("an address");
-    process.stdout.wait_for("Nothing stays.");
+    process.stdout.wait_for("nothing stays.");
     (process, admin)
 }
 

@@ -6,9 +6,11 @@
 //! While it runs, no part may end. One that does is named in the log, and the process ends with it: the journal is built for
 //! that, and nothing is half alive.
 //!
-//! The order of the end: not ready; for `--drain-time` everybody is still served; listeners accept no more and finish what they began, for half of the time if it takes
-//! longer; sinks and pushes deliver what they can, while requests go on that still are not finished, and say in time what they leave
-//! behind; then the process ends, all within `--shutdown-timeout`.
+//! The order of the end:
+//! 1. The exporter is not ready. For `--drain-time` it still serves everybody.
+//! 2. Listeners accept nothing more and finish what they began, for at most half of `--shutdown-timeout`.
+//! 3. Sinks and pushes deliver what they can, and say what they leave behind. Unfinished requests go on meanwhile.
+//! 4. The process ends. Steps 2 to 4 take at most `--shutdown-timeout`.
 
 mod access;
 mod descriptors;
@@ -71,8 +73,8 @@ pub struct Listening {
     pub admin: SocketAddr,
 }
 
-/// Runs the exporter until `stop` completes or a program on this host may and does order its end, then ends it in order. At each of `hangups` it reads files again.
-/// `ready` is told where it listens once it takes call events.
+/// Runs the exporter until `stop` completes, or until a program on this host ends it (`--admin-quit`), and then shuts it
+/// down in order. Reads its files again at each of `hangups`. Calls `ready` once it takes call events.
 ///
 /// # Errors
 /// A part cannot be started, and nothing is served then; or a part ended unexpectedly.
@@ -197,7 +199,7 @@ pub async fn run(
         Storage::Directory(committer, keeper) => {
             let committer = Arc::new(committer);
             // After the sinks: it keeps what receivers were shown at the end.
-            parts.spawn_file("the keeper of the state directory", keeper.run(ends.admin.clone()));
+            parts.spawn_file("the state directory keeper", keeper.run(ends.admin.clone()));
             parts.spawn_sink(
                 "the watch of the disk",
                 watch_storage(Arc::clone(&committer), known.clone(), ends.sinks.clone()),
@@ -230,8 +232,8 @@ pub async fn run(
             stop.cancelled().await;
         });
     }
-    parts.spawn_sink("the reading of files again", reload.run(hangups, ends.sinks.clone()));
-    parts.spawn_sink("the upkeep", upkeep(view, ends.sinks.clone()));
+    parts.spawn_sink("the file reloader", reload.run(hangups, ends.sinks.clone()));
+    parts.spawn_sink("the housekeeping task", upkeep(view, ends.sinks.clone()));
     for (name, file) in [("the file of refused requests", refused_file), ("the quarantine", quarantine_file)]
     {
         if let Some(file) = file {
@@ -300,7 +302,7 @@ async fn open(
     });
     opened.await.unwrap_or_else(|panic| {
         error!(%panic, "the state cannot be opened");
-        Err(RunError::PartEnded("the opening of the state"))
+        Err(RunError::PartEnded("opening the state"))
     })
 }
 

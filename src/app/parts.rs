@@ -76,7 +76,7 @@ impl Parts {
         self.sinks.spawn(name, part);
     }
 
-    /// What pushes totals, and what sinks leave behind is among those.
+    /// What pushes totals. It ends after the sinks, so that the last push includes what they leave behind.
     pub(super) fn spawn_push(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
         self.pushes.spawn(name, part);
     }

@@ -42,7 +42,7 @@ pub enum RunError {
     /// Flags contradict each other.
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
-    /// TLS towards a collector or the service cannot be set up.
+    /// TLS towards the service behind cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// TLS on the port of call events cannot be set up.
@@ -55,7 +55,7 @@ pub enum RunError {
     #[error(transparent)]
     SpanExporter(#[from] ExporterBuildError),
     /// A part ended although nothing had asked it to.
-    #[error("{0} has ended unexpectedly; the process ends, since nothing may be half alive")]
+    #[error("{0} ended unexpectedly, so the exporter stops rather than run incomplete")]
     PartEnded(&'static str),
 }
 

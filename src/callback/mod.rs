@@ -1,11 +1,13 @@
 //! LINE Planet's callbacks, pure: what they say, and what that means. Nothing here does input or output, keeps state or reads
 //! a clock.
 //!
-//! A [`Kind`] is one callback. Each kind has a module that reads its query string ([`call_event`]) and says what makes an
-//! event the same when it comes again (its [`Key`]), and by what one is noticed that says something else (its [`Fingerprint`]). [`record`] is a callback as the journal keeps it, [`envelope`] what of
-//! its request is needed to pass it on. [`reason`] holds the published tables (disconnect reasons, releasers, Q.850 causes) and
-//! the fault domains derived from them, [`idc`] that of data centres, [`anomaly`] names what is odd about an event without being wrong, [`labels`] is what
-//! metrics say of a call. [`shield`] stands around all reading.
+//! A [`Kind`] is one callback. Its module reads the query string ([`call_event`]) and defines the event's [`Key`], by which a
+//! repeat is recognized, and its [`Fingerprint`], by which a repeat that says something else is.
+//!
+//! - [`record`]: a callback as the journal keeps it. [`envelope`]: what else is needed to pass it on.
+//! - [`reason`]: the published tables, and the fault domains derived from them. [`idc`]: the table of data centres.
+//! - [`anomaly`]: what is odd without being wrong. [`labels`]: what metrics say of a call.
+//! - [`shield`]: catches panics around all reading.
 
 pub mod anomaly;
 pub mod call_event;

@@ -25,7 +25,7 @@ pub struct CallFilter {
     #[arg(long, value_name = "IDC", requires = "calls", value_parser = idc)]
     pub idc: Option<String>,
 
-    /// Only calls that failed: abnormal ones, which are neither as they should be nor people's behaviour.
+    /// Only abnormal calls: not those that ended normally, and not those that a person ended (busy, declined, cancelled).
     #[arg(long, requires = "calls")]
     pub failing: bool,
 

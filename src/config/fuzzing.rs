@@ -3,11 +3,12 @@
 use bytesize::ByteSize;
 use ipnet::IpNet;
 
+use super::ForwardMode;
 use super::callback_url::CallbackUrl;
 use super::canary_url::CanaryUrl;
 use super::path::is_same;
 use super::rate::Rate;
-use super::routes::{Mode, ProbeStatus, Route, Routes, registered_path};
+use super::routes::{ProbeStatus, Route, Routes, registered_path};
 use super::values;
 use crate::callback::Kind;
 use crate::http::ListenAddress;
@@ -35,7 +36,7 @@ pub fn callback_path(bytes: &[u8]) {
         path: path.to_owned(),
         query: query.trim_end_matches('&').to_owned(),
         kind: Kind::CallEvent,
-        mode: Mode::Stored,
+        mode: ForwardMode::Stored,
         probe: ProbeStatus::Ok,
     };
     let is_registered = is_same(path.as_bytes(), asked);

@@ -134,7 +134,7 @@ const GROUPS: [(&str, &[Flag]); 6] = [
             often(
                 "canary-url",
                 "Public callback URL, tested once a minute",
-                "Set it to be told when calls no longer get through, rather than to see nothing and wonder.",
+                "Set it to be alerted when calls no longer get through.",
             ),
             rare("canary-interval", "Shorten it to be told sooner."),
         ],
@@ -207,7 +207,7 @@ const GROUPS: [(&str, &[Flag]); 6] = [
                 "state-max-bytes",
                 "Set it to what the volume can spare; more bridges a longer outage of a collector or the service.",
             ),
-            rare("state-max-age", "Lower it if old spans and callbacks are of no use to who gets them."),
+            rare("state-max-age", "Lower it if old spans and callbacks are of no use to the receiver."),
             rare("segment-age", "Lower it if user IDs have to leave the disk sooner."),
             rare(
                 "seen-max",

@@ -87,8 +87,8 @@ pub enum Command {
         #[arg(long, value_name = "NUMBER", requires = "calls", value_parser = positive)]
         limit: Option<usize>,
     },
-    /// Say what the failing calls of the last minutes have in common that the others have not: of an exporter on this host, or of a state
-    /// directory. It only reads, and may run beside an exporter.
+    /// Say what the failing calls of the last minutes have in common that other calls do not. Asks an exporter on this host, or reads a
+    /// state directory, also beside a running exporter. Changes nothing.
     Why {
         /// The state directory [default: none, an exporter on this host is asked].
         directory: Option<PathBuf>,
@@ -102,8 +102,8 @@ pub enum Command {
         #[command(flatten)]
         admin_port: AdminPort,
     },
-    /// Report the calls that failed to LINE Planet's support: when, how many of how many, by IDC, reason and release code, with session IDs, and nothing
-    /// that names people. Of an exporter on this host, or of a state directory, which is only read.
+    /// Write a report of failed calls for LINE Planet's support: when they failed, how many of how many, by IDC, reason and release
+    /// code, with session IDs. It names no people. Asks an exporter on this host, or reads a state directory. Changes nothing.
     Report {
         /// The state directory [default: none, an exporter on this host is asked].
         directory: Option<PathBuf>,
@@ -136,7 +136,7 @@ pub enum Command {
         #[arg(long, value_name = "URL")]
         to: CallbackUrl,
     },
-    /// Have an exporter on this host drain, which cannot be taken back. Each answer closes its connection. If its state goes with its pod, the
+    /// Tell an exporter on this host to drain. This cannot be undone. Each answer closes its connection. If its state goes with its pod, the
     /// service behind gets a call event before it is acknowledged. For the preStop hook of its container. Exit with 1 if it does not drain.
     Drain {
         /// Which exporter.
@@ -157,8 +157,8 @@ pub enum Command {
         #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
         timeout: Duration,
     },
-    /// Ask an exporter on this host how it is, and print what it says. Exit with 1 if that is no 200. For health checks where there
-    /// is no other client.
+    /// Ask an exporter on this host for its status, and print the answer. Exits with 1 unless the answer is 200. For health checks where
+    /// there is no other client.
     Probe {
         /// Which exporter.
         #[command(flatten)]
@@ -282,8 +282,8 @@ pub struct Config {
     #[arg(long, env = "PLANET_ADMIN_WEB_CONFIG_FILE", value_name = "FILE")]
     pub admin_web_config_file: Option<PathBuf>,
 
-    /// File with the bearer token that the admin port asks for: 16 to 256 characters. While it is changed, the old one and the new one, a
-    /// line each. It is read again when it changes [default: none].
+    /// File with the bearer token that the admin port requires: 16 to 256 characters. During a change, put the old and the new token on
+    /// one line each. It is read again when it changes [default: none].
     #[arg(long, env = "PLANET_ADMIN_BEARER_TOKEN_FILE", value_name = "FILE")]
     pub admin_bearer_token_file: Option<PathBuf>,
 
@@ -387,8 +387,8 @@ pub struct Config {
     #[arg(long, env = "PLANET_SEEN_AGE", value_name = "DURATION", default_value = "24h", value_parser = duration)]
     pub seen_age: Duration,
 
-    /// Number of refused requests to keep in memory. The admin port shows them at /refused, to the same host or to
-    /// who has credentials.
+    /// Number of refused requests to keep in memory. The admin port shows them at /refused, to this host and to anyone with
+    /// credentials.
     #[arg(long, env = "PLANET_REFUSED_MAX", value_name = "NUMBER", default_value = "200", value_parser = number)]
     pub refused_max: usize,
 
@@ -423,8 +423,8 @@ pub struct Config {
     #[arg(long, env = "PLANET_FORWARD_MAX_AGE", value_name = "DURATION", default_value = "24h", value_parser = duration)]
     pub forward_max_age: Duration,
 
-    /// Maximum number of open connections of each listener. For a further one, the one is closed that has waited longest for a request;
-    /// if none waits, the new one gets 503.
+    /// Maximum number of open connections per listener. A further one replaces the connection that has waited longest for a request; if
+    /// none is waiting, it gets 503.
     #[arg(long, env = "PLANET_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "1024", value_parser = positive)]
     pub max_connections: usize,
 
@@ -458,8 +458,8 @@ pub struct Config {
     #[arg(long, env = "PLANET_PROXY_PROTOCOL", value_enum, default_value_t = ProxyProtocol::Off)]
     pub proxy_protocol: ProxyProtocol,
 
-    /// File with the certificate of the port of call events, in PEM, and behind it those between it and an authority: the port
-    /// speaks TLS. It is read again when it changes [default: none, it speaks plain HTTP].
+    /// File with the certificate of the port of call events, in PEM, followed by the intermediate certificates: the port speaks TLS. It
+    /// is read again when it changes [default: none, it speaks plain HTTP].
     #[arg(long, env = "PLANET_TLS_CERT_FILE", value_name = "FILE", requires = "tls_key_file")]
     pub tls_cert_file: Option<PathBuf>,
 

@@ -16,15 +16,6 @@ use crate::callback::Kind;
 /// The parameter of the registered URL that holds the secret of `--call-event-secret-file`.
 pub const SECRET: &str = "secret";
 
-/// What becomes of a callback that was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// It is stored and answered here; sinks take it from the journal.
-    Stored,
-    /// It is stored, and then passed on at once, and the service's own answer goes back.
-    Inline,
-}
-
 /// What a request to the callback without any parameter is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProbeStatus {
@@ -45,8 +36,8 @@ pub struct Route {
     pub query: String,
     /// Which callback.
     pub kind: Kind,
-    /// What becomes of it.
-    pub mode: Mode,
+    /// How it is passed on, where there is a service behind.
+    pub mode: ForwardMode,
     /// What a request without parameters is answered.
     pub probe: ProbeStatus,
 }
@@ -92,8 +83,6 @@ pub struct Routes(Vec<Route>);
 impl Routes {
     /// The routes that are configured.
     pub fn of(config: &Config) -> Routes {
-        let is_inline = config.forward_to.is_some() && config.forward_mode == ForwardMode::Inline;
-        let mode = if is_inline { Mode::Inline } else { Mode::Stored };
         let registered = &config.call_event_path;
         let (path, query) = registered.split_once('?').unwrap_or((registered, ""));
         // What joins the event's parameters to it is not part of it.
@@ -102,7 +91,7 @@ impl Routes {
             path: path.to_owned(),
             query: query.to_owned(),
             kind: Kind::CallEvent,
-            mode,
+            mode: config.forward_mode,
             probe: config.probe_status,
         }])
     }

@@ -107,7 +107,8 @@ impl Demonstration {
             ("--listen", options.listen.to_string().into()),
             ("--admin-listen", options.admin_listen.to_string().into()),
             ("--idcs", "KR,JP,TW".into()),
-            ("--log-level", "warn".into()),
+            // How long a state directory lasts is of no concern: this one is gone at the end.
+            ("--log-level", "warn,planet_call_exporter::app::first_lines=error".into()),
             ("--log-format", "text".into()),
         ];
         let config = Config::of_flags(flags.into_iter().flat_map(|(flag, value)| [flag.into(), value]))?;

@@ -1,11 +1,20 @@
-//! HTTP on both sides, the ground on which intake, sinks and the admin port stand.
+//! HTTP on both sides: the ground on which intake, sinks and the admin port stand.
 //!
-//! As a server: the [`listener`] with its limits (`deadlines` bounds what a peer can stretch, `places` how many there are), its
-//! sockets (`sockets`, and `bind_error` where there are none) and connections (`connection`, which also answers what hyper cannot read; `proxy_protocol` and `trusted_proxies` say whose they are), and the
-//! [`response`]s that it gives. With TLS where it has a certificate: [`server_tls`]. As a client: [`tls`] towards any peer ([`unverified_tls`] towards this host), the [`service`] behind with [`headers`] and [`body`] on the
-//! way to it, over connections that are used again (`pool`), unless it is this process itself (`own`). On both sides: a [`raw_query`] that no URI may have. For both kinds
-//! of delivery: [`backoff`], what is known of a [`peer`] and what [`trouble`] there is, and what [`obstacle`] is on the way to it. [`pace`] is that of log lines
-//! that peers bring about, and [`shown`] says what of foreign text is shown.
+//! As a server:
+//! - [`listener`] accepts connections. `places` limits how many there are, `deadlines` how long a peer may take.
+//! - `sockets` binds addresses; `bind_error` explains why one cannot be bound.
+//! - `connection` serves one connection, including a request that hyper cannot read. `proxy_protocol` and
+//!   `trusted_proxies` say who the client is.
+//! - [`server_tls`] adds TLS; [`response`] builds answers.
+//!
+//! As a client:
+//! - [`tls`] connects to any peer, [`unverified_tls`] to this host; `observed` watches the bytes.
+//! - [`service`] sends to the service behind over reused connections (`pool`), or one connection for a raw query
+//!   (`raw_exchange`), unless the service is this process (`own`). [`headers`] and [`body`] prepare a request.
+//! - [`backoff`], [`peer`], [`trouble`] and [`obstacle`] track whether a peer answers, and explain why not.
+//!
+//! On both sides: [`raw_query`], a query that no URI may have; [`credentials`] and [`small_file`], files that operators
+//! renew; [`pace`], which limits repeated log lines; [`shown`], which makes foreign text safe to show.
 
 pub mod backoff;
 mod bind_error;

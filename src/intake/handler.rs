@@ -3,7 +3,7 @@
 //! | request | answer | with a service behind |
 //! |---|---|---|
 //! | GET call event, good, or a repeat | 200, empty | the same; inline: the service's |
-//! | GET or HEAD without parameters: a probe | 200, empty (with `--probe-status 400` as below) | the same; inline: the service's |
+//! | GET or HEAD without parameters: a probe | 200, empty (with `--probe-status 400` as any GET or HEAD below) | the same; inline: the service's |
 //! | GET [canary](super::canary) of an exporter | 200 with its nonce, or 503 | the same |
 //! | GET call event that cannot be a call | 400, a problem document naming the parameter | the service's |
 //! | a query with raw bytes that no URI may have | as the same query without; the connection is closed | the same, byte for byte |
@@ -12,7 +12,7 @@
 //! | another method | 405 with Allow; kept if its query is a call event's without doubt | the service's; kept as well |
 //! | a load balancer's [check](super::checks) | 200, or 503 and what is amiss | the service's; readiness at the path named for it |
 //! | another path | 404; kept likewise | the service's; kept as well |
-//! | a URI that is too long, or headers that are | 414, 431 | the same |
+//! | a URI that is too long, or headers that are | 414, 431; the beginning of the query is kept | the same |
 //! | the event cannot be stored | 503 with Retry-After | the service's; 503 if it has none |
 //! | an event while the exporter [drains](super::draining) and its state is to go | as ever | the service's; 503 if it has none |
 //! | a request on which this program panics | 500 | the service's |
@@ -48,7 +48,8 @@ use super::proxy::Proxy;
 use super::unknown::UnknownParameters;
 use crate::callback::shield::{Panicked, fault_point, shielded};
 use crate::callback::{Anomaly, Fingerprint, Identified, Key, NotACall, Record, envelope};
-use crate::config::routes::{Found, Mode, ProbeStatus, Routes};
+use crate::config::ForwardMode;
+use crate::config::routes::{Found, ProbeStatus, Routes};
 use crate::http::body::discard;
 use crate::http::headers::{self, WrongHost};
 use crate::http::pace::{LeftOut, Pace};
@@ -154,15 +155,18 @@ impl CallbackHandler {
         if route.probe == ProbeStatus::Ok && is_probe(request, query) {
             self.metrics.probe.increment(1);
             return match route.mode {
-                Mode::Stored => Answer::Own(response::empty(StatusCode::OK)),
-                Mode::Inline => self.of_service(|| response::empty(StatusCode::OK)),
+                ForwardMode::Stored => Answer::Own(response::empty(StatusCode::OK)),
+                ForwardMode::Inline => self.of_service(|| response::empty(StatusCode::OK)),
             };
         }
         if request.method() != Method::GET {
             self.look_at_stray(request, whole_query, peer);
             return self.of_service(|| response::method_not_allowed("GET"));
         }
-        if uri.path().len() + 1 + whole_query.len() > self.longest_uri {
+        let length = uri.path().len() + 1 + whole_query.len();
+        if length > self.longest_uri {
+            let what = format!("the URI has {length} bytes, and --max-uri-bytes allows {}", self.longest_uri);
+            self.note_too_large(&what, query, peer);
             return Answer::Own(response::empty(StatusCode::URI_TOO_LONG));
         }
         if let Some(nonce) = Nonce::of_query(query) {
@@ -177,6 +181,7 @@ impl CallbackHandler {
                 return self.of_service(|| not_a_call(reason));
             }
             Ok(Err(Unread::HeadersTooLarge)) => {
+                self.note_too_large("its headers are larger than what is kept to pass it on", query, peer);
                 return Answer::Own(response::empty(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
             }
             Err(panicked) => {
@@ -201,7 +206,7 @@ impl CallbackHandler {
             (outcome, service) => {
                 let is_repeat = matches!(outcome, Outcome::Duplicate);
                 match service {
-                    Some(proxy) if route.mode == Mode::Inline => {
+                    Some(proxy) if route.mode == ForwardMode::Inline => {
                         Answer::EventOfService { proxy, key, is_repeat }
                     }
                     _ => Answer::Own(marked(response::empty(StatusCode::OK), is_repeat)),
@@ -245,7 +250,7 @@ impl CallbackHandler {
         }
         let mut envelope = Vec::new();
         if let Some(proxy) = &self.service
-            && route.mode == Mode::Stored
+            && route.mode == ForwardMode::Stored
         {
             let mut fields = request.headers().clone();
             proxy.own_fields(&mut fields, peer.ip(), request.version());
@@ -283,6 +288,20 @@ impl CallbackHandler {
                 warn!(%reason, %peer, left_out, "refused a call event; further ones are logged at most once a minute")
             }
             None => debug!(%reason, %peer, "refused a call event"),
+        }
+    }
+
+    /// Counts a call event that is too large, and keeps its beginning, which tells people which call it was.
+    fn note_too_large(&self, what: &str, query: &[u8], peer: SocketAddr) {
+        const KEPT: usize = 1024;
+        self.metrics.refused.increment(1);
+        let beginning = query.get(..KEPT).unwrap_or(query);
+        self.refused.keep_for_show(now_in_milliseconds(), format!("too_large: {what}"), beginning);
+        match self.refusals_logged.due() {
+            Some(left_out) => {
+                warn!(reason = what, %peer, left_out, "refused a call event that is too large; further ones are logged at most once a minute")
+            }
+            None => debug!(reason = what, %peer, "refused a call event that is too large"),
         }
     }
 

@@ -127,7 +127,11 @@ impl Proxy {
                 })?
             }
             is_sent = progress.stalled(timeout) => return Err(match is_sent {
-                true => NotPassedOn::Timeout(timeout),
+                true => {
+                    let shown = format!("{}: no answer within {timeout:?}", self.service.url());
+                    self.peer().note_away(&shown, &shown, None);
+                    NotPassedOn::Timeout(timeout)
+                }
                 false => NotPassedOn::RequestTimeout(timeout),
             }),
         };

@@ -1,4 +1,4 @@
-//! What each day had, to be held against an invoice: calls, the time that people talked and the billed time, by media type, and with
+//! The totals of each day, to compare with an invoice: calls, the time that people talked and the billed time, by media type, and with
 //! `--services` by service.
 //!
 //! A day is one of UTC, and a call is of the day in which its event was received. A call is in it once, as in every total. Days

@@ -1,4 +1,4 @@
-//! What calls of each day come to, to be held against an invoice: JSON lines, for `/usage` and `state --usage`.
+//! The totals of each day, to compare with an invoice: JSON lines, for `/usage`.
 
 use std::collections::BTreeMap;
 

@@ -74,14 +74,23 @@ fn selection(reader: &Reader<'_>, signal: Signal) -> Selection {
         (false, true) => Selection::None,
         (false, false) => Selection::Open,
     };
-    if !exporters.iter().all(|one| matches!(one.as_str(), "otlp" | "none")) {
-        let page = if has_page { "prometheus is /metrics, which is there in any case; " } else { "" };
+    // /metrics is there in any case.
+    let is_offered = |one: &String| match one.as_str() {
+        "otlp" | "none" => true,
+        "prometheus" => signal == Signal::Metrics,
+        _ => false,
+    };
+    if !exporters.iter().all(is_offered) {
         let push = match selection {
             Selection::Otlp => "the push over OTLP is on",
             Selection::None => "the push over OTLP is off",
             Selection::Open => "whether an endpoint is set decides over the push",
         };
-        reader.note_invalid(name, value, "otlp or none", format!("{page}{push}"));
+        let expected = match signal {
+            Signal::Metrics => "otlp, prometheus or none",
+            Signal::Traces => "otlp or none",
+        };
+        reader.note_invalid(name, value, expected, push.to_owned());
     }
     selection
 }

@@ -195,9 +195,9 @@ fn exporters_are_a_list_of_which_what_is_offered_counts() {
     const AT_HOME: &str = "http://localhost:4318/v1/metrics";
     for (exporters, endpoint, expected, remarks) in [
         ("otlp", "", Some(AT_HOME), 0),
-        ("otlp,prometheus", "", Some(AT_HOME), 1),
+        ("otlp,prometheus", "", Some(AT_HOME), 0),
         ("console, otlp", "", Some(AT_HOME), 1),
-        ("prometheus", "http://c", None, 1),
+        ("prometheus", "http://c", None, 0),
         ("none", "http://c", None, 0),
         ("console", "http://c", Some("http://c/v1/metrics"), 1),
         ("console", "", None, 1),

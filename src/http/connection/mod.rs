@@ -167,7 +167,7 @@ impl<H: Handler> Connection<H> {
 
     /// Reads from the PROXY protocol whose connection it is, and answers whether there is more to come.
     async fn learn_client(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<bool, NoHeader> {
-        self.phase.ending();
+        self.phase.restart_clock();
         let client = tokio::select! {
             client = read_client(stream, self.peer, self.limits.header_timeout) => client?,
             () = self.told_to_go() => None,
@@ -243,7 +243,7 @@ impl<H: Handler> Connection<H> {
 
     /// Waits for the end of what the peer sends, unless the place is needed.
     async fn lingering_close(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
-        self.phase.ending();
+        self.phase.restart_clock();
         if self.phase.is_evicted() {
             return;
         }

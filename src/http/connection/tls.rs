@@ -36,7 +36,7 @@ impl<H: Handler> Connection<H> {
             return Ok(());
         }
         // Nothing is lost with a connection on which there is no request yet.
-        self.phase.ending();
+        self.phase.restart_clock();
         let begun = tokio::time::timeout(self.limits.header_timeout, begin(stream, tls));
         let begun = tokio::select! {
             begun = begun => begun.unwrap_or_else(|_| Err(Ended::Handshake(io::ErrorKind::TimedOut.into()))),

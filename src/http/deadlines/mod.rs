@@ -104,8 +104,8 @@ impl Phase {
         self.begin_at(now);
     }
 
-    /// Notes that nothing is to come but the end, so that the connection can go when its place is needed.
-    pub(super) fn ending(&self) {
+    /// Restarts the clock of a connection that may go at any time when its place is needed: no request of it would be lost.
+    pub(super) fn restart_clock(&self) {
         self.begin();
     }
 

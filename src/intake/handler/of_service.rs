@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 
-use super::{CallbackHandler, Event, Proxy, marked, name_event, not_stored};
+use super::{CallbackHandler, Event, Proxy, marked, not_to_be_stored, name_event, not_stored};
 use crate::callback::{Record, record};
 use crate::http::response::{self, Body};
 use crate::http::service::is_final;
@@ -60,9 +60,9 @@ impl CallbackHandler {
     /// Answers a repeat of an event that is stored or on its way, without the service.
     async fn answer_known(&self, event: Event, query: &[u8], peer: SocketAddr) -> Response<Body> {
         match self.accept(event, query, peer).await {
-            Ok(Outcome::Accepted) => marked(response::empty(StatusCode::OK), false),
-            Ok(Outcome::Duplicate) => marked(response::empty(StatusCode::OK), true),
-            Ok(Outcome::Answered(status)) => marked(response::empty(status), true),
+            Ok(Outcome::Accepted) => not_to_be_stored(marked(response::empty(StatusCode::OK), false)),
+            Ok(Outcome::Duplicate) => not_to_be_stored(marked(response::empty(StatusCode::OK), true)),
+            Ok(Outcome::Answered(status)) => not_to_be_stored(marked(response::empty(status), true)),
             Ok(Outcome::Undurable(passage)) => self.refuse(Held::InMemory(passage)),
             Ok(Outcome::Uncounted(uncounted)) => self.refuse(Held::Nowhere(uncounted)),
             Err(reason) => not_stored(reason),

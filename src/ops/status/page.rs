@@ -329,7 +329,7 @@ fn links(call_event_path: &str) -> Markup {
                     li { a href="why" { "why" } ": what the failing calls of the last minutes have in common (from the exporter's host, or with credentials)" }
                     li { a href="calls" { "calls" } ": the latest calls, likewise" }
                     li { a href="report?since=1h" { "report" } ": what to send to LINE Planet's support, likewise" }
-                    li { a href="usage" { "usage" } ": what the calls of each day come to, to be held against an invoice" }
+                    li { a href="usage" { "usage" } ": totals of each day, to compare with an invoice" }
                     li { a href="metrics" { "metrics" } ", for Prometheus" }
                     li { a href="livez" { "livez" } ", or " a href="-/healthy" { "-/healthy" } ": whether the process serves" }
                     li { a href="readyz?verbose" { "readyz" } ", or " a href="-/ready" { "-/ready" } ": whether call events can be taken" }
