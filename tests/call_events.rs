@@ -215,7 +215,16 @@ fn a_uri_may_be_as_long_as_configured_and_no_longer() {
     assert_eq!(by_default.get(&longest_path_and_query(32 * 1024 + 1, 2)).status, 414);
     assert_eq!(by_default.get(&longest_path_and_query(100_000, 3)).status, 414);
     assert_eq!(by_default.accepted(), 1.0);
-    assert_eq!(by_default.metrics().value("planet_exporter_requests_total", &[("code", "414")]), 1.0);
+    let page = by_default.metrics();
+    assert_eq!(page.value("planet_exporter_requests_total", &[("code", "414")]), 1.0);
+    // Whose calls are lost learns of it: what could be read is counted, said, and kept as far as it tells which call it was.
+    assert_eq!(page.value("planet_exporter_events_total", &[("result", "refused")]), 1.0);
+    let line = by_default.process.stderr.wait_for("a call event that is too large");
+    assert!(line.contains("32769 bytes") && line.contains("--max-uri-bytes allows 32768"), "{line}");
+    let kept = by_default.admin("/refused").json();
+    let text = |name: &str| kept[name].as_str().expect("a text").to_owned();
+    assert!(text("reason").starts_with("too_large: "), "{kept}");
+    assert!(text("query").starts_with("sid=00000002") && text("query").len() <= 1024, "{kept}");
 
     let largest = Exporter::with(&["--max-uri-bytes", "65534"]);
     assert_eq!(largest.get(&longest_path_and_query(65_534, 1)).status, 200);

@@ -144,6 +144,8 @@ fn a_service_that_is_down_or_slow_is_a_clear_answer() {
     assert_eq!((slow.status, failures("timeout")), (504, 1.0));
     assert_eq!(slow.header("content-type"), Some("application/problem+json"));
     assert!(slow.json()["detail"].as_str().is_some_and(|detail| detail.contains("300ms")), "{}", slow.text());
+    let away = exporter.process.stderr.wait_for("the service behind is away");
+    assert!(away.contains("no answer within 300ms"), "{away}");
 
     let mut connection = Connection::open(exporter.call_events);
     connection.send("POST /upload HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf");

@@ -18,9 +18,10 @@ use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use super::bind_error::{BindError, Purpose};
+use super::client_network::ClientNetwork;
 use super::connection::{Connection, Ended, Ending, lingering_close};
 use super::pace::{LeftOut, Pace};
-use super::places::{Numbers, Peer, Place, Places};
+use super::places::{Numbers, Place, Places};
 use super::response::{self, Body};
 use super::server_tls::ServerTls;
 use super::sockets::{ListenAddress, Sockets, canonical};
@@ -234,7 +235,7 @@ impl<H: Handler> Serving<H> {
         let peer = canonical(peer);
         let has_header = self.proxy_protocol.as_ref().is_some_and(|trusted| trusted.contains(peer.ip()));
         // A proxy that says for whom it connects is not one peer.
-        let of_peer = (!has_header).then(|| Peer::from(peer.ip()));
+        let of_peer = (!has_header).then(|| ClientNetwork::from(peer.ip()));
         let place = match self.places.take(of_peer) {
             Some(place) => place,
             None => {

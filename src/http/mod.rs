@@ -19,6 +19,7 @@
 pub mod backoff;
 mod bind_error;
 pub mod body;
+mod client_network;
 mod connection;
 pub mod credentials;
 mod deadlines;
@@ -48,6 +49,7 @@ mod trusted_proxies;
 pub mod unverified_tls;
 
 pub use bind_error::{BindError, Purpose};
+pub use client_network::ClientNetwork;
 pub use connection::{Ending, OpenConnection};
 pub use listener::{Handler, Limits, Server};
 pub use sockets::ListenAddress;

@@ -10,7 +10,6 @@
 //! A peer may have a limit of its own. Then its connections make place for each other only.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use metrics::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::client_network::ClientNetwork;
 use super::deadlines::Phase;
 
 /// How often connections are told to go for a new one, at most.
@@ -43,19 +43,6 @@ pub(super) struct Numbers {
     pub(super) breaks_off: bool,
 }
 
-/// Who counts as one peer: an address of IPv4, or a /64, of which a host of IPv6 has every address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Peer(IpAddr);
-
-impl From<IpAddr> for Peer {
-    fn from(address: IpAddr) -> Peer {
-        Peer(match address {
-            IpAddr::V4(_) => address,
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        })
-    }
-}
-
 /// The places.
 pub(super) struct Places {
     permits: Arc<Semaphore>,
@@ -70,13 +57,13 @@ struct Taken {
     connections: HashMap<u64, Holder>,
     next: u64,
     /// How many connections each peer has that are not told to go, where peers have a limit.
-    of_peers: HashMap<Peer, usize>,
+    of_peers: HashMap<ClientNetwork, usize>,
 }
 
 struct Holder {
     phase: Arc<Phase>,
     /// The peer that it counts for.
-    peer: Option<Peer>,
+    peer: Option<ClientNetwork>,
 }
 
 /// A place that a connection has until this is dropped.
@@ -96,7 +83,7 @@ impl Places {
     }
 
     /// A place for a connection of this peer, if one is free. Without a peer it has no other limit.
-    pub(super) fn take(&self, peer: Option<Peer>) -> Option<Place> {
+    pub(super) fn take(&self, peer: Option<ClientNetwork>) -> Option<Place> {
         if self.is_at_limit(peer) {
             return None;
         }
@@ -109,7 +96,7 @@ impl Places {
     }
 
     /// A place that another connection leaves, if one can go; for a peer that has as many as it can have, one of its own.
-    pub(super) async fn make(&self, peer: Option<Peer>) -> Option<Place> {
+    pub(super) async fn make(&self, peer: Option<ClientNetwork>) -> Option<Place> {
         if self.is_at_limit(peer) && !self.evict(1, peer) {
             return None;
         }
@@ -139,14 +126,14 @@ impl Places {
         let _all = self.permits.acquire_many(all).await;
     }
 
-    fn is_at_limit(&self, peer: Option<Peer>) -> bool {
+    fn is_at_limit(&self, peer: Option<ClientNetwork>) -> bool {
         let (Some(peer), Some(most)) = (peer, self.numbers.of_a_peer) else { return false };
         lock(&self.taken).of_peers.get(&peer).is_some_and(|number| *number >= most)
     }
 
     /// Has this many connections on their way out, of this peer if one is given: tells those to go that have waited longest.
     /// Answers whether any is.
-    fn evict(&self, number: usize, of: Option<Peer>) -> bool {
+    fn evict(&self, number: usize, of: Option<ClientNetwork>) -> bool {
         let mut taken = lock(&self.taken);
         let holders = || taken.connections.iter().filter(|(_, holder)| of.is_none() || holder.peer == of);
         let going = match of {
@@ -177,7 +164,7 @@ impl Places {
         going + waiting.len() + answering.len() > 0
     }
 
-    fn place(&self, peer: Option<Peer>, permit: OwnedSemaphorePermit) -> Place {
+    fn place(&self, peer: Option<ClientNetwork>, permit: OwnedSemaphorePermit) -> Place {
         let phase = Arc::new(Phase::new());
         let peer = peer.filter(|_| self.numbers.of_a_peer.is_some());
         let mut taken = lock(&self.taken);
@@ -200,7 +187,7 @@ impl Taken {
         self.count_off(peer);
     }
 
-    fn count_off(&mut self, peer: Option<Peer>) {
+    fn count_off(&mut self, peer: Option<ClientNetwork>) {
         let Some(peer) = peer else { return };
         if let Some(number) = self.of_peers.get_mut(&peer) {
             *number -= 1;
@@ -227,6 +214,8 @@ fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::advance;
+
+    use std::net::IpAddr;
 
     use super::*;
     use crate::http::Limits;
@@ -333,7 +322,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_at_its_limit_takes_places_from_itself_alone() {
         let places = places(9, Some(2), false);
-        let peer = |address: &str| Some(Peer::from(address.parse::<IpAddr>().expect("an address")));
+        let peer = |address: &str| Some(ClientNetwork::from(address.parse::<IpAddr>().expect("an address")));
         let other = places.take(peer("192.0.2.1")).expect("a place");
         let (_other, _far) = connection(&other);
         advance(Duration::from_millis(1)).await;

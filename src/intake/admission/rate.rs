@@ -5,11 +5,12 @@
 //! takes nothing away from others. It gets more itself, which no limit for each peer prevents.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::rate::Rate;
+use crate::http::ClientNetwork;
 
 /// Sets of the table. With their places it takes about 280 KiB.
 const SETS: usize = 1024;
@@ -19,9 +20,6 @@ const PLACES: usize = 8;
 
 /// Where a set is looked at.
 type Set = Mutex<[Place; PLACES]>;
-
-/// Bits of an address of IPv6 that name its network: whoever has one address of it has all of them.
-const NETWORK_BITS: u32 = 64;
 
 /// Limits each peer.
 pub(super) struct RateLimit {
@@ -38,7 +36,7 @@ pub(super) struct RateLimit {
 /// that never sent anything.
 #[derive(Debug, Clone, Copy, Default)]
 struct Place {
-    peer: u128,
+    peer: ClientNetwork,
     due: u64,
 }
 
@@ -57,7 +55,7 @@ impl RateLimit {
     /// It is one too many; the next may come after this time.
     pub(super) fn take(&self, peer: IpAddr, now: Instant) -> Result<(), Duration> {
         let now = u64::try_from(now.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX);
-        let peer = network_of(peer);
+        let peer = ClientNetwork::from(peer);
         let at = usize::try_from(self.hasher.hash_one(peer) % SETS as u64).unwrap_or_default();
         // Nothing in here panics between two changes that belong together.
         let mut set = self.sets[at].lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,15 +71,6 @@ impl RateLimit {
             }
             Some(wait) => Err(Duration::from_nanos(wait)),
         }
-    }
-}
-
-/// What a peer is known by.
-fn network_of(peer: IpAddr) -> u128 {
-    let bits = |address: Ipv6Addr| address.to_bits();
-    match peer.to_canonical() {
-        IpAddr::V4(address) => bits(address.to_ipv6_mapped()),
-        IpAddr::V6(address) => bits(address) >> NETWORK_BITS << NETWORK_BITS,
     }
 }
 
