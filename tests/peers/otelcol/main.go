@@ -1,5 +1,5 @@
 // An OpenTelemetry Collector as people run it, of the parts that the tests need: an OTLP receiver with a bearer token where one is
-// configured, a limit of memory, and an exporter to a file.
+// configured, a limit of memory, and exporters to a file and to the terminal.
 package main
 
 import (
@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/provider/fileprovider"
 	"go.opentelemetry.io/collector/exporter"
+	"go.opentelemetry.io/collector/exporter/debugexporter"
 	"go.opentelemetry.io/collector/exporter/otlpexporter"
 	"go.opentelemetry.io/collector/extension"
 	"go.opentelemetry.io/collector/otelcol"
@@ -26,7 +27,9 @@ func factories() (factories otelcol.Factories, err error) {
 	if factories.Receivers, err = otelcol.MakeFactoryMap[receiver.Factory](otlpreceiver.NewFactory()); err != nil {
 		return
 	}
-	factories.Exporters, err = otelcol.MakeFactoryMap[exporter.Factory](fileexporter.NewFactory(), otlpexporter.NewFactory())
+	factories.Exporters, err = otelcol.MakeFactoryMap[exporter.Factory](
+		debugexporter.NewFactory(), fileexporter.NewFactory(), otlpexporter.NewFactory(),
+	)
 	if err != nil {
 		return
 	}
