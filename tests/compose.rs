@@ -32,7 +32,7 @@ fn script(temporary: &Path) -> Command {
 /// What the programs say of their configurations, all of which they take.
 fn checked() -> String {
     let temporary = Scratch::new("compose-check");
-    let output = script(temporary.path()).arg("--check").output().expect("a shell");
+    let output = script(&temporary.0).arg("--check").output().expect("a shell");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     said
@@ -106,8 +106,7 @@ impl Drop for Demonstration {
 #[test]
 fn the_script_shows_calls_the_alert_and_spans_and_leaves_nothing() {
     let temporary = Scratch::new("compose");
-    let mut demonstration =
-        Demonstration(Process::start("examples/compose/run", &mut script(temporary.path())));
+    let mut demonstration = Demonstration(Process::start("examples/compose/run", &mut script(&temporary.0)));
     let process = &mut demonstration.0;
     let mut address = |what: &str| -> SocketAddr {
         let line = process.eventually(what, |process| process.stdout.find(what));
@@ -133,5 +132,5 @@ fn the_script_shows_calls_the_alert_and_spans_and_leaves_nothing() {
 
     process.signal("TERM");
     process.wait();
-    assert_eq!(fs::read_dir(temporary.path()).expect("a directory").count(), 0);
+    assert_eq!(fs::read_dir(&temporary.0).expect("a directory").count(), 0);
 }

@@ -51,6 +51,7 @@ use crate::sinks::destination::{DestinationWatch, OTLP_METRICS, OTLP_TRACES};
 use crate::sinks::otlp::client::OtlpClient;
 use crate::sinks::otlp::metrics as otlp_metrics;
 use crate::state::committer::CommitterHandle;
+use crate::state::fold::Fold;
 use crate::state::health::Health;
 use crate::state::json_lines::Lines;
 use crate::state::known::SharedKnown;
@@ -194,19 +195,7 @@ pub async fn run(
         }
         _ => None,
     };
-    let store = match storage {
-        Storage::Memory(journal) => Store::Memory(journal, fold),
-        Storage::Directory(committer, keeper) => {
-            let committer = Arc::new(committer);
-            // After the sinks: it keeps what receivers were shown at the end.
-            parts.spawn_file("the state directory keeper", keeper.run(ends.admin.clone()));
-            parts.spawn_sink(
-                "the watch of the disk",
-                watch_storage(Arc::clone(&committer), known.clone(), ends.sinks.clone()),
-            );
-            Store::Disk(committer)
-        }
-    };
+    let store = start_storage(&mut parts, &ends, storage, fold, &known);
     let draining = Draining::new(ends.intake.clone(), config.state_lifetime());
     let scheme = if config.tls_files().is_some() { Scheme::HTTPS } else { Scheme::HTTP };
     let proxy = service.map(|service| Proxy::new(service, scheme, draining));
@@ -221,7 +210,7 @@ pub async fn run(
         Acceptance::new(known, store),
         refused,
         proxy,
-        Checks::new(health, config.readiness_path, &config.call_event_path),
+        Checks::new(health, config.readiness_path.clone(), &config.call_event_path),
     );
     parts.spawn_intake("intake", call_events.run(Arc::new(handler), ends.intake.clone()));
     if let Some(canary) = canary {
@@ -250,6 +239,35 @@ pub async fn run(
         () = &mut stop => {}
         name = parts.ended() => return Err(RunError::PartEnded(name)),
     }
+    drain_and_stop(&mut parts, &ends, &config, &readiness).await
+}
+
+/// Starts what keeps a state directory, and returns where accepted events go.
+fn start_storage(
+    parts: &mut Parts,
+    ends: &Ends,
+    storage: Storage,
+    fold: Arc<Fold>,
+    known: &SharedKnown,
+) -> Store {
+    let (committer, keeper) = match storage {
+        Storage::Memory(journal) => return Store::Memory(journal, fold),
+        Storage::Directory(committer, keeper) => (Arc::new(committer), keeper),
+    };
+    // After the sinks: it keeps what receivers were shown at the end.
+    parts.spawn_file("the state directory keeper", keeper.run(ends.admin.clone()));
+    let watch = watch_storage(Arc::clone(&committer), known.clone(), ends.sinks.clone());
+    parts.spawn_sink("the watch of the disk", watch);
+    Store::Disk(committer)
+}
+
+/// Ends everything in order.
+async fn drain_and_stop(
+    parts: &mut Parts,
+    ends: &Ends,
+    config: &Config,
+    readiness: &Readiness,
+) -> Result<(), RunError> {
     let _stopping = readiness.latch("stopping");
     service_manager::tell(Said::Stopping);
     if !config.drain_time.is_zero() {
@@ -261,7 +279,7 @@ pub async fn run(
         }
     }
     info!("stopping: finishing what was accepted");
-    match parts.end(&ends, config.shutdown_timeout).await {
+    match parts.end(ends, config.shutdown_timeout).await {
         true => info!("stopped"),
         false => warn!(timeout = ?config.shutdown_timeout, "stopped before everything was finished"),
     }

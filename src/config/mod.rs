@@ -207,7 +207,7 @@ pub struct DemoOptions {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", hide_default_value = true)]
     pub admin_listen: ListenAddress,
 
-    /// A receiver that gets metrics and spans over OTLP, such as http://localhost:4318 [default: none].
+    /// A receiver of OTLP, such as http://localhost:4318, which gets metrics, and spans of the calls after the start [default: none].
     #[arg(long, value_name = "URL")]
     pub otlp_endpoint: Option<Uri>,
 
