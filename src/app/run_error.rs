@@ -1,6 +1,5 @@
 //! Why the exporter cannot start, and what says more of it.
 
-use opentelemetry_otlp::ExporterBuildError;
 use thiserror::Error;
 
 use crate::config::Contradiction;
@@ -51,9 +50,6 @@ pub enum RunError {
     /// Access to the admin port cannot be set up.
     #[error(transparent)]
     Access(#[from] AccessError),
-    /// The exporter of spans cannot be built.
-    #[error(transparent)]
-    SpanExporter(#[from] ExporterBuildError),
     /// A part ended although nothing had asked it to.
     #[error("{0} has ended unexpectedly; the process ends, since nothing may be half alive")]
     PartEnded(&'static str),
@@ -62,9 +58,6 @@ pub enum RunError {
 /// The page on flags and variables.
 const FLAGS: &str = "docs/configuration.md";
 
-/// The page on OTLP.
-const OTLP: &str = "docs/otlp.md";
-
 /// What a state directory is, and what may be done with it.
 const STATE: &str = "docs/operations.md, State directory";
 
@@ -72,34 +65,26 @@ impl RunError {
     /// The error for people, with the flag or variable that led to it, and the page to read.
     pub fn explain(&self, given: &Given) -> String {
         let Some((flag, page)) = self.origin() else { return self.to_string() };
-        match flag {
-            Some(flag) => {
-                let by = given.by(flag).map_or_else(|| format!("--{flag}"), str::to_owned);
-                let said = self.to_string();
-                match said.starts_with(&by) {
-                    true => format!("{said}; see {page}"),
-                    false => format!("{by}: {said}; see {page}"),
-                }
-            }
-            None => format!("{self}; see {page}"),
+        let by = given.by(flag).map_or_else(|| format!("--{flag}"), str::to_owned);
+        let said = self.to_string();
+        match said.starts_with(&by) {
+            true => format!("{said}; see {page}"),
+            false => format!("{by}: {said}; see {page}"),
         }
     }
 
     /// The flag that led to it, if one did, and the page to read. An error that no setting led to has none.
-    fn origin(&self) -> Option<(Option<&'static str>, &'static str)> {
+    fn origin(&self) -> Option<(&'static str, &'static str)> {
         match self {
-            RunError::Bind(BindError { purpose: Purpose::CallEvents, .. }) => Some((Some("listen"), FLAGS)),
-            RunError::Bind(BindError { purpose: Purpose::Admin, .. }) => Some((Some("admin-listen"), FLAGS)),
-            RunError::IdentityKey(_) => Some((Some("identity-key-file"), FLAGS)),
-            RunError::Secrets(_) => Some((Some("call-event-secret-file"), FLAGS)),
-            RunError::State(_) | RunError::Position(_) | RunError::Waiting(_) => {
-                Some((Some("state-dir"), STATE))
-            }
-            RunError::Contradiction(contradiction) => Some((Some(contradiction.flag()), FLAGS)),
-            RunError::Tls(_) => Some((Some("forward-to"), FLAGS)),
-            RunError::ListenerTls(_) => Some((Some("tls-cert-file"), FLAGS)),
-            RunError::Access(error) => Some((Some(error.flag()), FLAGS)),
-            RunError::SpanExporter(_) => Some((None, OTLP)),
+            RunError::Bind(BindError { purpose: Purpose::CallEvents, .. }) => Some(("listen", FLAGS)),
+            RunError::Bind(BindError { purpose: Purpose::Admin, .. }) => Some(("admin-listen", FLAGS)),
+            RunError::IdentityKey(_) => Some(("identity-key-file", FLAGS)),
+            RunError::Secrets(_) => Some(("call-event-secret-file", FLAGS)),
+            RunError::State(_) | RunError::Position(_) | RunError::Waiting(_) => Some(("state-dir", STATE)),
+            RunError::Contradiction(contradiction) => Some((contradiction.flag(), FLAGS)),
+            RunError::Tls(_) => Some(("forward-to", FLAGS)),
+            RunError::ListenerTls(_) => Some(("tls-cert-file", FLAGS)),
+            RunError::Access(error) => Some((error.flag(), FLAGS)),
             RunError::Metrics(_) | RunError::PartEnded(_) => None,
         }
     }

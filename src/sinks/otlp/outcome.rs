@@ -29,9 +29,6 @@ pub enum SendError {
     /// An answer that broke off, or that is larger than any should be.
     #[error("its answer could not be read: {0}")]
     Interrupted(String),
-    /// It makes more than one message, and nothing was sent.
-    #[error("it makes more than one message: {0} bytes")]
-    MoreThanOne(usize),
     /// The receiver answered.
     #[error("it answered {code}{}{message}", if message.is_empty() { "" } else { ": " })]
     Answer {
@@ -66,7 +63,6 @@ impl SendError {
     pub fn meaning(&self) -> Meaning {
         match self {
             SendError::Answer { meaning, .. } => *meaning,
-            SendError::MoreThanOne(_) => Meaning::TooLarge,
             SendError::NoAnswer { obstacle, .. } => answer::of_obstacle(*obstacle),
             SendError::Tls(_) => Meaning::Misconfigured,
             SendError::Timeout(_) | SendError::Interrupted(_) => Meaning::Later,
@@ -84,7 +80,6 @@ impl SendError {
     pub fn into_failure(self, reason: String) -> Failure {
         let retry_after = self.retry_after();
         match self.meaning() {
-            _ if matches!(self, SendError::MoreThanOne(_)) => Failure::MoreThanOne,
             Meaning::Later => Failure::Away { reason, retry_after },
             Meaning::Exhausted => Failure::Exhausted { reason, retry_after },
             Meaning::TooLarge => Failure::TooLarge(reason),
