@@ -11,7 +11,7 @@ use planet_call_exporter::config::call_filter::CallFilter;
 use planet_call_exporter::config::callback_url::CallbackUrl;
 use planet_call_exporter::config::canary_url::CanaryUrl;
 use planet_call_exporter::config::environment::{self, Environment};
-use planet_call_exporter::config::otlp::OtlpSettings;
+use planet_call_exporter::config::otlp::{Flags, OtlpSettings};
 use planet_call_exporter::config::remark::Remark;
 use planet_call_exporter::config::{AdminPort, Command, CommandLine, Config, DemoOptions};
 use planet_call_exporter::demo::Demonstration;
@@ -124,7 +124,7 @@ fn check(config: Config, connect: bool) -> Result<ExitCode, Box<dyn Error>> {
 /// What the variables of OpenTelemetry say, and what is to be said of all variables.
 fn variables(config: &Config) -> (OtlpSettings, Vec<Remark>) {
     let environment = Environment::of_process();
-    let otlp = OtlpSettings::read(&environment, config.log_level.is_some());
+    let otlp = OtlpSettings::read(&environment, Flags::of(config));
     let remarks =
         environment::unknown(&environment).into_iter().chain(otlp.remarks.iter().cloned()).collect();
     (otlp, remarks)

@@ -99,6 +99,18 @@ fn every_value_is_shown_with_where_it_comes_from() {
 }
 
 #[test]
+fn where_the_call_log_goes_over_otlp_is_shown() {
+    let said = check(&["--call-log", "otlp"], &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318")]);
+    said.is_fine();
+    let expected = "call log http://c:4318/v1/logs by http/protobuf, up to 512 at once after 1s at most, 10s for an attempt";
+    assert_eq!(said.line("call log"), expected);
+    said.line("OTLP logs not tried");
+    let off = check(&["--call-log", "otlp"], &[("OTEL_LOGS_EXPORTER", "none")]);
+    assert_eq!(off.line("call log"), "call log off, since OTEL_LOGS_EXPORTER does not name otlp");
+    off.line("--call-log has no effect");
+}
+
+#[test]
 fn a_wrong_value_ends_with_2_as_it_does_for_a_run() {
     for (arguments, variable) in [(&["--seen-max", "x"][..], "1"), (&[], "x"), (&["--no"], "1")] {
         let output = command().arg("check").args(arguments).env("PLANET_SEEN_MAX", variable).output();

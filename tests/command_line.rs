@@ -108,7 +108,7 @@ fn a_wrong_value_ends_with_2_and_names_flag_value_and_what_is_accepted() {
         ("--backlog-max-bytes", "64 apples", "such as 64MiB"),
         ("--max-uri-bytes", "1MiB", "up to 65534"),
         ("--header-timeout", "0s", "above zero"),
-        ("--call-log", "stderr", "off, stdout"),
+        ("--call-log", "stderr", "off, stdout, otlp"),
         ("--log-format", "xml", "text, json"),
         ("--log-level", "a=b=c", "filter directives"),
     ] {
@@ -170,7 +170,7 @@ fn the_log_says_what_is_on_and_what_is_off() {
     let off = Exporter::start();
     let line = off.process.stderr.wait_for("what leaves beside /metrics");
     let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
-    for name in ["otlp_metrics", "otlp_traces", "call_log"] {
+    for name in ["otlp_metrics", "otlp_traces", "otlp_logs", "call_log"] {
         assert_eq!(line[name], "off", "{line}");
     }
     assert_eq!(line["identity"], "drop", "{line}");
@@ -181,7 +181,12 @@ fn the_log_says_what_is_on_and_what_is_off() {
     let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
     assert_eq!(line["otlp_metrics"], "off", "{line}");
     assert_eq!(line["otlp_traces"], "http://127.0.0.1:9/v1/traces", "{line}");
-    assert_eq!(line["call_log"], "stdout", "{line}");
+    assert_eq!((&line["call_log"], &line["otlp_logs"]), (&"stdout".into(), &"off".into()), "{line}");
+    let pushed = Exporter::launch(command().args(["--call-log", "otlp"]));
+    let line = pushed.process.stderr.wait_for("what leaves beside /metrics");
+    let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
+    assert_eq!(line["call_log"], "otlp", "{line}");
+    assert_eq!(line["otlp_logs"], "http://localhost:4318/v1/logs", "{line}");
 }
 
 /// The warnings that a setting has no effect, in their order.

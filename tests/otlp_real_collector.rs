@@ -5,13 +5,14 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use support::authority::Authority;
 use support::call::CallEventQuery;
 use support::exporter::{Exporter, command};
@@ -93,6 +94,37 @@ fn everything_arrives_once_over_each_protocol_compressed_or_not() {
             .metrics()
             .value("planet_exporter_deliveries_total", &[("signal", "traces"), ("result", "retry")]);
         assert_eq!(failed, 0.0, "{protocol} {compression}");
+    }
+}
+
+#[test]
+#[ignore = "needs the collector that tests/run --peers builds"]
+fn the_call_log_arrives_once_over_each_protocol_and_leads_to_the_spans() {
+    for protocol in ["grpc", "http/protobuf"] {
+        let addresses = Addresses::free();
+        let url = format!("http://{}", address_of(protocol, addresses));
+        let mut command = pushing(protocol, &url);
+        command.args(["--call-log", "otlp"]).env("OTEL_BLRP_SCHEDULE_DELAY", "100");
+        let exporter = Exporter::launch(&mut command);
+        send(&exporter, 0..60);
+        exporter.process.stderr.wait_for("the OTLP receiver of logs is away");
+        let collector = OtelCollector::start(addresses, &Options::default());
+        assert_spans_arrive(&exporter, &collector, 60);
+        let logs = eventually("every record", || Some(collector.logs()).filter(|logs| logs.len() >= 60));
+        let ids = |items: &[Value]| -> BTreeSet<(String, String)> {
+            let id = |item: &Value, name: &str| item[name].as_str().expect("an ID").to_owned();
+            items.iter().map(|item| (id(item, "traceId"), id(item, "spanId"))).collect()
+        };
+        assert_eq!(logs.len(), 60, "each once");
+        assert_eq!(ids(&logs), ids(&collector.whole_spans()), "{protocol}");
+        for record in &logs {
+            assert_eq!(record["eventName"], "planet.call", "{record}");
+            assert_eq!((&record["severityText"], &record["severityNumber"]), (&"INFO".into(), &9.into()));
+            assert_eq!(record["body"]["stringValue"], "video call in KR ended after 30s: NORMAL", "{record}");
+        }
+        let delivered =
+            exporter.metrics().value("planet_exporter_delivered_events_total", &[("sink", "otlp_logs")]);
+        assert_eq!(delivered, 60.0, "{protocol}");
     }
 }
 

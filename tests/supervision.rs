@@ -208,3 +208,18 @@ fn a_call_on_which_the_call_log_panics_holds_up_no_other() {
     eventually("what was set aside", || (quarantined(&exporter.metrics(), "call_log") == 4.0).then_some(()));
     assert_eq!(exporter.process.stdout.all().len(), 96);
 }
+
+#[test]
+fn a_call_on_which_the_push_of_logs_panics_holds_up_no_other() {
+    let receiver = OtlpReceiver::start([]);
+    let mut command = command();
+    command.args(["--call-log", "otlp"]).env("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", receiver.endpoint());
+    let exporter = Exporter::launch(command.env("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "grpc"));
+    for number in 0..100 {
+        let query = if number % 25 == 3 { panics_in("otlp_logs", number) } else { call(number) };
+        assert_eq!(exporter.send(&query).status, 200);
+    }
+    eventually("every other record", || (receiver.logs().len() >= 96).then_some(()));
+    eventually("what was set aside", || (quarantined(&exporter.metrics(), "otlp_logs") == 4.0).then_some(()));
+    assert_eq!(receiver.logs().len(), 96);
+}

@@ -49,6 +49,7 @@ pub(super) fn log(
     info!(
         otlp_metrics = endpoint(&otlp.metrics),
         otlp_traces = endpoint(&otlp.traces),
+        otlp_logs = endpoint(&otlp.logs),
         call_log = name_of(&config.call_log),
         identity = name_of(&config.identity),
         forward_to = config.forward_to.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string),

@@ -47,7 +47,7 @@ use crate::ops::reload::Reload;
 use crate::ops::service_manager::{self, Said};
 use crate::ops::signals::Hangups;
 use crate::ops::view::View;
-use crate::sinks::destination::{DestinationWatch, OTLP_METRICS, OTLP_TRACES};
+use crate::sinks::destination::{DestinationWatch, OTLP_METRICS, latch_of};
 use crate::sinks::otlp::client::OtlpClient;
 use crate::sinks::otlp::metrics as otlp_metrics;
 use crate::state::committer::CommitterHandle;
@@ -158,9 +158,9 @@ pub async fn run(
     let start = |sink: OpenedSink| sink.start(&mut parts, &readiness, &state.quarantine, &ends);
     let statuses = sinks.into_iter().map(start).collect();
     view.show(&state, statuses);
-    for (signal, name) in [(Signal::Metrics, OTLP_METRICS), (Signal::Traces, OTLP_TRACES)] {
+    for signal in Signal::ALL {
         if *otlp.push(signal) == Push::Misconfigured {
-            DestinationWatch::show_none(signal.as_str(), &readiness.latch_for_show(name));
+            DestinationWatch::show_none(signal.as_str(), &readiness.latch_for_show(latch_of(signal)));
         }
     }
     if let Some(destination) = otlp.metrics.destination() {

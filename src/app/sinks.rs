@@ -5,19 +5,21 @@ use std::sync::Arc;
 
 use super::RunError;
 use super::parts::{Ends, Parts};
-use crate::config::otlp::OtlpSettings;
+use crate::config::otlp::{Destination, OtlpSettings};
 use crate::config::{CallLog, Config, ForwardMode};
 use crate::http::service::Service;
 use crate::journal::{Journal, Reader};
 use crate::ops::reload::{Reload, Reread};
 use crate::sinks::call_log::{self, CallLogSink};
-use crate::sinks::destination::{DestinationWatch, OTLP_TRACES};
+use crate::sinks::destination::{DestinationWatch, OTLP_LOGS, OTLP_TRACES};
 use crate::sinks::drain::{Drain, MOST_WAITING};
 use crate::sinks::identity::Identity;
+use crate::sinks::logs::{self, Logs};
 use crate::sinks::metrics::SinkStatus;
+use crate::sinks::otlp::calls::OtlpSink;
 use crate::sinks::otlp::client::OtlpClient;
 use crate::sinks::service::{self, ServiceSink};
-use crate::sinks::spans::{self, SpanSink};
+use crate::sinks::spans::{self, Spans};
 use crate::sinks::waiting::Waiting;
 use crate::sinks::{Ages, Settings, Sink};
 use crate::state::quarantine::Quarantine;
@@ -33,7 +35,9 @@ pub(super) struct ConfiguredSink {
 
 enum Kind {
     /// With what is wrong with its destination at the start.
-    Spans(Arc<SpanSink>, Option<String>),
+    Spans(Arc<OtlpSink<Spans>>, Option<String>),
+    /// Likewise.
+    Logs(Arc<OtlpSink<Logs>>, Option<String>),
     CallLog(Arc<CallLogSink>),
     Service(Arc<ServiceSink>),
 }
@@ -61,12 +65,17 @@ pub(super) fn configured(
     let mut add =
         |kind, settings| sinks.push(ConfiguredSink { kind, settings: Settings { ages, ..settings } });
     if let Some(destination) = otlp.traces.destination() {
-        let client = OtlpClient::new(destination.clone());
-        register(&client, reload);
+        let client = client(destination, reload);
+        let form = Spans::new(client.clone(), &otlp.resource, identity.clone(), otlp.sampling)?;
         let trouble = client.trouble();
-        let sink = SpanSink::new(client, &otlp.resource, identity.clone(), otlp.sampling)?;
-        let settings = spans::settings(otlp.span_batch, otlp.span_delay);
-        add(Kind::Spans(Arc::new(sink), trouble), settings);
+        add(Kind::Spans(Arc::new(OtlpSink::new(client, form)), trouble), spans::settings(otlp.span_batches));
+    }
+    if let Some(destination) = otlp.logs.destination() {
+        let spans = otlp.traces.destination().map(|_| otlp.sampling);
+        let client = client(destination, reload);
+        let form = Logs::new(client.clone(), &otlp.resource, identity.clone(), spans);
+        let trouble = client.trouble();
+        add(Kind::Logs(Arc::new(OtlpSink::new(client, form)), trouble), logs::settings(otlp.log_batches));
     }
     if config.call_log == CallLog::Stdout {
         add(Kind::CallLog(Arc::new(CallLogSink::new(identity))), call_log::settings());
@@ -82,6 +91,13 @@ pub(super) fn configured(
         );
     }
     Ok(sinks)
+}
+
+/// The client of a receiver, whose files are read again at SIGHUP.
+fn client(destination: &Destination, reload: &mut Reload) -> OtlpClient {
+    let client = OtlpClient::new(destination.clone());
+    register(&client, reload);
+    client
 }
 
 /// Has the certificates and keys towards a receiver read again at SIGHUP, if there is TLS.
@@ -119,17 +135,20 @@ impl OpenedSink {
         ends: &Ends,
     ) -> Arc<SinkStatus> {
         let OpenedSink { sink: ConfiguredSink { kind, settings }, reader, waiting } = self;
+        let watch = |latch, trouble: &Option<String>| {
+            let latch = readiness.latch_for_show(latch);
+            Some(DestinationWatch::new(settings.signal, latch, trouble.clone()))
+        };
         let destination = match &kind {
-            Kind::Spans(_, trouble) => {
-                let latch = readiness.latch_for_show(OTLP_TRACES);
-                Some(DestinationWatch::new(settings.signal, latch, trouble.clone()))
-            }
+            Kind::Spans(_, trouble) => watch(OTLP_TRACES, trouble),
+            Kind::Logs(_, trouble) => watch(OTLP_LOGS, trouble),
             Kind::CallLog(_) | Kind::Service(_) => None,
         };
         let quarantine = quarantine.clone();
         let drained = Drained { settings, reader, waiting, destination, quarantine, ends };
         match kind {
             Kind::Spans(sink, _) => drained.into(sink, parts),
+            Kind::Logs(sink, _) => drained.into(sink, parts),
             Kind::CallLog(sink) => drained.into(sink, parts),
             Kind::Service(sink) => drained.into(sink, parts),
         }

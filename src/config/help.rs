@@ -234,7 +234,7 @@ const GROUPS: [(&str, &[Flag]); 6] = [
             ),
             often(
                 "call-log",
-                "stdout: a line of JSON for each call",
+                "Each call to stdout as JSON, or by otlp",
                 "Set it to have every call in the log system that you already have.",
             ),
             rare("trace-url", "Set it to get from a call to its trace with a click."),

@@ -496,7 +496,7 @@ pub struct Config {
           value_parser = duration)]
     pub shutdown_timeout: Duration,
 
-    /// Where to log each call, as one line of JSON.
+    /// Where to log each call.
     #[arg(long, env = "PLANET_CALL_LOG", value_enum, default_value_t = CallLog::Off)]
     pub call_log: CallLog,
 
@@ -605,8 +605,10 @@ pub enum TrustLoopback {
 pub enum CallLog {
     /// Nowhere.
     Off,
-    /// On standard output.
+    /// On standard output, as one line of JSON.
     Stdout,
+    /// Over OTLP, as one log record; the OTEL_* variables say where to.
+    Otlp,
 }
 
 /// The format of the program's own log.

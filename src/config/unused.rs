@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::otlp::OtlpSettings;
+use super::otlp::{OtlpSettings, Push, WhyOff};
 use super::{CallLog, Config, ForwardMode, IdentityMode, ProxyProtocol};
 
 /// A setting that was given and has no effect.
@@ -103,6 +103,16 @@ const NO_SPANS: Obstacle = Obstacle {
     reason: "no call has a trace, since spans are off",
 };
 
+const NOTHING_PUSHED: Obstacle = Obstacle {
+    is_there: |config, otlp| config.call_log == CallLog::Otlp && otlp.logs == Push::Off(WhyOff::Disabled),
+    reason: "no log is pushed, since OTEL_SDK_DISABLED is true",
+};
+
+const NO_LOGS: Obstacle = Obstacle {
+    is_there: |config, otlp| config.call_log == CallLog::Otlp && otlp.logs == Push::Off(WhyOff::Exporter),
+    reason: "no log is pushed, since OTEL_LOGS_EXPORTER is none; unset that variable, or set this to off or stdout",
+};
+
 const NO_CANARY: Obstacle = Obstacle {
     is_there: |config, _| config.canary_url.is_none(),
     reason: "no canary is sent without --canary-url",
@@ -110,7 +120,8 @@ const NO_CANARY: Obstacle = Obstacle {
 
 /// Whether anything is on that could carry identities.
 fn has_identities(config: &Config, otlp: &OtlpSettings) -> bool {
-    otlp.traces.destination().is_some() || config.call_log == CallLog::Stdout
+    let is_pushed = |push: &Push| push.destination().is_some();
+    is_pushed(&otlp.traces) || is_pushed(&otlp.logs) || config.call_log == CallLog::Stdout
 }
 
 /// Every flag with what takes its effect away.
@@ -169,7 +180,7 @@ const NEEDS: [(&str, &[Obstacle]); 57] = [
     ("worker-threads", &[]),
     ("drain-time", &[]),
     ("shutdown-timeout", &[]),
-    ("call-log", &[]),
+    ("call-log", &[NOTHING_PUSHED, NO_LOGS]),
     ("trace-url", &[NO_SPANS]),
     ("log-format", &[]),
     ("log-level", &[]),
@@ -181,15 +192,21 @@ mod tests {
 
     use super::*;
     use crate::config::CommandLine;
+    use crate::config::otlp::Flags;
 
     const TRACES: &str = "http://127.0.0.1:4318/v1/traces";
 
     /// What is said of these arguments, with spans on or off.
     fn said(arguments: &str, has_spans: bool) -> Vec<String> {
+        let endpoint = has_spans.then_some(("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", TRACES));
+        said_beside(arguments, endpoint)
+    }
+
+    /// What is said of these arguments beside a variable.
+    fn said_beside(arguments: &str, variable: Option<(&str, &str)>) -> Vec<String> {
         let arguments = ["planet-call-exporter"].into_iter().chain(arguments.split_whitespace());
         let config = CommandLine::read_from(arguments).expect("a configuration").config;
-        let endpoint = has_spans.then_some(("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", TRACES));
-        let otlp = OtlpSettings::read(&endpoint.into_iter().collect(), false);
+        let otlp = OtlpSettings::read(&variable.into_iter().collect(), Flags::of(&config));
         unused(&config, &otlp).iter().map(ToString::to_string).collect()
     }
 
@@ -248,12 +265,33 @@ mod tests {
             assert_eq!(of_flag(helps), Vec::<String>::new(), "{given} {helps}");
         }
         for (flag, obstacles) in NEEDS {
-            // That flags alone give no spans has a test of its own.
-            let has_case = flag == "trace-url"
+            // What variables take away has tests of its own.
+            let has_case = ["trace-url", "call-log"].contains(&flag)
                 || OBSTACLES.iter().any(|(given, _, _)| given.starts_with(&format!("--{flag} ")));
             assert_eq!(has_case, !obstacles.is_empty(), "{flag} has its cases");
         }
         assert_eq!(said("", false), Vec::<String>::new(), "defaults were not given");
+    }
+
+    #[test]
+    fn logs_that_variables_turn_off_are_none_and_carry_nothing() {
+        let arguments = "--call-log otlp --identity keep --backlog-max-bytes 1MiB";
+        assert_eq!(said_beside(arguments, None), Vec::<String>::new());
+        for (variable, reason) in [
+            (("OTEL_LOGS_EXPORTER", "none"), "OTEL_LOGS_EXPORTER is none"),
+            (("OTEL_SDK_DISABLED", "true"), "OTEL_SDK_DISABLED is true"),
+        ] {
+            let said = said_beside(arguments, Some(variable));
+            let [identity, backlog, call_log] = &said[..] else { panic!("{said:?}") };
+            assert!(identity.starts_with("--identity") && backlog.starts_with("--backlog-max-bytes"));
+            assert!(
+                call_log.starts_with("--call-log has no effect: ") && call_log.contains(reason),
+                "{call_log}"
+            );
+            for other in ["--call-log stdout", "--call-log off"] {
+                assert_eq!(said_beside(other, Some(variable)), Vec::<String>::new(), "{other}");
+            }
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use tracing::warn;
 
 use crate::app::{self, RunError};
 use crate::config::environment::Environment;
-use crate::config::otlp::OtlpSettings;
+use crate::config::otlp::{Flags, OtlpSettings};
 use crate::config::{Config, DemoOptions};
 use crate::journal::JournalError;
 use crate::ops::commands;
@@ -114,7 +114,8 @@ impl Demonstration {
         let config = Config::of_flags(flags.into_iter().flat_map(|(flag, value)| [flag.into(), value]))?;
         let endpoint =
             options.otlp_endpoint.iter().map(|url: &Uri| ("OTEL_EXPORTER_OTLP_ENDPOINT", url.to_string()));
-        Ok((config, OtlpSettings::read(&endpoint.collect::<Environment>(), true)))
+        let otlp = OtlpSettings::read(&endpoint.collect::<Environment>(), Flags::of(&config));
+        Ok((config, otlp))
     }
 
     /// Runs the exporter until `stop` completes. When it is ready, standard output says where to look, and the calls go on.

@@ -219,7 +219,7 @@ catalog! {
          (fold or a sink). What the fold sets aside is not in the totals.",
         "by");
     EXPORTER_DELIVERIES = Sum("planet.exporter.deliveries", "{delivery}",
-        "Attempts to deliver, by signal (metrics, traces, call_log, or call_events for the service behind) and result: \
+        "Attempts to deliver, by signal (metrics, traces, logs, call_log, or call_events for the service behind) and result: \
          success, partial (some of it was refused), retry (to be tried again), refused (never to be tried again).",
         "signal", "result");
     EXPORTER_MISCONFIGURED = Gauge("planet.exporter.misconfigured", "{state}",

@@ -19,10 +19,10 @@ use crate::metrics::labels::Labels;
 use crate::metrics::registry::{OwnMetrics, ProcessFamily};
 use crate::ops::status::{Part, Seen, Status};
 use crate::ops::usage;
-use crate::sinks::destination::{OTLP_METRICS, OTLP_TRACES};
+use crate::sinks::destination::{OTLP_LOGS, OTLP_METRICS, OTLP_TRACES};
 use crate::sinks::metrics::SinkStatus;
 use crate::sinks::otlp::metrics::Source;
-use crate::sinks::spans;
+use crate::sinks::{logs, spans};
 use crate::state::fold::Fold;
 use crate::state::health::Health;
 use crate::state::known::SharedKnown;
@@ -143,7 +143,11 @@ impl View {
         let backlogs = self.opened.get().map(|opened| opened.journal.readers()).unwrap_or_default();
         for sink in self.opened.get().iter().flat_map(|opened| &opened.sinks) {
             let backlog = sink.backlog();
-            let misconfigured = if sink.name == spans::NAME { of_latch(OTLP_TRACES) } else { None };
+            let misconfigured = match sink.name {
+                spans::NAME => of_latch(OTLP_TRACES),
+                logs::NAME => of_latch(OTLP_LOGS),
+                _ => None,
+            };
             let unread =
                 backlogs.iter().find(|reader| reader.name == sink.name).map_or(0, |reader| reader.backlog);
             let gone = backlog.is_gone.then(|| Trouble {

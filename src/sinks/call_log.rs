@@ -2,11 +2,13 @@
 //!
 //! A sink like any other: an output that nobody takes from stands still and its backlog is bounded, while intake goes on.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use super::identity::Identity;
 use super::{Ages, Failure, Settings, Sink};
@@ -68,41 +70,107 @@ fn write(lines: &str) -> io::Result<()> {
 
 /// The line of a call, with the URL of its `trace` if that is known.
 pub fn line(event: &CallEvent<'_>, identity: &Identity, trace: Option<&str>) -> String {
-    let parameter = |(parameter, name, kind, _): (Parameter, &str, ValueKind, bool)| {
-        let text = event.text(parameter)?;
-        let value = match kind {
-            ValueKind::Identity => Value::from(identity.apply(text)?),
-            ValueKind::Number => event.number(parameter).map_or_else(|| Value::from(text), Value::from),
-            ValueKind::Text => Value::from(text),
-        };
-        Some((name.to_owned(), value))
+    let line = Line {
+        time: humantime::format_rfc3339_millis(event.received_at).to_string(),
+        sid: event.text(Parameter::Sid),
+        disconnect_reason: labels::disconnect_reason(event),
+        media_type: event.media_type.as_str(),
+        idc: labels::idc_of_people(event),
+        fault_domain: event.fault_domain.as_str(),
+        answered: event.answered,
+        duration_seconds: event.duration.as_secs_f64(),
+        setup_duration_seconds: event.setup_duration.map(|duration| duration.as_secs_f64()),
+        releaser: event.releaser.as_str(),
+        anomalies: event.anomalies.iter().map(|anomaly| anomaly.as_str()).collect(),
+        parameters: Parameters { event, identity },
+        trace_url: trace,
     };
-    let parameters: Map<String, Value> = Parameter::TABLE.into_iter().filter_map(parameter).collect();
-    let anomalies: Vec<_> = event.anomalies.iter().map(|anomaly| anomaly.as_str()).collect();
-    let mut line = json!({
-        "time": humantime::format_rfc3339_millis(event.received_at).to_string(),
-        "media_type": event.media_type.as_str(),
-        "idc": labels::idc_of_people(event),
-        "disconnect_reason": labels::disconnect_reason(event),
-        "fault_domain": event.fault_domain.as_str(),
-        "releaser": event.releaser.as_str(),
-        "answered": event.answered,
-        "duration_seconds": event.duration.as_secs_f64(),
-        "setup_duration_seconds": event.setup_duration.map(|duration| duration.as_secs_f64()),
-        "anomalies": anomalies,
-        "parameters": parameters,
-    });
-    if let Some(trace) = trace {
-        line["trace_url"] = trace.into();
-    }
     to_json(&line) + "\n"
+}
+
+/// A line, in the order in which people ask: when, which call, how it ended, and then the rest. The names are a contract, the order
+/// is for those who read.
+#[derive(Serialize)]
+struct Line<'l> {
+    time: String,
+    sid: Option<&'l str>,
+    disconnect_reason: Cow<'static, str>,
+    media_type: &'static str,
+    idc: &'l str,
+    fault_domain: &'static str,
+    answered: bool,
+    duration_seconds: f64,
+    setup_duration_seconds: Option<f64>,
+    releaser: &'static str,
+    anomalies: Vec<&'static str>,
+    parameters: Parameters<'l>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_url: Option<&'l str>,
+}
+
+/// What was sent: first who called whom, as far as that may be said, and then all else as documented.
+struct Parameters<'l> {
+    event: &'l CallEvent<'l>,
+    identity: &'l Identity,
+}
+
+impl Serialize for Parameters<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (identities, others): (Vec<_>, Vec<_>) =
+            Parameter::TABLE.into_iter().partition(|(_, _, kind, _)| *kind == ValueKind::Identity);
+        let in_order = identities.into_iter().chain(others);
+        serializer.collect_map(in_order.filter_map(|(parameter, name, kind, _)| {
+            let text = self.event.text(parameter)?;
+            let value = match kind {
+                ValueKind::Identity => Value::from(self.identity.apply(text)?),
+                ValueKind::Number => {
+                    self.event.number(parameter).map_or_else(|| Value::from(text), Value::from)
+                }
+                ValueKind::Text => Value::from(text),
+            };
+            Some((name, value))
+        }))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
 
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn the_keys_stand_in_the_order_in_which_people_ask() {
+        let query = b"sid=6364e8b3-bdac-436e-9631-0bce2498ce0c&type=A&from_user_id=9286&to_user_id=2809&duration=5&srcip=1.2.3.4\
+            &disconnect_reason=1001&dstip=1.2.3.5";
+        let event = CallEvent::read(query, SystemTime::UNIX_EPOCH).expect("a call");
+        let line = line(&event, &Identity::Keep, Some("https://t/1"));
+        let places: Vec<_> = [
+            "{\"time\":",
+            ",\"sid\":\"6364e8b3-bdac-436e-9631-0bce2498ce0c\",",
+            "\"disconnect_reason\":\"NORMAL\",",
+            "\"media_type\":",
+            "\"idc\":",
+            "\"fault_domain\":",
+            "\"answered\":",
+            "\"duration_seconds\":",
+            "\"setup_duration_seconds\":",
+            "\"releaser\":",
+            "\"anomalies\":",
+            "\"parameters\":{\"from_user_id\":\"9286\",\"to_user_id\":",
+            "\"srcip\":",
+            "\"dstip\":\"1.2.3.5\",\"sid\":",
+            "\"type\":",
+            "\"duration\":5,",
+            "\"disconnect_reason\":1001},\"trace_url\":\"https://t/1\"}\n",
+        ]
+        .into_iter()
+        .map(|key| line.find(key).unwrap_or_else(|| panic!("{key} is not in {line}")))
+        .collect();
+        assert!(places.is_sorted(), "{line}");
+    }
 
     #[test]
     fn a_line_cannot_be_forged_and_carries_identity_as_configured() {

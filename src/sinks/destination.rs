@@ -6,14 +6,26 @@ use std::time::Duration;
 use metrics::{Gauge, gauge};
 use tracing::{error, info};
 
+use crate::config::otlp::Signal;
 use crate::http::pace::{LeftOut, Pace};
 use crate::metrics::catalog;
 use crate::state::readiness::Latch;
 
 /// The names of the latches.
-pub const OTLP_METRICS: &str = "otlp_metrics";
+pub const OTLP_METRICS: &str = latch_of(Signal::Metrics);
 /// See [`OTLP_METRICS`].
-pub const OTLP_TRACES: &str = "otlp_traces";
+pub const OTLP_TRACES: &str = latch_of(Signal::Traces);
+/// See [`OTLP_METRICS`].
+pub const OTLP_LOGS: &str = latch_of(Signal::Logs);
+
+/// The name of the latch of a signal.
+pub const fn latch_of(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Metrics => "otlp_metrics",
+        Signal::Traces => "otlp_traces",
+        Signal::Logs => "otlp_logs",
+    }
+}
 
 /// After this time the same is said again.
 const AGAIN: Duration = Duration::from_secs(3_600);

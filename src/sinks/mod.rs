@@ -1,5 +1,5 @@
-//! Sinks: where events of the journal go. Each drains the journal at a position of its own: [`spans`] to an OTLP receiver,
-//! the [`call_log`] to standard output, [`service`] to the service behind. [`identity`] decides what leaves of users. The
+//! Sinks: where events of the journal go. Each drains the journal at a position of its own: [`spans`] and [`logs`] to an OTLP
+//! receiver, the [`call_log`] to standard output, [`service`] to the service behind. [`identity`] decides what leaves of users. The
 //! totals are pushed, not drained: [`otlp::metrics`].
 //!
 //! # The loop
@@ -72,6 +72,7 @@ pub mod call_log;
 pub mod destination;
 pub mod drain;
 pub mod identity;
+pub mod logs;
 pub mod metrics;
 pub mod otlp;
 pub mod queue;

@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 use flate2::read::GzDecoder;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, DataPointFlags, Metric, metric, number_data_point,
 };
@@ -45,6 +47,8 @@ pub struct Received {
     pub series: BTreeMap<Series, f64>,
     /// Every span, in the order of arrival.
     pub spans: Vec<Span>,
+    /// Every log record, in the order of arrival.
+    pub logs: Vec<LogRecord>,
     /// The latest attributes of the resource.
     pub resource: BTreeMap<String, String>,
     /// What is not as it has to be.
@@ -139,6 +143,12 @@ impl Received {
                 for traces in ExportTraceServiceRequest::decode(body)?.resource_spans {
                     self.resource = labels(&traces.resource.unwrap_or_default().attributes);
                     self.spans.extend(traces.scope_spans.into_iter().flat_map(|scope| scope.spans));
+                }
+            }
+            "/v1/logs" => {
+                for logs in ExportLogsServiceRequest::decode(body)?.resource_logs {
+                    self.resource = labels(&logs.resource.unwrap_or_default().attributes);
+                    self.logs.extend(logs.scope_logs.into_iter().flat_map(|scope| scope.log_records));
                 }
             }
             other => self.complaints.push(format!("a request to {other}")),

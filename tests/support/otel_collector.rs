@@ -53,12 +53,25 @@ impl OtelCollector {
     /// The trace IDs of the spans that it received, and how often each came.
     pub fn spans(&self) -> BTreeMap<String, usize> {
         let mut spans = BTreeMap::new();
-        for scope in self.scopes("resourceSpans", "scopeSpans") {
-            for span in scope["spans"].as_array().into_iter().flatten() {
-                *spans.entry(span["traceId"].as_str().expect("an ID").to_owned()).or_default() += 1;
-            }
+        for span in self.whole_spans() {
+            *spans.entry(span["traceId"].as_str().expect("an ID").to_owned()).or_default() += 1;
         }
         spans
+    }
+
+    /// The spans that it received.
+    pub fn whole_spans(&self) -> Vec<Value> {
+        self.items("resourceSpans", "scopeSpans", "spans")
+    }
+
+    /// The log records that it received.
+    pub fn logs(&self) -> Vec<Value> {
+        self.items("resourceLogs", "scopeLogs", "logRecords")
+    }
+
+    fn items(&self, resources: &str, scopes: &str, items: &str) -> Vec<Value> {
+        let scopes = self.scopes(resources, scopes);
+        scopes.iter().flat_map(|scope| scope[items].as_array().cloned().unwrap_or_default()).collect()
     }
 
     /// How many points of each metric it received.
@@ -102,7 +115,8 @@ fn configuration_of(addresses: Addresses, options: &Options, file: &str) -> Stri
          \x20     http:\n        endpoint: \"{http_address}\"\n{auth}{http}\
          exporters:\n  file: {{path: \"{file}\", flush_interval: 100ms}}\n\
          service:\n{extensions}  telemetry: {{metrics: {{level: none}}}}\n  pipelines:\n{traces}\
-         \x20   metrics: {{receivers: [otlp], exporters: [file]}}\n"
+         \x20   metrics: {{receivers: [otlp], exporters: [file]}}\n\
+         \x20   logs: {{receivers: [otlp], exporters: [file]}}\n"
     )
 }
 

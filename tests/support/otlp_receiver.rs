@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
@@ -18,6 +20,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -60,6 +63,7 @@ struct State {
     refused: Vec<Vec<u8>>,
     traces: Vec<Received>,
     metrics: Vec<ExportMetricsServiceRequest>,
+    logs: Vec<ExportLogsServiceRequest>,
 }
 
 /// A running receiver; it ends when it is dropped.
@@ -105,6 +109,7 @@ impl OtlpReceiver {
                 let gzip = CompressionEncoding::Gzip;
                 let serving = server
                     .add_service(TraceServiceServer::new(service.clone()).accept_compressed(gzip))
+                    .add_service(LogsServiceServer::new(service.clone()).accept_compressed(gzip))
                     .add_service(MetricsServiceServer::new(service).accept_compressed(gzip))
                     .serve_with_incoming(TcpListenerStream::new(listener));
                 tokio::select! {
@@ -142,6 +147,13 @@ impl OtlpReceiver {
             .filter(|request| request.is_taken)
             .flat_map(|request| request.spans)
             .collect()
+    }
+
+    /// Every log record so far, in the order of their arrival. None is refused.
+    pub fn logs(&self) -> Vec<LogRecord> {
+        let requests = lock(&self.state).logs.clone();
+        let resources = requests.into_iter().flat_map(|request| request.resource_logs);
+        resources.flat_map(|resource| resource.scope_logs).flat_map(|scope| scope.log_records).collect()
     }
 
     /// Every push of metrics so far.
@@ -204,5 +216,16 @@ impl MetricsService for Service {
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         lock(&self.0).metrics.push(request.into_inner());
         Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl LogsService for Service {
+    async fn export(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        lock(&self.0).logs.push(request.into_inner());
+        Ok(Response::new(ExportLogsServiceResponse::default()))
     }
 }

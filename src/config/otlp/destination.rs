@@ -12,8 +12,8 @@ use percent_encoding::percent_decode_str;
 use super::reader::Reader;
 use super::variables::{
     CERTIFICATE, CLIENT_CERTIFICATE, CLIENT_KEY, COMPRESSION, ENDPOINT, HEADERS, INSECURE,
-    METRIC_EXPORT_TIMEOUT, METRICS_EXPORTER, PROTOCOL, SPAN_EXPORT_TIMEOUT, TIMEOUT, TRACES_EXPORTER,
-    Variable,
+    LOG_EXPORT_TIMEOUT, LOGS_EXPORTER, METRIC_EXPORT_TIMEOUT, METRICS_EXPORTER, PROTOCOL,
+    SPAN_EXPORT_TIMEOUT, TIMEOUT, TRACES_EXPORTER, Variable,
 };
 use super::{Destination, MILLISECONDS, Protocol, Push, Signal, WhyOff, proxy};
 use crate::config::environment::Environment;
@@ -42,12 +42,18 @@ pub(super) fn push(
 ) -> Push {
     let selection = selection(reader, signal);
     if let Some(reason) = off {
+        if reason == WhyOff::CallLog && selection == Selection::Otlp {
+            let reason = "logs are not pushed, since --call-log is not otlp; set it so to have each call pushed as one".to_owned();
+            reader.note(Remark::WithoutEffect { variable: LOGS_EXPORTER.name.to_owned(), reason });
+        }
         return Push::Off(reason);
     }
     let is_given = ENDPOINT.names(Some(signal)).iter().any(|name| environment.get(name).is_some());
+    // Logs are asked for by a flag.
+    let is_asked = is_given || signal == Signal::Logs;
     match selection {
         Selection::None => return Push::Off(WhyOff::Exporter),
-        Selection::Open if !is_given => return Push::Off(WhyOff::NoEndpoint),
+        Selection::Open if !is_asked => return Push::Off(WhyOff::NoEndpoint),
         Selection::Open | Selection::Otlp => {}
     }
     match destination(reader, environment, signal) {
@@ -64,6 +70,7 @@ fn selection(reader: &Reader<'_>, signal: Signal) -> Selection {
     let variable = match signal {
         Signal::Metrics => METRICS_EXPORTER,
         Signal::Traces => TRACES_EXPORTER,
+        Signal::Logs => LOGS_EXPORTER,
     };
     let Some((name, value)) = reader.given(&variable, None) else { return Selection::Open };
     let exporters: Vec<String> = value.split(',').map(|one| one.trim().to_ascii_lowercase()).collect();
@@ -84,11 +91,12 @@ fn selection(reader: &Reader<'_>, signal: Signal) -> Selection {
         let push = match selection {
             Selection::Otlp => "the push over OTLP is on",
             Selection::None => "the push over OTLP is off",
+            Selection::Open if signal == Signal::Logs => "--call-log decides over the push",
             Selection::Open => "whether an endpoint is set decides over the push",
         };
         let expected = match signal {
             Signal::Metrics => "otlp, prometheus or none",
-            Signal::Traces => "otlp or none",
+            Signal::Traces | Signal::Logs => "otlp or none",
         };
         reader.note_invalid(name, value, expected, push.to_owned());
     }
@@ -226,6 +234,7 @@ fn timeout(reader: &Reader<'_>, signal: Signal) -> Duration {
     let of_export = match signal {
         Signal::Metrics => METRIC_EXPORT_TIMEOUT,
         Signal::Traces => SPAN_EXPORT_TIMEOUT,
+        Signal::Logs => LOG_EXPORT_TIMEOUT,
     };
     let of_otlp = reader.number(&TIMEOUT, Some(signal), MILLISECONDS);
     let of_export = reader.number_if_set(&of_export, MILLISECONDS);

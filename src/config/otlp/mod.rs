@@ -1,8 +1,8 @@
 //! What the `OTEL_*` environment variables say.
 //!
 //! Source: OpenTelemetry specification, "Environment Variable Specification" and "OpenTelemetry Protocol Exporter". One table
-//! (`variables`) has each of them. OTLP is on for a signal when an endpoint is set for it, or when it is asked for by name. An empty
-//! variable is an unset one.
+//! (`variables`) has each of them. OTLP is on for metrics and spans when an endpoint is set for them, or when it is asked for by
+//! name, and for logs when `--call-log` asks for it. An empty variable is an unset one.
 //!
 //! A cluster may set these for all of its pods, so none of them stops anything: what cannot be read is said, and it is as if it were
 //! not set; where that would push elsewhere than was meant, the signal is not pushed.
@@ -25,11 +25,12 @@ use opentelemetry_sdk::Resource;
 
 use self::reader::Reader;
 use self::variables::{
-    HISTOGRAM_AGGREGATION, LOG_LEVEL, MAX_EXPORT_BATCH_SIZE, METRIC_EXPORT_INTERVAL, SCHEDULE_DELAY,
-    SDK_DISABLED, TEMPORALITY_PREFERENCE,
+    HISTOGRAM_AGGREGATION, LOG_LEVEL, LOG_MAX_EXPORT_BATCH_SIZE, LOG_SCHEDULE_DELAY, MAX_EXPORT_BATCH_SIZE,
+    METRIC_EXPORT_INTERVAL, SCHEDULE_DELAY, SDK_DISABLED, TEMPORALITY_PREFERENCE,
 };
 use super::environment::Environment;
 use super::remark::{InvalidVariable, Remark};
+use super::{CallLog, Config};
 use crate::http::peer::url_for_people;
 
 pub use proxy::OtlpProxy;
@@ -42,17 +43,20 @@ pub enum Signal {
     Metrics,
     /// Spans.
     Traces,
+    /// The call log.
+    Logs,
 }
 
 impl Signal {
-    /// Both.
-    pub const ALL: [Signal; 2] = [Signal::Metrics, Signal::Traces];
+    /// All of them.
+    pub const ALL: [Signal; 3] = [Signal::Metrics, Signal::Traces, Signal::Logs];
 
     /// The value of the label `signal`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Signal::Metrics => "metrics",
             Signal::Traces => "traces",
+            Signal::Logs => "logs",
         }
     }
 
@@ -61,6 +65,7 @@ impl Signal {
         match self {
             Signal::Metrics => "metrics",
             Signal::Traces => "spans",
+            Signal::Logs => "logs",
         }
     }
 
@@ -69,6 +74,7 @@ impl Signal {
         match self {
             Signal::Metrics => "METRICS",
             Signal::Traces => "TRACES",
+            Signal::Logs => "LOGS",
         }
     }
 
@@ -77,10 +83,12 @@ impl Signal {
         match (protocol, self) {
             (Protocol::HttpProtobuf, Signal::Metrics) => "/v1/metrics",
             (Protocol::HttpProtobuf, Signal::Traces) => "/v1/traces",
+            (Protocol::HttpProtobuf, Signal::Logs) => "/v1/logs",
             (Protocol::Grpc, Signal::Metrics) => {
                 "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
             }
             (Protocol::Grpc, Signal::Traces) => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            (Protocol::Grpc, Signal::Logs) => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
         }
     }
 }
@@ -162,6 +170,8 @@ pub enum WhyOff {
     Exporter,
     /// Spans are pushed of no call.
     Sampler,
+    /// The call log goes elsewhere, or nowhere.
+    CallLog,
     /// Nothing says where to.
     NoEndpoint,
 }
@@ -189,8 +199,26 @@ impl WhyOff {
             WhyOff::Disabled => "OTEL_SDK_DISABLED is true".to_owned(),
             WhyOff::Exporter => format!("OTEL_{}_EXPORTER does not name otlp", signal.in_variables()),
             WhyOff::Sampler => "OTEL_TRACES_SAMPLER takes no call".to_owned(),
+            WhyOff::CallLog => "--call-log is not otlp".to_owned(),
             WhyOff::NoEndpoint => "no endpoint is set".to_owned(),
         }
+    }
+}
+
+/// What flags say on which variables depend.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// Whether one says the level of the log.
+    pub has_log_level: bool,
+    /// Whether the call log is to go over OTLP.
+    pub pushes_call_log: bool,
+}
+
+impl Flags {
+    /// What is configured.
+    pub fn of(config: &Config) -> Flags {
+        let pushes_call_log = config.call_log == CallLog::Otlp;
+        Flags { has_log_level: config.log_level.is_some(), pushes_call_log }
     }
 }
 
@@ -201,6 +229,8 @@ pub struct OtlpSettings {
     pub metrics: Push,
     /// Whether and where spans are pushed.
     pub traces: Push,
+    /// Whether and where the call log is pushed.
+    pub logs: Push,
     /// Of which calls spans are pushed.
     pub sampling: Sampling,
     /// What the pushes say of their source.
@@ -208,35 +238,50 @@ pub struct OtlpSettings {
     is_in_kubernetes: bool,
     /// How often metrics are pushed.
     pub metric_interval: Duration,
-    /// How long spans wait for company.
-    pub span_delay: Duration,
-    /// Spans in one request, at most.
-    pub span_batch: usize,
+    /// How spans form batches.
+    pub span_batches: Batches,
+    /// How logs do.
+    pub log_batches: Batches,
     /// The level of the log, unless a flag says it.
     pub log_level: &'static str,
     /// What is to be said of the variables.
     pub remarks: Vec<Remark>,
 }
 
+/// How what is pushed of single calls forms batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batches {
+    /// How many are in one request, at most.
+    pub size: usize,
+    /// How long one waits for company.
+    pub delay: Duration,
+}
+
 /// Milliseconds that can be configured.
 const MILLISECONDS: RangeInclusive<u64> = 1..=i32::MAX as u64;
-const SPANS: RangeInclusive<u64> = 1..=10_000;
+const BATCH_SIZES: RangeInclusive<u64> = 1..=10_000;
 
 impl OtlpSettings {
     /// What `environment` says. Of the log's level it is not asked if a flag says it.
-    pub fn read(environment: &Environment, has_log_level: bool) -> OtlpSettings {
+    pub fn read(environment: &Environment, flags: Flags) -> OtlpSettings {
         let reader = Reader::new(environment);
         let disabled = reader.boolean(&SDK_DISABLED, None).then_some(WhyOff::Disabled);
         let sampling = sampling::sampling(&reader);
         let unsampled = sampling.is_none().then_some(WhyOff::Sampler);
         let metrics = destination::push(&reader, environment, Signal::Metrics, disabled);
         let traces = destination::push(&reader, environment, Signal::Traces, disabled.or(unsampled));
+        let unasked = (!flags.pushes_call_log).then_some(WhyOff::CallLog);
+        let logs = destination::push(&reader, environment, Signal::Logs, disabled.or(unasked));
         let resource = resource::resource(&reader);
         let milliseconds = |variable| Duration::from_millis(reader.number(variable, None, MILLISECONDS));
         let metric_interval = milliseconds(&METRIC_EXPORT_INTERVAL);
-        let span_delay = milliseconds(&SCHEDULE_DELAY);
-        let span_batch = reader.number(&MAX_EXPORT_BATCH_SIZE, None, SPANS) as usize;
-        let log_level = if has_log_level { LOG_LEVEL.default() } else { log_level(&reader) };
+        let batches = |size, delay| Batches {
+            size: reader.number(size, None, BATCH_SIZES) as usize,
+            delay: milliseconds(delay),
+        };
+        let span_batches = batches(&MAX_EXPORT_BATCH_SIZE, &SCHEDULE_DELAY);
+        let log_batches = batches(&LOG_MAX_EXPORT_BATCH_SIZE, &LOG_SCHEDULE_DELAY);
+        let log_level = if flags.has_log_level { LOG_LEVEL.default() } else { log_level(&reader) };
         reader.nothing_but_the_default(
             &TEMPORALITY_PREFERENCE,
             "metrics stay cumulative, since totals go on across restarts; the collector's cumulativetodelta processor makes deltas \
@@ -248,16 +293,18 @@ impl OtlpSettings {
              exponential ones of them",
         );
         note_proxies(&reader, environment);
-        let remarks = reader.finish(&[(Signal::Metrics, &metrics), (Signal::Traces, &traces)]);
+        let remarks =
+            reader.finish(&[(Signal::Metrics, &metrics), (Signal::Traces, &traces), (Signal::Logs, &logs)]);
         OtlpSettings {
             metrics,
             traces,
+            logs,
             sampling,
             resource,
             is_in_kubernetes: environment.get("KUBERNETES_SERVICE_HOST").is_some(),
             metric_interval,
-            span_delay,
-            span_batch,
+            span_batches,
+            log_batches,
             log_level,
             remarks,
         }
@@ -268,6 +315,7 @@ impl OtlpSettings {
         match signal {
             Signal::Metrics => &self.metrics,
             Signal::Traces => &self.traces,
+            Signal::Logs => &self.logs,
         }
     }
 

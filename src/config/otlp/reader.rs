@@ -123,7 +123,7 @@ impl<'a> Reader<'a> {
         self.note(Remark::Invalid(InvalidVariable { variable, given, expected, instead }));
     }
 
-    /// Notes it once, though both signals bring it about.
+    /// Notes it once, though several signals bring it about.
     pub(super) fn note(&self, remark: Remark) {
         let mut remarks = self.remarks.borrow_mut();
         if !remarks.contains(&remark) {

@@ -10,7 +10,13 @@ use super::*;
 use crate::metrics::documented::assert_documented;
 
 fn read(variables: &[(&str, &str)]) -> OtlpSettings {
-    OtlpSettings::read(&variables.iter().copied().collect(), false)
+    OtlpSettings::read(&variables.iter().copied().collect(), Flags::default())
+}
+
+/// With `--call-log otlp`.
+fn read_with_logs(variables: &[(&str, &str)]) -> OtlpSettings {
+    let flags = Flags { pushes_call_log: true, ..Flags::default() };
+    OtlpSettings::read(&variables.iter().copied().collect(), flags)
 }
 
 fn endpoints(variables: &[(&str, &str)]) -> (Option<String>, Option<String>) {
@@ -129,7 +135,7 @@ fn a_wrong_value_is_named_and_the_next_best_holds() {
             assert_eq!(destination.timeout, Duration::from_millis(7));
         }
         assert_eq!(settings.metric_interval, Duration::from_secs(60));
-        assert_eq!((settings.span_batch, settings.log_level), (512, "info"));
+        assert_eq!((settings.span_batches.size, settings.log_level), (512, "info"));
     }
 }
 
@@ -215,6 +221,54 @@ fn exporters_are_a_list_of_which_what_is_offered_counts() {
 }
 
 #[test]
+fn logs_are_pushed_if_the_call_log_is_to_be_and_nothing_says_no() {
+    let logs = |variables: &[(&str, &str)]| read_with_logs(variables).logs;
+    let endpoint = |variables: &[(&str, &str)]| {
+        logs(variables).destination().expect("a destination").endpoint.to_string()
+    };
+    let (of_logs, exporter) = ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_LOGS_EXPORTER");
+    assert_eq!(endpoint(&[]), "http://localhost:4318/v1/logs");
+    assert_eq!(endpoint(&[(exporter, "otlp")]), "http://localhost:4318/v1/logs");
+    assert_eq!(endpoint(&[(ENDPOINT, "http://c/a")]), "http://c/a/v1/logs");
+    assert_eq!(endpoint(&[(ENDPOINT, "http://c"), (of_logs, "http://d/e")]), "http://d/e");
+    assert_eq!(
+        endpoint(&[("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "grpc")]),
+        "http://localhost:4317/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+    );
+    assert_eq!(logs(&[(exporter, "none")]), Push::Off(WhyOff::Exporter));
+    assert_eq!(logs(&[("OTEL_SDK_DISABLED", "true")]), Push::Off(WhyOff::Disabled));
+    assert_eq!(logs(&[(of_logs, "c:4318")]), Push::Misconfigured);
+    // The sampler is that of spans.
+    assert!(logs(&[("OTEL_TRACES_SAMPLER", "always_off")]).destination().is_some());
+    // Whatever the variables say, the flag asks.
+    for variables in [(of_logs, "http://c"), (ENDPOINT, "http://c"), (exporter, "otlp")] {
+        assert_eq!(read(&[variables]).logs, Push::Off(WhyOff::CallLog));
+    }
+    assert_eq!(said(&[(exporter, "none")]), Vec::<String>::new(), "it says what is so");
+    let console = read_with_logs(&[(exporter, "console")]);
+    assert!(console.logs.destination().is_some());
+    let [remark] = &console.remarks[..] else { panic!("{:?}", console.remarks) };
+    assert!(remark.to_string().ends_with("--call-log decides over the push"), "{remark}");
+}
+
+#[test]
+fn logs_have_batches_and_a_time_of_their_own() {
+    let settings = read_with_logs(&[
+        ("OTEL_BSP_SCHEDULE_DELAY", "1"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "2"),
+        ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "3"),
+        ("OTEL_BLRP_EXPORT_TIMEOUT", "4"),
+        (ENDPOINT, "http://c"),
+    ]);
+    assert_eq!(settings.log_batches, Batches { size: 3, delay: Duration::from_secs(1) });
+    assert_eq!(settings.span_batches, Batches { size: 2, delay: Duration::from_millis(1) });
+    let timeout = |push: Push| push.destination().map(|it| it.timeout.as_millis());
+    assert_eq!((timeout(settings.traces), timeout(settings.logs)), (Some(10_000), Some(4)));
+    let delay = read_with_logs(&[("OTEL_BLRP_SCHEDULE_DELAY", "5")]).log_batches.delay;
+    assert_eq!(delay, Duration::from_millis(5));
+}
+
+#[test]
 fn the_sampler_turns_spans_off_or_takes_a_part() {
     let sampled = |sampler: &str, argument: &str| {
         read(&[
@@ -263,7 +317,13 @@ fn what_is_set_in_vain_is_said_with_the_reason_and_without_its_value() {
             &[("OTEL_EXPORTER_OTLP_TRACE_HEADERS", "secret")],
             "did you mean OTEL_EXPORTER_OTLP_TRACES_HEADERS?",
         ),
-        (&[("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "secret")], "logs are not pushed"),
+        (
+            &[("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "secret")],
+            "logs are not pushed, since --call-log is not otlp",
+        ),
+        (&[("OTEL_BLRP_SCHEDULE_DELAY", "7")], "logs are not pushed, since --call-log is not otlp"),
+        (&[("OTEL_LOGS_EXPORTER", "otlp")], "since --call-log is not otlp; set it so"),
+        (&[("OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", "7")], "a log record has what the call event says"),
         (&[("OTEL_SOMETHING", "secret")], "OTEL_SOMETHING is not known"),
         (&[("OTEL_EXPORTER_OTLP_HEADERS", "secret")], "not pushed, since no endpoint is set"),
         (&[("OTEL_SERVICE_NAME", "secret")], "not pushed, since no endpoint is set"),
@@ -291,7 +351,7 @@ fn what_is_set_in_vain_is_said_with_the_reason_and_without_its_value() {
         assert!(line.contains(expected) && !line.contains("secret"), "{line}");
     }
     let environment = [("OTEL_LOG_LEVEL", "debug")].into_iter().collect();
-    let settings = OtlpSettings::read(&environment, true);
+    let settings = OtlpSettings::read(&environment, Flags { has_log_level: true, ..Flags::default() });
     assert!(matches!(&settings.remarks[..], [remark] if remark.to_string().contains("--log-level")));
 }
 
@@ -326,8 +386,9 @@ fn every_variable_that_the_table_calls_followed_is_read() {
         if variable.name != "OTEL_TRACES_SAMPLER_ARG" {
             variables.push(("OTEL_TRACES_SAMPLER_ARG", "0.5"));
         }
+        let remarks = read_with_logs(&variables).remarks;
         let of_it = |line: &String| line.starts_with(variable.name);
-        assert_eq!(said(&variables).into_iter().find(of_it), None);
+        assert_eq!(remarks.iter().map(ToString::to_string).find(of_it), None);
     }
 }
 
@@ -351,7 +412,7 @@ fn tables() -> String {
         let _ = write!(text, "\n## {title}\n\n| variable | default | what becomes of it |\n|---|---|---|\n");
         for variable in *variables {
             let name = match variable.has_forms {
-                true => format!("`{}`, also with `METRICS_` or `TRACES_`", variable.name),
+                true => format!("`{}`, also with `METRICS_`, `TRACES_` or `LOGS_`", variable.name),
                 false => format!("`{}`", variable.name),
             };
             let default = match variable.default() {

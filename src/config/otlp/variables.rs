@@ -40,7 +40,8 @@ pub(super) enum Role {
 
 const METRICS: &[Signal] = &[Signal::Metrics];
 const TRACES: &[Signal] = &[Signal::Traces];
-const BOTH: &[Signal] = &[Signal::Metrics, Signal::Traces];
+const LOGS: &[Signal] = &[Signal::Logs];
+const ALL: &[Signal] = &Signal::ALL;
 
 impl Variable {
     const fn new(name: &'static str, default: &'static str, what: &'static str) -> Variable {
@@ -67,7 +68,7 @@ impl Variable {
     }
 
     const fn with_forms(self) -> Variable {
-        Variable { has_forms: true, ..self.of(BOTH) }
+        Variable { has_forms: true, ..self.of(ALL) }
     }
 
     const fn unused(name: &'static str, reason: &'static str) -> Variable {
@@ -105,7 +106,9 @@ impl Variable {
         match is_named {
             true => Some(all),
             false if !self.has_forms => None,
-            false => [METRICS, TRACES].into_iter().find(|one| one.iter().any(|one| self.form(*one) == name)),
+            false => {
+                [METRICS, TRACES, LOGS].into_iter().find(|one| one.iter().any(|one| self.form(*one) == name))
+            }
         }
     }
 }
@@ -127,13 +130,13 @@ pub(super) const RESOURCE_ATTRIBUTES: Variable = Variable::new(
     "",
     "Attributes of the resource, `name=value` joined by commas, percent-decoded. If one of them is malformed, none is taken.",
 )
-.of(BOTH);
+.of(ALL);
 pub(super) const SERVICE_NAME: Variable = Variable::new(
     "OTEL_SERVICE_NAME",
     env!("CARGO_PKG_NAME"),
     "The resource's `service.name`. It comes before that in `OTEL_RESOURCE_ATTRIBUTES`, which comes before the default.",
 )
-.of(BOTH);
+.of(ALL);
 pub(super) const LOG_LEVEL: Variable = Variable::new(
     "OTEL_LOG_LEVEL",
     "info",
@@ -164,12 +167,25 @@ pub(super) const MAX_EXPORT_BATCH_SIZE: Variable =
     Variable::new("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "512", "Spans in one request, from 1 to 10000.")
         .of(TRACES);
 
+pub(super) const LOG_SCHEDULE_DELAY: Variable =
+    Variable::new("OTEL_BLRP_SCHEDULE_DELAY", "1000", "Milliseconds that a log record waits for company.")
+        .of(LOGS);
+pub(super) const LOG_EXPORT_TIMEOUT: Variable = Variable::new(
+    "OTEL_BLRP_EXPORT_TIMEOUT",
+    "",
+    "Milliseconds that one attempt to push logs may take, if that is less than `OTEL_EXPORTER_OTLP_TIMEOUT`.",
+)
+.of(LOGS);
+pub(super) const LOG_MAX_EXPORT_BATCH_SIZE: Variable =
+    Variable::new("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "512", "Log records in one request, from 1 to 10000.")
+        .of(LOGS);
+
 pub(super) const ENDPOINT: Variable = Variable::new(
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "",
-    "Where to push. With http/protobuf the general one is a base, to which `/v1/metrics` and `/v1/traces` are added, and that for \
-     one signal is the whole URL. Without one OTLP is off, unless `OTEL_METRICS_EXPORTER` or `OTEL_TRACES_EXPORTER` is `otlp`: then it \
-     is `http://localhost:4318`, for grpc `http://localhost:4317`. `user:password@` in it is sent as Basic authorization, unless \
+    "Where to push. With http/protobuf the general one is a base, to which `/v1/metrics`, `/v1/traces` and `/v1/logs` are added, and \
+     that for one signal is the whole URL. Without one OTLP is off, unless `OTEL_METRICS_EXPORTER` or `OTEL_TRACES_EXPORTER` is \
+     `otlp`, or `--call-log` is: then it is `http://localhost:4318`, for grpc `http://localhost:4317`. `user:password@` in it is sent as Basic authorization, unless \
      `OTEL_EXPORTER_OTLP_HEADERS` has an `Authorization`. It is logged without credentials and query.",
 )
 .with_forms();
@@ -223,6 +239,13 @@ pub(super) const METRICS_EXPORTER: Variable = Variable::new(
      both. If it is not set, the endpoint decides.",
 );
 
+pub(super) const LOGS_EXPORTER: Variable = Variable::new(
+    "OTEL_LOGS_EXPORTER",
+    "",
+    "`--call-log otlp` turns the push of logs on, not this. `none` turns it off all the same, and then the log says at startup that \
+     `--call-log` has no effect. `otlp` without `--call-log otlp` has no effect, and that is said too.",
+);
+
 pub(super) const METRIC_EXPORT_INTERVAL: Variable =
     Variable::new("OTEL_METRIC_EXPORT_INTERVAL", "60000", "Milliseconds between two pushes of metrics.")
         .of(METRICS);
@@ -247,8 +270,10 @@ pub(super) const HISTOGRAM_AGGREGATION: Variable = Variable::new(
 )
 .of(METRICS);
 
-const NO_LOGS: &str =
-    "logs are not pushed; --call-log and the program's own log go to standard output and standard error";
+const LOGS_WAIT: &str =
+    "calls wait in the journal up to --state-max-bytes, or in memory up to --backlog-max-bytes";
+const LOGS_HAVE_THEIR_SIZE: &str =
+    "a log record has what the call event says, which --max-uri-bytes bounds; nothing is cut off";
 const NO_ZIPKIN: &str = "spans go out over OTLP only; the collector's zipkin exporter passes them on";
 const SPANS_HAVE_THEIR_SIZE: &str =
     "a span has what the call event says, which --max-uri-bytes bounds; nothing is cut off";
@@ -275,10 +300,7 @@ pub(super) const SECTIONS: &[(&str, &[Variable])] = &[
             ),
         ],
     ),
-    (
-        "Which exporters",
-        &[METRICS_EXPORTER, TRACES_EXPORTER, Variable::unused("OTEL_LOGS_EXPORTER", NO_LOGS)],
-    ),
+    ("Which exporters", &[METRICS_EXPORTER, TRACES_EXPORTER, LOGS_EXPORTER]),
     (
         "OTLP",
         &[
@@ -293,7 +315,6 @@ pub(super) const SECTIONS: &[(&str, &[Variable])] = &[
             CLIENT_KEY,
             TEMPORALITY_PREFERENCE,
             HISTOGRAM_AGGREGATION,
-            Variable::unused("OTEL_EXPORTER_OTLP_LOGS_*", NO_LOGS),
             Variable::unused("OTEL_EXPORTER_OTLP_PROFILES_*", "there are no profiles"),
             Variable::unused(
                 "OTEL_EXPORTER_OTLP_SPAN_INSECURE",
@@ -337,7 +358,16 @@ pub(super) const SECTIONS: &[(&str, &[Variable])] = &[
             Variable::unused("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "a span has no links"),
         ],
     ),
-    ("Logs", &[Variable::unused("OTEL_BLRP_*", NO_LOGS), Variable::unused("OTEL_LOGRECORD_*", NO_LOGS)]),
+    (
+        "Logs",
+        &[
+            LOG_SCHEDULE_DELAY,
+            LOG_EXPORT_TIMEOUT,
+            LOG_MAX_EXPORT_BATCH_SIZE,
+            Variable::unused("OTEL_BLRP_MAX_QUEUE_SIZE", LOGS_WAIT),
+            Variable::unused("OTEL_LOGRECORD_*", LOGS_HAVE_THEIR_SIZE),
+        ],
+    ),
     (
         "Other exporters",
         &[

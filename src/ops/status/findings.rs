@@ -99,7 +99,7 @@ fn first_action(part: &Part) -> Option<&'static str> {
         ("intake", State::Failing) => {
             Some("look at the log and at the node; restart the exporter if it does not go on")
         }
-        ("spans" | "otlp_metrics", _) => {
+        ("spans" | "otlp_metrics" | "otlp_logs", _) => {
             Some("look whether the receiver runs, and at the OTEL_EXPORTER_OTLP_ variables")
         }
         ("service", _) => Some("look whether the service behind runs and answers at --forward-to"),

@@ -217,7 +217,7 @@ fn all_of_it_is_short_enough_for_a_probe() {
     };
     let calls: Vec<_> = (0..).zip(&codes).flat_map(of_idc).collect();
     let trouble = || Some(Trouble { since: at(NOW - 60), reason: "\u{e9}".repeat(300) });
-    let parts = ["intake", "disk", "canary", "spans", "service", "call_log", "otlp_metrics"];
+    let parts = ["intake", "disk", "canary", "spans", "service", "otlp_logs", "otlp_metrics"];
     let parts = parts.map(|name| Part::new(name, "the disk of the state directory", trouble())).into();
     let seen = seen(course(calls.iter().map(|(second, idc, reason)| (*second, &idc[..], *reason))), parts);
     let json = Status::new(seen).to_json();

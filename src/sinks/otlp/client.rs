@@ -1,4 +1,4 @@
-//! The way to a collector: one client for both signals and both protocols.
+//! The way to a collector: one client for all signals and both protocols.
 //!
 //! A message goes out encoded as it is; what comes back is typed, so that a delivery can tell what is worth another
 //! try, when, and what never is. Source: OpenTelemetry Protocol Specification, "OTLP/gRPC" and "OTLP/HTTP".

@@ -178,7 +178,7 @@ mod tests {
 
     use super::super::answer;
     use super::*;
-    use crate::config::otlp::OtlpSettings;
+    use crate::config::otlp::{Flags, OtlpSettings};
 
     /// Where spans go with these variables, each given after `OTEL_EXPORTER_OTLP_`, but for that of a proxy.
     fn destination(variables: &[(&str, &str)]) -> Destination {
@@ -187,7 +187,7 @@ mod tests {
             name => format!("OTEL_EXPORTER_OTLP_{name}"),
         };
         let environment = variables.iter().map(|(name, value)| (whole(name), *value)).collect();
-        let settings = OtlpSettings::read(&environment, false);
+        let settings = OtlpSettings::read(&environment, Flags::default());
         settings.traces.destination().expect("a destination").clone()
     }
 

@@ -12,13 +12,11 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use opentelemetry::Key;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, DataPointFlags, Exemplar, Gauge, Histogram, HistogramDataPoint, Metric,
     NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, exemplar, metric, number_data_point,
 };
-use opentelemetry_proto::tonic::resource;
-use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_sdk::Resource;
 use prost::Message;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +25,7 @@ use tracing::warn;
 use super::answer::{Meaning, Taken};
 use super::client::OtlpClient;
 use super::complaints::Complaints;
+use super::origin::{Origin, unix_nanoseconds};
 use super::outcome::SendError;
 use super::{LARGEST_MESSAGE, parts};
 use crate::config::StateLifetime;
@@ -290,24 +289,16 @@ fn result_of(outcome: &Result<Taken, SendError>) -> AttemptResult {
 
 /// The families as a message.
 fn request(families: &[Family], resource: &Resource, now: SystemTime) -> ExportMetricsServiceRequest {
-    let resource = ResourceAttributesWithSchema::from(resource);
-    let scope = InstrumentationScope {
-        name: env!("CARGO_PKG_NAME").to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        ..InstrumentationScope::default()
-    };
+    let Origin { resource, schema_url, scope } = Origin::of(resource);
     let metrics =
         families.iter().filter(|family| !family.points.is_empty()).map(|family| metric(family, now));
     let scope_metrics =
         ScopeMetrics { scope: Some(scope), metrics: metrics.collect(), schema_url: String::new() };
     ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics {
-            resource: Some(resource::v1::Resource {
-                attributes: resource.attributes.0,
-                ..resource::v1::Resource::default()
-            }),
+            resource: Some(resource),
             scope_metrics: vec![scope_metrics],
-            schema_url: resource.schema_url.unwrap_or_default(),
+            schema_url,
         }],
     }
 }
@@ -419,11 +410,6 @@ fn attributes(labels: &Labels) -> Vec<KeyValue> {
         ..KeyValue::default()
     };
     labels.iter().map(attribute).collect()
-}
-
-fn unix_nanoseconds(time: SystemTime) -> u64 {
-    let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
-//! OTLP: the [`client`] that carries messages of both signals to a receiver over either protocol (`grpc` is one of them) by a
-//! `connection`, what an [`answer`] says, the [`outcome`] of each and what is likely to help (`cures`), its [`complaints`], and the push of [`metrics`].
+//! OTLP: the [`client`] that carries messages of all signals to a receiver over either protocol (`grpc` is one of them) by a
+//! `connection`, what an [`answer`] says, the [`outcome`] of each and what is likely to help (`cures`), its [`complaints`], the push
+//! of [`metrics`], the sink of [`calls`], and from whom (`origin`) all of it comes.
 
 pub mod answer;
+pub mod calls;
 pub mod client;
 pub mod complaints;
 mod connection;
@@ -10,6 +12,7 @@ mod cures;
 pub mod fuzzing;
 mod grpc;
 pub mod metrics;
+pub(in crate::sinks) mod origin;
 pub mod outcome;
 mod parts;
 

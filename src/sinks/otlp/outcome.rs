@@ -32,6 +32,9 @@ pub enum SendError {
     /// It makes more than one message, and nothing was sent.
     #[error("it makes more than one message: {0} bytes")]
     MoreThanOne(usize),
+    /// No message could be made of it, and nothing was sent.
+    #[error("it makes no message: {0}")]
+    NoMessage(String),
     /// The receiver answered.
     #[error("it answered {code}{}{message}", if message.is_empty() { "" } else { ": " })]
     Answer {
@@ -66,7 +69,7 @@ impl SendError {
     pub fn meaning(&self) -> Meaning {
         match self {
             SendError::Answer { meaning, .. } => *meaning,
-            SendError::MoreThanOne(_) => Meaning::TooLarge,
+            SendError::MoreThanOne(_) | SendError::NoMessage(_) => Meaning::TooLarge,
             SendError::NoAnswer { obstacle, .. } => answer::of_obstacle(*obstacle),
             SendError::Tls(_) => Meaning::Misconfigured,
             SendError::Timeout(_) | SendError::Interrupted(_) => Meaning::Later,

@@ -5,6 +5,7 @@
 //! OpenTelemetry's.
 
 use std::borrow::Cow;
+use std::time::SystemTime;
 
 use opentelemetry::trace::{Event, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value};
@@ -19,36 +20,16 @@ use crate::sinks::identity::Identity;
 /// The name of every span: the class, not the call.
 pub const SPAN_NAME: &str = "call";
 
-/// The scope of the exporter's telemetry.
-pub fn scope() -> InstrumentationScope {
-    InstrumentationScope::builder(env!("CARGO_PKG_NAME")).with_version(env!("CARGO_PKG_VERSION")).build()
-}
-
 /// The span of a call event.
 ///
 /// A time that the event does not tell is replaced by the nearest that is known, at last by the time of receipt, and
 /// the span says so in `planet.time_estimated`.
 pub fn span(event: &CallEvent<'_>, identity: &Identity) -> SpanData {
-    let end = event.end_time.unwrap_or(event.received_at);
+    let end = end(event);
     let start = event.setup_time.or(event.start_time).unwrap_or(end).min(end);
-    let mut attributes = parameters(event, identity);
-    attributes.push(KeyValue::new("planet.fault_domain", event.fault_domain.as_str()));
-    attributes.push(KeyValue::new("planet.releaser", event.releaser.as_str()));
-    attributes.push(KeyValue::new("planet.answered", event.answered));
-    attributes.push(KeyValue::new("planet.reason", labels::disconnect_reason(event)));
-    if event.setup_time.is_none() || event.end_time.is_none() || event.setup_time > event.end_time {
-        attributes.push(KeyValue::new("planet.time_estimated", true));
-    }
-    if !event.anomalies.is_empty() {
-        let kinds = event.anomalies.iter().map(|anomaly| StringValue::from(anomaly.as_str())).collect();
-        attributes.push(KeyValue::new("planet.anomalies", Value::Array(Array::String(kinds))));
-    }
-    let status = if event.fault_domain.is_abnormal() {
-        let reason = labels::disconnect_reason(event);
-        attributes.push(KeyValue::new("error.type", reason.clone()));
-        Status::error(reason)
-    } else {
-        Status::Unset
+    let status = match event.fault_domain.is_abnormal() {
+        true => Status::error(labels::disconnect_reason(event)),
+        false => Status::Unset,
     };
     let mut events = SpanEvents::default();
     if let Some(answered_at) = event.start_time.filter(|_| event.answered) {
@@ -62,14 +43,39 @@ pub fn span(event: &CallEvent<'_>, identity: &Identity) -> SpanData {
         span_kind: SpanKind::Internal,
         name: Cow::Borrowed(SPAN_NAME),
         start_time: start,
-        end_time: end.max(start),
-        attributes,
+        end_time: end,
+        attributes: attributes(event, identity),
         dropped_attributes_count: 0,
         events,
         links: SpanLinks::default(),
         status,
-        instrumentation_scope: scope(),
+        instrumentation_scope: InstrumentationScope::default(),
     }
+}
+
+/// When the call ended, as far as is known.
+pub fn end(event: &CallEvent<'_>) -> SystemTime {
+    event.end_time.unwrap_or(event.received_at)
+}
+
+/// Everything that is known of a call.
+pub fn attributes(event: &CallEvent<'_>, identity: &Identity) -> Vec<KeyValue> {
+    let mut attributes = parameters(event, identity);
+    attributes.push(KeyValue::new("planet.fault_domain", event.fault_domain.as_str()));
+    attributes.push(KeyValue::new("planet.releaser", event.releaser.as_str()));
+    attributes.push(KeyValue::new("planet.answered", event.answered));
+    attributes.push(KeyValue::new("planet.reason", labels::disconnect_reason(event)));
+    if event.setup_time.is_none() || event.end_time.is_none() || event.setup_time > event.end_time {
+        attributes.push(KeyValue::new("planet.time_estimated", true));
+    }
+    if !event.anomalies.is_empty() {
+        let kinds = event.anomalies.iter().map(|anomaly| StringValue::from(anomaly.as_str())).collect();
+        attributes.push(KeyValue::new("planet.anomalies", Value::Array(Array::String(kinds))));
+    }
+    if event.fault_domain.is_abnormal() {
+        attributes.push(KeyValue::new("error.type", labels::disconnect_reason(event)));
+    }
+    attributes
 }
 
 /// The trace ID is the sid's bytes.
@@ -114,7 +120,7 @@ fn release_attributes(event: &CallEvent<'_>) -> Vec<KeyValue> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::Duration;
 
     use super::*;
 

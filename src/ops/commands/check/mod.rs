@@ -7,7 +7,7 @@ mod ports;
 use std::io::{self, Write};
 
 use crate::config::given::Setting;
-use crate::config::otlp::{OtlpSettings, Protocol, Push, Signal};
+use crate::config::otlp::{Batches, OtlpSettings, Protocol, Push, Signal};
 use crate::config::rate::Rate;
 use crate::config::remark::Remark;
 use crate::config::unused::unused;
@@ -113,8 +113,9 @@ fn what_it_does(plan: &Plan) -> Vec<[String; 2]> {
         (Some(url), ForwardMode::Inline) => format!("{url}, at once, and its answer goes back"),
     };
     let call_log = match config.call_log {
-        CallLog::Off => "off",
-        CallLog::Stdout => "standard output",
+        CallLog::Off => "off".to_owned(),
+        CallLog::Stdout => "standard output".to_owned(),
+        CallLog::Otlp => push(otlp, Signal::Logs),
     };
     let identity = match config.identity {
         IdentityMode::Drop => "none leave",
@@ -128,7 +129,7 @@ fn what_it_does(plan: &Plan) -> Vec<[String; 2]> {
         ("OTLP metrics", push(otlp, Signal::Metrics)),
         ("OTLP spans", push(otlp, Signal::Traces)),
         ("service behind", service),
-        ("call log", call_log.to_owned()),
+        ("call log", call_log),
         ("users, addresses", identity.to_owned()),
         ("totals", totals),
         ("level of the log", config.log_level.clone().unwrap_or_else(|| otlp.log_level.to_owned())),
@@ -162,9 +163,11 @@ fn push(otlp: &OtlpSettings, signal: Signal) -> String {
         Protocol::Grpc => "grpc",
         Protocol::HttpProtobuf => "http/protobuf",
     };
+    let in_batches = |Batches { size, delay }| format!("up to {size} at once after {delay:?} at most");
     let pace = match signal {
         Signal::Metrics => format!("every {:?}", otlp.metric_interval),
-        Signal::Traces => format!("up to {} at once after {:?} at most", otlp.span_batch, otlp.span_delay),
+        Signal::Traces => in_batches(otlp.span_batches),
+        Signal::Logs => in_batches(otlp.log_batches),
     };
     let mut text = format!("{} by {protocol}, {pace}, {:?} for an attempt", destination, destination.timeout);
     if destination.gzip {

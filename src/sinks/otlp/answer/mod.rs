@@ -297,7 +297,7 @@ pub(super) fn taken_by_http(headers: &HeaderMap, body: &[u8]) -> Result<Taken, S
     read.ok_or_else(|| no_otlp("success with a body that is no OTLP", body))
 }
 
-/// Reads a response message. Those of both signals look the same on the wire.
+/// Reads a response message. Those of all signals look the same on the wire.
 pub(super) fn from_protobuf(body: &[u8]) -> Option<Taken> {
     let partial = ExportTraceServiceResponse::decode(body).ok()?.partial_success.unwrap_or_default();
     let rejected = partial.rejected_spans.unsigned_abs().min(MOST_REJECTED);
@@ -310,8 +310,8 @@ fn from_json(body: &[u8]) -> Option<Taken> {
     let field = |name: &str| partial.and_then(|partial| partial.get(name));
     // A 64-bit number is a string in the JSON of protobuf.
     let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
-    let rejected =
-        ["rejectedSpans", "rejectedDataPoints"].into_iter().find_map(|name| field(name).and_then(number));
+    let names = ["rejectedSpans", "rejectedDataPoints", "rejectedLogRecords"];
+    let rejected = names.into_iter().find_map(|name| field(name).and_then(number));
     let message = field("errorMessage").and_then(Value::as_str).unwrap_or_default();
     Some(Taken { rejected: rejected.unwrap_or(0).min(MOST_REJECTED), message: message.to_owned() })
 }
