@@ -104,7 +104,7 @@ fn where_the_call_log_goes_over_otlp_is_shown() {
     said.is_fine();
     let expected = "call log http://c:4318/v1/logs by http/protobuf, up to 512 at once after 1s at most, 10s for an attempt";
     assert_eq!(said.line("call log"), expected);
-    said.line("OTLP logs not tried");
+    said.line("ok OTLP logs not tried");
     let off = check(&["--call-log", "otlp"], &[("OTEL_LOGS_EXPORTER", "none")]);
     assert_eq!(off.line("call log"), "call log off, since OTEL_LOGS_EXPORTER does not name otlp");
     off.line("--call-log has no effect");

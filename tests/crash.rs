@@ -1,8 +1,8 @@
-//! The promise: every acknowledged call is counted exactly once, has its span and reaches the service behind, whatever dies
-//! and however often.
+//! The promise: every acknowledged call is counted exactly once, has its span and its log record and reaches the service behind,
+//! whatever dies and however often.
 //!
 //! The simulator sends over many connections, and sends again what was not acknowledged, while the exporter is killed at
-//! random moments and started again, the receiver of spans and the service come and go, and somebody scrapes. PLANET_TEST_KILLS says
+//! random moments and started again, the receiver of spans and logs and the service come and go, and somebody scrapes. PLANET_TEST_KILLS says
 //! how often, PLANET_TEST_SEED from which seed.
 
 #![cfg(feature = "simulator")]
@@ -46,14 +46,16 @@ impl Site {
 
     fn start(&self) -> Exporter {
         let state = self.directory.0.join("state");
-        let endpoint = format!("http://{}/v1/traces", self.backend.address());
+        let endpoint = |path: &str| format!("http://{}{path}", self.backend.address());
         Exporter::launch_as_it_is(
             command()
                 .args(["--listen", &self.call_events.to_string(), "--admin-listen", &self.admin.to_string()])
                 .args(["--idcs", "KR,JP", "--state-dir", &state.to_string_lossy()])
-                .args(["--forward-to", &self.service.url()])
-                .env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint)
-                .env("OTEL_BSP_SCHEDULE_DELAY", "50"),
+                .args(["--forward-to", &self.service.url(), "--call-log", "otlp"])
+                .env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint("/v1/traces"))
+                .env("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", endpoint("/v1/logs"))
+                .env("OTEL_BSP_SCHEDULE_DELAY", "50")
+                .env("OTEL_BLRP_SCHEDULE_DELAY", "50"),
         )
     }
 }
@@ -147,6 +149,12 @@ fn every_acknowledged_call_is_counted_once_and_reaches_everyone() {
     );
     let repeated = spans.values().filter(|ids| ids.len() > 1).count();
     assert!(spans.values().all(|ids| ids.windows(2).all(|pair| pair[0] == pair[1])), "the same span again");
+    eventually("the log records of all calls", || {
+        (logs_by_trace(&site.backend).len() >= sids.len()).then_some(())
+    });
+    let records = logs_by_trace(&site.backend);
+    assert_eq!(records.keys().collect::<BTreeSet<_>>(), sids.iter().collect(), "a record for each call");
+    assert!(records.iter().all(|(trace, ids)| ids.iter().all(|id| *id == spans[trace][0])), "as their spans");
     eventually("every call at the service", || {
         let backlog = exporter.metrics().value("planet_exporter_backlog", &[("sink", "service")]);
         (backlog == 0.0).then_some(())
@@ -164,10 +172,19 @@ fn every_acknowledged_call_is_counted_once_and_reaches_everyone() {
 
 /// The span IDs of every trace that the backend received, in the order of their arrival.
 fn spans_by_trace(backend: &Backend) -> BTreeMap<String, Vec<Vec<u8>>> {
-    let mut spans: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
-    for span in &backend.received().spans {
-        let trace_id = span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
-        spans.entry(trace_id).or_default().push(span.span_id.clone());
+    by_trace(backend.received().spans.iter().map(|span| (&span.trace_id, &span.span_id)))
+}
+
+/// The same of the log records.
+fn logs_by_trace(backend: &Backend) -> BTreeMap<String, Vec<Vec<u8>>> {
+    by_trace(backend.received().logs.iter().map(|record| (&record.trace_id, &record.span_id)))
+}
+
+fn by_trace<'i>(ids: impl Iterator<Item = (&'i Vec<u8>, &'i Vec<u8>)>) -> BTreeMap<String, Vec<Vec<u8>>> {
+    let mut by_trace: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
+    for (trace_id, span_id) in ids {
+        let trace_id = trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
+        by_trace.entry(trace_id).or_default().push(span_id.clone());
     }
-    spans
+    by_trace
 }

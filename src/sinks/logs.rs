@@ -1,7 +1,7 @@
 //! The call log over OTLP: one log record a call, which is an event in the sense of OpenTelemetry.
 //!
-//! It has the IDs of the call's [span](super::spans::span), also where spans are not pushed, so that a backend leads from one to the
-//! other. Origin: OpenTelemetry specification, "Logs Data Model" and "Semantic conventions for events".
+//! It has the IDs of the call's [span], also where spans are not pushed, so that a backend leads from one to the
+//! other. Source: OpenTelemetry specification, "Logs Data Model" and "Semantic conventions for events".
 
 use std::time::Duration;
 
