@@ -664,7 +664,7 @@ def alerts_of_exporter(file):
         'What {{ $labels.sink }} writes to at {{ $labels.instance }} of {{ $labels.job }} is gone. Its call events are dropped until the next start. The totals are right all the same.',
         "planet-exporter")
     file.alert("PlanetDeliveriesFailing", "ticket", f"""
-        sum by (job, instance, signal) ({increase('planet_exporter_deliveries_total{signal=~"metrics|traces",result=~"retry|refused"}', "15m")}) > 0
+        sum by (job, instance, signal) ({increase('planet_exporter_deliveries_total{signal=~"metrics|traces|logs",result=~"retry|refused"}', "15m")}) > 0
         unless on (job, instance, signal)
           sum by (job, instance, signal) ({increase('planet_exporter_deliveries_total{result=~"success|partial"}', "15m")}) > 0
         unless on (job, instance, signal)

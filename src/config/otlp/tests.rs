@@ -409,7 +409,7 @@ const MARK: &str = "<!-- The tables are made of src/config/otlp/variables.rs: PL
 fn tables() -> String {
     let mut text = String::new();
     for (title, variables) in SECTIONS {
-        let _ = write!(text, "\n## {title}\n\n| variable | default | what becomes of it |\n|---|---|---|\n");
+        let _ = write!(text, "\n## {title}\n\n| variable | default | effect |\n|---|---|---|\n");
         for variable in *variables {
             let name = match variable.has_forms {
                 true => format!("`{}`, also with `METRICS_`, `TRACES_` or `LOGS_`", variable.name),

@@ -134,7 +134,7 @@ pub(super) const RESOURCE_ATTRIBUTES: Variable = Variable::new(
 pub(super) const SERVICE_NAME: Variable = Variable::new(
     "OTEL_SERVICE_NAME",
     env!("CARGO_PKG_NAME"),
-    "The resource's `service.name`. It comes before that in `OTEL_RESOURCE_ATTRIBUTES`, which comes before the default.",
+    "The resource's `service.name`. It takes precedence over that in `OTEL_RESOURCE_ATTRIBUTES`, which takes precedence over the default.",
 )
 .of(ALL);
 pub(super) const LOG_LEVEL: Variable = Variable::new(
@@ -146,7 +146,7 @@ pub(super) const LOG_LEVEL: Variable = Variable::new(
 pub(super) const TRACES_SAMPLER: Variable = Variable::new(
     "OTEL_TRACES_SAMPLER",
     "parentbased_always_on",
-    "Of which calls spans are pushed: `always_on`, `always_off` or `traceidratio`, by the last 7 bytes of the trace ID. A call has \
+    "The calls whose spans are pushed: `always_on`, `always_off` or `traceidratio`, by the last 7 bytes of the trace ID. A call has \
      no parent, so `parentbased_` before it changes nothing. One that is not taken counts as delivered.",
 );
 pub(super) const TRACES_SAMPLER_ARG: Variable =
@@ -154,9 +154,12 @@ pub(super) const TRACES_SAMPLER_ARG: Variable =
         .of(TRACES)
         .only("where OTEL_TRACES_SAMPLER is traceidratio or parentbased_traceidratio");
 
-pub(super) const SCHEDULE_DELAY: Variable =
-    Variable::new("OTEL_BSP_SCHEDULE_DELAY", "5000", "Milliseconds that a span waits for company.")
-        .of(TRACES);
+pub(super) const SCHEDULE_DELAY: Variable = Variable::new(
+    "OTEL_BSP_SCHEDULE_DELAY",
+    "5000",
+    "How long, in milliseconds, a span waits for a batch to fill.",
+)
+.of(TRACES);
 pub(super) const SPAN_EXPORT_TIMEOUT: Variable = Variable::new(
     "OTEL_BSP_EXPORT_TIMEOUT",
     "",
@@ -167,9 +170,12 @@ pub(super) const MAX_EXPORT_BATCH_SIZE: Variable =
     Variable::new("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "512", "Spans in one request, from 1 to 10000.")
         .of(TRACES);
 
-pub(super) const LOG_SCHEDULE_DELAY: Variable =
-    Variable::new("OTEL_BLRP_SCHEDULE_DELAY", "1000", "Milliseconds that a log record waits for company.")
-        .of(LOGS);
+pub(super) const LOG_SCHEDULE_DELAY: Variable = Variable::new(
+    "OTEL_BLRP_SCHEDULE_DELAY",
+    "1000",
+    "How long, in milliseconds, a log record waits for a batch to fill.",
+)
+.of(LOGS);
 pub(super) const LOG_EXPORT_TIMEOUT: Variable = Variable::new(
     "OTEL_BLRP_EXPORT_TIMEOUT",
     "",
@@ -318,11 +324,11 @@ pub(super) const SECTIONS: &[(&str, &[Variable])] = &[
             Variable::unused("OTEL_EXPORTER_OTLP_PROFILES_*", "there are no profiles"),
             Variable::unused(
                 "OTEL_EXPORTER_OTLP_SPAN_INSECURE",
-                "its name of today is OTEL_EXPORTER_OTLP_TRACES_INSECURE",
+                "it has been renamed to OTEL_EXPORTER_OTLP_TRACES_INSECURE",
             ),
             Variable::unused(
                 "OTEL_EXPORTER_OTLP_METRIC_INSECURE",
-                "its name of today is OTEL_EXPORTER_OTLP_METRICS_INSECURE",
+                "it has been renamed to OTEL_EXPORTER_OTLP_METRICS_INSECURE",
             ),
         ],
     ),
