@@ -138,7 +138,7 @@ impl<S: Storage> DiskJournal<S> {
 }
 
 /// Bytes of the frames of these records.
-pub(super) fn frames_size(records: &[Bytes]) -> u64 {
+pub(in crate::journal) fn frames_size(records: &[Bytes]) -> u64 {
     records.iter().map(|record| (FRAME_HEAD + record.len()) as u64).sum()
 }
 

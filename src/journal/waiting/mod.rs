@@ -19,7 +19,7 @@ use bytes::Bytes;
 use tracing::{error, warn};
 
 use super::JournalError;
-use super::disk::DiskJournal;
+use super::disk::{DiskJournal, frames_size};
 use super::prefixed::Prefixed;
 use super::recovery::{file_name, read_segments};
 use super::segment::{self, FRAME_HEAD, LONGEST_RECORD, Next};
@@ -135,17 +135,19 @@ impl<S: Storage> WaitingJournal<S> {
     /// another append succeeds, even an empty one, a crash may bring back what was not appended.
     pub fn append(&mut self, copies: &[Copy]) -> Result<Vec<Ticket>, JournalError> {
         let entries: Vec<Bytes> = copies.iter().map(|copy| encode(copy, None)).collect();
-        self.append_entries(entries)
+        // Batches are small here, and many small segments would take more: a segment may become larger by one.
+        self.append_entries(entries, 1)
     }
 
-    fn append_entries(&mut self, mut entries: Vec<Bytes>) -> Result<Vec<Ticket>, JournalError> {
+    /// Appends entries, and what is finished, to a segment that has room for this many bytes.
+    fn append_entries(&mut self, mut entries: Vec<Bytes>, room: u64) -> Result<Vec<Ticket>, JournalError> {
         if entries.is_empty() && self.unnoted.is_empty() && !self.is_end_uncertain {
             return Ok(Vec::new());
         }
         let copies = entries.len();
         entries.extend(self.unnoted.chunks(FINISHED_AT_ONCE).map(encode_finished));
         // After a failure this begins a new segment, even without entries; what the failed append left behind is void then.
-        let appended = self.journal.append_at(&entries);
+        let appended = self.journal.append_with(&entries, room);
         self.is_end_uncertain = appended.is_err();
         let (first, mut offset) = appended?;
         self.unnoted.clear();
@@ -318,8 +320,11 @@ impl<S: Storage> WaitingJournal<S> {
     /// The disk fails; nothing was moved.
     pub fn move_to_end(&mut self, copies: &[Waiting]) -> Result<Vec<Ticket>, JournalError> {
         let Some((oldest, _)) = self.oldest_of_several() else { return Ok(Vec::new()) };
-        let entries = copies.iter().map(|waiting| encode(&waiting.copy, Some(waiting.ticket.number)));
-        let tickets = self.append_entries(entries.collect())?;
+        let entry = |waiting: &Waiting| encode(&waiting.copy, Some(waiting.ticket.number));
+        let entries: Vec<Bytes> = copies.iter().map(entry).collect();
+        // They may be nearly a segment, which a segment with some copies in it has no room for: it would grow with each rotation.
+        let room = frames_size(&entries);
+        let tickets = self.append_entries(entries, room)?;
         if self.unindexed_from.is_some() {
             tickets.iter().for_each(|ticket| self.passed_over.insert(ticket.number));
         }
