@@ -215,7 +215,8 @@ impl<S: Storage> DiskReader<S> {
     fn step_over(&self, file: &str, cursor: Cursor, end: u64) -> io::Result<Cursor> {
         let bytes = read_all(&self.journal.storage, file)?;
         let rest = bytes.get(cursor.offset as usize..).unwrap_or_default();
-        let found = segment::find_frame(rest, cursor.next + 1..end);
+        // The next one that is looked for may be sound: the damage was seen when it was the last, and others came behind it since.
+        let found = segment::find_frame(rest, cursor.next..end);
         let found = found.and_then(|skip| match segment::read_frame(&rest[skip..]) {
             Next::Frame(frame) => {
                 Some(Cursor { next: frame.sequence, offset: cursor.offset + skip as u64, ..cursor })
@@ -223,7 +224,10 @@ impl<S: Storage> DiskReader<S> {
             Next::Short | Next::Bad => None,
         });
         let next = found.unwrap_or(Cursor { next: end, ..cursor });
-        warn!(file, reader = self.name, records = next.next - cursor.next, "damaged records are passed over");
+        let records = next.next - cursor.next;
+        if records > 0 {
+            warn!(file, reader = self.name, records, "damaged records are passed over");
+        }
         Ok(next)
     }
 }

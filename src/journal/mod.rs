@@ -407,6 +407,23 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_after_damage_at_the_end_is_taken() {
+        let disk = SimulatedDisk::default();
+        let journal = Arc::new(DiskJournal::open(disk.clone(), 1 << 20, 0, |_, _| {}).expect("a journal"));
+        let mut reader = DiskReader::new(&journal, "spans").expect("a reader");
+        let record = Bytes::from_static(b"record");
+        journal.append(&[record.clone(), record.clone()]).expect("appended");
+        let frame = segment::FRAME_HEAD + record.len();
+        disk.flip_bit(&recovery::file_name(0), head::SIZE + 2 * frame - 1, 0);
+        assert_eq!(reader.take(9).expect("taken"), [(0, record.clone())]);
+        for number in 2..4 {
+            journal.append(std::slice::from_ref(&record)).expect("appended");
+            assert_eq!(reader.take(9).expect("taken"), [(number, record.clone())]);
+        }
+        assert_eq!(reader.waiting(), 0);
+    }
+
+    #[test]
     fn what_is_written_to_a_file_that_was_removed_is_not_in_the_journal() {
         let scratch = tempdir().expect("a directory");
         let path = scratch.path();
