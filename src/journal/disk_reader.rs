@@ -168,6 +168,16 @@ impl<S: Storage> DiskReader<S> {
         self.journal.with_reader(self.index, |reader, end| reader.waiting(end))
     }
 
+    /// How many records were dropped before it took them.
+    pub fn dropped(&self) -> u64 {
+        self.journal.with_reader(self.index, |reader, _| reader.dropped())
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Waits until at least this many records can be taken.
     pub async fn readable(&self, records: u64) {
         super::until(&self.journal.appended, || self.waiting() >= records).await;

@@ -47,8 +47,10 @@ pub struct DiskJournal<S: Storage> {
     wishes: OnceLock<SyncSender<()>>,
     pub(super) appended: Notify,
     max_bytes: u64,
-    /// What else takes of `max_bytes`.
+    /// Bytes of other files, such as waiting journals, that count towards `max_bytes`.
     beside: AtomicU64,
+    /// What was said of segments that cannot be removed.
+    logged: Pace,
 }
 
 struct Writer<F> {

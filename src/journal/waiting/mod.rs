@@ -24,6 +24,7 @@ use super::prefixed::Prefixed;
 use super::recovery::{file_name, read_segments};
 use super::segment::{self, FRAME_HEAD, LONGEST_RECORD, Next};
 use super::storage::{Storage, read_all};
+use crate::http::pace::{LeftOut, Pace};
 use entry::{COPY_HEAD, Entry, Numbers, encode, encode_finished};
 
 pub use entry::{Copy, Ticket, Waiting};
@@ -45,6 +46,7 @@ struct Count {
 
 /// A waiting journal.
 pub struct WaitingJournal<S: Storage> {
+    sink: String,
     journal: DiskJournal<Prefixed<S>>,
     /// By the first number of the segment.
     counts: BTreeMap<u64, Count>,
@@ -58,6 +60,8 @@ pub struct WaitingJournal<S: Storage> {
     /// Copies from there on that are finished or replaced, or that somebody has in memory.
     passed_over: Numbers,
     lost: u64,
+    /// What was said of what cannot be found or read.
+    said: Pace,
 }
 
 impl<S: Storage> WaitingJournal<S> {
@@ -117,6 +121,7 @@ impl<S: Storage> WaitingJournal<S> {
         }
         let passed_over = if unindexed_from.is_some() { finished } else { Numbers::default() };
         Ok(WaitingJournal {
+            sink: sink.to_owned(),
             journal,
             counts,
             unnoted: Vec::new(),
@@ -125,6 +130,7 @@ impl<S: Storage> WaitingJournal<S> {
             unindexed,
             passed_over,
             lost: 0,
+            said: Pace::default(),
         })
     }
 
@@ -225,8 +231,11 @@ impl<S: Storage> WaitingJournal<S> {
 
     fn end_of_unindexed(&mut self) {
         self.lost += self.unindexed;
-        if self.unindexed > 0 {
-            warn!(events = self.unindexed, "events that waited cannot be found any more");
+        if self.unindexed > 0
+            && let Some(LeftOut { number, times }) = self.said.note("cannot be found", self.unindexed)
+        {
+            let events = self.unindexed + number;
+            warn!(sink = self.sink, events, left_out = times, "events that waited cannot be found any more");
         }
         self.unindexed_from = None;
         self.unindexed = 0;
@@ -344,7 +353,10 @@ impl<S: Storage> WaitingJournal<S> {
     pub fn to_drop(&self) -> Option<Vec<Waiting>> {
         let (oldest, end) = self.oldest_of_several().filter(|_| self.journal.is_beyond_limit())?;
         let copies = self.copies_of(oldest, end).unwrap_or_else(|error| {
-            warn!(%error, "what waits in a segment that is dropped cannot be told");
+            if let Some(LeftOut { times, .. }) = self.said.note("cannot be told", 1) {
+                let sink = &self.sink;
+                warn!(sink, %error, left_out = times, "what waits in a segment that is dropped cannot be told");
+            }
             Vec::new()
         });
         Some(copies)
