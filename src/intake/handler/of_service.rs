@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 
-use super::{CallbackHandler, Event, Proxy, marked, not_to_be_stored, name_event, not_stored};
+use super::{CallbackHandler, Event, Proxy, marked, name_event, not_stored, not_to_be_stored};
 use crate::callback::{Record, record};
 use crate::http::response::{self, Body};
 use crate::http::service::is_final;
