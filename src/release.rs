@@ -9,11 +9,11 @@ use thiserror::Error;
 /// The number of a release, as in Semantic Versioning, without pre-releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Release {
-    /// Grows with what breaks users.
+    /// The major version: it changes when a release is incompatible.
     pub major: u16,
-    /// Grows with what users get.
+    /// The minor version: it changes when a release adds features.
     pub minor: u16,
-    /// Grows with what is mended.
+    /// The patch version: it changes when a release only fixes bugs.
     pub patch: u16,
 }
 

@@ -86,6 +86,9 @@ pub fn content(status: StatusCode, content_type: &'static str, body: impl Into<B
     response
 }
 
+/// The content type of JSON Lines.
+pub const JSON_LINES: &str = "application/jsonl; charset=utf-8";
+
 /// An answer whose body comes from elsewhere.
 pub fn with_content_type(body: Body, content_type: &'static str) -> Response<Body> {
     let mut response = Response::new(body);

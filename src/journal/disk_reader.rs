@@ -168,6 +168,16 @@ impl<S: Storage> DiskReader<S> {
         self.journal.with_reader(self.index, |reader, end| reader.waiting(end))
     }
 
+    /// How many records were dropped before it took them.
+    pub fn dropped(&self) -> u64 {
+        self.journal.with_reader(self.index, |reader, _| reader.dropped())
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Waits until at least this many records can be taken.
     pub async fn readable(&self, records: u64) {
         super::until(&self.journal.appended, || self.waiting() >= records).await;
@@ -215,7 +225,8 @@ impl<S: Storage> DiskReader<S> {
     fn step_over(&self, file: &str, cursor: Cursor, end: u64) -> io::Result<Cursor> {
         let bytes = read_all(&self.journal.storage, file)?;
         let rest = bytes.get(cursor.offset as usize..).unwrap_or_default();
-        let found = segment::find_frame(rest, cursor.next + 1..end);
+        // The next one that is looked for may be sound: the damage was seen when it was the last, and others came behind it since.
+        let found = segment::find_frame(rest, cursor.next..end);
         let found = found.and_then(|skip| match segment::read_frame(&rest[skip..]) {
             Next::Frame(frame) => {
                 Some(Cursor { next: frame.sequence, offset: cursor.offset + skip as u64, ..cursor })
@@ -223,7 +234,10 @@ impl<S: Storage> DiskReader<S> {
             Next::Short | Next::Bad => None,
         });
         let next = found.unwrap_or(Cursor { next: end, ..cursor });
-        warn!(file, reader = self.name, records = next.next - cursor.next, "damaged records are passed over");
+        let records = next.next - cursor.next;
+        if records > 0 {
+            warn!(file, reader = self.name, records, "damaged records are passed over");
+        }
         Ok(next)
     }
 }

@@ -1,5 +1,5 @@
-//! The journal in memory: it keeps a record until every reader is past it, within a limit of bytes; beyond that the
-//! oldest is dropped and counted for each reader that had not taken it. Without readers it keeps nothing for them.
+//! The journal in memory: it keeps a record until every reader has finished it, within a limit of bytes. Beyond the limit it drops
+//! the oldest record, and counts that for each reader that had not taken it. Without readers it keeps nothing for them.
 //!
 //! Beside that it keeps the latest records for who looks [back](super::past), whatever readers do.
 
@@ -13,6 +13,7 @@ use tracing::warn;
 
 use super::reader_state::ReaderState;
 use super::{BYTES_AT_ONCE, ReaderStatus};
+use crate::http::pace::{LeftOut, Pace};
 
 /// What one record costs beside its own bytes, about: its place in the queue and its allocation.
 const RECORD_OVERHEAD: usize = 64;
@@ -38,8 +39,8 @@ struct State {
     /// The latest records, for who looks back, and their bytes.
     recent: VecDeque<Bytes>,
     recent_bytes: usize,
-    /// Whether records that a reader had not taken were dropped since it was last empty; said once.
-    is_dropping: bool,
+    /// What was said of records that were dropped before a reader took them.
+    drops_logged: Pace,
 }
 
 impl MemoryJournal {
@@ -53,7 +54,7 @@ impl MemoryJournal {
             readers: Vec::new(),
             recent: VecDeque::new(),
             recent_bytes: 0,
-            is_dropping: false,
+            drops_logged: Pace::default(),
         };
         MemoryJournal { state: Mutex::new(state), appended: Notify::new() }
     }
@@ -156,9 +157,13 @@ impl State {
         for reader in &mut self.readers {
             let dropped = reader.drop_before(self.first);
             reader.check(end);
-            if dropped > 0 && !std::mem::replace(&mut self.is_dropping, true) {
+            if dropped > 0
+                && let Some(LeftOut { number, times }) = self.drops_logged.note(reader.name(), dropped)
+            {
                 warn!(
                     reader = reader.name(),
+                    events = dropped + number,
+                    left_out = times,
                     "the backlog in memory takes more than it may; the oldest events are dropped"
                 );
             }
@@ -170,7 +175,6 @@ impl State {
         while self.first < done && !self.records.is_empty() {
             self.drop_first();
         }
-        self.is_dropping &= !self.records.is_empty();
     }
 }
 
@@ -215,6 +219,11 @@ impl MemoryReader {
         let mut state = self.journal.state();
         let end = state.end();
         state.with_reader(self.index, |reader| reader.waiting(end))
+    }
+
+    /// How many records were dropped before it took them.
+    pub fn dropped(&self) -> u64 {
+        self.journal.state().readers[self.index].dropped()
     }
 
     /// Waits until at least this many records can be taken.

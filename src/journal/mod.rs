@@ -41,6 +41,7 @@ use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
+use crate::http::pace::Pace;
 use disk::DiskJournal;
 use disk_reader::DiskReader;
 use memory::{MemoryJournal, MemoryReader};
@@ -137,13 +138,11 @@ pub fn inspect_segment(path: &Path, bytes: &[u8], visit: impl FnMut(u64, &[u8]))
     recovery::read_segment(bytes, visit).map_err(|reason| JournalError::Segment { name, reason })
 }
 
-/// Waits until something holds that only an append can bring about.
-async fn until(appended: &Notify, holds: impl Fn() -> bool) {
+/// Waits until something holds that can begin to hold only before `changed` notifies all who wait.
+pub async fn until(changed: &Notify, holds: impl Fn() -> bool) {
     loop {
-        let next = appended.notified();
-        tokio::pin!(next);
-        // Registered before the look, so that an append in between is not missed.
-        next.as_mut().enable();
+        // Made before the look, so that no change in between is missed.
+        let next = changed.notified();
         if holds() {
             return;
         }
@@ -170,7 +169,7 @@ impl Journal {
             Journal::Memory(journal) => Ok(Reader::Memory(journal.reader(name))),
             Journal::Disk(journal) => {
                 let reader = Box::new(DiskReader::new(journal, name)?);
-                Ok(Reader::Disk { reader, readable_at: None, is_unkept: false })
+                Ok(Reader::Disk { reader, readable_at: None, is_unkept: false, said: Pace::default() })
             }
         }
     }
@@ -212,6 +211,8 @@ pub enum Reader {
         readable_at: Option<Instant>,
         /// Whether its position could not be kept the last time.
         is_unkept: bool,
+        /// What was said of a disk that cannot be read.
+        said: Pace,
     },
 }
 
@@ -221,9 +222,12 @@ impl Reader {
     pub fn take(&mut self, max: usize) -> Vec<(u64, Bytes)> {
         match self {
             Reader::Memory(reader) => reader.take(max),
-            Reader::Disk { reader, readable_at, .. } => {
+            Reader::Disk { reader, readable_at, said, .. } => {
                 let records = block_in_place(|| reader.take(max)).unwrap_or_else(|error| {
-                    error!(%error, "the journal cannot be read; trying again");
+                    if let Some(left_out) = said.due() {
+                        let reader = reader.name();
+                        error!(reader, %error, left_out, "the journal cannot be read; trying again");
+                    }
                     Vec::new()
                 });
                 *readable_at = records.is_empty().then(|| Instant::now() + READ_PAUSE);
@@ -246,7 +250,8 @@ impl Reader {
                 if let Err(error) = &kept
                     && !was_unkept
                 {
-                    error!(%error, "the position of a reader cannot be kept; after a restart it would deliver again");
+                    let reader = reader.name();
+                    error!(reader, %error, "the position of a reader cannot be kept; after a restart it would deliver again");
                 }
                 kept.is_ok()
             }
@@ -283,6 +288,14 @@ impl Reader {
         match self {
             Reader::Memory(reader) => reader.waiting(),
             Reader::Disk { reader, .. } => reader.waiting(),
+        }
+    }
+
+    /// How many records were dropped before it took them.
+    pub fn dropped(&self) -> u64 {
+        match self {
+            Reader::Memory(reader) => reader.dropped(),
+            Reader::Disk { reader, .. } => reader.dropped(),
         }
     }
 
@@ -404,6 +417,23 @@ mod tests {
         let mut reader = DiskReader::new(&journal, "spans").expect("a reader");
         let mut taken = || reader.take(2).expect("taken").iter().map(|(at, _)| *at).collect::<Vec<_>>();
         assert_eq!((taken(), taken(), taken()), (vec![3], vec![5], vec![]));
+    }
+
+    #[test]
+    fn what_comes_after_damage_at_the_end_is_taken() {
+        let disk = SimulatedDisk::default();
+        let journal = Arc::new(DiskJournal::open(disk.clone(), 1 << 20, 0, |_, _| {}).expect("a journal"));
+        let mut reader = DiskReader::new(&journal, "spans").expect("a reader");
+        let record = Bytes::from_static(b"record");
+        journal.append(&[record.clone(), record.clone()]).expect("appended");
+        let frame = segment::FRAME_HEAD + record.len();
+        disk.flip_bit(&recovery::file_name(0), head::SIZE + 2 * frame - 1, 0);
+        assert_eq!(reader.take(9).expect("taken"), [(0, record.clone())]);
+        for number in 2..4 {
+            journal.append(std::slice::from_ref(&record)).expect("appended");
+            assert_eq!(reader.take(9).expect("taken"), [(number, record.clone())]);
+        }
+        assert_eq!(reader.waiting(), 0);
     }
 
     #[test]

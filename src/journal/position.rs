@@ -7,7 +7,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use super::LAST;
-use super::storage::{Storage, read_all};
+use super::storage::{Storage, read_all, replace};
 use crate::release::Release;
 
 /// The end of the names of these files.
@@ -48,6 +48,25 @@ pub(super) fn proven(storage: &impl Storage) -> io::Result<u64> {
     let positions = names.iter().filter(|name| reader(name).is_some());
     // One that cannot be read is the matter of its reader.
     Ok(positions.filter_map(|name| proven_by(&read_all(storage, name).ok()?)).max().unwrap_or(0))
+}
+
+/// Notes that what the waiting journal of this reader's sink has is not needed any more. A position that is not there or cannot be
+/// read stays as it is.
+///
+/// # Errors
+/// The disk fails.
+pub fn forget_waiting(storage: &impl Storage, reader: &str) -> io::Result<()> {
+    let file = file_name(reader);
+    let bytes = match read_all(storage, &file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        bytes => bytes?,
+    };
+    match Position::decode(&bytes) {
+        Ok(position) if position.waiting_end > 0 => {
+            replace(storage, &file, &Position { waiting_end: 0, ..position }.encode())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn proven_by(bytes: &[u8]) -> Option<u64> {

@@ -1,6 +1,7 @@
 //! A part of a directory: the files whose names have a prefix, which those who use it do not see.
 
 use std::io;
+use std::time::SystemTime;
 
 use super::storage::{Space, Storage};
 
@@ -72,6 +73,10 @@ impl<S: Storage> Storage for Prefixed<S> {
 
     fn check_file(&self, name: &str, file: &S::File) -> io::Result<()> {
         self.storage.check_file(&self.name(name), file)
+    }
+
+    fn written_at(&self, name: &str) -> io::Result<Option<SystemTime>> {
+        self.storage.written_at(&self.name(name))
     }
 
     fn full_name(&self, name: &str) -> String {

@@ -158,6 +158,11 @@ impl ReaderState {
         end.saturating_sub(self.taken) + self.again.len() as u64
     }
 
+    /// How many records were dropped that the reader had not taken.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
     /// How the reader stands in a journal that ends at `end`.
     pub(super) fn status(&self, end: u64) -> ReaderStatus {
         let backlog = self.unfinished.len() as u64 + end.saturating_sub(self.done + self.skipped);

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 
 use super::storage::{Space, Storage, StorageFile};
 
@@ -298,6 +299,18 @@ impl Storage for SimulatedDisk {
             free: capacity.saturating_sub(inner.used()) as u64,
         };
         Ok(inner.capacity.map(space))
+    }
+
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn check_file(&self, _: &str, _: &SimulatedFile) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn written_at(&self, _: &str) -> io::Result<Option<SystemTime>> {
+        Ok(None)
     }
 }
 

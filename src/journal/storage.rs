@@ -61,19 +61,13 @@ pub trait Storage: Send + Sync + 'static {
     fn space(&self) -> io::Result<Option<Space>>;
 
     /// Whether the directory is where the next process looks for it.
-    fn check(&self) -> io::Result<()> {
-        Ok(())
-    }
+    fn check(&self) -> io::Result<()>;
 
     /// Whether the next process finds in the file of this name what is written to `file`.
-    fn check_file(&self, _name: &str, _file: &Self::File) -> io::Result<()> {
-        Ok(())
-    }
+    fn check_file(&self, name: &str, file: &Self::File) -> io::Result<()>;
 
     /// When a file was written to last; `None` if that is not known.
-    fn written_at(&self, _name: &str) -> io::Result<Option<SystemTime>> {
-        Ok(None)
-    }
+    fn written_at(&self, name: &str) -> io::Result<Option<SystemTime>>;
 
     /// The name that a file has for people.
     fn full_name(&self, name: &str) -> String {

@@ -205,7 +205,8 @@ catalog! {
     EXPORTER_DROPPED_EVENTS = Sum("planet.exporter.dropped_events", "{event}",
         "Call events that a sink did not deliver and will not, by cause: backlog (it passed its limit), refused (the \
          peer refused them for good), age (they failed for too long), gone (there is no peer any more), shutdown (they \
-         were left when the exporter ended, in memory or in a state directory that goes with the pod).",
+         were left when the exporter ended, in memory or in a state directory that goes with the pod), damaged (what waited \
+         of them on disk is damaged or was removed).",
         "sink", "cause");
     EXPORTER_UNORDERED_EVENTS = Sum("planet.exporter.unordered_events", "{event}",
         "Call events that wait for a sink on disk only, since too many wait, and may be overtaken by later ones of the \

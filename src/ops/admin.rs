@@ -222,7 +222,7 @@ impl Handler for AdminHandler {
                 response::text(StatusCode::FORBIDDEN, "only from the same host, or with credentials\n")
             }
             "/status.json" => self.status_page(&self.status_json, "application/json").await,
-            "/usage" => self.status_page(&self.usage, JSON_LINES).await,
+            "/usage" => self.status_page(&self.usage, response::JSON_LINES).await,
             "/style.css" => response::content(StatusCode::OK, "text/css; charset=utf-8", html::STYLE),
             "/status.js" => {
                 response::content(StatusCode::OK, "text/javascript; charset=utf-8", status::SCRIPT)
@@ -246,8 +246,6 @@ const PATHS: [&str; 11] = [
     "/-/healthy",
     "/-/ready",
 ];
-
-const JSON_LINES: &str = "application/jsonl; charset=utf-8";
 
 /// Where draining begins.
 pub const DRAIN: &str = "/-/drain";
@@ -332,7 +330,7 @@ impl AdminHandler {
 
     fn refused(&self) -> Response<Body> {
         let body = RefusedBody::new(Arc::clone(self.view.refused()));
-        let mut answer = response::with_content_type(response::streamed(body), JSON_LINES);
+        let mut answer = response::with_content_type(response::streamed(body), response::JSON_LINES);
         html::protect(&mut answer);
         answer
     }
@@ -361,8 +359,8 @@ const BEFORE_TOTALS: Births = Births { totals: Birth::ANY, own: Birth::NONE };
 /// The header that tells a Prometheus, or what scrapes like one, from people.
 const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
 
-/// What proxies add.
-const ADDED_BY_PROXIES: [&str; 3] = ["x-forwarded-for", "forwarded", "via"];
+/// Headers that say for whom a proxy scrapes.
+const NAMES_OF_PROXIED: [&str; 3] = ["x-forwarded-for", "forwarded", "via"];
 
 /// Who scrapes, and how long it waits for the page.
 struct Scraper {
@@ -376,7 +374,7 @@ impl Scraper {
         let text = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
         let seconds = text(SCRAPE_TIMEOUT).filter(|_| request.method() == Method::GET)?;
         let timeout = seconds.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let proxied = ADDED_BY_PROXIES.into_iter().find_map(text);
+        let proxied = NAMES_OF_PROXIED.into_iter().find_map(text);
         let connection = request.extensions().get::<OpenConnection>().map(OpenConnection::downgrade);
         let who = Who::scrapes(peer.ip(), text(USER_AGENT.as_str()).unwrap_or_default(), proxied, connection);
         Some(Scraper { who, timeout: timeout.unwrap_or(ANSWER_TIMEOUT) })

@@ -193,7 +193,7 @@ impl View {
         &self.health
     }
 
-    /// Shows that they do, for whoever asks within the next minute. It is to be called by one of them every few seconds.
+    /// Records a heartbeat of the parts that take call events, which counts for a minute. Call it every few seconds.
     pub fn beat(&self) {
         if let Some(opened) = self.opened.get() {
             // Who waits here for good is as stuck as everybody else who needs them.
@@ -203,7 +203,7 @@ impl View {
         self.health.beat();
     }
 
-    /// Nobody shows it any more, since the process ends.
+    /// Stops expecting heartbeats, because the process is ending.
     pub fn rest(&self) {
         self.health.rest();
     }

@@ -4,7 +4,9 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
@@ -16,6 +18,10 @@ use crate::callback::call_event::{Parameter, ValueKind};
 use crate::callback::{CallEvent, Record, labels};
 use crate::http::backoff::Backoff;
 use crate::http::shown::to_json;
+
+/// How long an output that does not block may take nothing, and how soon it is tried again.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// How calls are logged.
 pub fn settings() -> Settings {
@@ -35,12 +41,14 @@ pub fn settings() -> Settings {
 /// Standard output as a sink.
 pub struct CallLogSink {
     identity: Identity,
+    /// Whether a line may have been torn by a failure.
+    is_torn: Arc<AtomicBool>,
 }
 
 impl CallLogSink {
     /// Writes calls, with as much of users as `identity` says.
     pub fn new(identity: Identity) -> CallLogSink {
-        CallLogSink { identity }
+        CallLogSink { identity, is_torn: Arc::default() }
     }
 }
 
@@ -53,19 +61,64 @@ impl Sink for CallLogSink {
         let lines: Vec<_> = records.iter().map(line).collect();
         let unreadable = lines.iter().filter(|line| line.is_none()).count() as u64;
         let lines: String = lines.into_iter().flatten().collect();
+        let is_torn = Arc::clone(&self.is_torn);
         // Standard output can block for as long as its other end likes.
-        match tokio::task::spawn_blocking(move || write(&lines)).await {
+        match tokio::task::spawn_blocking(move || write(&mut Patient(io::stdout().lock()), &lines, &is_torn))
+            .await
+        {
             Ok(Ok(())) => Ok(unreadable),
-            Ok(Err(error)) => Err(Failure::Gone(error.to_string())),
+            Ok(Err(error)) => Err(failure(&error)),
             Err(error) => Err(Failure::Gone(error.to_string())),
         }
     }
 }
 
-fn write(lines: &str) -> io::Result<()> {
-    let mut output = io::stdout().lock();
+/// Writes lines; if the ones before could not be written, after the end of the line that may have been torn.
+fn write(output: &mut impl Write, lines: &str, is_torn: &AtomicBool) -> io::Result<()> {
+    if is_torn.swap(true, Ordering::Relaxed) {
+        output.write_all(b"\n")?;
+    }
     output.write_all(lines.as_bytes())?;
-    output.flush()
+    output.flush()?;
+    is_torn.store(false, Ordering::Relaxed);
+    Ok(())
+}
+
+/// An output that is waited for where it does not block, so that lines are not repeated each time that a pipe is full.
+struct Patient<W>(W);
+
+impl<W: Write> Patient<W> {
+    fn wait<T>(&mut self, act: impl Fn(&mut W) -> io::Result<T>) -> io::Result<T> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match act(&mut self.0) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < end => {
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+impl<W: Write> Write for Patient<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.wait(|output| output.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.wait(W::flush)
+    }
+}
+
+/// What follows for lines that could not be written: a disk gets room again, and who reads a pipe goes on.
+fn failure(error: &io::Error) -> Failure {
+    use io::ErrorKind::{QuotaExceeded, StorageFull, TimedOut, WouldBlock};
+    let reason = error.to_string();
+    match error.kind() {
+        StorageFull | QuotaExceeded | WouldBlock | TimedOut => Failure::Away { reason, retry_after: None },
+        _ => Failure::Gone(reason),
+    }
 }
 
 /// The line of a call, with the URL of its `trace` if that is known.
@@ -140,6 +193,81 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// An output with room for so many bytes, and what is in it.
+    struct Output {
+        room: usize,
+        bytes: Vec<u8>,
+    }
+
+    impl Write for Output {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.room);
+            if taken == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.room -= taken;
+            self.bytes.extend(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_full_disk_tore_is_written_again_in_lines_of_its_own() {
+        let (mut output, is_torn) = (Output { room: 5, bytes: Vec::new() }, AtomicBool::default());
+        let mut write = |room: usize, lines: &str| {
+            output.room = room;
+            let written = write(&mut output, lines, &is_torn);
+            (written.is_ok(), String::from_utf8(std::mem::take(&mut output.bytes)).expect("text"))
+        };
+        assert_eq!(write(9, "one\n"), (true, "one\n".to_owned()));
+        assert_eq!(write(6, "two\nthree\n"), (false, "two\nth".to_owned()));
+        assert_eq!(write(0, "two\nthree\n"), (false, String::new()));
+        assert_eq!(write(99, "two\nthree\n"), (true, "\ntwo\nthree\n".to_owned()));
+        assert_eq!(write(9, "four\n"), (true, "four\n".to_owned()));
+    }
+
+    #[test]
+    fn a_pipe_that_does_not_block_is_waited_for() {
+        /// Takes a byte every other time.
+        struct Pipe(Vec<u8>, usize);
+
+        impl Write for Pipe {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.1 += 1;
+                if self.1 % 2 == 1 {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                self.0.push(bytes[0]);
+                Ok(1)
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let mut pipe = Patient(Pipe(Vec::new(), 0));
+        write(&mut pipe, "one\n", &AtomicBool::default()).expect("written");
+        assert_eq!(pipe.0.0, b"one\n");
+    }
+
+    #[test]
+    fn only_an_output_that_can_take_nothing_any_more_is_gone() {
+        let is_gone = |kind: io::ErrorKind| matches!(failure(&kind.into()), Failure::Gone(_));
+        let come_back = [
+            io::ErrorKind::StorageFull,
+            io::ErrorKind::QuotaExceeded,
+            io::ErrorKind::WouldBlock,
+            io::ErrorKind::TimedOut,
+        ];
+        assert!(!come_back.into_iter().any(is_gone));
+        assert!([io::ErrorKind::BrokenPipe, io::ErrorKind::Other].into_iter().all(is_gone));
+    }
 
     #[test]
     fn the_keys_stand_in_the_order_in_which_people_ask() {

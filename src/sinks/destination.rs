@@ -53,7 +53,7 @@ impl DestinationWatch {
         destination
     }
 
-    /// Shows that a signal has no destination though it was asked for. Why, is said of the variable that it is for.
+    /// Shows that a signal was switched on but has no usable destination. The log names the variable that is wrong.
     pub fn show_none(signal: &'static str, latch: &Latch) {
         gauge!(catalog::EXPORTER_MISCONFIGURED.name, "signal" => signal).set(1.0);
         latch.close(&"no destination can be made of what is configured");

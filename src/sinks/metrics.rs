@@ -21,9 +21,25 @@ pub enum AttemptResult {
     Refused,
 }
 
+impl AttemptResult {
+    /// Every result, in the order in which they are declared.
+    pub const ALL: [AttemptResult; 4] =
+        [AttemptResult::Success, AttemptResult::Partial, AttemptResult::Retry, AttemptResult::Refused];
+
+    /// The value of the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AttemptResult::Success => "success",
+            AttemptResult::Partial => "partial",
+            AttemptResult::Retry => "retry",
+            AttemptResult::Refused => "refused",
+        }
+    }
+}
+
 /// The metrics of the attempts to deliver one signal.
 pub struct AttemptMetrics {
-    results: [Counter; 4],
+    results: [Counter; AttemptResult::ALL.len()],
     duration: Histogram,
 }
 
@@ -32,7 +48,7 @@ impl AttemptMetrics {
     pub fn new(signal: &'static str) -> AttemptMetrics {
         let result = |result: &'static str| counter!(catalog::EXPORTER_DELIVERIES.name, "signal" => signal, "result" => result);
         AttemptMetrics {
-            results: ["success", "partial", "retry", "refused"].map(result),
+            results: AttemptResult::ALL.map(|each| result(each.as_str())),
             duration: histogram!(catalog::EXPORTER_DELIVERY_DURATION.name, "signal" => signal),
         }
     }
@@ -55,13 +71,31 @@ pub enum Cause {
     Gone,
     /// They were in memory when the exporter ended.
     Shutdown,
+    /// What waited of them on disk is damaged or was removed.
+    Damaged,
+}
+
+impl Cause {
+    /// Every cause that a sink counts itself, in the order in which they are declared.
+    pub const ALL: [Cause; 5] = [Cause::Refused, Cause::Age, Cause::Gone, Cause::Shutdown, Cause::Damaged];
+
+    /// The value of the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cause::Refused => "refused",
+            Cause::Age => "age",
+            Cause::Gone => "gone",
+            Cause::Shutdown => "shutdown",
+            Cause::Damaged => "damaged",
+        }
+    }
 }
 
 /// The metrics of the events of one sink.
 pub struct EventMetrics {
     /// Delivered.
     pub delivered: Counter,
-    dropped: [Counter; 4],
+    dropped: [Counter; Cause::ALL.len()],
     last_drop: Arc<Mutex<Option<SystemTime>>>,
     /// Events that may overtake an earlier one of their order, since too many wait.
     pub unordered: Counter,
@@ -73,7 +107,7 @@ impl EventMetrics {
         let dropped = |cause: &'static str| counter!(catalog::EXPORTER_DROPPED_EVENTS.name, "sink" => sink, "cause" => cause);
         EventMetrics {
             delivered: counter!(catalog::EXPORTER_DELIVERED_EVENTS.name, "sink" => sink),
-            dropped: ["refused", "age", "gone", "shutdown"].map(dropped),
+            dropped: Cause::ALL.map(|cause| dropped(cause.as_str())),
             last_drop,
             unordered: counter!(catalog::EXPORTER_UNORDERED_EVENTS.name, "sink" => sink),
         }
@@ -83,8 +117,13 @@ impl EventMetrics {
     pub fn drop(&self, cause: Cause, events: u64) {
         self.dropped[cause as usize].increment(events);
         if events > 0 {
-            *self.last_drop.lock().unwrap_or_else(PoisonError::into_inner) = Some(SystemTime::now());
+            self.note_drop();
         }
+    }
+
+    /// Notes that events were dropped now, which somebody else counts.
+    pub fn note_drop(&self) {
+        *self.last_drop.lock().unwrap_or_else(PoisonError::into_inner) = Some(SystemTime::now());
     }
 }
 
@@ -145,5 +184,16 @@ impl SinkStatus {
 
     pub(super) fn note(&self, backlog: Backlog) {
         *self.backlog.lock().unwrap_or_else(PoisonError::into_inner) = backlog;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_counter_has_the_label_of_what_it_counts() {
+        assert_eq!(AttemptResult::ALL.map(|result| result as usize), [0, 1, 2, 3]);
+        assert_eq!(Cause::ALL.map(|cause| cause as usize), [0, 1, 2, 3, 4]);
     }
 }

@@ -47,8 +47,9 @@
 //!
 //! 1. Copies of what has to wait, and the numbers of what no longer does, are appended to the waiting journal and synced.
 //! 2. The position is written: the number of the next event, and those of the events before it that are in hand.
-//! 3. Segments of the waiting journal in which nothing waits any more are dropped; the oldest one is rewritten if little in
-//!    it waits.
+//! 3. Segments of the waiting journal in which nothing waits any more are dropped, the oldest first. If at least half of all
+//!    copies are finished, or one has been finished for longer than `--segment-age`, the copies that still wait in the oldest
+//!    segment move to the end.
 //!
 //! | the process dies | after the next start |
 //! |---|---|
@@ -57,7 +58,7 @@
 //! | between 1 and 2 | the same |
 //! | between 2 and 3 | nothing is lost; what can be dropped is dropped at the next save |
 //! | after 1 failed | what it wrote counts as if it had not failed, unless a later 1 succeeded, which makes it void |
-//! | within 3 | a rewritten copy names the copy that it replaces, in one frame: it is there with both effects or not at all |
+//! | within 3 | a moved copy names the copy that it replaces, in one frame: it is there with both effects or not at all |
 //!
 //! ## Bounds
 //!

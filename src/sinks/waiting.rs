@@ -1,6 +1,7 @@
 //! What a sink has set aside: in a waiting journal in the state directory, or in memory without one.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tracing::{error, warn};
 
 use super::queue::{Aside, Event, Place, Queue, Refusals};
 use crate::callback::Record;
+use crate::http::pace::{LeftOut, Pace};
 use crate::journal::disk::DiskJournal;
 use crate::journal::storage::Directory;
 use crate::journal::waiting::{Copy, LONGEST_COPY, Waiting as WaitingCopy, WaitingJournal};
@@ -30,20 +32,28 @@ pub struct OpenWaitingError {
 
 /// What a sink has set aside.
 pub struct Waiting {
-    /// The sink.
-    sink: &'static str,
     store: Store,
     /// What was found at the start, to be queued.
     found: Vec<Event>,
-    /// Origins of copies at or beyond the sink's position at the start: the journal hands these out once more.
+    /// Origins of copies at or beyond the sink's position at the start: the journal hands these out once more. Nothing when it is
+    /// past them.
     known: HashSet<u64>,
+    /// The last of them.
+    last_known: u64,
     /// Events that have an entry in memory, at most.
     most: usize,
     /// When what has none may be read again, after it could not.
     readable_at: Option<Instant>,
+    /// Events that were dropped for want of room, and those that cannot be read.
     dropped: u64,
-    /// Whether it was said that some were dropped for want of room.
-    is_full_said: bool,
+    unreadable: u64,
+    said: Said,
+}
+
+/// What was said of what waits for a sink.
+struct Said {
+    sink: &'static str,
+    pace: Pace,
 }
 
 /// The pause before what waits is read again where it could not be.
@@ -86,11 +96,12 @@ impl Waiting {
         sink: &'static str,
         most: usize,
     ) -> Result<Waiting, OpenWaitingError> {
+        let said = Said { sink, pace: Pace::default() };
         let journal = match journal {
             Journal::Disk(journal) => journal,
             Journal::Memory(journal) => {
                 let memory = Memory { max_bytes: journal.max_bytes() / 2, ..Memory::default() };
-                return Ok(Waiting::new(sink, Store::Memory(memory), Vec::new(), HashSet::new(), most));
+                return Ok(Waiting::new(said, Store::Memory(memory), Vec::new(), HashSet::new(), most));
             }
         };
         let floor = reader.unfinished_from();
@@ -102,7 +113,7 @@ impl Waiting {
             journal.max_bytes() / 2,
             reader.waiting_end(),
             most,
-            |copy| match event(sink, copy) {
+            |copy| match said.event(copy) {
                 Ok(event) => found.push(event),
                 Err(ticket) => unreadable.push(ticket),
             },
@@ -117,13 +128,14 @@ impl Waiting {
         found.sort_by_key(|event| event.origin);
         let mut disk = Disk { waiting, journal: Arc::clone(journal), bytes: 0 };
         disk.note_bytes();
-        let mut waiting = Waiting::new(sink, Store::Disk(Box::new(disk)), found, known, most);
+        let mut waiting = Waiting::new(said, Store::Disk(Box::new(disk)), found, known, most);
         unreadable.into_iter().for_each(|ticket| waiting.lose(ticket));
         Ok(waiting)
     }
 
-    fn new(sink: &'static str, store: Store, found: Vec<Event>, known: HashSet<u64>, most: usize) -> Waiting {
-        Waiting { sink, store, found, known, most, readable_at: None, dropped: 0, is_full_said: false }
+    fn new(said: Said, store: Store, found: Vec<Event>, known: HashSet<u64>, most: usize) -> Waiting {
+        let last_known = known.iter().copied().max().unwrap_or(0);
+        Waiting { store, found, known, last_known, most, readable_at: None, dropped: 0, unreadable: 0, said }
     }
 
     /// Takes what was found at the start.
@@ -131,8 +143,11 @@ impl Waiting {
         std::mem::take(&mut self.found)
     }
 
-    /// Whether the event with this number in the journal was set aside before the start.
-    pub(super) fn knows(&self, origin: u64) -> bool {
+    /// Whether the event with this number in the journal was set aside before the start. To be asked in the order of numbers.
+    pub(super) fn knows(&mut self, origin: u64) -> bool {
+        if origin > self.last_known {
+            self.known = HashSet::new();
+        }
         self.known.contains(&origin)
     }
 
@@ -161,7 +176,7 @@ impl Waiting {
     /// Notes that what waits under this ticket cannot be read and never will be.
     pub(super) fn lose(&mut self, ticket: Ticket) {
         self.finish(ticket);
-        self.dropped += 1;
+        self.unreadable += 1;
     }
 
     /// Sets aside what in `queue` has to wait, and notes what is finished. Past the bound of entries in memory, events wait without one; answers how many of these have an
@@ -198,20 +213,22 @@ impl Waiting {
 
     /// Gives entries in memory to events that wait without one, once there is room for many.
     pub(super) fn bring_in(&mut self, queue: &mut Queue) {
-        let sink = self.sink;
         while self.brings_in_at(queue).is_some_and(|at| at <= Instant::now()) {
             let Store::Disk(disk) = &mut self.store else { return };
             match block_in_place(|| disk.waiting.index(self.most - queue.waiting())) {
                 Ok(copies) => {
                     for copy in copies {
-                        match event(sink, copy) {
+                        match self.said.event(copy) {
                             Ok(event) => queue.push(event),
                             Err(ticket) => self.lose(ticket),
                         }
                     }
                 }
                 Err(error) => {
-                    error!(sink, %error, "what waits cannot be read; trying again");
+                    if let Some(LeftOut { times, .. }) = self.said.pace.note("cannot be read", 1) {
+                        let sink = self.said.sink;
+                        error!(sink, %error, left_out = times, "what waits cannot be read; trying again");
+                    }
                     self.readable_at = Some(Instant::now() + READ_PAUSE);
                 }
             }
@@ -245,7 +262,7 @@ impl Waiting {
         on_their_way: impl Iterator<Item = &'a mut Event>,
         segment_age: Duration,
     ) {
-        let before = self.dropped;
+        let (before, said) = (self.dropped, &self.said);
         match &mut self.store {
             Store::Memory(memory) => {
                 let mut dropped = Vec::new();
@@ -263,12 +280,17 @@ impl Waiting {
                         Place::Hand(_) => None,
                     })
                     .collect();
-                self.dropped += block_in_place(|| disk.clean_up(queue, &mut on_their_way, segment_age));
+                self.dropped += block_in_place(|| disk.clean_up(queue, &mut on_their_way, segment_age, said));
             }
         }
-        if self.dropped > before && !std::mem::replace(&mut self.is_full_said, true) {
+        let dropped = self.dropped - before;
+        if dropped > 0
+            && let Some(LeftOut { number, times }) = self.said.pace.note("no room", dropped)
+        {
             warn!(
-                sink = self.sink,
+                sink = self.said.sink,
+                events = dropped + number,
+                left_out = times,
                 "more events wait for a sink than there is room for; the oldest are dropped"
             );
         }
@@ -290,11 +312,16 @@ impl Waiting {
         }
     }
 
-    /// How many events were dropped since the start, for want of room or since they cannot be read any more.
+    /// How many events were dropped since the start for want of room.
     pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// How many events were dropped since the start because they cannot be read or found any more.
+    pub(super) fn unreadable(&self) -> u64 {
         match &self.store {
-            Store::Memory(_) => self.dropped,
-            Store::Disk(disk) => self.dropped + disk.waiting.lost(),
+            Store::Memory(_) => self.unreadable,
+            Store::Disk(disk) => self.unreadable + disk.waiting.lost(),
         }
     }
 
@@ -312,9 +339,15 @@ type OnTheirWay<'a> = HashMap<Ticket, &'a mut Event>;
 
 impl Disk {
     /// Drops what is finished, and what takes more than it may; answers how many events that were.
-    fn clean_up(&mut self, queue: &mut Queue, on_their_way: &mut OnTheirWay<'_>, age: Duration) -> u64 {
+    fn clean_up(
+        &mut self,
+        queue: &mut Queue,
+        on_their_way: &mut OnTheirWay<'_>,
+        age: Duration,
+        said: &Said,
+    ) -> u64 {
         if let Err(error) = self.waiting.close_older_than(age) {
-            warn!(%error, "a segment of what waits cannot be closed; it stays until it can");
+            said.warn(&error, "a segment of what waits cannot be closed; it stays until it can");
         }
         self.waiting.drop_finished();
         for _ in 0..CLEANED_AT_ONCE {
@@ -323,7 +356,7 @@ impl Disk {
                 Ok(true) if self.waiting.is_beyond_limit() => {}
                 Ok(_) => break,
                 Err(error) => {
-                    warn!(%error, "what waits cannot be moved to make room");
+                    said.warn(&error, "what waits cannot be moved to make room");
                     break;
                 }
             }
@@ -416,24 +449,35 @@ fn copy(event: &Event) -> Option<Copy> {
     (record.len() <= LONGEST_COPY).then_some(copy)
 }
 
-/// A copy as an event that waits; the ticket of one that cannot be read, which is reported.
-fn event(sink: &'static str, WaitingCopy { ticket, copy }: WaitingCopy) -> Result<Event, Ticket> {
-    match Record::decode(&copy.record) {
-        Ok(Record { received_at, .. }) => {
-            let Copy { origin, order, .. } = copy;
-            // It failed before, or it is behind one that did.
-            Ok(Event {
-                origin,
-                order,
-                received_at,
-                failures: 1,
-                refusals: Refusals::default(),
-                place: Place::Waiting(ticket),
-            })
+impl Said {
+    fn warn(&self, error: &dyn Display, what: &'static str) {
+        if let Some(LeftOut { times, .. }) = self.pace.note(what, 1) {
+            warn!(sink = self.sink, %error, left_out = times, "{what}");
         }
-        Err(error) => {
-            error!(sink, origin = copy.origin, %error, "an event that waits cannot be read; it is dropped");
-            Err(ticket)
+    }
+
+    /// A copy as an event that waits; the ticket of one that cannot be read, which is reported.
+    fn event(&self, WaitingCopy { ticket, copy }: WaitingCopy) -> Result<Event, Ticket> {
+        match Record::decode(&copy.record) {
+            Ok(Record { received_at, .. }) => {
+                let Copy { origin, order, .. } = copy;
+                // It failed before, or it is behind one that did.
+                Ok(Event {
+                    origin,
+                    order,
+                    received_at,
+                    failures: 1,
+                    refusals: Refusals::default(),
+                    place: Place::Waiting(ticket),
+                })
+            }
+            Err(error) => {
+                if let Some(LeftOut { times, .. }) = self.pace.note("an event cannot be read", 1) {
+                    let (sink, origin) = (self.sink, copy.origin);
+                    error!(sink, origin, %error, left_out = times, "an event that waits cannot be read; it is dropped");
+                }
+                Err(ticket)
+            }
         }
     }
 }

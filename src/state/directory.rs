@@ -1,17 +1,6 @@
 //! The state directory: who holds it, and what is in it beside the journal.
 //!
-//! | file | what |
-//! |---|---|
-//! | planet-call-exporter.lock | who holds the directory; says that the directory is ours, as a checkpoint or a segment does |
-//! | NUMBER.segment | the journal, see `journal::segment` |
-//! | next.segment.new | zeros, which become the next segment of the journal |
-//! | NAME.position | how far a reader of the journal is |
-//! | ledger.checkpoint, ledger.checkpoint.previous | the totals, see `ledger::checkpoint` |
-//! | ledger.checkpoint.reserve | zeros, whose room is for the next checkpoint if the disk is full |
-//! | ledger.checkpoint.damaged | a latest checkpoint that could not be used, for people to look at |
-//! | NAME.waiting.NUMBER.segment | what waits for a sink, see `journal::waiting` |
-//! | refused.jsonl, refused.jsonl.previous | refused requests |
-//! | quarantined.jsonl, quarantined.jsonl.previous | records that a part cannot read, see `quarantine` |
+//! `journal/FORMAT.md` lists its files and describes each to the byte.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};

@@ -27,12 +27,12 @@ impl Health {
         Health { readiness, heartbeat: Heartbeat::default() }
     }
 
-    /// Shows that the parts that take call events get on, for whoever asks within the next minute.
+    /// Records a heartbeat of the parts that take call events. It counts for a minute.
     pub fn beat(&self) {
         self.heartbeat.beat(Instant::now());
     }
 
-    /// Nobody shows it any more, since the process ends.
+    /// Stops expecting heartbeats, because the process is ending.
     pub fn rest(&self) {
         self.heartbeat.rest();
     }

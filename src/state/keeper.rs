@@ -8,6 +8,7 @@ use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::journal::position;
 use crate::journal::storage::{Directory, Storage};
 use crate::journal::waiting::{self, look};
 
@@ -123,6 +124,8 @@ impl Keeper {
                     sink,
                     "what waited for a sink that is not configured any more is too old and is removed"
                 );
+                // Before they go, or they would be missing.
+                position::forget_waiting(directory, sink)?;
                 segments.into_iter().try_for_each(|segment| directory.remove(segment))?;
             }
         }
@@ -141,6 +144,7 @@ mod tests {
     use crate::callback::{Fingerprint, Kind, Record};
     use crate::journal::Journal;
     use crate::journal::disk::DiskJournal;
+    use crate::journal::position::Position;
     use crate::ledger::checkpoint::{Checkpoint, Marks};
     use crate::ledger::{Ledger, Limits};
     use crate::state::fold::{Fold, Recalled};
@@ -234,7 +238,9 @@ mod tests {
         let mut keeper = keeper(path);
         let _reader = Journal::Disk(Arc::clone(keeper.journal.journal())).reader("spans").expect("a reader");
         let from = (SystemTime::now(), Instant::now());
-        for sink in ["service", "spans"] {
+        let position = Position { next: 7, unfinished: vec![5], waiting_end: 3 };
+        fs::write(path.join(position::file_name("service")), position.encode()).expect("written");
+        for sink in ["service", "spans", "call_log"] {
             let file = format!("{}00000000000000000000.segment", waiting::prefix(sink));
             fs::write(path.join(file), format!("{sink} has somebody")).expect("written");
         }
@@ -242,5 +248,8 @@ mod tests {
         assert!(has(path, "service has somebody"));
         pass(&mut keeper, from, 6 * WINDOW, 7 * WINDOW + HOUR);
         assert!(!has(path, "service has somebody") && has(path, "spans has somebody"));
+        assert!(!has(path, "call_log has somebody"), "it has no position");
+        let bytes = fs::read(path.join(position::file_name("service"))).expect("a position");
+        assert_eq!(Position::decode(&bytes), Ok(Position { waiting_end: 0, ..position }));
     }
 }

@@ -31,6 +31,7 @@ pub mod undurable;
 pub mod volume;
 pub mod window;
 
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -206,6 +207,7 @@ fn open_directory(
         first: None,
         first_received_at: None,
         folded: 0,
+        unreadable: 0,
         newer: None,
     };
     let storage = directory.directory();
@@ -213,7 +215,10 @@ fn open_directory(
     let journal = DiskJournal::open(storage.clone(), max_bytes, position, |sequence, record| {
         reading.record(sequence, record)
     })?;
-    let Reading { window, recall, first, first_received_at, folded, newer, .. } = reading;
+    let Reading { window, recall, first, first_received_at, folded, unreadable, newer, .. } = reading;
+    if unreadable > 1 {
+        error!(records = unreadable, "the journal has records that cannot be read");
+    }
     if let Some(newer) = newer {
         return Err(newer);
     }
@@ -296,6 +301,7 @@ struct Reading<'a> {
     first: Option<u64>,
     first_received_at: Option<SystemTime>,
     folded: u64,
+    unreadable: u64,
     newer: Option<OpenError>,
 }
 
@@ -310,8 +316,8 @@ impl Reading<'_> {
                 self.recall.at_start(self.fold, sequence, &record);
             }
             Ok(Err(reason @ UnreadableRecord::Version(_))) => newer = Some(reason),
-            Ok(Err(error)) => error!(%error, sequence, "a record of the journal cannot be read"),
-            Err(error) => error!(%error, sequence, "a record of the journal cannot be read"),
+            Ok(Err(error)) => self.note_unreadable(sequence, &error),
+            Err(error) => self.note_unreadable(sequence, &error),
         }
         if sequence >= self.position {
             self.folded += 1;
@@ -320,6 +326,14 @@ impl Reading<'_> {
         if let Some(reason) = newer {
             self.newer.get_or_insert(OpenError::Record { sequence, reason });
         }
+    }
+
+    /// Says which record cannot be read first, since there may be as many as records.
+    fn note_unreadable(&mut self, sequence: u64, error: &dyn Display) {
+        if self.unreadable == 0 {
+            error!(%error, sequence, "a record of the journal cannot be read");
+        }
+        self.unreadable += 1;
     }
 }
 

@@ -127,25 +127,17 @@ impl RefusedRequests {
     /// that takes it is kept in memory only. Bytes of the query that are no UTF-8 are kept percent-encoded, which whoever reads
     /// forms decodes to the same bytes.
     pub fn keep(&self, received_at: SystemTime, reason: String, query: &[u8]) {
-        self.push(Refused {
-            received_at,
-            reason,
-            query: raw_query::as_text(query).into_owned(),
-            is_to_be_sent: true,
-        });
+        self.keep_request(received_at, reason, query, true);
     }
 
     /// Keeps a request like a refused one, to be looked at and never sent again.
     pub fn keep_for_show(&self, received_at: SystemTime, reason: String, query: &[u8]) {
-        self.push(Refused {
-            received_at,
-            reason,
-            query: raw_query::as_text(query).into_owned(),
-            is_to_be_sent: false,
-        });
+        self.keep_request(received_at, reason, query, false);
     }
 
-    fn push(&self, refused: Refused) {
+    fn keep_request(&self, received_at: SystemTime, reason: String, query: &[u8], is_to_be_sent: bool) {
+        let query = raw_query::as_text(query).into_owned();
+        let refused = Refused { received_at, reason, query, is_to_be_sent };
         if let Some(to_file) = &self.to_file {
             to_file.send(refused.to_json_line());
         }

@@ -1,5 +1,4 @@
-//! What becomes of a directory when its container ends: that depends on the file system that it is on, which Linux tells in
-//! `/proc/self/mountinfo`.
+//! Whether a directory outlives its container. That depends on its file system, which Linux names in `/proc/self/mountinfo`.
 //!
 //! Source: Linux, "The /proc Filesystem", 3.5, on mountinfo.
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tracing::{error, warn};
 
 use super::{DiskJournal, LARGEST_SEGMENT, State};
+use crate::http::pace::LeftOut;
 use crate::journal::head;
 use crate::journal::recovery::{Segment, file_name};
 use crate::journal::segment::FRAME_HEAD;
@@ -114,7 +115,10 @@ impl<S: Storage> DiskJournal<S> {
             match self.storage.remove(&name) {
                 // Somebody may have removed it to make room.
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    error!(%error, segment = self.storage.full_name(&name), "a segment of the journal cannot be removed");
+                    if let Some(LeftOut { times, .. }) = self.logged.note("cannot be removed", 1) {
+                        let segment = self.storage.full_name(&name);
+                        error!(%error, segment, left_out = times, "a segment of the journal cannot be removed");
+                    }
                     break;
                 }
                 _ => {}
@@ -124,8 +128,11 @@ impl<S: Storage> DiskJournal<S> {
             state.drop_before(end);
             dropped = true;
         }
-        if dropped && let Err(error) = self.storage.sync_directory() {
-            warn!(%error, "the removal of segments may not last");
+        if dropped
+            && let Err(error) = self.storage.sync_directory()
+            && let Some(LeftOut { times, .. }) = self.logged.note("may not last", 1)
+        {
+            warn!(%error, left_out = times, "the removal of segments may not last");
         }
     }
 
@@ -138,7 +145,7 @@ impl<S: Storage> DiskJournal<S> {
 }
 
 /// Bytes of the frames of these records.
-pub(super) fn frames_size(records: &[Bytes]) -> u64 {
+pub(in crate::journal) fn frames_size(records: &[Bytes]) -> u64 {
     records.iter().map(|record| (FRAME_HEAD + record.len()) as u64).sum()
 }
 

@@ -30,7 +30,7 @@ use super::{JournalError, ReaderStatus, head};
 use crate::http::pace::{LeftOut, Pace};
 use crate::release::Release;
 use ahead::Next as NextSegment;
-use limit::frames_size;
+pub(super) use limit::frames_size;
 
 /// How large a segment grows before the next one begins, at most.
 const LARGEST_SEGMENT: u64 = 16 * 1024 * 1024;
@@ -47,8 +47,10 @@ pub struct DiskJournal<S: Storage> {
     wishes: OnceLock<SyncSender<()>>,
     pub(super) appended: Notify,
     max_bytes: u64,
-    /// What else takes of `max_bytes`.
+    /// Bytes of other files, such as waiting journals, that count towards `max_bytes`.
     beside: AtomicU64,
+    /// What was said of segments that cannot be removed.
+    logged: Pace,
 }
 
 struct Writer<F> {
@@ -85,14 +87,9 @@ impl<S: Storage> DiskJournal<S> {
         self.append_with(records, frames_size(records)).map(|(first, _)| first)
     }
 
-    /// The same, and answers also where the first frame begins in its segment, which may become larger by this batch than
-    /// segments do: batches are small here, and many small segments would take more.
-    pub(super) fn append_at(&self, records: &[Bytes]) -> Result<(u64, u64), JournalError> {
-        self.append_with(records, 1)
-    }
-
-    /// Appends a batch to a segment that has room for this many bytes.
-    fn append_with(&self, records: &[Bytes], room: u64) -> Result<(u64, u64), JournalError> {
+    /// Appends a batch to a segment that has room for this many bytes, as far as a segment can, and answers also where the first
+    /// frame begins in it. With less room than the batch takes, the segment may become larger by the batch than segments do.
+    pub(super) fn append_with(&self, records: &[Bytes], room: u64) -> Result<(u64, u64), JournalError> {
         if let Some(record) = records.iter().find(|record| record.len() > LONGEST_RECORD) {
             return Err(JournalError::RecordTooLong(record.len()));
         }

@@ -67,6 +67,7 @@ impl<S: Storage> DiskJournal<S> {
             appended: Notify::new(),
             max_bytes,
             beside: AtomicU64::new(0),
+            logged: Pace::default(),
         })
     }
 }

@@ -17,8 +17,9 @@ const VISITED_AT_ONCE: usize = 2 * LONGEST_FRAME;
 const SLACK: Duration = Duration::from_secs(60);
 
 impl<S: Storage> DiskJournal<S> {
-    /// Hands the records from `from` on that are on disk now to `visit`, a block at a time, until that breaks off. A segment to which
-    /// nothing was written since `since` is passed over: what it has was stored before, and received before that.
+    /// Hands the records from `from` on that are on disk now to `visit`, a block at a time, until that breaks off. Segments to which
+    /// nothing was written since `since` are passed over: what they have was stored before, and received before that. The last of
+    /// them is visited all the same, so that whoever looks sees that nothing between it and the next one is missing.
     ///
     /// # Errors
     /// The disk fails, or somebody has removed what it has. What is damaged is passed over, and so is a segment that is dropped meanwhile.
@@ -29,8 +30,10 @@ impl<S: Storage> DiskJournal<S> {
         mut visit: impl FnMut(Place, &[u8]) -> ControlFlow<()>,
     ) -> io::Result<()> {
         let mut block = Vec::new();
-        for (first, end) in self.segments() {
-            if end <= from.sequence || self.is_older(first, since) {
+        let segments = self.segments();
+        let older = segments.iter().take_while(|(first, _)| self.is_older(*first, since)).count();
+        for (first, end) in segments.into_iter().skip(older.saturating_sub(1)) {
+            if end <= from.sequence {
                 continue;
             }
             block.resize(VISITED_AT_ONCE, 0);
@@ -237,24 +240,30 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_to_which_nothing_was_written_since_is_passed_over() {
+    fn of_the_segments_to_which_nothing_was_written_since_only_the_last_is_visited() {
         let scratch = tempdir().expect("a directory");
         let storage = Directory::new(scratch.path()).expect("a directory");
         let journal = DiskJournal::open(storage, 1 << 30, 0, |_, _| {}).expect("a journal");
-        for number in 0..2 {
+        for number in 0..3 {
             journal.append(&[record(number, 50)]).expect("appended");
-            journal.close_older_than(Duration::ZERO, std::time::Instant::now()).expect("closed");
+            if number < 2 {
+                journal.close_older_than(Duration::ZERO, std::time::Instant::now()).expect("closed");
+            }
         }
         let (now, minute) = (SystemTime::now(), Duration::from_secs(60));
-        let segment =
-            File::options().append(true).open(scratch.path().join(file_name(0))).expect("a segment");
-        segment.set_modified(now - 60 * minute).expect("another time");
+        for (number, minutes) in [(0, 90), (1, 60)] {
+            let path = scratch.path().join(file_name(number));
+            let segment = File::options().append(true).open(path).expect("a segment");
+            segment.set_modified(now - minutes * minute).expect("another time");
+        }
         for (since, expected) in [
-            (None, &[0, 1][..]),
-            (Some(now - 30 * minute), &[1]),
-            (Some(now - 60 * minute), &[0, 1]),
-            (Some(now), &[1]),
-            (Some(now + 30 * minute), &[]),
+            (None, &[0, 1, 2][..]),
+            (Some(now - 90 * minute), &[0, 1, 2]),
+            (Some(now - 75 * minute), &[0, 1, 2]),
+            (Some(now - 60 * minute), &[0, 1, 2]),
+            (Some(now - 30 * minute), &[1, 2]),
+            (Some(now), &[1, 2]),
+            (Some(now + 30 * minute), &[2]),
         ] {
             let mut seen = Vec::new();
             let visit = |place: Place, _: &[u8]| {

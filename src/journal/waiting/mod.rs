@@ -19,11 +19,12 @@ use bytes::Bytes;
 use tracing::{error, warn};
 
 use super::JournalError;
-use super::disk::DiskJournal;
+use super::disk::{DiskJournal, frames_size};
 use super::prefixed::Prefixed;
 use super::recovery::{file_name, read_segments};
 use super::segment::{self, FRAME_HEAD, LONGEST_RECORD, Next};
 use super::storage::{Storage, read_all};
+use crate::http::pace::{LeftOut, Pace};
 use entry::{COPY_HEAD, Entry, Numbers, encode, encode_finished};
 
 pub use entry::{Copy, Ticket, Waiting};
@@ -45,6 +46,7 @@ struct Count {
 
 /// A waiting journal.
 pub struct WaitingJournal<S: Storage> {
+    sink: String,
     journal: DiskJournal<Prefixed<S>>,
     /// By the first number of the segment.
     counts: BTreeMap<u64, Count>,
@@ -58,6 +60,8 @@ pub struct WaitingJournal<S: Storage> {
     /// Copies from there on that are finished or replaced, or that somebody has in memory.
     passed_over: Numbers,
     lost: u64,
+    /// What was said of what cannot be found or read.
+    said: Pace,
 }
 
 impl<S: Storage> WaitingJournal<S> {
@@ -117,6 +121,7 @@ impl<S: Storage> WaitingJournal<S> {
         }
         let passed_over = if unindexed_from.is_some() { finished } else { Numbers::default() };
         Ok(WaitingJournal {
+            sink: sink.to_owned(),
             journal,
             counts,
             unnoted: Vec::new(),
@@ -125,6 +130,7 @@ impl<S: Storage> WaitingJournal<S> {
             unindexed,
             passed_over,
             lost: 0,
+            said: Pace::default(),
         })
     }
 
@@ -135,17 +141,19 @@ impl<S: Storage> WaitingJournal<S> {
     /// another append succeeds, even an empty one, a crash may bring back what was not appended.
     pub fn append(&mut self, copies: &[Copy]) -> Result<Vec<Ticket>, JournalError> {
         let entries: Vec<Bytes> = copies.iter().map(|copy| encode(copy, None)).collect();
-        self.append_entries(entries)
+        // Batches are small here, and many small segments would take more: a segment may become larger by one.
+        self.append_entries(entries, 1)
     }
 
-    fn append_entries(&mut self, mut entries: Vec<Bytes>) -> Result<Vec<Ticket>, JournalError> {
+    /// Appends entries, and what is finished, to a segment that has room for this many bytes.
+    fn append_entries(&mut self, mut entries: Vec<Bytes>, room: u64) -> Result<Vec<Ticket>, JournalError> {
         if entries.is_empty() && self.unnoted.is_empty() && !self.is_end_uncertain {
             return Ok(Vec::new());
         }
         let copies = entries.len();
         entries.extend(self.unnoted.chunks(FINISHED_AT_ONCE).map(encode_finished));
         // After a failure this begins a new segment, even without entries; what the failed append left behind is void then.
-        let appended = self.journal.append_at(&entries);
+        let appended = self.journal.append_with(&entries, room);
         self.is_end_uncertain = appended.is_err();
         let (first, mut offset) = appended?;
         self.unnoted.clear();
@@ -223,8 +231,11 @@ impl<S: Storage> WaitingJournal<S> {
 
     fn end_of_unindexed(&mut self) {
         self.lost += self.unindexed;
-        if self.unindexed > 0 {
-            warn!(events = self.unindexed, "events that waited cannot be found any more");
+        if self.unindexed > 0
+            && let Some(LeftOut { number, times }) = self.said.note("cannot be found", self.unindexed)
+        {
+            let events = self.unindexed + number;
+            warn!(sink = self.sink, events, left_out = times, "events that waited cannot be found any more");
         }
         self.unindexed_from = None;
         self.unindexed = 0;
@@ -318,8 +329,11 @@ impl<S: Storage> WaitingJournal<S> {
     /// The disk fails; nothing was moved.
     pub fn move_to_end(&mut self, copies: &[Waiting]) -> Result<Vec<Ticket>, JournalError> {
         let Some((oldest, _)) = self.oldest_of_several() else { return Ok(Vec::new()) };
-        let entries = copies.iter().map(|waiting| encode(&waiting.copy, Some(waiting.ticket.number)));
-        let tickets = self.append_entries(entries.collect())?;
+        let entry = |waiting: &Waiting| encode(&waiting.copy, Some(waiting.ticket.number));
+        let entries: Vec<Bytes> = copies.iter().map(entry).collect();
+        // They may be nearly a segment, which a segment with some copies in it has no room for: it would grow with each rotation.
+        let room = frames_size(&entries);
+        let tickets = self.append_entries(entries, room)?;
         if self.unindexed_from.is_some() {
             tickets.iter().for_each(|ticket| self.passed_over.insert(ticket.number));
         }
@@ -339,7 +353,10 @@ impl<S: Storage> WaitingJournal<S> {
     pub fn to_drop(&self) -> Option<Vec<Waiting>> {
         let (oldest, end) = self.oldest_of_several().filter(|_| self.journal.is_beyond_limit())?;
         let copies = self.copies_of(oldest, end).unwrap_or_else(|error| {
-            warn!(%error, "what waits in a segment that is dropped cannot be told");
+            if let Some(LeftOut { times, .. }) = self.said.note("cannot be told", 1) {
+                let sink = &self.sink;
+                warn!(sink, %error, left_out = times, "what waits in a segment that is dropped cannot be told");
+            }
             Vec::new()
         });
         Some(copies)

@@ -11,6 +11,7 @@ use super::{Copy, LONGEST_COPY, Ticket, Waiting, WaitingJournal, prefix};
 use crate::journal::JournalError;
 use crate::journal::disk::DiskJournal;
 use crate::journal::prefixed::Prefixed;
+use crate::journal::recovery::file_name;
 use crate::journal::segment;
 use crate::journal::simulated_disk::SimulatedDisk;
 use crate::journal::storage::{Storage, read_all};
@@ -77,6 +78,8 @@ struct History {
     unsettled: BTreeSet<u64>,
     /// Of an append that failed, as long as none succeeded since.
     uncertain: BTreeSet<u64>,
+    /// The bytes of the largest batch that was set aside, and of the largest that says what is finished.
+    largest: [usize; 2],
 }
 
 fn open(disk: &SimulatedDisk, most: usize) -> (WaitingJournal<SimulatedDisk>, Vec<Waiting>, BTreeSet<u64>) {
@@ -115,6 +118,7 @@ impl History {
             left: BTreeSet::new(),
             unsettled: BTreeSet::new(),
             uncertain: BTreeSet::new(),
+            largest: [0; 2],
         }
     }
 
@@ -150,7 +154,27 @@ impl History {
             Step::LosePower(choice, most) => self.reopen(self.disk.after_power_loss(choice), most)?,
         }
         prop_assert_eq!(self.journal.unindexed(), self.left.len() as u64);
+        self.check_sizes()
+    }
+
+    /// No segment is larger than one with room for another batch, and that batch.
+    fn check_sizes(&self) -> Result<(), TestCaseError> {
+        let most = self.journal.journal.segment_bytes() + self.largest.iter().sum::<usize>() as u64;
+        for name in self.disk.list().expect("names") {
+            let size = self.disk.size(&name).expect("a size");
+            prop_assert!(size <= most, "{} has {} bytes, and {} at most", name, size, most);
+        }
         Ok(())
+    }
+
+    /// Takes in how large the next batch is.
+    fn note_batch(&mut self, copies: &[Copy]) {
+        let frame = |entry: Bytes| segment::FRAME_HEAD + entry.len();
+        let sizes = [
+            copies.iter().map(|copy| frame(encode(copy, None))).sum(),
+            frame(encode_finished(&self.journal.unnoted)),
+        ];
+        self.largest = std::array::from_fn(|batch| self.largest[batch].max(sizes[batch]));
     }
 
     /// A ticket reads its own record.
@@ -176,6 +200,7 @@ impl History {
             self.copies.insert(origin, copy.clone());
             self.in_hand.push(copy);
         }
+        self.note_batch(&self.in_hand.clone());
         let Ok(tickets) = self.journal.append(&self.in_hand) else {
             self.uncertain.extend(self.in_hand.iter().map(|copy| copy.origin));
             return Ok(());
@@ -209,6 +234,7 @@ impl History {
         };
         if let Some(mut copies) = to_move {
             copies.retain(|waiting| self.indexed.get(&waiting.copy.origin) == Some(&waiting.ticket));
+            self.note_batch(&[]);
             match self.journal.move_to_end(&copies) {
                 Ok(tickets) => {
                     self.unsettled.clear();
@@ -331,6 +357,24 @@ fn what_is_finished_takes_no_room_for_long() {
         assert!(history.journal.bytes() < MAX_BYTES / 2, "{} bytes", history.journal.bytes());
     }
     assert_eq!(history.indexed.keys().filter(|origin| **origin % 1_000 == 0).count(), 10);
+}
+
+#[test]
+fn what_moves_makes_no_segment_larger_than_what_is_set_aside_does() {
+    let mut history = History::new();
+    for _ in 0..30 {
+        // The segment that is written to gets nearly full, and then the oldest one moves.
+        let last =
+            |history: &History| history.journal.journal.segments().last().map_or(0, |(first, _)| *first);
+        let size = |history: &History| history.disk.size(&(prefix("service") + &file_name(last(history))));
+        while last(&history) == 0 || size(&history).expect("a size") < 300 {
+            history.append(1, usize::MAX).expect("appended");
+        }
+        let (oldest, end) = history.journal.oldest_of_several().expect("several segments");
+        let copies = history.journal.copies_of(oldest, end).expect("a disk that can be read");
+        history.journal.move_to_end(&copies).expect("moved");
+        history.check_sizes().expect("no segment is too large");
+    }
 }
 
 #[test]

@@ -133,8 +133,7 @@ impl LookBack {
         if follows {
             stream = stream.follow(&self.followers, until);
         }
-        let mut answer =
-            response::with_content_type(response::streamed(stream), "application/jsonl; charset=utf-8");
+        let mut answer = response::with_content_type(response::streamed(stream), response::JSON_LINES);
         if follows {
             answer.extensions_mut().insert(Endless);
         }

@@ -39,7 +39,7 @@ use super::{Settings, Sink};
 use attempts::Attempt;
 use progress::Progress;
 use refusals::BatchRefusals;
-pub use refusals::MOST_REFUSALS;
+pub use refusals::{EXHAUSTED_IN_A_ROW, MOST_REFUSALS};
 
 /// Events in hand, at most, and the bytes beyond which no more are taken.
 pub const MOST_IN_HAND: usize = 1024;
@@ -120,6 +120,9 @@ pub struct Drain<S: Sink> {
     give_up_at: Instant,
     given_up: u64,
     status: Arc<SinkStatus>,
+    /// How many events are known to have been dropped from the backlog, and how many of what waited could not be read.
+    dropped: u64,
+    unreadable_waiting: u64,
     /// When the oldest event that is not finished was received, and when that was found out.
     oldest: Option<SystemTime>,
     oldest_found_at: Option<Instant>,
@@ -178,6 +181,8 @@ impl<S: Sink> Drain<S> {
             give_up_at: Instant::now(),
             given_up: 0,
             status,
+            dropped: 0,
+            unreadable_waiting: 0,
             oldest: None,
             oldest_found_at: None,
             quarantine,

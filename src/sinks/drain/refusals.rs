@@ -13,8 +13,8 @@ pub const MOST_REFUSALS: u32 = 5;
 /// batch of the largest size to one event.
 const MOST_IN_A_ROW: u32 = 20;
 
-/// How often in a row the peer is exhausted until it may be for the size of batches.
-const EXHAUSTED_IN_A_ROW: u32 = 3;
+/// How often in a row a peer is exhausted until that may be because of the size of what it is sent.
+pub const EXHAUSTED_IN_A_ROW: u32 = 3;
 
 /// What the peer has refused so far.
 #[derive(Debug)]

@@ -8,8 +8,7 @@ use tracing::warn;
 use super::{Drain, STATUS_INTERVAL};
 use crate::config::StateLifetime;
 use crate::sinks::Sink;
-use crate::sinks::metrics::Backlog;
-use crate::sinks::metrics::Cause;
+use crate::sinks::metrics::{Backlog, Cause};
 use crate::sinks::queue::Aside;
 
 /// How long what was finished may wait to be noted durably. After a crash it is delivered once more.
@@ -95,6 +94,15 @@ impl<S: Sink> Drain<S> {
             let on_their_way = self.on_their_way.values().chain(&self.parts).flatten();
             self.oldest = on_their_way.map(|event| event.received_at).chain(self.queue.oldest()).min();
         }
+        let dropped = self.reader.dropped() + self.waiting.dropped();
+        // Whoever looks at the journal counts them.
+        if dropped > self.dropped {
+            self.metrics.note_drop();
+        }
+        self.dropped = dropped;
+        let unreadable = self.waiting.unreadable();
+        self.metrics.drop(Cause::Damaged, unreadable.saturating_sub(self.unreadable_waiting));
+        self.unreadable_waiting = unreadable;
         self.status.note(Backlog {
             waiting: self.queue.waiting() as u64 + self.waiting.unindexed(),
             dropped: self.waiting.dropped(),

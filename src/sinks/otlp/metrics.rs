@@ -37,7 +37,7 @@ use crate::metrics::catalog::Kind;
 use crate::metrics::family::{self, Family, Point, Value};
 use crate::metrics::labels::Labels;
 use crate::sinks::destination::DestinationWatch;
-use crate::sinks::drain::MISCONFIGURED_PAUSE;
+use crate::sinks::drain::{EXHAUSTED_IN_A_ROW, MISCONFIGURED_PAUSE};
 use crate::sinks::metrics::{AttemptMetrics, AttemptResult};
 use crate::sinks::spans::span::span_id;
 use crate::state::readers::{Asked, Births, Who};
@@ -97,7 +97,8 @@ pub async fn run(
     source.show(push.peer.condition());
     let mut pause = interval;
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
-        pause = push.push(&source).await.map_or_else(|Failed(pause)| pause, |_| interval);
+        let Some(pushed) = last.run_until_cancelled(push.push(&source)).await else { break };
+        pause = pushed.map_or_else(|Failed(pause)| pause, |_| interval);
     }
     // There is nobody left to try again.
     if last.run_until_cancelled(push.end(&source)).await != Some(Ok(())) {
@@ -145,9 +146,6 @@ struct Failed(Duration);
 
 /// The first pause after a failure.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// How often in a row the receiver is exhausted until it may be for the size of messages.
-const EXHAUSTED_IN_A_ROW: u32 = 3;
 
 /// How many pushes in a row of which something was refused count as none, until one counts as taken all the same.
 const MOST_INCOMPLETE: u32 = 3;
@@ -415,9 +413,11 @@ fn attributes(labels: &Labels) -> Vec<KeyValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::otlp::{Flags, OtlpSettings};
     use crate::metrics::birth::Birth;
     use crate::metrics::catalog;
     use crate::metrics::labels::Label;
+    use crate::state::readiness::Readiness;
 
     fn point(start: u64, value: Value) -> Point {
         let started_at = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(start));
@@ -429,6 +429,48 @@ mod tests {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(4);
         let exemplar = family::Exemplar { trace_id: [7; 16], value: 8.5, at };
         Point { exemplars: vec![(1, exemplar)], ..point }
+    }
+
+    /// A source that is asked and never answers, as if the receiver hung.
+    #[derive(Default)]
+    struct Hanging {
+        asked: Arc<tokio::sync::Notify>,
+    }
+
+    impl Source for Hanging {
+        async fn ask(&self, _: &Who) -> Option<Asked> {
+            self.asked.notify_one();
+            std::future::pending().await
+        }
+
+        fn families(&self, shown: Births) -> (Vec<Family>, Births) {
+            (Vec::new(), shown)
+        }
+
+        fn answered(&self, _: Asked, _: Births) {}
+
+        fn show(&self, _: Arc<Condition>) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_ends_at_once_in_the_middle_of_a_push() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), "http://127.0.0.1:9");
+        let environment = std::iter::once(endpoint).collect();
+        let settings = OtlpSettings::read(&environment, Flags::default());
+        let client = OtlpClient::new(settings.traces.destination().expect("a destination").clone());
+        let latch = Readiness::default().latch_for_show("otlp");
+        let destination = DestinationWatch::new("metrics", latch, None);
+        let (stop, last) = (CancellationToken::new(), CancellationToken::new());
+        let ends = Ends { stop: stop.clone(), last: last.clone(), state: StateLifetime::Process };
+        let (source, interval) = (Hanging::default(), Duration::from_secs(10));
+        let asked = Arc::clone(&source.asked);
+        let resource = Resource::builder_empty().build();
+        let run = tokio::spawn(run(client, resource, interval, destination, source, ends));
+        asked.notified().await;
+        stop.cancel();
+        last.cancel();
+        let ended = tokio::time::timeout(Duration::from_secs(60), run).await;
+        ended.expect("it does not wait for the push").expect("no panic");
     }
 
     #[test]

@@ -80,9 +80,7 @@ impl SendError {
     pub(super) fn no_connection(error: &(dyn std::error::Error + 'static)) -> SendError {
         SendError::NoAnswer { obstacle: Obstacle::of(error), detail: causes(error) }
     }
-}
 
-impl SendError {
     /// What it means for the events that were sent. `reason` is what is said of it.
     pub fn into_failure(self, reason: String) -> Failure {
         let retry_after = self.retry_after();

@@ -26,7 +26,7 @@ use crate::ledger::checkpoint::Checkpoint;
 /// What is said when a checkpoint cannot be written.
 const NO_CHECKPOINT: &str = "the checkpoint of the ledger cannot be written; the journal keeps what it needs";
 
-/// What is left of a disk for other files than the journal's, at most; of a small one a quarter.
+/// The most room that is left on a disk for files other than the journal's. On a small disk it is a quarter of the disk.
 const MOST_BESIDE: u64 = 16 * 1024 * 1024;
 
 /// A journal and the checkpoints on which it depends what can be dropped.

@@ -62,6 +62,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 
+use crate::journal::until;
 use crate::ledger::checkpoint::{Mark, Marks};
 use crate::metrics::birth::Birth;
 
@@ -336,14 +337,9 @@ impl Readers {
     }
 
     async fn until_kept(&self, number: u64) {
-        loop {
-            let kept = self.kept.notified();
-            let is_unkept = |reader: &Reader| reader.number == number && reader.is_unkept();
-            if !self.is_on_disk || !self.known().readers.iter().any(is_unkept) {
-                return;
-            }
-            kept.await;
-        }
+        let is_unkept = |reader: &Reader| reader.number == number && reader.is_unkept();
+        let is_kept = || !self.is_on_disk || !self.known().readers.iter().any(is_unkept);
+        until(&self.kept, is_kept).await;
     }
 
     /// The number of the reader, which is known from then on.

@@ -168,8 +168,7 @@ impl World {
     async fn adds_up(&self) {
         let expected = self.taken_over + self.appended;
         let sum = || {
-            let dropped: u64 =
-                ["refused", "age", "gone", "shutdown"].map(|cause| self.dropped(cause)).iter().sum();
+            let dropped: u64 = Cause::ALL.map(|cause| self.dropped(cause.as_str())).iter().sum();
             self.delivered() + dropped + self.quarantine.len() + self.backlog_dropped() + self.backlog()
         };
         let deadline = Instant::now() + Duration::from_secs(5);

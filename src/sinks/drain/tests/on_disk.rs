@@ -132,6 +132,7 @@ async fn a_waiting_journal_beyond_its_limit_drops_the_oldest_and_counts_them() {
     }
     world.adds_up().await;
     assert!(world.status.backlog().dropped > 5_000);
+    assert!(world.status.last_drop().is_some());
     assert!(world.status.backlog().waiting_bytes <= 1 << 17, "{:?}", world.status.backlog());
     let peer = Arc::clone(&world.peer);
     peer.does(|_| Act::Take);
@@ -154,7 +155,8 @@ async fn what_waits_and_cannot_be_read_any_more_is_dropped_and_holds_up_nothing(
         }
     }
     world.until(SOON, "nothing", || world.backlog() == 0).await;
-    assert_eq!(world.backlog_dropped(), 100);
+    assert_eq!((world.backlog_dropped(), world.dropped("damaged")), (0, 100));
+    assert!(world.status.last_drop().is_some());
     world.append([(200, Some(1))]);
     world.until(SOON, "the next", || world.delivered() == 1).await;
     world.adds_up().await;

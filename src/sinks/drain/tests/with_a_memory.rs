@@ -349,6 +349,19 @@ async fn memory_that_waits_is_bounded_and_what_is_dropped_is_counted() {
     world.adds_up().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_the_journal_drops_while_the_peer_is_away_is_a_drop_of_the_sink() {
+    let journal = Journal::Memory(Arc::new(MemoryJournal::new(100_000)));
+    let mut world = World::new(journal, one_by_one(), ScriptedPeer::new(|_| Act::Away), MOST_WAITING);
+    world.append(others(0..100));
+    sleep(10 * SECOND).await;
+    assert_eq!((world.backlog_dropped(), world.status.last_drop()), (0, None));
+    world.append(others(100..2_000));
+    world.until(10 * SECOND, "a drop", || world.status.last_drop().is_some()).await;
+    assert!(world.backlog_dropped() > 0);
+    world.adds_up().await;
+}
+
 /// Something that looks like chance, and is the same for the same numbers.
 fn chance(seed: u64, number: u64, before: u32) -> u64 {
     let mut mixed = (seed << 40) ^ (number << 8) ^ u64::from(before);
