@@ -9,7 +9,7 @@ use super::support::{Result, median};
 /// What each costs, and what it keeps.
 pub(crate) fn tables(compared: &mut [Measured]) -> Result<String> {
     let mut yardstick = None;
-    let mut text = "| | calls a second | of bare | processor time of a call | times of bare | millicores at 200 a second | p50 | p99 | \
+    let mut text = "| | calls a second | of bare | processor time of a call | times of bare | millicores at 200 calls a second | p50 | p99 | \
                     memory | installed |\n|---|---|---|---|---|---|---|---|---|---|\n"
         .to_owned();
     for Measured { peer, costs, .. } in &mut *compared {
