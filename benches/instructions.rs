@@ -53,7 +53,7 @@ struct Count {
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.first().map(String::as_str) {
-        Some(bare::ARGUMENT) if arguments.len() == 2 => bare::serve(),
+        Some(bare::ARGUMENT) if arguments.len() == 2 => bare::serve(bare::ANY_PORT),
         Some(name) => {
             let row = ROWS.iter().find(|(row, ..)| *row == name).ok_or("expected the name of a row")?;
             let count = instructions_a_call(row)?;

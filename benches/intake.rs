@@ -15,7 +15,8 @@ mod support;
 use std::process::Command;
 use std::time::Duration;
 
-use support::{Result, Server, bare};
+use support::wrk::{Load, Wrk};
+use support::{Result, Server, bare, median};
 
 const ROUNDS: usize = 3;
 const SECONDS_A_ROUND: u32 = 5;
@@ -26,14 +27,13 @@ const CONNECTIONS: &[u32] = &[1, 16, 64, 256];
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     if arguments.get(1).is_some_and(|argument| argument == bare::ARGUMENT) {
-        return bare::serve();
+        return bare::serve(bare::ANY_PORT);
     }
     compare()
 }
 
 fn compare() -> Result<()> {
-    let script = std::env::temp_dir().join(format!("call-events-{}.lua", std::process::id()));
-    std::fs::write(&script, WRK_SCRIPT)?;
+    let wrk = Wrk::new()?;
     let program = std::env::current_exe()?;
     let bare = Server::start(Command::new("taskset").args(["-c", "0"]).arg(program).arg(bare::ARGUMENT))?;
     let exporter = Server::start(&mut exporter_command())?;
@@ -61,16 +61,18 @@ fn compare() -> Result<()> {
         for round in 1..=ROUNDS {
             for (server, loads) in [&bare, &exporter, &durable].into_iter().zip(&mut loads) {
                 let before = server.processor_time()?;
-                let mut load = load(&server.url, &script, *connections, round)?;
+                let mut load = wrk.load(&server.url, *connections, SECONDS_A_ROUND, round)?;
                 load.time = (server.processor_time()? - before).as_secs_f64() * 1e6 / load.requests;
                 loads.push(load);
             }
         }
-        let (yardstick, time_yardstick) =
-            (median(&mut loads[0]).requests_a_second, median_time(&mut loads[0]));
+        let (yardstick, time_yardstick) = (
+            median(&mut loads[0], |load| load.requests_a_second).requests_a_second,
+            median_time(&mut loads[0]),
+        );
         for (name, loads) in ["bare", "memory", "state dir"].into_iter().zip(&mut loads) {
             let time = median_time(loads);
-            let Load { requests_a_second, p50, p99, .. } = median(loads);
+            let Load { requests_a_second, p50, p99, .. } = median(loads, |load| load.requests_a_second);
             let (ratio, time_ratio) = (*requests_a_second / yardstick, time_yardstick / time);
             println!(
                 "{connections:>5} {name:<9} {requests_a_second:>10.0} {p50:>9} {p99:>9} {ratio:>7.3} {time:>6.1} us \
@@ -78,7 +80,7 @@ fn compare() -> Result<()> {
             );
         }
     }
-    compare_passing_on(&bare, &script)?;
+    compare_passing_on(&bare, &wrk)?;
     println!(
         "resident memory, after the run: {} KiB, with a state directory {} KiB",
         exporter.resident_kib()?,
@@ -95,12 +97,11 @@ fn compare() -> Result<()> {
     println!("mean calls a sync: {:.1}; bytes on disk a call: {:.0}", calls / syncs, bytes / calls);
     drop(durable);
     std::fs::remove_dir_all(state_directory)?;
-    std::fs::remove_file(script)?;
     Ok(())
 }
 
 /// What the proxy adds to the answer of the server behind, which shares its core.
-fn compare_passing_on(bare: &Server, script: &std::path::Path) -> Result<()> {
+fn compare_passing_on(bare: &Server, wrk: &Wrk) -> Result<()> {
     let base = bare.url.trim_end_matches("/call_event");
     let proxy = Server::start(exporter_command().args(["--forward-to", base]))?;
     let through = proxy.url.replace("/call_event", "/notify");
@@ -109,7 +110,7 @@ fn compare_passing_on(bare: &Server, script: &std::path::Path) -> Result<()> {
         let mut medians: [Vec<f64>; 2] = Default::default();
         for round in 1..=ROUNDS {
             for (url, medians) in [&bare.url, &through].into_iter().zip(&mut medians) {
-                medians.push(microseconds(&load(url, script, connections, round)?.p50)?);
+                medians.push(microseconds(&wrk.load(url, connections, SECONDS_A_ROUND, round)?.p50)?);
             }
         }
         let [direct, through] = medians.map(|mut medians| {
@@ -142,14 +143,8 @@ fn exporter_command() -> Command {
     command
 }
 
-fn median(loads: &mut [Load]) -> &Load {
-    loads.sort_by(|one, other| one.requests_a_second.total_cmp(&other.requests_a_second));
-    &loads[loads.len() / 2]
-}
-
 fn median_time(loads: &mut [Load]) -> f64 {
-    loads.sort_by(|one, other| one.time.total_cmp(&other.time));
-    loads[loads.len() / 2].time
+    median(loads, |load| load.time).time
 }
 
 /// How often the threads of an idle server are woken up.
@@ -159,68 +154,7 @@ fn wakeups_a_second(server: &Server) -> Result<f64> {
     Ok((server.sleeps()? - before) as f64 / IDLE.as_secs_f64())
 }
 
-/// One session ID a request, told apart by connection, round and a counter; the rest is the documented sample.
-const WRK_SCRIPT: &str = r#"
-local round = tonumber(os.getenv("ROUND")) + 16 * tonumber(os.getenv("CONNECTIONS"))
-local count = 0
-local before = wrk.path .. "?sid="
-local after = "&type=V&from_user_id=9286&from_service_id=caller-service-id&to_user_id=2809" ..
-  "&to_service_id=callee-service-id&setup_time=1582527400&start_time=1582527404&end_time=1582527434&duration=30" ..
-  "&terminate=16&srcip=1.2.3.4&dstip=1.2.3.5&stid=voip.next&rel_code=1&rel_code_str=NORMAL&billing_sec=25" ..
-  "&rc_idc=KR&disconnect_reason=1001&releaser_type=1&app_svr_data=appSvrData"
-function request()
-  count = count + 1
-  local sid = string.format("6364e8b3-%04x-436e-9631-%012x", round, count)
-  return "GET " .. before .. sid .. after .. " HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-end
-"#;
-
-struct Load {
-    requests: f64,
-    requests_a_second: f64,
-    p50: String,
-    p99: String,
-    /// Microseconds of a processor for each.
-    time: f64,
-}
-
-fn load(url: &str, script: &std::path::Path, connections: u32, round: usize) -> Result<Load> {
-    let output = Command::new("taskset")
-        .args([
-            "-c",
-            "1",
-            "wrk",
-            "-t1",
-            &format!("-c{connections}"),
-            &format!("-d{SECONDS_A_ROUND}s"),
-            "--latency",
-        ])
-        .arg("-s")
-        .arg(script)
-        .arg(url)
-        .env("ROUND", round.to_string())
-        .env("CONNECTIONS", connections.to_string())
-        .output()?;
-    let text = String::from_utf8(output.stdout)?;
-    if text.contains("Non-2xx") || text.contains("Socket errors") {
-        return Err(format!("wrk saw failures:\n{text}").into());
-    }
-    let after = |name: &str| {
-        text.lines().find_map(|line| line.trim().strip_prefix(name)).map(|value| value.trim().to_owned())
-    };
-    let missing = || format!("wrk printed no figures:\n{text}{}", String::from_utf8_lossy(&output.stderr));
-    let requests = text.lines().find_map(|line| line.split_once(" requests in ")).ok_or_else(missing)?.0;
-    let requests = requests.trim().parse()?;
-    let requests_a_second = after("Requests/sec:").ok_or_else(missing)?.parse()?;
-    let p50 = after("50%").ok_or_else(missing)?;
-    let p99 = after("99%").ok_or_else(missing)?;
-    Ok(Load { requests, requests_a_second, p50, p99, time: 0.0 })
-}
-
 /// The sum of all series of a metric.
 fn sum(server: &Server, metric: &str) -> Result<f64> {
-    let page = String::from_utf8(server.metrics("")?)?;
-    let of_metric = page.lines().filter(|line| line.split(['{', ' ']).next() == Some(metric));
-    let values = of_metric.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
-    Ok(values.sum())
+    Ok(support::sum(&String::from_utf8(server.metrics("")?)?, metric, ""))
 }

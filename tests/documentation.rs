@@ -37,7 +37,7 @@ fn files(folders: &[&str]) -> Vec<PathBuf> {
 
 /// The pages of the documentation.
 fn pages() -> Vec<PathBuf> {
-    let mut pages = files(&["docs", "dashboards", "helm", "examples", "src", "tests"]);
+    let mut pages = files(&["benches", "docs", "dashboards", "helm", "examples", "src", "tests"]);
     pages.retain(|file| file.extension().is_some_and(|extension| extension == "md"));
     assert!(pages.len() > 20, "{pages:?}");
     pages

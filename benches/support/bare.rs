@@ -11,11 +11,14 @@ use super::Result;
 /// The argument that makes a benchmark this server.
 pub(crate) const ARGUMENT: &str = "bare";
 
-/// Serves until the process ends.
-pub(crate) fn serve() -> Result<()> {
+/// An address with a port that is free.
+pub(crate) const ANY_PORT: &str = "127.0.0.1:0";
+
+/// Serves at this address until the process ends.
+pub(crate) fn serve(address: &str) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let listener = tokio::net::TcpListener::bind(address).await?;
         eprintln!("{{\"call_events\":\"http://{}/call_event\",\"admin\":\"\"}}", listener.local_addr()?);
         loop {
             let (stream, _) = listener.accept().await?;

@@ -3,12 +3,13 @@
 #![allow(dead_code, reason = "each benchmark takes the part that it needs")]
 
 pub(crate) mod bare;
+pub(crate) mod process;
 pub(crate) mod sample;
+pub(crate) mod wrk;
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -57,35 +58,23 @@ impl Server {
 
     /// A line of the process's status in /proc, in KiB.
     pub(crate) fn status_kib(&self, name: &str) -> Result<u64> {
-        let status = self.proc("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line")?;
-        Ok(line.trim_end_matches("kB").trim().parse()?)
+        process::status_kib(self.process.id(), name)
     }
 
     /// The time of a processor that its threads have taken, whatever else the machine does.
     pub(crate) fn processor_time(&self) -> Result<Duration> {
-        let mut nanoseconds = 0;
-        for thread in self.threads()? {
-            let stat = std::fs::read_to_string(thread.join("schedstat"))?;
-            nanoseconds += stat.split(' ').next().unwrap_or_default().parse::<u64>()?;
-        }
-        Ok(Duration::from_nanos(nanoseconds))
+        process::processor_time(self.process.id())
     }
 
     /// How often its threads have gone to sleep, and so been woken up.
     pub(crate) fn sleeps(&self) -> Result<u64> {
         let mut sleeps = 0;
-        for thread in self.threads()? {
+        for thread in process::threads(self.process.id())? {
             let status = std::fs::read_to_string(thread.join("status"))?;
             let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
             sleeps += line.ok_or("no such line")?.trim().parse::<u64>()?;
         }
         Ok(sleeps)
-    }
-
-    fn threads(&self) -> Result<Vec<PathBuf>> {
-        let threads = std::fs::read_dir(format!("/proc/{}/task", self.process.id()))?;
-        Ok(threads.map(|thread| Ok(thread?.path())).collect::<std::io::Result<_>>()?)
     }
 
     /// A file of its process in /proc.
@@ -95,15 +84,7 @@ impl Server {
 
     /// The body of /metrics, with these lines in the head of the request.
     pub(crate) fn metrics(&self, head: &str) -> Result<Vec<u8>> {
-        let mut stream = TcpStream::connect(self.admin.trim_start_matches("http://"))?;
-        write!(stream, "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{head}\r\n")?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").ok_or("no end of the head")?;
-        if !answer.starts_with(b"HTTP/1.1 200 ") {
-            return Err(String::from_utf8_lossy(&answer[..end]).into());
-        }
-        Ok(answer.split_off(end + 4))
+        get(self.admin.trim_start_matches("http://"), "/metrics", head)
     }
 }
 
@@ -113,4 +94,32 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The body of an answer of 200, with these lines in the head of the request.
+pub(crate) fn get(address: &str, target: &str, head: &str) -> Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(address)?;
+    write!(stream, "GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{head}\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").ok_or("no end of the head")?;
+    if !answer.starts_with(b"HTTP/1.1 200 ") && !answer.starts_with(b"HTTP/1.0 200 ") {
+        return Err(String::from_utf8_lossy(&answer[..end]).into());
+    }
+    Ok(answer.split_off(end + 4))
+}
+
+/// The sum of all series of a metric on a page that have this among their labels.
+pub(crate) fn sum(page: &str, metric: &str, label: &str) -> f64 {
+    let of_metric = page.lines().filter(|line| line.split(['{', ' ']).next() == Some(metric));
+    let of_label = of_metric.filter(|line| line.contains(label));
+    let values = of_label.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+    // The sum of nothing at all is -0.
+    values.fold(0.0, |sum, value| sum + value)
+}
+
+/// The item in the middle.
+pub(crate) fn median<T>(items: &mut [T], value: impl Fn(&T) -> f64) -> &T {
+    items.sort_by(|one, other| value(one).total_cmp(&value(other)));
+    &items[items.len() / 2]
 }
