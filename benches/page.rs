@@ -138,24 +138,15 @@ fn print_row(service: &str, exporter: &Server) -> Result<()> {
 /// The bytes of a page, and the time of a CPU that the exporter takes to make and send it.
 fn scrape(exporter: &Server, head: &str) -> Result<(usize, Duration)> {
     let bytes = exporter.metrics(head)?.len();
-    let before = cpu_time(exporter)?;
+    let before = exporter.processor_time()?;
     for scrapes in 1.. {
         exporter.metrics(head)?;
-        let taken = cpu_time(exporter)? - before;
+        let taken = exporter.processor_time()? - before;
         if taken >= ENOUGH {
             return Ok((bytes, taken / scrapes));
         }
     }
     Err("the exporter takes no time".into())
-}
-
-/// The time of a CPU that a server has taken, in user and system mode. Its clock ticks a hundred times a second.
-fn cpu_time(server: &Server) -> Result<Duration> {
-    let stat = server.proc("stat")?;
-    let (_, fields) = stat.rsplit_once(") ").ok_or("no name in stat")?;
-    let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<u64>);
-    let ticks = ticks.sum::<std::result::Result<u64, _>>()?;
-    Ok(Duration::from_millis(10 * ticks))
 }
 
 fn with_commas(number: usize) -> String {

@@ -61,7 +61,7 @@ impl Server {
         process::status_kib(self.process.id(), name)
     }
 
-    /// The time of a processor that its threads have taken, whatever else the machine does.
+    /// The time of a processor that it has taken, whatever else the machine does.
     pub(crate) fn processor_time(&self) -> Result<Duration> {
         process::processor_time(self.process.id())
     }
@@ -75,11 +75,6 @@ impl Server {
             sleeps += line.ok_or("no such line")?.trim().parse::<u64>()?;
         }
         Ok(sleeps)
-    }
-
-    /// A file of its process in /proc.
-    pub(crate) fn proc(&self, file: &str) -> Result<String> {
-        Ok(std::fs::read_to_string(format!("/proc/{}/{file}", self.process.id()))?)
     }
 
     /// The body of /metrics, with these lines in the head of the request.
