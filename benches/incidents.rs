@@ -1,7 +1,7 @@
 //! Plays months of calls with incidents against the alerts, and prints what fired, when, and what fired for nothing.
 //!
-//! `tests/incidents/run --seed 7` plays all sizes of service, incidents and a normal month each. What it says of one seed is no promise for
-//! another.
+//! `tests/incidents/run --seed 7` plays all sizes of service, incidents and a normal month each. What it says of one
+//! seed is no promise for another.
 
 #![expect(clippy::print_stdout, reason = "it prints a table")]
 

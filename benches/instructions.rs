@@ -1,9 +1,9 @@
 //! How many instructions of a processor a call event takes, and in which functions.
 //!
-//! `cargo bench --bench instructions`, with valgrind installed. callgrind counts what the process does; what the kernel does for it is not
-//! in it. Other than time, that is the same on a busy machine, to less than one in a hundred: each row is the difference between a run
-//! with some thousand calls and one with twice as many, divided by their number, so that start and end are not in it either. BENCHMARKS.md
-//! has the history of these figures.
+//! `cargo bench --bench instructions`, with valgrind installed. callgrind counts what the process does; what the kernel
+//! does for it is not in it. Other than time, that is the same on a busy machine, to less than one in a hundred: each
+//! row is the difference between a run with some thousand calls and one with twice as many, divided by their number, so
+//! that start and end are not in it either. BENCHMARKS.md has the history of these figures.
 //!
 //! `cargo bench --bench instructions -- memory` measures one row only, and says in which functions its instructions are.
 

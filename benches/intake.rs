@@ -2,8 +2,8 @@
 //! ratio to a bare hyper server that answers 200 to everything, in the same run; what passing a request on adds to that
 //! server's own answer; and memory and wake-ups of an exporter that is idle.
 //!
-//! Beside the ratio of calls a second stands that of the time of a processor that each takes for a call, which says the same on a
-//! machine that does something else as well.
+//! Beside the ratio of calls a second stands that of the time of a processor that each takes for a call, which says the
+//! same on a machine that does something else as well.
 //!
 //! `cargo bench --bench intake`, with `wrk` and `taskset` installed. The server has the first core, wrk the second.
 //! Calls are like the documented sample, each with a session ID of its own, over keep-alive connections.

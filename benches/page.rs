@@ -1,9 +1,10 @@
-//! What a scrape costs: how large the page of /metrics is, how much time of a CPU and how much memory the exporter takes for it, for
-//! three sizes of service and for the most that the default of `--max-series` allows.
+//! What a scrape costs: how large the page of /metrics is, how much time of a CPU and how much memory the exporter
+//! takes for it, for three sizes of service and for the most that the default of `--max-series` allows.
 //!
-//! `cargo bench --bench page` makes the table of docs/metrics.md. Prometheus asks for OpenMetrics with gzip; text is what a
-//! person sees. The time is that of the whole process, so that it is the same on a busy machine; the exporter makes a page on one
-//! thread, so a scrape lasts about as long. Memory is what is resident before the first scrape, and the most after the last.
+//! `cargo bench --bench page` makes the table of docs/metrics.md. Prometheus asks for OpenMetrics with gzip; text is
+//! what a person sees. The time is that of the whole process, so that it is the same on a busy machine; the exporter
+//! makes a page on one thread, so a scrape lasts about as long. Memory is what is resident before the first scrape, and
+//! the most after the last.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -61,8 +62,8 @@ fn simulate(exporter: &Server, idcs: &str, calls: u32) -> Result<()> {
     if status.success() { Ok(()) } else { Err(format!("the simulator ended with {status}").into()) }
 }
 
-/// Sends calls of every IDC, media type and fault domain, answered and not, each with a release code of its own: more label sets than
-/// any limit has room for.
+/// Sends calls of every IDC, media type and fault domain, answered and not, each with a release code of its own: more
+/// label sets than any limit has room for.
 fn send_every_label_set(exporter: &Server) -> Result<()> {
     let address = exporter.url.trim_start_matches("http://").split('/').next().ok_or("no address")?;
     let mut connection = BufReader::new(TcpStream::connect(address)?);

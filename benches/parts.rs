@@ -1,7 +1,9 @@
-//! What the parts of the way of an event cost, each by itself: reading a query, labels, the totals, the journal, a span, the page.
+//! What the parts of the way of an event cost, each by itself: reading a query, labels, the totals, the journal, a
+//! span, the page.
 //!
-//! `cargo bench --bench parts`, or with the beginning of a name behind `--`. Where there is something to compare with, it stands beside
-//! the part: times differ from machine to machine, and their ratios less. `benches/instructions.rs` measures the way as a whole.
+//! `cargo bench --bench parts`, or with the beginning of a name behind `--`. Where there is something to compare with,
+//! it stands beside the part: times differ from machine to machine, and their ratios less. `benches/instructions.rs`
+//! measures the way as a whole.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot do its work ends")]
 

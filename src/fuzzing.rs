@@ -1,9 +1,10 @@
 //! Laws of what reads bytes from outside: a function each, which panics if its law is broken.
 //!
-//! `fuzz/` has a target of cargo-fuzz for each, to be run for hours by hand. The tests below ask the same laws of the seeds, of seeds that are
-//! damaged and of bytes at random, in seconds.
+//! `fuzz/` has a target of cargo-fuzz for each, to be run for hours by hand. The tests below ask the same laws of the
+//! seeds, of seeds that are damaged and of bytes at random, in seconds.
 //!
-//! Whoever reads other bytes from outside adds a law beside what reads them, and a line here: the tests say what else is missing.
+//! Whoever reads other bytes from outside adds a law beside what reads them, and a line here: the tests say what else
+//! is missing.
 
 pub use crate::callback::fuzzing::{journal_record, query};
 pub use crate::config::fuzzing::{callback_path, flag_value};

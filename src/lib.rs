@@ -12,16 +12,16 @@
 //! ```
 //!
 //! 1. [`http`] accepts a connection and bounds what its peer can stretch.
-//! 2. [`config::routes`] say which kind of callback arrives at a URL; [`intake::handler`] answers it. [`callback`] reads the query, pure
-//!    and without state.
-//! 3. [`intake::acceptance`] knows keys and bytes: a repeat is answered at once; anything else goes to the [`journal`] first. On
-//!    disk the [`state::committer`] stores what waits as one batch with one sync.
+//! 2. [`config::routes`] say which kind of callback arrives at a URL; [`intake::handler`] answers it. [`callback`]
+//!    reads the query, pure and without state.
+//! 3. [`intake::acceptance`] knows keys and bytes: a repeat is answered at once; anything else goes to the [`journal`]
+//!    first. On disk the [`state::committer`] stores what waits as one batch with one sync.
 //! 4. The [`state::fold`] takes what was stored into the [`ledger`], off the way of events. After a crash the same records make
 //!    the same totals, from the latest checkpoint on.
 //! 5. Each of the [`sinks`] drains the journal at its own position. One that is slow or down stands still and holds up nobody
 //!    else; a single event that has to wait is set aside, so that the position moves on.
-//! 6. [`ops::admin`] shows the totals to Prometheus, [`sinks::otlp::metrics`] pushes them; [`state::readers`] know what each reader was
-//!    shown, and let it see a new series at 0 first.
+//! 6. [`ops::admin`] shows the totals to Prometheus, [`sinks::otlp::metrics`] pushes them; [`state::readers`] know what
+//!    each reader was shown, and let it see a new series at 0 first.
 //!
 //! One way, no back and forth. The journal is the record; the ledger is a fold over it.
 //!
@@ -51,10 +51,11 @@
 //!
 //! # What always holds
 //!
-//! A request is answered 200 only after its event is stored; if the disk does not take it, the answer is that of the service
-//! behind, or 503 ([`state::undurable`]). A call counts once. Memory is bounded by configuration, never by
-//! traffic, time or a dead peer. What comes from outside cannot end the process, create series without limit or forge a line of a
-//! log: what panics on it is caught and set aside ([`callback::shield`]). A part that ends unexpectedly ends the process.
+//! A request is answered 200 only after its event is stored; if the disk does not take it, the answer is that of the
+//! service behind, or 503 ([`state::undurable`]). A call counts once. Memory is bounded by configuration, never by
+//! traffic, time or a dead peer. What comes from outside cannot end the process, create series without limit or forge a
+//! line of a log: what panics on it is caught and set aside ([`callback::shield`]). A part that ends unexpectedly ends
+//! the process.
 
 pub mod app;
 pub mod callback;

@@ -1,5 +1,5 @@
-//! The promise: one bot is told from an outage by how many different callers had an abnormal call, after a crash as before it, and nothing
-//! but the journal knows who they are.
+//! The promise: one bot is told from an outage by how many different callers had an abnormal call, after a crash as
+//! before it, and nothing but the journal knows who they are.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

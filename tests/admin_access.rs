@@ -1,5 +1,5 @@
-//! The promise: the admin port can be closed to everybody without credentials but health checks, as Prometheus's own exporters can, and
-//! what names people is seen from this host or with credentials only.
+//! The promise: the admin port can be closed to everybody without credentials but health checks, as Prometheus's own
+//! exporters can, and what names people is seen from this host or with credentials only.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

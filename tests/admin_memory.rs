@@ -1,5 +1,6 @@
-//! The promise: whoever reads the pages of the admin port, however many and however slowly, takes no more memory than docs/operations.md says.
-//! Every page is read so, one after another, under a hard limit of what the exporter may allocate, which ends it when it is passed.
+//! The promise: whoever reads the pages of the admin port, however many and however slowly, takes no more memory than
+//! docs/operations.md says. Every page is read so, one after another, under a hard limit of what the exporter may
+//! allocate, which ends it when it is passed.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

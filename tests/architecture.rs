@@ -81,3 +81,19 @@ fn every_module_of_the_crate_is_a_room() {
     );
     assert_eq!(modules.len(), rooms.len());
 }
+
+/// rustfmt leaves comments as they are. A row of a table or a line of a drawing cannot be wrapped.
+#[test]
+fn comments_are_narrow_enough_to_be_read() {
+    const WIDEST: usize = 130;
+    for file in rooms().iter().flat_map(|room| files(room)) {
+        let source = fs::read_to_string(&file).expect("a source file");
+        for (number, line) in (1..).zip(source.lines()) {
+            let comment = line.trim_start().strip_prefix("//");
+            let text = comment.map(|comment| comment.trim_start_matches(['/', '!']).trim_start());
+            let is_drawn = text.is_some_and(|text| text.starts_with('|') || text.contains('─'));
+            let is_narrow = text.is_none() || is_drawn || line.chars().count() <= WIDEST;
+            assert!(is_narrow, "{}:{number} is wider than {WIDEST}", file.display());
+        }
+    }
+}

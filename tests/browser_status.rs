@@ -1,5 +1,5 @@
-//! The promise: the status page is one for people: it refreshes itself, works on a phone, in the dark and without JavaScript, says when the exporter
-//! is gone, and its browser has nothing to complain of. With a real Chromium.
+//! The promise: the status page is one for people: it refreshes itself, works on a phone, in the dark and without
+//! JavaScript, says when the exporter is gone, and its browser has nothing to complain of. With a real Chromium.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

@@ -1,5 +1,5 @@
-//! The promise: values that the program would die on, or that a cluster would refuse or overlook, are refused by the charts, with
-//! what to change.
+//! The promise: values that the program would die on, or that a cluster would refuse or overlook, are refused by the
+//! charts, with what to change.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

@@ -1,5 +1,5 @@
-//! The promise: an upgrade of the gateway's chart keeps what it does not mention, and what Kubernetes does not let change, or what would
-//! leave the state behind, is refused with what to do.
+//! The promise: an upgrade of the gateway's chart keeps what it does not mention, and what Kubernetes does not let
+//! change, or what would leave the state behind, is refused with what to do.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

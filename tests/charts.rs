@@ -479,8 +479,8 @@ fn at_home(address: SocketAddr) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, address.port()).into()
 }
 
-/// What goes with the pod is told apart by the pod; what a claim keeps goes on under the same name. To a Prometheus that scrapes
-/// it is the same instance.
+/// What goes with the pod is told apart by the pod; what a claim keeps goes on under the same name. To a Prometheus
+/// that scrapes it is the same instance.
 #[test]
 fn telemetry_says_where_it_comes_from() {
     let receiver = OtlpReceiver::start([]);
@@ -571,7 +571,8 @@ fn scraped_instance(objects: &[Value]) -> String {
     relabeling["replacement"].as_str().unwrap_or("$1").replace("$1", &joined)
 }
 
-/// Metrics go one way to one Prometheus: an endpoint is for spans, unless metrics are asked for, and the gateway says what that means.
+/// Metrics go one way to one Prometheus: an endpoint is for spans, unless metrics are asked for, and the gateway says
+/// what that means.
 #[test]
 fn metrics_are_pushed_only_if_that_is_asked_for() {
     let values = |metrics: &[bool]| {

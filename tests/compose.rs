@@ -1,5 +1,6 @@
-//! The promise of examples/compose: one command shows calls in a real Prometheus, an alert in a real Alertmanager, and spans in a real
-//! collector, and leaves nothing; and the files with which containers do the same are right, as far as that can be said without them.
+//! The promise of examples/compose: one command shows calls in a real Prometheus, an alert in a real Alertmanager, and
+//! spans in a real collector, and leaves nothing; and the files with which containers do the same are right, as far as
+//! that can be said without them.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

@@ -1,9 +1,9 @@
-//! The promise: every acknowledged call is counted exactly once, has its span and its log record and reaches the service behind,
-//! whatever dies and however often.
+//! The promise: every acknowledged call is counted exactly once, has its span and its log record and reaches the
+//! service behind, whatever dies and however often.
 //!
-//! The simulator sends over many connections, and sends again what was not acknowledged, while the exporter is killed at
-//! random moments and started again, the receiver of spans and logs and the service come and go, and somebody scrapes. PLANET_TEST_KILLS says
-//! how often, PLANET_TEST_SEED from which seed.
+//! The simulator sends over many connections, and sends again what was not acknowledged, while the exporter is killed
+//! at random moments and started again, the receiver of spans and logs and the service come and go, and somebody
+//! scrapes. PLANET_TEST_KILLS says how often, PLANET_TEST_SEED from which seed.
 
 #![cfg(feature = "simulator")]
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]

@@ -1,5 +1,5 @@
-//! The promise: a crowd that takes all places, sends little and comes again at once keeps nobody out, and whatever holds the places
-//! of the admin port, `/livez` and `/readyz` are answered.
+//! The promise: a crowd that takes all places, sends little and comes again at once keeps nobody out, and whatever
+//! holds the places of the admin port, `/livez` and `/readyz` are answered.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -71,7 +71,8 @@ fn stay(address: SocketAddr, bytes: &[u8], came: &AtomicUsize, is_over: &AtomicB
     Ok(())
 }
 
-/// The status of the answer. A client that is told to go before it has sent its request, as may happen on a busy machine, comes again.
+/// The status of the answer. A client that is told to go before it has sent its request, as may happen on a busy
+/// machine, comes again.
 fn status(address: SocketAddr, path: &str) -> u16 {
     eventually("an answer", || http::try_request(address, "GET", path, &[]).ok()).status
 }

@@ -83,8 +83,8 @@ fn assert_units_and_colours(name: &str, panel: &Value) {
     }
 }
 
-/// A headline is of a fixed window, which its title or a column names, or of the time that is shown; a share in a graph is of a window that does not depend on the width of
-/// a screen.
+/// A headline is of a fixed window, which its title or a column names, or of the time that is shown; a share in a graph
+/// is of a window that does not depend on the width of a screen.
 fn assert_windows(name: &str, panel: &Value, target: &Value) {
     let is_number = panel["type"] == "stat" || panel["type"] == "table";
     assert_eq!(target["instant"], is_number, "{name}");

@@ -145,7 +145,8 @@ impl Scene {
     }
 }
 
-/// The expression as Grafana would send it, without leaving zeros out. What lies a week back lies a second back here, so that there is something.
+/// The expression as Grafana would send it, without leaving zeros out. What lies a week back lies a second back here,
+/// so that there is something.
 fn as_sent(expression: &str) -> String {
     expression
         .trim_end_matches(" > 0")

@@ -1,5 +1,5 @@
-//! The promise: one command shows an exporter with calls coming in and an incident under way; what it says of the incident is what
-//! the pages show; nobody else gets these calls, and nothing stays.
+//! The promise: one command shows an exporter with calls coming in and an incident under way; what it says of the
+//! incident is what the pages show; nobody else gets these calls, and nothing stays.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

@@ -1,5 +1,6 @@
-//! The promise: a pod that ends acknowledges no call that dies with it. From the beginning of its deletion on, when its preStop hook has the
-//! exporter drain, clients are sent elsewhere, and what only the pod would keep is acknowledged by the service behind or not at all.
+//! The promise: a pod that ends acknowledges no call that dies with it. From the beginning of its deletion on, when its
+//! preStop hook has the exporter drain, clients are sent elsewhere, and what only the pod would keep is acknowledged by
+//! the service behind or not at all.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

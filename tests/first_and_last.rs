@@ -1,4 +1,5 @@
-//! The promise: who starts after an exporter that is ready knows when that is, and the Job whose exporter is no native sidecar can end it.
+//! The promise: who starts after an exporter that is ready knows when that is, and the Job whose exporter is no native
+//! sidecar can end it.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

@@ -1,5 +1,5 @@
-//! The promise: who follows calls sees each as it comes, once, for as long as that takes, and holds up neither the end of the exporter nor
-//! anybody else.
+//! The promise: who follows calls sees each as it comes, once, for as long as that takes, and holds up neither the end
+//! of the exporter nor anybody else.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

@@ -1,5 +1,5 @@
-//! The promise: call events that LINE Planet did not send are turned away by a secret in the URL, by address and by rate; they cost
-//! no real call anything, and nobody ever sees the secret.
+//! The promise: call events that LINE Planet did not send are turned away by a secret in the URL, by address and by
+//! rate; they cost no real call anything, and nobody ever sees the secret.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

@@ -94,8 +94,8 @@ fn the_build_has_all_that_it_needs_and_nothing_else() {
     assert!(said.contains("no bin target named `no-such-program`"), "it could not be built: {said}");
 }
 
-/// Cargo goes by times of modification, and those of sources may be old. So nothing that was made of other sources may be there: neither in
-/// a cache that outlives a build, nor in the layer of the dependencies.
+/// Cargo goes by times of modification, and those of sources may be old. So nothing that was made of other sources may
+/// be there: neither in a cache that outlives a build, nor in the layer of the dependencies.
 #[test]
 fn no_program_of_other_sources_can_be_shipped() {
     let instructions = instructions();
@@ -124,8 +124,8 @@ fn base_images_are_arguments() {
     assert_eq!(after(&instructions, "FROM"), ["${RUST_IMAGE} AS build", "${BASE_IMAGE}"]);
 }
 
-/// What is in COPY --from is copied without its own owner and mode, and so is what --chmod says of a folder, by many builders. What is in
-/// it keeps them.
+/// What is in COPY --from is copied without its own owner and mode, and so is what --chmod says of a folder, by many
+/// builders. What is in it keeps them.
 #[test]
 fn the_state_directory_belongs_to_the_user_alone() {
     let instructions = instructions();

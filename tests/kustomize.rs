@@ -1,4 +1,5 @@
-//! The promise: whoever changes the sidecar of the Kustomize component by a patch changes what the patch names, and nothing else.
+//! The promise: whoever changes the sidecar of the Kustomize component by a patch changes what the patch names, and
+//! nothing else.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

@@ -1,5 +1,5 @@
-//! The promise: the exporter's own log holds up no call and no end, whatever becomes of standard error; nothing that comes from outside
-//! acts on who looks at it, or fills it.
+//! The promise: the exporter's own log holds up no call and no end, whatever becomes of standard error; nothing that
+//! comes from outside acts on who looks at it, or fills it.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -58,8 +58,8 @@ fn the_last_lines_are_there() {
     assert_eq!(log.iter().filter(|line| line.contains("refused a call event")).count(), 500);
 }
 
-/// Text that a terminal would obey, or that would read otherwise than it is: ESC, BEL, CR, LF, DEL, a control character of ISO 6429 and an
-/// override of direction, as a query has them.
+/// Text that a terminal would obey, or that would read otherwise than it is: ESC, BEL, CR, LF, DEL, a control character
+/// of ISO 6429 and an override of direction, as a query has them.
 const ACTING: &str = "a%1B%5B31m%07%0D%0A%7F%C2%9B%E2%80%AEb";
 
 /// Whether anything in it is obeyed by a terminal.

@@ -1,5 +1,5 @@
-//! The promise: from the calls themselves it is told what failing ones have in common, which they are, and what LINE Planet's support
-//! needs to know, whatever died in between, with a damaged journal as well; and nobody is named.
+//! The promise: from the calls themselves it is told what failing ones have in common, which they are, and what LINE
+//! Planet's support needs to know, whatever died in between, with a damaged journal as well; and nobody is named.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

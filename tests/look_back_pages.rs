@@ -1,4 +1,5 @@
-//! The promise: who looks back with a browser is shown pages with links from each answer to the next, which name nobody and run nothing.
+//! The promise: who looks back with a browser is shown pages with links from each answer to the next, which name nobody
+//! and run nothing.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

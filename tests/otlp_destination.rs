@@ -1,5 +1,5 @@
-//! The promise: who answers without being a receiver is told from one, gets nothing more for a minute, and costs nothing; and what
-//! an exporter says of itself tells it from others.
+//! The promise: who answers without being a receiver is told from one, gets nothing more for a minute, and costs
+//! nothing; and what an exporter says of itself tells it from others.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

@@ -1,5 +1,5 @@
-//! The promise: where a delivery fails, one line of the log says where it was to go, what is the matter with who is there, and what
-//! is likely to help; and none says a secret.
+//! The promise: where a delivery fails, one line of the log says where it was to go, what is the matter with who is
+//! there, and what is likely to help; and none says a secret.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

@@ -128,8 +128,8 @@ fn the_call_log_arrives_once_over_each_protocol_and_leads_to_the_spans() {
     }
 }
 
-/// What a Kubernetes Service is to a client: each new connection goes to the back end that is named now, and those that are open
-/// stay where they are.
+/// What a Kubernetes Service is to a client: each new connection goes to the back end that is named now, and those that
+/// are open stay where they are.
 struct Switch {
     address: SocketAddr,
     target: Arc<Mutex<SocketAddr>>,

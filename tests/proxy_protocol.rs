@@ -1,5 +1,5 @@
-//! The promise: behind a load balancer that speaks the PROXY protocol, clients are known by their own addresses, and nobody else can
-//! claim one.
+//! The promise: behind a load balancer that speaks the PROXY protocol, clients are known by their own addresses, and
+//! nobody else can claim one.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

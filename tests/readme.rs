@@ -101,8 +101,8 @@ fn everybody_runs_the_same_tests() {
     assert!(last.ends_with("/../tests/run\" --peers"), "{last}");
 }
 
-/// What a translation has of a page that is the same in every language: blocks of code, code within a line, and links, sorted where languages
-/// order a sentence otherwise.
+/// What a translation has of a page that is the same in every language: blocks of code, code within a line, and links,
+/// sorted where languages order a sentence otherwise.
 fn beside_the_language(page: &str) -> [Vec<String>; 4] {
     let fenced: Vec<_> = page.split("```").skip(1).step_by(2).map(str::to_owned).collect();
     let without = page.split("```").step_by(2).collect::<String>();

@@ -1,6 +1,6 @@
-//! The promise: a state directory that is removed, moved away or mounted over while the exporter runs takes no call with it: what
-//! would not be found by the next start is not acknowledged, readiness says so, and the exporter goes on when the directory
-//! is back.
+//! The promise: a state directory that is removed, moved away or mounted over while the exporter runs takes no call
+//! with it: what would not be found by the next start is not acknowledged, readiness says so, and the exporter goes on
+//! when the directory is back.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

@@ -1,5 +1,5 @@
-//! The promise: no request is lost because a connection to the service ends while nobody uses it, and an answer that comes early
-//! is passed on.
+//! The promise: no request is lost because a connection to the service ends while nobody uses it, and an answer that
+//! comes early is passed on.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

@@ -1,5 +1,5 @@
-//! The promise: a service manager such as systemd is told when the exporter is ready, that it gets on, and that it ends; and the unit that is
-//! shipped says what the exporter needs.
+//! The promise: a service manager such as systemd is told when the exporter is ready, that it gets on, and that it
+//! ends; and the unit that is shipped says what the exporter needs.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

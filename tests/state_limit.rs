@@ -34,8 +34,8 @@ fn segment_bytes(state: &Path) -> u64 {
     segments.filter_map(|segment| segment.metadata().ok()).map(|segment| segment.len()).sum()
 }
 
-/// Sends calls of 30 KB with these numbers from several clients at once, and answers how many were not taken, and the most bytes
-/// of segments that there were meanwhile.
+/// Sends calls of 30 KB with these numbers from several clients at once, and answers how many were not taken, and the
+/// most bytes of segments that there were meanwhile.
 fn send(exporter: &Exporter, state: &Path, numbers: std::ops::Range<usize>) -> (u64, u64) {
     let (refused, most, is_done) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     let padding = "x".repeat(30_000);

@@ -1,5 +1,5 @@
-//! The promise: the status says what is wrong, where and since when, to people and to programs, the same before and after a kill, and names
-//! nobody.
+//! The promise: the status says what is wrong, where and since when, to people and to programs, the same before and
+//! after a kill, and names nobody.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

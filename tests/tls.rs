@@ -1,5 +1,5 @@
-//! The promise: the port of call events speaks TLS if it has a certificate, takes a renewed one without losing a request, and keeps the
-//! old one where the new one cannot be used.
+//! The promise: the port of call events speaks TLS if it has a certificate, takes a renewed one without losing a
+//! request, and keeps the old one where the new one cannot be used.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

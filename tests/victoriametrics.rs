@@ -1,5 +1,5 @@
-//! The promise: VictoriaMetrics, vmagent and vmalert, set up as docs/victoriametrics.md says, hold every call and show it to the same dashboards
-//! and rules as Prometheus does.
+//! The promise: VictoriaMetrics, vmagent and vmalert, set up as docs/victoriametrics.md says, hold every call and show
+//! it to the same dashboards and rules as Prometheus does.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -223,7 +223,8 @@ fn alerts(vmalert: &Program) -> Vec<String> {
 #[ignore = "needs the VictoriaMetrics that tests/run --peers builds"]
 fn old_totals_alert_nobody_and_new_calls_that_fail_do() {
     let exporter = Exporter::with(&["--series-zero-for", "1ms"]);
-    // So few abnormal ones in each series that VictoriaMetrics's increase() takes them for new, and so many others that it does not.
+    // So few abnormal ones in each series that VictoriaMetrics's increase() takes them for new, and so many others that
+    // it does not.
     send(&exporter, 0..60, &["1301", "1001", "1001", "1001", "1001"]);
     // They have been there for a while when it comes.
     assert_eq!(exporter.metrics().sum("planet_calls_total"), 60.0);

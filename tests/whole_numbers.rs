@@ -1,5 +1,6 @@
-//! The promise: a Prometheus holds every call, whatever series it makes and whatever dies. What it holds of a series is the last raw sample
-//! less the first, with what was counted before a counter began anew; of all series together that is every call that was sent.
+//! The promise: a Prometheus holds every call, whatever series it makes and whatever dies. What it holds of a series is
+//! the last raw sample less the first, with what was counted before a counter began anew; of all series together that
+//! is every call that was sent.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -184,7 +185,8 @@ impl Pod {
     }
 }
 
-/// A pod that is replaced again and again, by a kill or in order. Its address changes, and calls come before Prometheus finds it.
+/// A pod that is replaced again and again, by a kill or in order. Its address changes, and calls come before Prometheus
+/// finds it.
 fn every_call_is_held_across_pods(program: &Path) {
     let (mut site, pod) = (Site::new(), Pod { directory: Scratch::new("pods") });
     let mut exporter = site.start();

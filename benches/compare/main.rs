@@ -1,7 +1,8 @@
-//! What counting call events costs in the exporter, and in other programs that a team could count them with. One after another has the
-//! first core for itself; wrk and call-simulator have the second.
+//! What counting call events costs in the exporter, and in other programs that a team could count them with. One after
+//! another has the first core for itself; wrk and call-simulator have the second.
 //!
-//! `benches/compare/run`, which installs the others. What is not installed is left out, and what does not count is not compared.
+//! `benches/compare/run`, which installs the others. What is not installed is left out, and what does not count is not
+//! compared.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 

@@ -28,8 +28,8 @@ pub(crate) struct Kept {
     pub(crate) after_a_kill: (f64, usize),
 }
 
-/// Sends sample calls, one a second time, and more right before the peer is killed. What does not count the samples is an error, apart from
-/// the bare server.
+/// Sends sample calls, one a second time, and more right before the peer is killed. What does not count the samples is
+/// an error, apart from the bare server.
 pub(crate) fn kept(peer: &Peer, scratch: &Path) -> Result<Option<Kept>> {
     let directory = empty_directory(peer, scratch)?;
     let running = Running::start(peer, &directory)?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Result;
 
-/// The time of a processor that it has taken, in user and system mode and with threads that have ended, whatever else the machine does. Its
-/// clock ticks a hundred times a second.
+/// The time of a processor that it has taken, in user and system mode and with threads that have ended, whatever else
+/// the machine does. Its clock ticks a hundred times a second.
 pub(crate) fn processor_time(id: u32) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
     let (_, fields) = stat.rsplit_once(") ").ok_or("no name in stat")?;

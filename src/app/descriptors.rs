@@ -1,5 +1,5 @@
-//! File descriptors: a process may open more than it is given at first, and where the limit is too small for all connections, each port
-//! takes so few that the other one, the files and the sinks have what they need.
+//! File descriptors: a process may open more than it is given at first, and where the limit is too small for all
+//! connections, each port takes so few that the other one, the files and the sinks have what they need.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
@@ -7,12 +7,12 @@ use tracing::warn;
 use crate::config::Config;
 use crate::http::Limits;
 
-/// Descriptors for everything but connections of clients: sockets that listen, files of the journal, collectors. Without any traffic
-/// there are about 20.
+/// Descriptors for everything but connections of clients: sockets that listen, files of the journal, collectors.
+/// Without any traffic there are about 20.
 const BESIDE: usize = 64;
 
-/// How many connections to the service behind the delivery has at most, for each that `--forward-concurrency` allows: those that are
-/// slow do not count.
+/// How many connections to the service behind the delivery has at most, for each that `--forward-concurrency` allows:
+/// those that are slow do not count.
 const WITH_SLOW: usize = 4;
 
 /// Which part of what connections of clients can have is for the admin port, where that is not enough for all.
@@ -25,9 +25,9 @@ pub(super) struct Connections {
     pub(super) admin: usize,
 }
 
-/// Raises the soft limit to the hard one, and answers how many connections there may be. If those are fewer than are configured, that is
-/// said. Linux keeps the soft limit at 1024 for the sake of programs that use `select`, and expects others to raise it
-/// (systemd.exec(5), LimitNOFILE).
+/// Raises the soft limit to the hard one, and returns how many connections there may be. If those are fewer than are
+/// configured, that is said. Linux keeps the soft limit at 1024 for the sake of programs that use `select`, and expects
+/// others to raise it (systemd.exec(5), LimitNOFILE).
 pub(super) fn raise_limit(config: &Config) -> Connections {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised =

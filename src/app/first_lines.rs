@@ -1,4 +1,5 @@
-//! The first lines of the log: where the exporter listens and how to try it, where to look, what is on and off, and what is kept.
+//! The first lines of the log: where the exporter listens and how to try it, where to look, what is on and off, and
+//! what is kept.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;

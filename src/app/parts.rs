@@ -36,7 +36,7 @@ impl Tasks {
         self.names.insert(handle.id(), name);
     }
 
-    /// Completes when one of them has ended, which is not to happen, and answers its name.
+    /// Completes when one of them has ended, which is not to happen, and returns its name.
     async fn ended(&mut self) -> &'static str {
         let Some(ended) = self.tasks.join_next_with_id().await else { return std::future::pending().await };
         let id = ended.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
@@ -96,7 +96,7 @@ impl Parts {
         self.admin.spawn(thread.name, thread.ended());
     }
 
-    /// Completes when a part has ended, which is not to happen, and answers its name.
+    /// Completes when a part has ended, which is not to happen, and returns its name.
     pub(super) async fn ended(&mut self) -> &'static str {
         let name = tokio::select! {
             name = self.intake.ended() => name,
@@ -110,9 +110,9 @@ impl Parts {
         name
     }
 
-    /// Ends the parts in order, and answers whether they finished what they had. Intake gets half of the time, and then sinks
-    /// begin to end even if requests are not finished. Shortly before the time is over sinks are to end at once, so that they can
-    /// say what they leave behind.
+    /// Ends the parts in order, and returns whether they finished what they had. Intake gets half of the time, and then
+    /// sinks begin to end even if requests are not finished. Shortly before the time is over sinks are to end at once,
+    /// so that they can say what they leave behind.
     pub(super) async fn end(&mut self, ends: &Ends, time: Duration) -> bool {
         let end = Instant::now() + time;
         ends.intake.drain.cancel();

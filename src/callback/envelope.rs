@@ -1,6 +1,7 @@
-//! The envelope of a recorded call event: the path and the header fields with which it is passed on. Its bytes are the path,
-//! a line break, and the fields as HTTP/1.1 writes them; the query string is the record's own. Where the URL was registered with
-//! a query of its own, the path is what came before the event's parameters, to the `&` or `?` that joins them.
+//! The envelope of a recorded call event: the path and the header fields with which it is passed on. Its bytes are the
+//! path, a line break, and the fields as HTTP/1.1 writes them; the query string is the record's own. Where the URL was
+//! registered with a query of its own, the path is what came before the event's parameters, to the `&` or `?` that
+//! joins them.
 
 use std::borrow::Cow;
 

@@ -31,7 +31,7 @@ impl Fingerprint {
         self.0.zip(other.0).is_some_and(differ)
     }
 
-    /// Notes that a repeat contradicts it. Answers whether that is the first.
+    /// Notes that a repeat contradicts it. Returns whether that is the first.
     pub fn note_contradiction(&mut self) -> bool {
         let is_first = self.0.is_some_and(|known| known.get() & CONTRADICTED == 0);
         self.0 = self.0.map(|known| known | CONTRADICTED);

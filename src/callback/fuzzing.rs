@@ -17,8 +17,8 @@ fn noon() -> SystemTime {
 
 /// The query of a callback of any kind.
 ///
-/// What has a key can be read; what is read says nothing that no call can be; and the event is the same when it comes back from the
-/// journal, or from a text that was kept. Its texts are those that a library decodes.
+/// What has a key can be read; what is read says nothing that no call can be; and the event is the same when it comes
+/// back from the journal, or from a text that was kept. Its texts are those that a library decodes.
 pub fn query(query: &[u8]) {
     for kind in (0..=u8::MAX).filter_map(Kind::from_number) {
         let identified = kind.identify(query);

@@ -22,8 +22,8 @@ impl CanaryUrl {
         &self.0
     }
 
-    /// The path and query of a request to it whose own query is this one, with this secret unless the URL has one. `None` if they make
-    /// none, which a short query never does.
+    /// The path and query of a request to it whose own query is this one, with this secret unless the URL has one.
+    /// `None` if they make none, which a short query never does.
     pub fn target(&self, secret: Option<&str>, query: &str) -> Option<Uri> {
         let registered = self.0.path_and_query().map_or("/", PathAndQuery::as_str);
         let is_secret = |parameter: &str| parameter.split_once('=').is_some_and(|(name, _)| name == SECRET);

@@ -38,8 +38,9 @@ impl Environment {
     }
 }
 
-/// Whether Kubernetes sets this variable for a service: `NAME_SERVICE_HOST`, `NAME_SERVICE_PORT`, `NAME_SERVICE_PORT_PORTNAME`, and
-/// the links of Docker, `NAME_PORT` and `NAME_PORT_9464_TCP`, with `_PROTO`, `_PORT` or `_ADDR`.
+/// Whether Kubernetes sets this variable for a service: `NAME_SERVICE_HOST`, `NAME_SERVICE_PORT`,
+/// `NAME_SERVICE_PORT_PORTNAME`, and the links of Docker, `NAME_PORT` and `NAME_PORT_9464_TCP`, with `_PROTO`, `_PORT`
+/// or `_ADDR`.
 fn is_service_link(name: &str, value: &str) -> bool {
     let is_port_of_link = |link: &str| {
         let mut words = link.split('_');

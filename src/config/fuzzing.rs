@@ -13,8 +13,8 @@ use super::values;
 use crate::callback::Kind;
 use crate::http::ListenAddress;
 
-/// What is registered in the first line, and the path that is asked for in the second. Paths are the same either way round, and of a
-/// request the event's own query is what stands behind the registered one.
+/// What is registered in the first line, and the path that is asked for in the second. Paths are the same either way
+/// round, and of a request the event's own query is what stands behind the registered one.
 pub fn callback_path(bytes: &[u8]) {
     let mut lines = bytes.splitn(2, |byte| *byte == b'\n');
     let (registered, asked) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());

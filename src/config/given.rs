@@ -1,5 +1,5 @@
-//! The reading of the command line and its environment: an empty variable is an unset one, and it is known of each setting what gave
-//! it.
+//! The reading of the command line and its environment: an empty variable is an unset one, and it is known of each
+//! setting what gave it.
 
 use std::ffi::{OsStr, OsString};
 

@@ -1,6 +1,7 @@
 //! The help: every flag in a group, with what `-h` says of it in half a line, if anything, and why one would set it.
 //!
-//! What a flag is stands at its field in [`Config`](super::Config). `-h` fits a screen; `--help` and the manual page have all of it.
+//! What a flag is stands at its field in [`Config`](super::Config). `-h` fits a screen; `--help` and the manual page
+//! have all of it.
 
 use clap::{Arg, ArgAction, Command, CommandFactory};
 

@@ -1,7 +1,8 @@
 //! Flags and environment, validated, in one place.
 //!
-//! Every flag has an environment variable: `PLANET_` and its name in capitals; an empty one is an unset one. OTLP follows the `OTEL_*`
-//! variables of the OpenTelemetry specification instead ([`otlp`]). What is set and has no effect is known as such ([`unused`]).
+//! Every flag has an environment variable: `PLANET_` and its name in capitals; an empty one is an unset one. OTLP
+//! follows the `OTEL_*` variables of the OpenTelemetry specification instead ([`otlp`]). What is set and has no effect
+//! is known as such ([`unused`]).
 
 pub mod call_filter;
 pub mod callback_url;
@@ -87,8 +88,8 @@ pub enum Command {
         #[arg(long, value_name = "NUMBER", requires = "calls", value_parser = positive)]
         limit: Option<usize>,
     },
-    /// Say what the failing calls of the last minutes have in common that other calls do not. Asks an exporter on this host, or reads a
-    /// state directory, also beside a running exporter. Changes nothing.
+    /// Say what the failing calls of the last minutes have in common that other calls do not. Asks an exporter on this
+    /// host, or reads a state directory, also beside a running exporter. Changes nothing.
     Why {
         /// The state directory [default: none, an exporter on this host is asked].
         directory: Option<PathBuf>,
@@ -102,8 +103,9 @@ pub enum Command {
         #[command(flatten)]
         admin_port: AdminPort,
     },
-    /// Write a report of failed calls for LINE Planet's support: when they failed, how many of how many, by IDC, reason and release
-    /// code, with session IDs. It names no people. Asks an exporter on this host, or reads a state directory. Changes nothing.
+    /// Write a report of failed calls for LINE Planet's support: when they failed, how many of how many, by IDC, reason
+    /// and release code, with session IDs. It names no people. Asks an exporter on this host, or reads a state
+    /// directory. Changes nothing.
     Report {
         /// The state directory [default: none, an exporter on this host is asked].
         directory: Option<PathBuf>,
@@ -136,19 +138,20 @@ pub enum Command {
         #[arg(long, value_name = "URL")]
         to: CallbackUrl,
     },
-    /// Tell an exporter on this host to drain. This cannot be undone. Each answer closes its connection. If its state goes with its pod, the
-    /// service behind gets a call event before it is acknowledged. For the preStop hook of its container. Exit with 1 if it does not drain.
+    /// Tell an exporter on this host to drain. This cannot be undone. Each answer closes its connection. If its state
+    /// goes with its pod, the service behind gets a call event before it is acknowledged. For the preStop hook of its
+    /// container. Exit with 1 if it does not drain.
     Drain {
         /// Which exporter.
         #[command(flatten)]
         admin_port: AdminPort,
-        /// How long to wait before the command ends, whether or not the exporter drains, so that it goes on for a while before its container is
-        /// told to end.
+        /// How long to wait before the command ends, whether or not the exporter drains, so that it goes on for a while
+        /// before its container is told to end.
         #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration_or_none)]
         wait: Duration,
     },
-    /// Wait until an exporter on this host can take call events. For the postStart hook of its container, so that the others start after that, and
-    /// for scripts. Exit with 1 if it cannot in time.
+    /// Wait until an exporter on this host can take call events. For the postStart hook of its container, so that the
+    /// others start after that, and for scripts. Exit with 1 if it cannot in time.
     Wait {
         /// Which exporter.
         #[command(flatten)]
@@ -157,8 +160,8 @@ pub enum Command {
         #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
         timeout: Duration,
     },
-    /// Ask an exporter on this host for its status, and print the answer. Exits with 1 unless the answer is 200. For health checks where
-    /// there is no other client.
+    /// Ask an exporter on this host for its status, and print the answer. Exits with 1 unless the answer is 200. For
+    /// health checks where there is no other client.
     Probe {
         /// Which exporter.
         #[command(flatten)]
@@ -167,8 +170,8 @@ pub enum Command {
         #[arg(default_value = "/livez")]
         path: String,
     },
-    /// Send a canary to a callback URL, a request that never counts as a call, and say whether an exporter got it. To see whether call events get
-    /// there from here, in any cluster or network. Exit with 1 if it does not come back.
+    /// Send a canary to a callback URL, a request that never counts as a call, and say whether an exporter got it. To
+    /// see whether call events get there from here, in any cluster or network. Exit with 1 if it does not come back.
     Canary {
         /// The URL as registered with LINE Planet, with its query if it has one.
         url: CanaryUrl,
@@ -176,8 +179,8 @@ pub enum Command {
         #[arg(long = "call-event-secret-file", env = "PLANET_CALL_EVENT_SECRET_FILE", value_name = "FILE")]
         secret_file: Option<PathBuf>,
     },
-    /// Run an exporter with simulated calls and an incident under way, and say where to look. Everything is in one process, and nothing stays. It
-    /// reads no variables.
+    /// Run an exporter with simulated calls and an incident under way, and say where to look. Everything is in one
+    /// process, and nothing stays. It reads no variables.
     Demo {
         /// How.
         #[command(flatten)]
@@ -207,7 +210,8 @@ pub struct DemoOptions {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", hide_default_value = true)]
     pub admin_listen: ListenAddress,
 
-    /// A receiver of OTLP, such as http://localhost:4318, which gets metrics, and spans of the calls after the start [default: none].
+    /// A receiver of OTLP, such as http://localhost:4318, which gets metrics, and spans of the calls after the start
+    /// [default: none].
     #[arg(long, value_name = "URL")]
     pub otlp_endpoint: Option<Uri>,
 
@@ -247,9 +251,10 @@ pub struct Config {
           value_parser = registered_path)]
     pub call_event_path: String,
 
-    /// File with the secret that the registered URL has as its parameter secret (/call_event?secret=SECRET). A call event without it gets
-    /// 403. While the secret changes, the file has two lines, the old one and the new one. It is read again when it changes [default:
-    /// none, every call event is accepted].
+    /// File with the secret that the registered URL has as its parameter secret (/call_event?secret=SECRET). A call
+    /// event without it gets
+    /// 403. While the secret changes, the file has two lines, the old one and the new one. It is read again when it
+    ///      changes [default: none, every call event is accepted].
     #[arg(long, env = "PLANET_CALL_EVENT_SECRET_FILE", value_name = "FILE")]
     pub call_event_secret_file: Option<PathBuf>,
 
@@ -277,13 +282,13 @@ pub struct Config {
     #[arg(long, env = "PLANET_ADMIN_LISTEN", value_name = "ADDRESS", default_value = ":9464")]
     pub admin_listen: ListenAddress,
 
-    /// File with the TLS and the users of the admin port, in the format of the web configuration that Prometheus's own exporters
-    /// have. It is read again when it changes [default: none, plain HTTP for everybody].
+    /// File with the TLS and the users of the admin port, in the format of the web configuration that Prometheus's own
+    /// exporters have. It is read again when it changes [default: none, plain HTTP for everybody].
     #[arg(long, env = "PLANET_ADMIN_WEB_CONFIG_FILE", value_name = "FILE")]
     pub admin_web_config_file: Option<PathBuf>,
 
-    /// File with the bearer token that the admin port requires: 16 to 256 characters. During a change, put the old and the new token on
-    /// one line each. It is read again when it changes [default: none].
+    /// File with the bearer token that the admin port requires: 16 to 256 characters. During a change, put the old and
+    /// the new token on one line each. It is read again when it changes [default: none].
     #[arg(long, env = "PLANET_ADMIN_BEARER_TOKEN_FILE", value_name = "FILE")]
     pub admin_bearer_token_file: Option<PathBuf>,
 
@@ -300,13 +305,13 @@ pub struct Config {
     #[arg(long, env = "PLANET_STATE_DIR", value_name = "DIRECTORY")]
     pub state_dir: Option<PathBuf>,
 
-    /// Whether the state directory goes with the pod, as an emptyDir does. Then what is left at the end counts as lost, and while the exporter drains,
-    /// the service behind gets a call event before it is acknowledged.
+    /// Whether the state directory goes with the pod, as an emptyDir does. Then what is left at the end counts as lost,
+    /// and while the exporter drains, the service behind gets a call event before it is acknowledged.
     #[arg(long, env = "PLANET_STATE_EPHEMERAL", value_name = "BOOLEAN", default_value_t = false, action = ArgAction::Set)]
     pub state_ephemeral: bool,
 
-    /// How long to wait for a state directory that another process holds, such as one that is about to end. Meanwhile /livez is 200, and /readyz
-    /// says who holds it.
+    /// How long to wait for a state directory that another process holds, such as one that is about to end. Meanwhile
+    /// /livez is 200, and /readyz says who holds it.
     #[arg(long, env = "PLANET_STATE_LOCK_WAIT", value_name = "DURATION", default_value = "0s", value_parser = duration_or_none)]
     pub state_lock_wait: Duration,
 
@@ -423,13 +428,13 @@ pub struct Config {
     #[arg(long, env = "PLANET_FORWARD_MAX_AGE", value_name = "DURATION", default_value = "24h", value_parser = duration)]
     pub forward_max_age: Duration,
 
-    /// Maximum number of open connections per listener. A further one replaces the connection that has waited longest for a request; if
-    /// none is waiting, it gets 503.
+    /// Maximum number of open connections per listener. A further one replaces the connection that has waited longest
+    /// for a request; if none is waiting, it gets 503.
     #[arg(long, env = "PLANET_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "1024", value_parser = positive)]
     pub max_connections: usize,
 
-    /// Maximum number of open connections of each peer: an IPv4 address, or a /64 of IPv6. Not for a listener behind a proxy, which is one
-    /// peer unless it speaks the PROXY protocol [default: none].
+    /// Maximum number of open connections of each peer: an IPv4 address, or a /64 of IPv6. Not for a listener behind a
+    /// proxy, which is one peer unless it speaks the PROXY protocol [default: none].
     #[arg(long, env = "PLANET_MAX_CONNECTIONS_PER_PEER", value_name = "NUMBER", value_parser = positive)]
     pub max_connections_per_peer: Option<usize>,
 
@@ -442,13 +447,14 @@ pub struct Config {
     #[arg(long, env = "PLANET_ALLOW_FROM", value_name = "CIDR,...", value_delimiter = ',', value_parser = network)]
     pub allow_from: Vec<IpNet>,
 
-    /// Call events a second that one peer may send without the secret, and how many at once, such as 100:2000; further ones are answered
+    /// Call events a second that one peer may send without the secret, and how many at once, such as 100:2000; further
+    /// ones are answered
     /// 429. A peer is an address of IPv4, or a network of IPv6 of 64 bits [default: none, as many as it likes].
     #[arg(long, env = "PLANET_MAX_RATE", value_name = "RATE[:BURST]")]
     pub max_rate: Option<Rate>,
 
-    /// Networks of the proxies in front, such as 10.0.0.0/8,192.0.2.7: for --proxy-protocol, and for --allow-from and --max-rate, which
-    /// take the client's address from what these add to X-Forwarded-For or Forwarded.
+    /// Networks of the proxies in front, such as 10.0.0.0/8,192.0.2.7: for --proxy-protocol, and for --allow-from and
+    /// --max-rate, which take the client's address from what these add to X-Forwarded-For or Forwarded.
     #[arg(long, env = "PLANET_TRUSTED_PROXIES", value_name = "CIDR,...", value_delimiter = ',', value_parser = network,
           required_if_eq("proxy_protocol", "required"))]
     pub trusted_proxies: Vec<IpNet>,
@@ -458,8 +464,8 @@ pub struct Config {
     #[arg(long, env = "PLANET_PROXY_PROTOCOL", value_enum, default_value_t = ProxyProtocol::Off)]
     pub proxy_protocol: ProxyProtocol,
 
-    /// File with the certificate of the port of call events, in PEM, followed by the intermediate certificates: the port speaks TLS. It
-    /// is read again when it changes [default: none, it speaks plain HTTP].
+    /// File with the certificate of the port of call events, in PEM, followed by the intermediate certificates: the
+    /// port speaks TLS. It is read again when it changes [default: none, it speaks plain HTTP].
     #[arg(long, env = "PLANET_TLS_CERT_FILE", value_name = "FILE", requires = "tls_key_file")]
     pub tls_cert_file: Option<PathBuf>,
 
@@ -500,7 +506,8 @@ pub struct Config {
     #[arg(long, env = "PLANET_CALL_LOG", value_enum, default_value_t = CallLog::Off)]
     pub call_log: CallLog,
 
-    /// Where a tracing backend shows the trace of a call, {trace_id} standing for its ID: /calls has a link to it [default: none].
+    /// Where a tracing backend shows the trace of a call, {trace_id} standing for its ID: /calls has a link to it
+    /// [default: none].
     #[arg(long, env = "PLANET_TRACE_URL", value_name = "URL")]
     pub trace_url: Option<TraceUrl>,
 
@@ -528,8 +535,8 @@ impl Config {
         }
     }
 
-    /// How many threads serve: a few, however large the node is, since each takes memory and one handles tens of thousands of calls a
-    /// second.
+    /// How many threads serve: a few, however large the node is, since each takes memory and one handles tens of
+    /// thousands of calls a second.
     pub fn worker_threads(&self) -> usize {
         let usual = || thread::available_parallelism().map_or(1, NonZero::get).min(USUAL_WORKER_THREADS);
         self.worker_threads.unwrap_or_else(usual)

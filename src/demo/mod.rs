@@ -1,11 +1,11 @@
 //! `planet-call-exporter demo`: an exporter with simulated calls and an incident under way, in one process.
 //!
-//! The calls of the last hours are written into the journal of a state directory, as if an exporter had received them, and an
-//! ordinary exporter starts with that. The calls after those come in over HTTP, each at its time. So it shows what it would show of
-//! a service. The directory is temporary, and is gone at the end.
+//! The calls of the last hours are written into the journal of a state directory, as if an exporter had received them,
+//! and an ordinary exporter starts with that. The calls after those come in over HTTP, each at its time. So it shows
+//! what it would show of a service. The directory is temporary, and is gone at the end.
 //!
-//! Nothing of the environment is read: where `PLANET_FORWARD_TO` or `OTEL_EXPORTER_OTLP_ENDPOINT` is set, somebody would get calls
-//! that never were.
+//! Nothing of the environment is read: where `PLANET_FORWARD_TO` or `OTEL_EXPORTER_OTLP_ENDPOINT` is set, somebody
+//! would get calls that never were.
 
 mod calls;
 mod text;

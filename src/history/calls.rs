@@ -1,11 +1,13 @@
 //! The calls of a time, one by one.
 //!
-//! Of those that a filter admits there are the latest, in the order in which they were stored, as `tail` shows the end of a file. They are looked
-//! for from the end backwards, in larger and larger parts, so that the latest hundred are found at once in a journal of any size. Only
-//! the place of the first one is kept; from there on they are read again as they are shown. So nothing grows with how many there are.
+//! Of those that a filter admits there are the latest, in the order in which they were stored, as `tail` shows the end
+//! of a file. They are looked for from the end backwards, in larger and larger parts, so that the latest hundred are
+//! found at once in a journal of any size. Only the place of the first one is kept; from there on they are read again
+//! as they are shown. So nothing grows with how many there are.
 //!
-//! One call is found by its session ID in the window of keys, which knows the number of its record. Only the segment that has it is read:
-//! 16 MiB at most. A call that has left the window, and may still be in the journal since a sink waits for it, is looked for everywhere.
+//! One call is found by its session ID in the window of keys, which knows the number of its record. Only the segment
+//! that has it is read: 16 MiB at most. A call that has left the window, and may still be in the journal since a sink
+//! waits for it, is looked for everywhere.
 
 use std::collections::VecDeque;
 use std::io;
@@ -136,7 +138,7 @@ impl Running {
         Ok(shown)
     }
 
-    /// Lets `calls`, which are at their end, go on with what has been stored since. Answers whether there is anything.
+    /// Lets `calls`, which are at their end, go on with what has been stored since. Returns whether there is anything.
     pub fn go_on(&self, calls: &mut Calls) -> bool {
         let end = self.journal.kept().end;
         if end <= calls.end {

@@ -4,8 +4,9 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// The most frequent values of a stream, found in one pass (Misra and Gries, 1982). Of `n` values with room for `k`, each that came
-/// more than `n / (k + 1)` times is among those that are found. Their counts are too low by up to that number.
+/// The most frequent values of a stream, found in one pass (Misra and Gries, 1982). Of `n` values with room for `k`,
+/// each that came more than `n / (k + 1)` times is among those that are found. Their counts are too low by up to that
+/// number.
 #[derive(Debug)]
 pub struct Frequent<K> {
     counts: HashMap<K, u64>,

@@ -6,9 +6,10 @@
 //! | [`calls`] | which calls are those? |
 //! | [`report`] | what does LINE Planet's support need to know? |
 //!
-//! The answers come from the journal, which has every call for as long as a repeat of it is recognized: from that of this process
-//! ([`running`]), or from a state directory in which another one may be running (`ops::commands`). Without a state directory there are
-//! the latest records in memory. Nothing is kept beside that, and the way of an event knows nothing of it.
+//! The answers come from the journal, which has every call for as long as a repeat of it is recognized: from that of
+//! this process ([`running`]), or from a state directory in which another one may be running (`ops::commands`). Without
+//! a state directory there are the latest records in memory. Nothing is kept beside that, and the way of an event knows
+//! nothing of it.
 //!
 //! All of it is bounded: in memory by how many values are counted ([`frequent`]), in time by how many calls are looked at
 //! ([`Span::most`]), of which the latest count. A call is *failing* if it is abnormal, which means neither as it should be nor
@@ -45,8 +46,8 @@ pub trait Past {
     /// Why it cannot be read.
     type Error;
 
-    /// Gathers the records, the latest `most` of them, in what `begin` makes: hands each to `take` with its sequence number, in order.
-    /// What was stored before `since` may be left out. It may begin anew.
+    /// Gathers the records, the latest `most` of them, in what `begin` makes: hands each to `take` with its sequence
+    /// number, in order. What was stored before `since` may be left out. It may begin anew.
     ///
     /// # Errors
     /// They cannot be read.

@@ -1,4 +1,5 @@
-//! What LINE Planet's support needs to know of calls that failed: a text with numbers, times and session IDs, and nobody's name.
+//! What LINE Planet's support needs to know of calls that failed: a text with numbers, times and session IDs, and
+//! nobody's name.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;

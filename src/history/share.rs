@@ -1,6 +1,7 @@
 //! Shares of few things, with what chance may make of them.
 
-/// How sure a bound is: three standard deviations, since many values are looked at, and one of a hundred is odd by chance alone.
+/// How sure a bound is: three standard deviations, since many values are looked at, and one of a hundred is odd by
+/// chance alone.
 const STANDARD_DEVIATIONS: f64 = 3.0;
 
 /// How many of how many.

@@ -28,7 +28,7 @@ impl Progress {
         Progress(Arc::new(Mutex::new(Step { at: Instant::now(), is_sent: false, is_broken: false })))
     }
 
-    /// Completes when nothing has moved for this long, and answers whether the request had been sent whole by then.
+    /// Completes when nothing has moved for this long, and returns whether the request had been sent whole by then.
     pub async fn stalled(&self, timeout: Duration) -> bool {
         loop {
             let Step { at, is_sent, .. } = *self.step();

@@ -48,7 +48,8 @@ impl AsyncRead for OneByOne<'_> {
     }
 }
 
-/// The beginning of a connection of a trusted peer. However it comes, the same header is read, and nothing of what is behind it.
+/// The beginning of a connection of a trusted peer. However it comes, the same header is read, and nothing of what is
+/// behind it.
 pub fn proxy_header(bytes: &[u8]) {
     let runtime = runtime();
     let peer = SocketAddr::from(([10, 0, 0, 1], 1));
@@ -71,7 +72,8 @@ pub fn proxy_header(bytes: &[u8]) {
     }
 }
 
-/// The value of a header field. A service is not asked for what no peer may ask, and no client removes what those behind rely on.
+/// The value of a header field. A service is not asked for what no peer may ask, and no client removes what those
+/// behind rely on.
 pub fn field_value(bytes: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
     let of = |name: HeaderName| HeaderMap::from_iter([(name, value.clone())]);
@@ -131,8 +133,9 @@ pub fn request_host(bytes: &[u8]) {
     }
 }
 
-/// A peer in the first line, and a line of `X-Forwarded-For` in each of the others, or of `Forwarded` where it begins with `F`. Only trusted
-/// proxies are believed, and of what they say nothing that stands to the left of an untrusted address.
+/// A peer in the first line, and a line of `X-Forwarded-For` in each of the others, or of `Forwarded` where it begins
+/// with `F`. Only trusted proxies are believed, and of what they say nothing that stands to the left of an untrusted
+/// address.
 pub fn client_address(bytes: &[u8]) {
     let networks = ["10.0.0.0/8", "2001:db8::/32"].map(|network| network.parse());
     let proxies = TrustedProxies::new(&networks.map(|network| network.unwrap_or_default()));

@@ -118,8 +118,8 @@ pub fn add_host(headers: &mut HeaderMap, uri: &Uri) {
 }
 
 /// Makes the fields of a request that came from `peer` those of the request to the service: without what belongs to one
-/// connection, with X-Forwarded-For, -Host and -Proto as other proxies set them, and Via (RFC 9110, 7.6.3). It came by `scheme`. Host stays what
-/// the client asked for.
+/// connection, with X-Forwarded-For, -Host and -Proto as other proxies set them, and Via (RFC 9110, 7.6.3). It came by
+/// `scheme`. Host stays what the client asked for.
 pub fn pass_on(headers: &mut HeaderMap, peer: IpAddr, version: Version, scheme: &Scheme) {
     remove_those_of_one_connection(headers);
     // 100 Continue is answered by this server when the body is asked for.

@@ -31,8 +31,8 @@ use crate::metrics::catalog;
 /// What a listener allows its peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections. For a further one that goes which has waited longest for a request or the rest of one's head; if none does,
-    /// it is answered 503 and closed.
+    /// Open connections. For a further one that goes which has waited longest for a request or the rest of one's head;
+    /// if none does, it is answered 503 and closed.
     pub connections: usize,
     /// Open connections of one peer, likewise; `None` if it may have all of them.
     pub connections_of_a_peer: Option<usize>,
@@ -50,8 +50,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Descriptors that a listener of so many connections has open at most: theirs, those that are being turned away, and the one for
-    /// which a place is made.
+    /// Descriptors that a listener of so many connections has open at most: theirs, those that are being turned away,
+    /// and the one for which a place is made.
     pub fn descriptors(connections: usize) -> usize {
         connections.saturating_add(rejections(connections)).saturating_add(1)
     }
@@ -76,8 +76,8 @@ impl Limits {
 
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
-    /// Whether it takes a request whose query no URI may have, as a [`RawQuery`](super::raw_query::RawQuery) among the request's extensions. If not, such a
-    /// request is answered 400 before anybody sees it.
+    /// Whether it takes a request whose query no URI may have, as a [`RawQuery`](super::raw_query::RawQuery) among the
+    /// request's extensions. If not, such a request is answered 400 before anybody sees it.
     const TAKES_RAW_QUERIES: bool = false;
 
     /// Whether it finds an [`OpenConnection`](super::OpenConnection) among each request's extensions.

@@ -1,9 +1,10 @@
-//! The stream below hyper: what has gone and come on it, and an answer that can still be read when nothing can be sent any more.
+//! The stream below hyper: what has gone and come on it, and an answer that can still be read when nothing can be sent
+//! any more.
 //!
-//! hyper gives a connection up at the first write that fails, without another look at what has arrived. A service that answers
-//! early and closes has answered all the same, and the kernel keeps what came before the reset. So from the first failure on,
-//! writing seems to succeed, and reading says how the connection ends: it does not wait, since a connection that cannot be written
-//! has been closed by the other end.
+//! hyper gives a connection up at the first write that fails, without another look at what has arrived. A service that
+//! answers early and closes has answered all the same, and the kernel keeps what came before the reset. So from the
+//! first failure on, writing seems to succeed, and reading says how the connection ends: it does not wait, since a
+//! connection that cannot be written has been closed by the other end.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -48,8 +48,8 @@ impl Obstacle {
         chain(error).find_map(of_one).unwrap_or(Obstacle::Ended)
     }
 
-    /// What an error on an open connection shows, over which HTTP/2 was spoken or HTTP/1, and which began with these bytes of the
-    /// peer.
+    /// What an error on an open connection shows, over which HTTP/2 was spoken or HTTP/1, and which began with these
+    /// bytes of the peer.
     pub fn on_connection(error: &(dyn Error + 'static), is_http2: bool, opening: &[u8]) -> Obstacle {
         match opening {
             // A record of TLS: its type, and the version, which begins with 3 in all of them.

@@ -1,5 +1,6 @@
-//! The pace of log lines that somebody else brings about: each is said once, and then again after a while, with how often it was left
-//! out. Every line that a peer, a request or a stored event can cause again and again goes through a [`Pace`].
+//! The pace of log lines that somebody else brings about: each is said once, and then again after a while, with how
+//! often it was left out. Every line that a peer, a request or a stored event can cause again and again goes through a
+//! [`Pace`].
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,9 +11,9 @@ const A_MINUTE: Duration = Duration::from_secs(60);
 /// Texts that are told apart at once, at most.
 const MOST_TEXTS: usize = 16;
 
-/// Lets a line through once, and then only after a while, with how much was left out in between. Lines are told apart by a text, in
-/// which words with digits do not count: they are numbers and names of single things. Of too many different ones the further are left
-/// out too, and told with the next one that is not.
+/// Lets a line through once, and then only after a while, with how much was left out in between. Lines are told apart
+/// by a text, in which words with digits do not count: they are numbers and names of single things. Of too many
+/// different ones the further are left out too, and told with the next one that is not.
 #[derive(Debug)]
 pub struct Pace {
     again: Duration,
@@ -67,7 +68,7 @@ impl Pace {
         self.note("", 1).map(|left_out| left_out.times)
     }
 
-    /// Notes a line with this text about this number of things. If it is to be said now, answers what was left out since it was
+    /// Notes a line with this text about this number of things. If it is to be said now, returns what was left out since it was
     /// said last.
     pub fn note(&self, text: &str, number: u64) -> Option<LeftOut> {
         self.note_at(text, number, Instant::now())

@@ -1,11 +1,11 @@
-//! The places that connections take, and how one is made when all are taken: the connection goes that has waited longest for its
-//! peer, for a request or for the rest of one's head.
+//! The places that connections take, and how one is made when all are taken: the connection goes that has waited
+//! longest for its peer, for a request or for the rest of one's head.
 //!
-//! Proxies keep connections open that they may need again; whoever opens many and says nothing, or never ends a head, takes places
-//! as well. Neither may keep others out. What waits is told to go; if a request arrives on it meanwhile, that is answered first,
-//! and another one goes. Where answers may be broken off, the oldest is if nothing waits: there, everybody who comes gets a place.
-//! To find those that have waited longest takes a look at all connections, so several are told to go at once, and only when
-//! hardly any place is left.
+//! Proxies keep connections open that they may need again; whoever opens many and says nothing, or never ends a head,
+//! takes places as well. Neither may keep others out. What waits is told to go; if a request arrives on it meanwhile,
+//! that is answered first, and another one goes. Where answers may be broken off, the oldest is if nothing waits:
+//! there, everybody who comes gets a place. To find those that have waited longest takes a look at all connections, so
+//! several are told to go at once, and only when hardly any place is left.
 //!
 //! A peer may have a limit of its own. Then its connections make place for each other only.
 
@@ -114,7 +114,8 @@ impl Places {
         None
     }
 
-    /// Has some connections go although there are places, since the process has no room for a further one, such as a file descriptor.
+    /// Has some connections go although there are places, since the process has no room for a further one, such as a
+    /// file descriptor.
     pub(super) fn make_room(&self) {
         let open = lock(&self.taken).connections.len();
         self.evict((open / AT_ONCE).max(1), None);
@@ -132,7 +133,7 @@ impl Places {
     }
 
     /// Has this many connections on their way out, of this peer if one is given: tells those to go that have waited longest.
-    /// Answers whether any is.
+    /// Returns whether any is.
     fn evict(&self, number: usize, of: Option<ClientNetwork>) -> bool {
         let mut taken = lock(&self.taken);
         let holders = || taken.connections.iter().filter(|(_, holder)| of.is_none() || holder.peer == of);

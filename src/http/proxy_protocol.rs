@@ -1,8 +1,10 @@
-//! The PROXY protocol, by which a load balancer says whose connection it passes on, before the first byte of that (versions 1 and 2,
+//! The PROXY protocol, by which a load balancer says whose connection it passes on, before the first byte of that
+//! (versions 1 and 2,
 //! <https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>).
 //!
-//! Whoever may send the header can claim any address. So it is read from trusted peers only, and from these it is required: behind
-//! a load balancer that does not send it, the first bytes are the client's. From anybody else it is no HTTP.
+//! Whoever may send the header can claim any address. So it is read from trusted peers only, and from these it is
+//! required: behind a load balancer that does not send it, the first bytes are the client's. From anybody else it is no
+//! HTTP.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -47,8 +49,8 @@ pub(super) fn is_header(bytes: &[u8]) -> bool {
     bytes.starts_with(FIRST_OF_1) || behind_line_ends.starts_with(FIRST_OF_2)
 }
 
-/// Reads the header from a trusted peer, and answers the client's address, or the peer's own where the header says no other; `None`
-/// if the peer closes the connection without a byte, as one that looks whether somebody listens.
+/// Reads the header from a trusted peer, and returns the client's address, or the peer's own where the header says no
+/// other; `None` if the peer closes the connection without a byte, as one that looks whether somebody listens.
 ///
 /// # Errors
 /// There is no header, or it does not come in time.

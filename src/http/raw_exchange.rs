@@ -1,8 +1,8 @@
 //! One request to the service whose query no URI may have, on a connection of its own.
 //!
-//! hyper writes the request with a target of `/`, and what stands below it writes the real target in that place: the first bytes
-//! on the connection are the request line, known to the byte, or nothing is sent. The query has no control characters, so the
-//! line stays one line.
+//! hyper writes the request with a target of `/`, and what stands below it writes the real target in that place: the
+//! first bytes on the connection are the request line, known to the byte, or nothing is sent. The query has no control
+//! characters, so the line stays one line.
 
 use std::io;
 use std::pin::Pin;
@@ -24,7 +24,7 @@ use super::headers::add_host;
 use super::raw_query::RawQuery;
 use super::service::{BUFFER, RequestBody, SendError};
 
-/// Sends a request to its URI with this query, and answers the head of the answer as soon as it is there.
+/// Sends a request to its URI with this query, and returns the head of the answer as soon as it is there.
 pub(super) async fn send(
     connector: HttpsConnector<HttpConnector>,
     mut request: Request<RequestBody>,

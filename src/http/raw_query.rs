@@ -55,8 +55,8 @@ pub fn as_text(query: &[u8]) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// A URI with this query behind `base`: as it is if a URI may have it, and else percent-encoded where it may not, so that whoever
-/// reads forms decodes it to the same bytes. `None` if `base` is no URI.
+/// A URI with this query behind `base`: as it is if a URI may have it, and else percent-encoded where it may not, so
+/// that whoever reads forms decodes it to the same bytes. `None` if `base` is no URI.
 pub fn uri_with_query(base: &str, query: &str) -> Option<Uri> {
     let uri = format!("{base}?{query}").parse().ok();
     uri.filter(|uri: &Uri| uri.query() == Some(query))

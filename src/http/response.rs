@@ -101,7 +101,8 @@ pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     content(status, "text/plain; charset=utf-8", body)
 }
 
-/// A problem document (RFC 9457), which no cache is to keep. `parameter` is a member of ours: the query parameter that is to blame.
+/// A problem document (RFC 9457), which no cache is to keep. `parameter` is a member of ours: the query parameter that
+/// is to blame.
 pub fn problem(status: StatusCode, title: &str, detail: &str, parameter: Option<&str>) -> Response<Body> {
     let mut problem =
         json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });

@@ -1,7 +1,7 @@
 //! TLS of a listener: its certificate, which may be renewed while the listener serves, and whose certificates it takes.
 //!
-//! A connection has what was in the files when it was made. Files that cannot be used change nothing. Nothing of a session is kept
-//! beyond a change, so that a client whose authority has gone is not let in again.
+//! A connection has what was in the files when it was made. Files that cannot be used change nothing. Nothing of a
+//! session is kept beyond a change, so that a client whose authority has gone is not let in again.
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -85,7 +85,7 @@ impl ServerTls {
         Ok(tls)
     }
 
-    /// Reads files again, be it the same or others, and answers whether new connections have something else from now on.
+    /// Reads files again, be it the same or others, and returns whether new connections have something else from now on.
     ///
     /// # Errors
     /// A file cannot be read or used. Everything stays as it was then.
@@ -121,8 +121,8 @@ impl ServerTls {
 }
 
 impl Current {
-    /// What the files say. A certificate and a key are put in place one after the other, or all at once between the reading of two
-    /// files; so what cannot be used is read a second time.
+    /// What the files say. A certificate and a key are put in place one after the other, or all at once between the
+    /// reading of two files; so what cannot be used is read a second time.
     fn read(files: &ServerFiles) -> Result<Current, TlsError> {
         let read = || Current::of(Loaded::read(files)?);
         read().or_else(|_| read())

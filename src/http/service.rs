@@ -78,8 +78,8 @@ impl ServiceUrl {
         (host, self.authority.port_u16().unwrap_or(default))
     }
 
-    /// Whether a request to it may arrive at one of these sockets of this process, as far as that can be told. Its name is looked
-    /// up only if one has its port; one that cannot be found leads nowhere.
+    /// Whether a request to it may arrive at one of these sockets of this process, as far as that can be told. Its name
+    /// is looked up only if one has its port; one that cannot be found leads nowhere.
     pub async fn leads_to(&self, listening: &[SocketAddr]) -> bool {
         let (host, port) = self.host_and_port();
         let mut listening = listening.iter().filter(|address| address.port() == port).peekable();
@@ -229,7 +229,8 @@ impl Service {
         self.timeout
     }
 
-    /// Sends a request, and answers the head of the answer as soon as it is there. A [`RawQuery`] among its extensions is its query.
+    /// Sends a request, and returns the head of the answer as soon as it is there. A [`RawQuery`] among its extensions
+    /// is its query.
     ///
     /// # Errors
     /// There is no answer.

@@ -1,7 +1,7 @@
 //! Text from outside where it is shown: in labels, in JSON, in the log and on a terminal.
 //!
-//! A terminal obeys control characters, and formatting characters of bidirectional text let a line read otherwise than it is. So labels
-//! do not have them, and everywhere else they are escaped.
+//! A terminal obeys control characters, and formatting characters of bidirectional text let a line read otherwise than
+//! it is. So labels do not have them, and everywhere else they are escaped.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

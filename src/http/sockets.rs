@@ -1,7 +1,7 @@
 //! Where a listener listens: what can be configured, and the sockets that come of it.
 //!
-//! A socket on `[::]` takes both families, and shows a peer of IPv4 by its mapped address (`::ffff:192.0.2.7`). Everything behind
-//! the listener sees the plain one ([`canonical`]).
+//! A socket on `[::]` takes both families, and shows a peer of IPv4 by its mapped address (`::ffff:192.0.2.7`).
+//! Everything behind the listener sees the plain one ([`canonical`]).
 
 use std::fmt;
 use std::future::poll_fn;
@@ -34,7 +34,8 @@ impl ListenAddress {
         }
     }
 
-    /// Takes the addresses and gives them back without listening, so that nobody else is kept from them. Answers which they are.
+    /// Takes the addresses and gives them back without listening, so that nobody else is kept from them. Returns which
+    /// they are.
     ///
     /// # Errors
     /// As for a listener.
@@ -143,8 +144,8 @@ impl Sockets {
     }
 }
 
-/// Connections that wait to be accepted, unless the kernel allows fewer (`net.core.somaxconn`): who finds no room there tries again after a
-/// second.
+/// Connections that wait to be accepted, unless the kernel allows fewer (`net.core.somaxconn`): who finds no room there
+/// tries again after a second.
 const BACKLOG: u32 = 1024;
 
 async fn bind(address: &ListenAddress) -> io::Result<Vec<TcpSocket>> {

@@ -1,8 +1,8 @@
-//! Connections of a client, with TLS or without: rustls on ring, with the system's authorities or those of a file. [`server_tls`](super::server_tls) is the
-//! other end.
+//! Connections of a client, with TLS or without: rustls on ring, with the system's authorities or those of a file.
+//! [`server_tls`](super::server_tls) is the other end.
 //!
-//! Certificates are renewed while a process runs. [`Reloading`] reads their files again for each new connection and whenever it is
-//! told to, and goes on with what it has where they cannot be used.
+//! Certificates are renewed while a process runs. [`Reloading`] reads their files again for each new connection and
+//! whenever it is told to, and goes on with what it has where they cannot be used.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -59,8 +59,8 @@ pub enum TlsError {
     NoAuthorities,
 }
 
-/// What is wrong with a file of PEM. It says nothing of what is in it, which may be a key: the library's own error shows the line that
-/// it cannot read.
+/// What is wrong with a file of PEM. It says nothing of what is in it, which may be a key: the library's own error
+/// shows the line that it cannot read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PemFault {
     /// It has no section of the kind that is needed.
@@ -123,7 +123,8 @@ pub fn connector(
     Ok(wrap(tcp(connect_timeout), config_for(uri)?, versions))
 }
 
-/// The same for HTTP/1.1, with a full handshake each time: no session goes on, in which the other end would not show its certificate.
+/// The same for HTTP/1.1, with a full handshake each time: no session goes on, in which the other end would not show
+/// its certificate.
 ///
 /// # Errors
 /// The system has no authorities.
@@ -297,8 +298,8 @@ impl Reloading {
         Reloading { is_secure: uri.scheme_str() == Some("https"), files, current: Mutex::default() }
     }
 
-    /// The configuration of a new connection. It reads the files, if there are any, so it may block for a moment. Once they could be
-    /// used, files that cannot be are said once, and leave everything as it was.
+    /// The configuration of a new connection. It reads the files, if there are any, so it may block for a moment. Once
+    /// they could be used, files that cannot be are said once, and leave everything as it was.
     ///
     /// # Errors
     /// A file cannot be used and never could, or the system has no authorities.
@@ -319,8 +320,8 @@ impl Reloading {
         Ok(current.config.clone())
     }
 
-    /// Reads the files again, or without one of authorities those of the system, and answers whether new connections are another
-    /// matter from now on. Where they cannot be used, everything stays as it was.
+    /// Reads the files again, or without one of authorities those of the system, and returns whether new connections
+    /// are another matter from now on. Where they cannot be used, everything stays as it was.
     ///
     /// # Errors
     /// A file cannot be used, or the system has no authorities.

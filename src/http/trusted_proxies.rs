@@ -1,12 +1,12 @@
 //! The proxies that are believed when they say whose connection or request they pass on: by the
 //! [PROXY protocol](super::proxy_protocol), or request by request in `X-Forwarded-For` or `Forwarded` (RFC 7239).
 //!
-//! Each proxy appends the address that it was called from, and whoever calls the first one may have written anything in front of that. So
-//! the lists are read from their end: the client is the first address from there that is no trusted proxy. What cannot be read
-//! ends the reading, since what stands before it may be the client's own words.
+//! Each proxy appends the address that it was called from, and whoever calls the first one may have written anything in
+//! front of that. So the lists are read from their end: the client is the first address from there that is no trusted
+//! proxy. What cannot be read ends the reading, since what stands before it may be the client's own words.
 //!
-//! A proxy sets one of the two fields, and often passes the other on as the client sent it. Where both are there and name different
-//! clients, neither is believed, and the request is the proxy's own.
+//! A proxy sets one of the two fields, and often passes the other on as the client sent it. Where both are there and
+//! name different clients, neither is believed, and the request is the proxy's own.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -31,7 +31,8 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(&peer))
     }
 
-    /// Whose request it is that came from `peer` with these fields: the peer's own, unless the peer is trusted and says otherwise.
+    /// Whose request it is that came from `peer` with these fields: the peer's own, unless the peer is trusted and says
+    /// otherwise.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         if !self.contains(peer) {
             return peer;
@@ -90,8 +91,8 @@ fn address_of_element(element: &str) -> Option<IpAddr> {
     address(quoted.unwrap_or(value))
 }
 
-/// The parts of a text between separators that stand in no quoted string; `None` if one does not end. A proxy may quote what a client
-/// sent as its host.
+/// The parts of a text between separators that stand in no quoted string; `None` if one does not end. A proxy may quote
+/// what a client sent as its host.
 fn split(text: &str, separator: char) -> Option<Vec<&str>> {
     let (mut parts, mut begin) = (Vec::new(), 0);
     let (mut is_quoted, mut is_escaped) = (false, false);

@@ -1,5 +1,5 @@
-//! A client's TLS towards this host, which takes any certificate: whoever asks sends nothing that is a secret, and knows by the address
-//! whom it asks.
+//! A client's TLS towards this host, which takes any certificate: whoever asks sends nothing that is a secret, and
+//! knows by the address whom it asks.
 
 use std::io;
 use std::sync::Arc;

@@ -28,7 +28,8 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// Tells the `health`, at `readiness_path` whether or not a service is behind. `call_event_path` is where call events come in.
+    /// Tells the `health`, at `readiness_path` whether or not a service is behind. `call_event_path` is where call
+    /// events come in.
     pub fn new(health: Arc<Health>, readiness_path: Option<String>, call_event_path: &str) -> Checks {
         let purpose = format!(
             "This port takes call events from LINE Planet at {call_event_path}, for planet-call-exporter. Metrics are on the admin \

@@ -1,8 +1,8 @@
 //! Draining: how a pod ends without calls that were acknowledged and never reach anybody.
 //!
-//! A pod is told to end long before the exporter in it is: a native sidecar gets SIGTERM when the other containers have ended, and connections that
-//! are kept open bring calls until then. The service behind may have closed its listener meanwhile. What was acknowledged then and waits
-//! for the service dies with the pod, if the state directory does.
+//! A pod is told to end long before the exporter in it is: a native sidecar gets SIGTERM when the other containers have
+//! ended, and connections that are kept open bring calls until then. The service behind may have closed its listener
+//! meanwhile. What was acknowledged then and waits for the service dies with the pod, if the state directory does.
 //!
 //! # States
 //!
@@ -13,9 +13,10 @@
 //! ```
 //!
 //! - *Serving*: an event is stored, answered, and delivered from the journal.
-//! - *Draining* begins when the container's preStop hook asks for it (`planet-call-exporter drain`): at the beginning of the pod's
-//!   deletion, and before a probe has the container killed. It never ends but with the process. Each answer closes its connection, so that
-//!   clients go to other pods. /readyz stays as it is: a pod that is deleted gets no new connections anyway.
+//! - *Draining* begins when the container's preStop hook asks for it (`planet-call-exporter drain`): at the beginning
+//!   of the pod's deletion, and before a probe has the container killed. It never ends but with the process. Each
+//!   answer closes its connection, so that clients go to other pods. /readyz stays as it is: a pod that is deleted gets
+//!   no new connections anyway.
 //! - *Stopping*: the same, for what was begun. The service has half a second more for its answers.
 //! - If the state outlives the pod, that is all. If not, and there is a service behind, an event is *asked first*:
 //!
@@ -25,9 +26,10 @@
 //!              └──none──► 503 with Retry-After; not stored, in no total
 //! ```
 //!
-//! What is not acknowledged may come again, to another pod, and counts there: so it does not count here. A repeat of an event that
-//! counts already is asked first as well, since the first may still wait. Without a final answer it is 200 as ever: sent elsewhere, it would
-//! count twice. What was acknowledged before waits for the service as ever, and what is left of it at the end is counted as dropped (`cause="shutdown"`).
+//! What is not acknowledged may come again, to another pod, and counts there: so it does not count here. A repeat of an
+//! event that counts already is asked first as well, since the first may still wait. Without a final answer it is 200
+//! as ever: sent elsewhere, it would count twice. What was acknowledged before waits for the service as ever, and what
+//! is left of it at the end is counted as dropped (`cause="shutdown"`).
 //!
 //! # A crash at each arrow
 //!
@@ -39,8 +41,8 @@
 //!
 //! # Bounds
 //!
-//! A request waits for the service up to `--forward-timeout`, as inline, and has its record in memory meanwhile. An event may overtake an
-//! earlier one of its caller that still waits. The service knows a repeat by its key.
+//! A request waits for the service up to `--forward-timeout`, as inline, and has its record in memory meanwhile. An
+//! event may overtake an earlier one of its caller that still waits. The service knows a repeat by its key.
 
 use std::time::Duration;
 

@@ -81,8 +81,8 @@ const CONTRADICTING: &str =
     "contradicting_repeat: the call was counted with another cause, reason or duration";
 
 impl CallbackHandler {
-    /// Answers the callbacks of `routes` that `admission` lets in, whose URI may have up to `longest_uri` bytes. With a service behind,
-    /// everything else is passed on to it, but for what `checks` has a path of its own for.
+    /// Answers the callbacks of `routes` that `admission` lets in, whose URI may have up to `longest_uri` bytes. With a
+    /// service behind, everything else is passed on to it, but for what `checks` has a path of its own for.
     pub fn new(
         routes: Routes,
         admission: Option<Admission>,

@@ -37,8 +37,8 @@ impl Misdirected {
         Misdirected { refused, longest_uri, wrong_path, logged: Pace::default() }
     }
 
-    /// Looks at a request that none of `routes` takes. The service behind may take session IDs elsewhere, so only what is a call
-    /// event [without doubt](crate::callback::Kind::is_unmistakable) is one.
+    /// Looks at a request that none of `routes` takes. The service behind may take session IDs elsewhere, so only what
+    /// is a call event [without doubt](crate::callback::Kind::is_unmistakable) is one.
     ///
     /// # Errors
     /// Its query brings out a bug.

@@ -29,8 +29,8 @@ impl UnknownParameters {
     }
 }
 
-/// The names, as far as they look like names of parameters. What does not may be a piece of a value that was sent with a raw `&`, and
-/// name people.
+/// The names, as far as they look like names of parameters. What does not may be a piece of a value that was sent with
+/// a raw `&`, and name people.
 fn names(kind: Kind, query: &[u8]) -> String {
     let names = kind.unknown_parameters(query, MOST_NAMES);
     let shown = |name: &str| match is_name(name) {

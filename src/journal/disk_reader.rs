@@ -183,7 +183,7 @@ impl<S: Storage> DiskReader<S> {
         super::until(&self.journal.appended, || self.waiting() >= records).await;
     }
 
-    /// Reads a chunk of a segment, which has records up to `end`, gathers those of them that are `wanted`, and answers where
+    /// Reads a chunk of a segment, which has records up to `end`, gathers those of them that are `wanted`, and returns where
     /// the next one stands.
     fn read_chunk(
         &self,
@@ -225,7 +225,8 @@ impl<S: Storage> DiskReader<S> {
     fn step_over(&self, file: &str, cursor: Cursor, end: u64) -> io::Result<Cursor> {
         let bytes = read_all(&self.journal.storage, file)?;
         let rest = bytes.get(cursor.offset as usize..).unwrap_or_default();
-        // The next one that is looked for may be sound: the damage was seen when it was the last, and others came behind it since.
+        // The next one that is looked for may be sound: the damage was seen when it was the last, and others came
+        // behind it since.
         let found = segment::find_frame(rest, cursor.next..end);
         let found = found.and_then(|skip| match segment::read_frame(&rest[skip..]) {
             Next::Frame(frame) => {

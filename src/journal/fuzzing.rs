@@ -1,7 +1,7 @@
 //! Laws of the journal's files, whatever their bytes are.
 //!
-//! Checksums keep bytes at random from what stands behind them, so each law is asked twice: of the bytes as they are, and of the bytes
-//! with checksums that fit.
+//! Checksums keep bytes at random from what stands behind them, so each law is asked twice: of the bytes as they are,
+//! and of the bytes with checksums that fit.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -109,8 +109,8 @@ pub fn goes_on_from(known: u64) {
     }
 }
 
-/// The position of a sink. What is read is the same when it is written again, and its reader takes every record once that it has not
-/// finished.
+/// The position of a sink. What is read is the same when it is written again, and its reader takes every record once
+/// that it has not finished.
 pub fn sink_position(bytes: &[u8]) {
     for bytes in [bytes, &position::sealed(bytes)] {
         let decoded = Position::decode(bytes);
@@ -203,8 +203,9 @@ pub fn waiting_segment(bytes: &[u8]) {
 /// Sizes of the batches in the segments of the journal that is damaged.
 const BATCHES: [&[u64]; 3] = [&[2, 3], &[1, 4, 1], &[3, 2]];
 
-/// A journal of which each eight bytes damage something: a bit is flipped, a piece is cut out, moved, zeroed, a file goes on with zeros, or it
-/// is cut short. What is read is what was written there, and what is not read is counted, as far as anybody can know.
+/// A journal of which each eight bytes damage something: a bit is flipped, a piece is cut out, moved, zeroed, a file
+/// goes on with zeros, or it is cut short. What is read is what was written there, and what is not read is counted, as
+/// far as anybody can know.
 pub fn damaged_journal(script: &[u8]) {
     let disk = SimulatedDisk::default();
     let (journal, _) = open(&disk, 0).unwrap_or_else(|error| panic!("{error}"));

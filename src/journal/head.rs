@@ -161,7 +161,7 @@ fn read_rest(bytes: &[u8]) -> Result<(Release, usize), BadHead> {
     Ok((writer, rest.len()))
 }
 
-/// Gives a head checksums that fit, and answers where the records begin behind it.
+/// Gives a head checksums that fit, and returns where the records begin behind it.
 #[cfg(feature = "fuzzing")]
 pub(super) fn seal(bytes: &mut [u8]) -> usize {
     let Some((common, rest)) = bytes.split_first_chunk_mut::<COMMON>() else { return bytes.len() };

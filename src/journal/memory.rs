@@ -1,5 +1,6 @@
-//! The journal in memory: it keeps a record until every reader has finished it, within a limit of bytes. Beyond the limit it drops
-//! the oldest record, and counts that for each reader that had not taken it. Without readers it keeps nothing for them.
+//! The journal in memory: it keeps a record until every reader has finished it, within a limit of bytes. Beyond the
+//! limit it drops the oldest record, and counts that for each reader that had not taken it. Without readers it keeps
+//! nothing for them.
 //!
 //! Beside that it keeps the latest records for who looks [back](super::past), whatever readers do.
 

@@ -1,11 +1,10 @@
 //! The journal: accepted events in the order of their acceptance, and readers with positions.
 //!
-//! It knows bytes and positions, not calls. With a state directory it is on disk ([`disk`], in [`segment`]s, read again at a
-//! start by `recovery`, taken from by [`disk_reader`]s at their [`position`], over [`storage`]); without one it is in
-//! memory ([`memory`]). How a reader stands is kept in the same way for both (`reader_state`). Who looks back reads what was stored again
-//! ([`past`]).
-//! Before any of them changes a file, [`check()`] refuses what asks for a newer release.
-//! FORMAT.md describes every file to the byte, and which release can read which.
+//! It knows bytes and positions, not calls. With a state directory it is on disk ([`disk`], in [`segment`]s, read again
+//! at a start by `recovery`, taken from by [`disk_reader`]s at their [`position`], over [`storage`]); without one it is
+//! in memory ([`memory`]). How a reader stands is kept in the same way for both (`reader_state`). Who looks back reads
+//! what was stored again ([`past`]). Before any of them changes a file, [`check()`] refuses what asks for a newer
+//! release. FORMAT.md describes every file to the byte, and which release can read which.
 
 mod check;
 pub mod disk;
@@ -53,7 +52,8 @@ pub use check::check;
 pub use head::BadHead;
 pub use recovery::{Found, Segment, Stored, Torn};
 
-/// The largest sequence number that a file is believed. No journal gets that far, and what is counted on from it must not overflow.
+/// The largest sequence number that a file is believed. No journal gets that far, and what is counted on from it must
+/// not overflow.
 pub const LAST: u64 = u64::MAX / 2;
 
 /// The bytes of records after which a reader takes no more at once, so that a batch of the longest records is no larger in
@@ -236,8 +236,9 @@ impl Reader {
         }
     }
 
-    /// Finishes everything that was taken except the records with these sequence numbers, in ascending order, which its user
-    /// still holds. On disk the waiting journal of its sink ends at `waiting_end`. Answers whether the position was kept; on disk, one that cannot be kept now is kept the next time.
+    /// Finishes everything that was taken except the records with these sequence numbers, in ascending order, which its
+    /// user still holds. On disk the waiting journal of its sink ends at `waiting_end`. Returns whether the position
+    /// was kept; on disk, one that cannot be kept now is kept the next time.
     pub fn done_except(&mut self, unfinished: &[u64], waiting_end: u64) -> bool {
         match self {
             Reader::Memory(reader) => {

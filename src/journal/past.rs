@@ -27,8 +27,8 @@ impl Place {
 }
 
 impl Journal {
-    /// Hands the records from `from` on that are stored now to `visit`, in order and each with its place, until that breaks off. With
-    /// `since`, what was stored before that time may be left out.
+    /// Hands the records from `from` on that are stored now to `visit`, in order and each with its place, until that
+    /// breaks off. With `since`, what was stored before that time may be left out.
     ///
     /// # Errors
     /// The disk fails. What is damaged is passed over, and so is what is dropped meanwhile.

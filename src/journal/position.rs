@@ -50,8 +50,8 @@ pub(super) fn proven(storage: &impl Storage) -> io::Result<u64> {
     Ok(positions.filter_map(|name| proven_by(&read_all(storage, name).ok()?)).max().unwrap_or(0))
 }
 
-/// Notes that what the waiting journal of this reader's sink has is not needed any more. A position that is not there or cannot be
-/// read stays as it is.
+/// Notes that what the waiting journal of this reader's sink has is not needed any more. A position that is not there
+/// or cannot be read stays as it is.
 ///
 /// # Errors
 /// The disk fails.

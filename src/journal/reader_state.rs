@@ -126,7 +126,7 @@ impl ReaderState {
         self.skipped = self.taken - done;
     }
 
-    /// The journal has nothing before `bound` any more. Answers how many records were dropped that the reader had not
+    /// The journal has nothing before `bound` any more. Returns how many records were dropped that the reader had not
     /// taken; what is in its hands it goes on with.
     pub(super) fn drop_before(&mut self, bound: u64) -> u64 {
         let skipped = bound.saturating_sub(self.taken);

@@ -51,9 +51,9 @@ pub struct Found {
     pub(super) last: Option<Vec<u8>>,
 }
 
-/// The torn end of a journal: what nobody knows to have been acknowledged, behind the last record that is used. Zeros at its
-/// end are not part of it: they are what a segment is filled with before it has records, and what a file system has in place of bytes
-/// that were never written.
+/// The torn end of a journal: what nobody knows to have been acknowledged, behind the last record that is used. Zeros
+/// at its end are not part of it: they are what a segment is filled with before it has records, and what a file system
+/// has in place of bytes that were never written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Torn {
     /// Its bytes.
@@ -104,7 +104,8 @@ pub(super) fn read_segments(
         let name = file_name(first);
         let mut bytes = read_all(storage, &name)?;
         let size = bytes.len() as u64;
-        // There may be many zeros behind the last frame. One that ends with zeros has no more of them than the longest may have.
+        // There may be many zeros behind the last frame. One that ends with zeros has no more of them than the longest
+        // may have.
         let written = segment::without_zeros(&bytes);
         bytes.truncate(written + segment::LONGEST_FRAME);
         let extent = next.map_or_else(|| Extent::last(first, known), |next| Extent::followed(first, next));
@@ -118,7 +119,8 @@ pub(super) fn read_segments(
         let mut scan = scan(records, extent, &mut |stored: Stored<'_>| {
             visit(Stored { offset: records_at as u64 + stored.offset, ..stored });
         });
-        // A head is on disk before the first record. So where nothing is behind it but zeros, it is torn, and elsewhere damaged.
+        // A head is on disk before the first record. So where nothing is behind it but zeros, it is torn, and elsewhere
+        // damaged.
         if !is_head_sound && (scan.sound > 0 || written > head::SIZE) {
             scan.lost = scan.lost.max(1);
             scan.end = scan.end.max(first + 1);

@@ -1,5 +1,6 @@
-//! A disk in memory that does to files what real ones do: it loses what was not synced, tears what was being written, also where
-//! that takes the place of something, forgets names of which the directory was not synced, refuses writes and syncs, and runs full.
+//! A disk in memory that does to files what real ones do: it loses what was not synced, tears what was being written,
+//! also where that takes the place of something, forgets names of which the directory was not synced, refuses writes
+//! and syncs, and runs full.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking, and so does a law")]
 #![cfg_attr(not(test), allow(dead_code, reason = "laws need a part of what tests do"))]

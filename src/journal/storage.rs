@@ -42,7 +42,7 @@ pub trait Storage: Send + Sync + 'static {
     /// Opens a file at its beginning: what is appended takes the place of what it has.
     fn open_at_start(&self, name: &str) -> io::Result<Self::File>;
 
-    /// Reads into `buffer` from `offset` on, and answers how much there was: less than asked for at the end only.
+    /// Reads into `buffer` from `offset` on, and returns how much there was: less than asked for at the end only.
     fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// The size of a file in bytes.
@@ -175,7 +175,7 @@ impl Directory {
         &self.0.path
     }
 
-    /// Locks the directory itself until the last clone is dropped, and answers whether nobody else had. Where the file system
+    /// Locks the directory itself until the last clone is dropped, and returns whether nobody else had. Where the file system
     /// cannot lock directories, everybody gets the lock.
     pub fn try_lock(&self) -> bool {
         !matches!(self.0.descriptor.try_lock(), Err(TryLockError::WouldBlock))
@@ -310,8 +310,8 @@ fn is_same(one: &fs::Metadata, other: &fs::Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// What tells a file from all others. Its times are not asked for, which is why these are no [`fs::Metadata`]: a kernel that was asked
-/// for them has them change with the very next write, and a sync would have them to write as well.
+/// What tells a file from all others. Its times are not asked for, which is why these are no [`fs::Metadata`]: a kernel
+/// that was asked for them has them change with the very next write, and a sync would have them to write as well.
 #[derive(Debug, PartialEq, Eq)]
 struct Identity {
     device: u64,
@@ -385,7 +385,8 @@ pub fn is_full(error: &io::Error) -> bool {
 /// The file whose room is set aside for what has to be written on a full disk, so that something can be dropped.
 pub const RESERVE: &str = "ledger.checkpoint.reserve";
 
-/// The file that is made ahead for the next segment of the journal. Its name is that of something unfinished, which a start removes.
+/// The file that is made ahead for the next segment of the journal. Its name is that of something unfinished, which a
+/// start removes.
 pub const NEXT_SEGMENT: &str = "next.segment.new";
 
 /// Writes, and again with the room of what was made ahead and then with what is set aside, as long as the disk is full.

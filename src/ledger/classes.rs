@@ -1,9 +1,10 @@
-//! Classes of calls: calls that have every label in common, and so add to the same rows. A service has some dozens of them. The rows of a class
-//! are looked for when the first of its calls comes, and are known from then on: to make nine label sets and to look each up is several
-//! times the work of adding to what is found.
+//! Classes of calls: calls that have every label in common, and so add to the same rows. A service has some dozens of
+//! them. The rows of a class are looked for when the first of its calls comes, and are known from then on: to make nine
+//! label sets and to look each up is several times the work of adding to what is found.
 //!
-//! It is a memory of what was found, and no part of the totals: it changes nothing of what a call adds. A call for which a limit makes a
-//! label `other` is of no class, and neither is one whose labels depend on which values came before. When rows leave, all classes are forgotten.
+//! It is a memory of what was found, and no part of the totals: it changes nothing of what a call adds. A call for
+//! which a limit makes a label `other` is of no class, and neither is one whose labels depend on which values came
+//! before. When rows leave, all classes are forgotten.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -83,7 +84,7 @@ impl Classes {
 }
 
 impl Ledger {
-    /// Adds an event to the rows of its class. Answers false, and adds nothing, if one of them is not known yet.
+    /// Adds an event to the rows of its class. Returns false, and adds nothing, if one of them is not known yet.
     pub(super) fn add_to_class(&mut self, event: &CallEvent<'_>) -> bool {
         let Some(class) = self.classes.find(event, &self.limits) else { return false };
         let mut addends = [const { None }; SPECIFICATIONS.len()];

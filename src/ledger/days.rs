@@ -1,5 +1,5 @@
-//! The totals of each day, to compare with an invoice: calls, the time that people talked and the billed time, by media type, and with
-//! `--services` by service.
+//! The totals of each day, to compare with an invoice: calls, the time that people talked and the billed time, by media
+//! type, and with `--services` by service.
 //!
 //! A day is one of UTC, and a call is of the day in which its event was received. A call is in it once, as in every total. Days
 //! are part of a checkpoint, so they outlast the journal; of those with calls, the latest [`MOST_DAYS`] are kept.

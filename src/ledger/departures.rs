@@ -1,21 +1,23 @@
 //! Series that leave, so that what came from outside once has no place for ever.
 //!
-//! A label value is *known* to this program or configured, or it came *from outside*: an unknown reason, a release code, an
-//! IDC that an older release admitted. A row with a value from outside that no event was added to for a [`DAY`] leaves, and the
-//! place of the value goes to the next new one. Rows of known values stay, since a counter that is gone bends no `increase()` but
-//! one that comes back does; only where the call metrics have reached their limit of series, and nothing could get a series of
-//! its own any more, those that were unused for a day and are not of a configured IDC leave as well.
+//! A label value is *known* to this program or configured, or it came *from outside*: an unknown reason, a release
+//! code, an IDC that an older release admitted. A row with a value from outside that no event was added to for a
+//! [`DAY`] leaves, and the place of the value goes to the next new one. Rows of known values stay, since a counter that
+//! is gone bends no `increase()` but one that comes back does; only where the call metrics have reached their limit of
+//! series, and nothing could get a series of its own any more, those that were unused for a day and are not of a
+//! configured IDC leave as well.
 //!
 //! The time of the last event of an IDC or service from outside leaves in the same way, and is nothing that is counted.
 //!
 //! What a row counted moves to [`Departed`] in the same step, so that the page and the gauge of departed calls together are the
 //! fold. A label that comes back later starts at 0.
 //!
-//! The clock is the time at which events were received. Once an hour of it, the event that comes looks at all rows before it
-//! is counted itself; the rows that it adds to are used, however long ago they were before, since a row that left and came back at
-//! once would hide what it counts. So departures are part of the fold: the same events make the same ledger, whatever dies in
-//! between, as long as a checkpoint keeps when each row was used and when the rows were looked at. Without events nothing leaves.
-//! Events that were held while the disk failed come late and make no row older. A clock that is set back lets rows stay longer.
+//! The clock is the time at which events were received. Once an hour of it, the event that comes looks at all rows
+//! before it is counted itself; the rows that it adds to are used, however long ago they were before, since a row that
+//! left and came back at once would hide what it counts. So departures are part of the fold: the same events make the
+//! same ledger, whatever dies in between, as long as a checkpoint keeps when each row was used and when the rows were
+//! looked at. Without events nothing leaves. Events that were held while the disk failed come late and make no row
+//! older. A clock that is set back lets rows stay longer.
 //!
 //! It costs eight bytes a row, and a look at every row an hour.
 
@@ -126,7 +128,7 @@ impl Ledger {
     }
 }
 
-/// Takes rows out of a table, and answers what they counted.
+/// Takes rows out of a table, and returns what they counted.
 fn take_out(table: &mut Table, leaves: impl Fn(&[Label], &Row) -> bool) -> u64 {
     let mut counted = 0u64;
     for (_, row) in table.iter().filter(|(labels, row)| leaves(labels, row)) {

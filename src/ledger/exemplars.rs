@@ -17,7 +17,8 @@ impl PartialEq for Exemplars {
 }
 
 impl Exemplars {
-    /// Takes in the exemplar of a place, unless the one that is there came later: Prometheus refuses those that do not come in order.
+    /// Takes in the exemplar of a place, unless the one that is there came later: Prometheus refuses those that do not
+    /// come in order.
     pub(super) fn note(&mut self, place: usize, exemplar: Exemplar) {
         match self.0.binary_search_by_key(&place, |(place, _)| *place) {
             Ok(at) if self.0[at].1.at <= exemplar.at => self.0[at].1 = exemplar,

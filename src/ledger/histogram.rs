@@ -105,13 +105,13 @@ impl Histogram {
         Histogram { buckets: buckets.clone(), counts, sum_milliseconds: 0 }
     }
 
-    /// Gives a histogram that was read back its buckets. Answers whether they fit its counts.
+    /// Gives a histogram that was read back its buckets. Returns whether they fit its counts.
     pub(super) fn set_buckets(&mut self, buckets: &Buckets) -> bool {
         self.buckets = buckets.clone();
         self.counts.len() == buckets.bounds().len() + 1
     }
 
-    /// Counts a duration. Answers the place of its bucket.
+    /// Counts a duration. Returns the place of its bucket.
     pub fn observe(&mut self, duration: Duration) -> usize {
         let seconds = duration.as_secs_f64();
         let bucket = self.buckets.bounds().partition_point(|bound| *bound < seconds);

@@ -56,7 +56,7 @@ impl LabelSets {
         LabelSets(Vec::with_capacity(labels))
     }
 
-    /// Puts in the values of these labels. Answers where they are.
+    /// Puts in the values of these labels. Returns where they are.
     pub(super) fn put(
         &mut self,
         labels: &EventLabels,

@@ -1,7 +1,7 @@
 //! When the last call event of each IDC was accepted, and with `--services` of each service in it.
 //!
-//! A checkpoint of an older release has only the last of all. It is shown under the labels `other` until the next event comes, so
-//! that who watches for a pause does so across an upgrade as well.
+//! A checkpoint of an older release has only the last of all. It is shown under the labels `other` until the next event
+//! comes, so that who watches for a pause does so across an upgrade as well.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,9 +1,10 @@
 //! The ledger: the totals, as a fold over accepted call events.
 //!
-//! Plain data with one way to change it, [`Ledger::apply`], which cannot fail: the same events in the same order
-//! always make the same ledger. It is a table for each metric that `specification` lists. It knows nothing of Prometheus
-//! or OTLP, which read its [families](Ledger::families). Its memory is bounded by [`Limits`] and by the tables of what is known:
-//! what exceeds them is counted under the label value `other`, and never lost. `departures` says which series leave in time.
+//! Plain data with one way to change it, [`Ledger::apply`], which cannot fail: the same events in the same order always
+//! make the same ledger. It is a table for each metric that `specification` lists. It knows nothing of Prometheus or
+//! OTLP, which read its [families](Ledger::families). Its memory is bounded by [`Limits`] and by the tables of what is
+//! known: what exceeds them is counted under the label value `other`, and never lost. `departures` says which series
+//! leave in time.
 
 pub mod callers;
 mod cardinality;
@@ -179,8 +180,8 @@ impl Ledger {
         self.note_birth(is_born, birth);
     }
 
-    /// Lets audio and video calls of an IDC stand at 0 with every result, and every known abnormal reason: what ratios and alerts
-    /// read begins with what there was before the first call.
+    /// Lets audio and video calls of an IDC stand at 0 with every result, and every known abnormal reason: what ratios
+    /// and alerts read begins with what there was before the first call.
     fn start_at_zero_results_of(&mut self, idc: &Label, birth: Birth) {
         let mut labels = EventLabels::new();
         labels.set(LabelSource::Idc, idc.clone());
@@ -418,7 +419,8 @@ impl Ledger {
         })
     }
 
-    /// Every metric of the ledger with its points. Each counts from its birth on, or from the start of the ledger if that is not known.
+    /// Every metric of the ledger with its points. Each counts from its birth on, or from the start of the ledger if
+    /// that is not known.
     pub fn families(&self) -> Vec<Family> {
         let family = |(metric, names, table): (_, Arc<[&'static str]>, &Table)| Family {
             metric,

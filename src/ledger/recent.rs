@@ -1,5 +1,5 @@
-//! The last calls: how many of them were abnormal. PromQL cannot ask for the last calls, only for those of a time, and a service
-//! with few calls has too few of them in any time that is short enough to wake somebody.
+//! The last calls: how many of them were abnormal. PromQL cannot ask for the last calls, only for those of a time, and
+//! a service with few calls has too few of them in any time that is short enough to wake somebody.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

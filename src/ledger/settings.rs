@@ -1,9 +1,10 @@
-//! What decides how an event is counted: which services and IDCs are told apart, how many series there may be, how long a call can
-//! be.
+//! What decides how an event is counted: which services and IDCs are told apart, how many series there may be, how long
+//! a call can be.
 //!
-//! A checkpoint keeps it. Events that came after the last checkpoint were counted, and shown, by the settings of then; after a crash
-//! they are folded by the same, whatever the flags say by now, or counters would fall and Prometheus would take that for a
-//! reset. Then the ledger takes the new settings over ([`Ledger::reconfigured`]), and the next checkpoint has them.
+//! A checkpoint keeps it. Events that came after the last checkpoint were counted, and shown, by the settings of then;
+//! after a crash they are folded by the same, whatever the flags say by now, or counters would fall and Prometheus
+//! would take that for a reset. Then the ledger takes the new settings over ([`Ledger::reconfigured`]), and the next
+//! checkpoint has them.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};

@@ -69,7 +69,7 @@ impl Total {
         }
     }
 
-    /// Adds. A number cannot become more than the largest. Answers the place of the bucket that counts it; a number has one.
+    /// Adds. A number cannot become more than the largest. Returns the place of the bucket that counts it; a number has one.
     fn add(&mut self, addend: Addend) -> usize {
         match (self, addend) {
             (Total::Number(total), Addend::Number(number)) => *total = total.saturating_add(number),
@@ -181,7 +181,7 @@ impl Table {
         self.place(labels).and_then(|place| self.row_at(place))
     }
 
-    /// Puts in a row. Answers whether there was none of these labels.
+    /// Puts in a row. Returns whether there was none of these labels.
     pub(super) fn insert(&mut self, labels: LabelSet, row: Row) -> bool {
         match self.places.entry(labels) {
             Entry::Vacant(place) => {
@@ -214,7 +214,7 @@ impl Table {
         self.len() >= limit && self.place(labels).is_none()
     }
 
-    /// Lets a row for these labels stand at 0 unless there is one. Answers whether there was none.
+    /// Lets a row for these labels stand at 0 unless there is one. Returns whether there was none.
     pub(super) fn start_at_zero(&mut self, labels: &[Label], born: Birth, buckets: Option<&Buckets>) -> bool {
         let is_new = self.place(labels).is_none();
         if is_new {
@@ -223,8 +223,8 @@ impl Table {
         is_new
     }
 
-    /// Adds to the row of these labels what an event adds, and shows the event if it is an exemplar. Answers whether there was no such
-    /// row.
+    /// Adds to the row of these labels what an event adds, and shows the event if it is an exemplar. Returns whether
+    /// there was no such row.
     pub(super) fn add(
         &mut self,
         labels: &[Label],

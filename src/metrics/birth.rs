@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-/// When a series was born: in microseconds since the Unix epoch, and always later than every birth before it, whatever the clock
-/// says. So it is both a number to compare by and a time.
+/// When a series was born: in microseconds since the Unix epoch, and always later than every birth before it, whatever
+/// the clock says. So it is both a number to compare by and a time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Birth(u64);
 

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-/// Asserts that behind `mark` the document at `path` has `tables`, or with PLANET_TEST_UPDATE in the environment writes them there.
+/// Asserts that behind `mark` the document at `path` has `tables`, or with PLANET_TEST_UPDATE in the environment writes
+/// them there.
 pub(crate) fn assert_documented(path: &str, mark: &str, tables: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     let written = std::fs::read_to_string(&file).expect(path);

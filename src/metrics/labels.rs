@@ -84,8 +84,8 @@ impl<'de> Deserialize<'de> for Label {
     }
 }
 
-/// The labels of a series, in the order in which they are shown. Copies share names and values. Those of one metric are ordered by their
-/// values.
+/// The labels of a series, in the order in which they are shown. Copies share names and values. Those of one metric are
+/// ordered by their values.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Labels {
     names: Arc<[&'static str]>,

@@ -1,8 +1,8 @@
 //! The page in OpenMetrics 1.0.0, for those who ask for it.
 //!
-//! Its samples are those of the text format to the letter: every one of the buckets, too, since a bucket whose bound is spelled
-//! otherwise is another series to a Prometheus that was upgraded or scrapes both. Beside them it has what the text format cannot
-//! say: units, exemplars and, if they are wanted, when series were born.
+//! Its samples are those of the text format to the letter: every one of the buckets, too, since a bucket whose bound is
+//! spelled otherwise is another series to a Prometheus that was upgraded or scrapes both. Beside them it has what the
+//! text format cannot say: units, exemplars and, if they are wanted, when series were born.
 //!
 //! Source: the OpenMetrics specification, version 1.0.0.
 

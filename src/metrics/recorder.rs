@@ -1,5 +1,5 @@
-//! The recorder of the exporter's own metrics: it keeps what the `metrics` facade hands over in metrics-util's registry, from which it is
-//! read as it stands.
+//! The recorder of the exporter's own metrics: it keeps what the `metrics` facade hands over in metrics-util's
+//! registry, from which it is read as it stands.
 //!
 //! A series gets its labels when it is recorded for the first time, in the order of the catalog; all that read it share them. A
 //! histogram takes each sample into its buckets at once. So memory is bounded by the number of series, which are as many as the

@@ -1,5 +1,6 @@
-//! The exporter's own metrics: recorded through the `metrics` facade under the catalog's OpenTelemetry names, and read as families,
-//! like those of the ledger. Beside them stands what the catalog does not have: CPU, memory and open files of the process.
+//! The exporter's own metrics: recorded through the `metrics` facade under the catalog's OpenTelemetry names, and read
+//! as families, like those of the ledger. Beside them stands what the catalog does not have: CPU, memory and open files
+//! of the process.
 
 use std::sync::Arc;
 
@@ -37,8 +38,8 @@ impl OwnMetrics {
         Ok(metrics)
     }
 
-    /// The metrics of the catalog that were recorded, each with its series sorted by their labels. When a series was born is for
-    /// others to say.
+    /// The metrics of the catalog that were recorded, each with its series sorted by their labels. When a series was
+    /// born is for others to say.
     pub fn families(&self) -> Vec<Family> {
         families(self.recorder.read()).0
     }

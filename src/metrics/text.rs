@@ -42,8 +42,8 @@ fn write_head(page: &mut String, name: &str, kind: Kind, description: &str) {
     write_type_line(page, name, None, None, kind.prometheus_type());
 }
 
-/// Writes the samples of a point of a metric with this name. `behind` is what stands behind that of a sum or a gauge, whose place is
-/// 0, and behind that of each bucket.
+/// Writes the samples of a point of a metric with this name. `behind` is what stands behind that of a sum or a gauge,
+/// whose place is 0, and behind that of each bucket.
 pub(super) fn write_samples(page: &mut String, name: &str, point: &Point, behind: impl Fn(usize) -> String) {
     let labels = to_text(&point.labels);
     match &point.value {
@@ -94,8 +94,8 @@ fn write(page: &mut String, value: impl Display) {
     let _ = write!(page, "{value}");
 }
 
-/// Labels as both formats write them, without braces. The escaping is our own: the crate's takes a backslash before a quote for an
-/// escape that is already there, so that two values can become one.
+/// Labels as both formats write them, without braces. The escaping is our own: the crate's takes a backslash before a
+/// quote for an escape that is already there, so that two values can become one.
 pub(super) fn to_text(labels: &Labels) -> String {
     let mut text = String::new();
     for (name, value) in labels.iter() {

@@ -99,7 +99,7 @@ impl FormatPages {
 }
 
 /// Starts the admin port on a thread and a runtime of its own, so that it answers while everything else is still coming up,
-/// and whatever keeps the workers of the others busy. It ends after `stop`. Answers where it listens.
+/// and whatever keeps the workers of the others busy. It ends after `stop`. Returns where it listens.
 ///
 /// # Errors
 /// The address cannot be listened on, or the thread cannot be started.
@@ -141,8 +141,8 @@ pub async fn start(
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl AdminHandler {
-    /// Shows what is to be seen in `view` to whom `access` lets, as configured, and takes `orders`. Calls have their traces at `trace_url`. Who
-    /// follows calls does so until `stop`.
+    /// Shows what is to be seen in `view` to whom `access` lets, as configured, and takes `orders`. Calls have their
+    /// traces at `trace_url`. Who follows calls does so until `stop`.
     pub fn new(
         view: Arc<View>,
         access: Arc<Access>,

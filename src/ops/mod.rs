@@ -1,5 +1,6 @@
-//! What people use to run the exporter: the [`admin`] port, who has [`access`] to it, and what it shows (the [`view`], and the [`status`] for people), its own log ([`logging`]), its end
-//! by [`signals`], what the [`service_manager`] is told, the [`reload`] of files, and the [`commands`] beside running.
+//! What people use to run the exporter: the [`admin`] port, who has [`access`] to it, and what it shows (the [`view`],
+//! and the [`status`] for people), its own log ([`logging`]), its end by [`signals`], what the [`service_manager`] is
+//! told, the [`reload`] of files, and the [`commands`] beside running.
 
 pub mod access;
 pub mod admin;

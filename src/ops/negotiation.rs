@@ -61,8 +61,8 @@ pub(super) fn wants_html(headers: &HeaderMap) -> bool {
     accepted(headers, &ACCEPT).any(|range| range.is("text/html") && range.weight > 0.0)
 }
 
-/// Something that a client accepts: its name, which has no case, and how much it is liked; 0 refuses it (RFC 9110, sections 8.4.1
-/// and 12.4.2).
+/// Something that a client accepts: its name, which has no case, and how much it is liked; 0 refuses it (RFC 9110,
+/// sections 8.4.1 and 12.4.2).
 struct Accepted<'h> {
     name: &'h str,
     parameters: &'h str,

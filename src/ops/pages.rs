@@ -1,8 +1,9 @@
 //! Metrics pages on their way to those who asked for them.
 //!
-//! With many series a page takes megabytes until its reader has taken it, and a while to be made. So everybody who asked before
-//! the making of a page began and is to be shown the same gets the same one, and few are kept. For a further one the oldest is given up, and those who have
-//! not taken it yet see their answer break off. Nobody waits for a reader that is slow, or for any number of them.
+//! With many series a page takes megabytes until its reader has taken it, and a while to be made. So everybody who
+//! asked before the making of a page began and is to be shown the same gets the same one, and few are kept. For a
+//! further one the oldest is given up, and those who have not taken it yet see their answer break off. Nobody waits for
+//! a reader that is slow, or for any number of them.
 
 use std::collections::VecDeque;
 use std::pin::Pin;

@@ -1,7 +1,7 @@
 //! The refused requests on their way to whoever looks at them.
 //!
-//! They can be megabytes, and anybody on this host may ask again and again and take nothing. So each part of the answer is read from what is
-//! kept when it is asked for.
+//! They can be megabytes, and anybody on this host may ask again and again and take nothing. So each part of the answer
+//! is read from what is kept when it is asked for.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
-//! What is read again at SIGHUP, or as soon as it changes: files that whoever operates the exporter renews while it runs, such as
-//! certificates and secrets.
+//! What is read again at SIGHUP, or as soon as it changes: files that whoever operates the exporter renews while it
+//! runs, such as certificates and secrets.
 //!
-//! A part that reads files offers a function that reads them again, keeps what it had where they cannot be used, and says whether
-//! anything changed. [`app`](crate::app) registers that function here with a name for people, before [`Reload::run`]:
+//! A part that reads files offers a function that reads them again, keeps what it had where they cannot be used, and
+//! says whether anything changed. [`app`](crate::app) registers that function here with a name for people, before
+//! [`Reload::run`]:
 //!
 //! ```
 //! # use planet_call_exporter::ops::reload::{Reload, Reread};
@@ -10,9 +11,10 @@
 //! reload.register("the secret of /etc/planet/secret", || Ok(Reread::Unchanged));
 //! ```
 //!
-//! So a part knows nothing of signals, and each request leaves one line in the log for each name: `read again` with `changed`, or
-//! `cannot be read again` with the error. What is [watched](Reload::watch) is read every few seconds as well, since Kubernetes puts another file in place
-//! and tells nobody; that leaves a line when something changes, or when it cannot be used for another reason than before.
+//! So a part knows nothing of signals, and each request leaves one line in the log for each name: `read again` with
+//! `changed`, or `cannot be read again` with the error. What is [watched](Reload::watch) is read every few seconds as
+//! well, since Kubernetes puts another file in place and tells nobody; that leaves a line when something changes, or
+//! when it cannot be used for another reason than before.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -66,8 +68,8 @@ struct Entry {
 }
 
 impl Reload {
-    /// Has `read` called at each SIGHUP; `name` says in the log what it reads. Where it answers an error or panics, what was read
-    /// before has to be in use still.
+    /// Has `read` called at each SIGHUP; `name` says in the log what it reads. Where it answers an error or panics,
+    /// what was read before has to be in use still.
     pub fn register(
         &mut self,
         name: impl Into<String>,
@@ -86,8 +88,8 @@ impl Reload {
         self.0.push(Entry { what: name.into(), read: Arc::new(read), watched });
     }
 
-    /// Reads everything again at each of `hangups`, and what is watched now and then, until `stop`. Hangups that come while it reads are
-    /// one.
+    /// Reads everything again at each of `hangups`, and what is watched now and then, until `stop`. Hangups that come
+    /// while it reads are one.
     pub async fn run(self, mut hangups: Hangups, stop: CancellationToken) {
         let mut looks = tokio::time::interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);

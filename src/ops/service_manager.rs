@@ -1,4 +1,5 @@
-//! What the service manager of a host without Kubernetes is told, as systemd does with `Type=notify` and `WatchdogSec=` (sd_notify(3)).
+//! What the service manager of a host without Kubernetes is told, as systemd does with `Type=notify` and `WatchdogSec=`
+//! (sd_notify(3)).
 //!
 //! Without the variables that such a manager sets, nothing is said to anybody.
 

@@ -213,7 +213,8 @@ impl View {
         &self.refused
     }
 
-    /// What a reader of metrics is to be shown that can wait so long; `None` before the state is open, when there are no totals.
+    /// What a reader of metrics is to be shown that can wait so long; `None` before the state is open, when there are
+    /// no totals.
     pub async fn shown_to(&self, who: &Who, patience: Duration) -> Option<Asked> {
         let opened = self.opened.get()?;
         let own = Birth::from_micros(self.latest_own_birth.load(Ordering::Acquire));

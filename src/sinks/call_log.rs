@@ -141,8 +141,8 @@ pub fn line(event: &CallEvent<'_>, identity: &Identity, trace: Option<&str>) -> 
     to_json(&line) + "\n"
 }
 
-/// A line, in the order in which people ask: when, which call, how it ended, and then the rest. The names are a contract, the order
-/// is for those who read.
+/// A line, in the order in which people ask: when, which call, how it ended, and then the rest. The names are a
+/// contract, the order is for those who read.
 #[derive(Serialize)]
 struct Line<'l> {
     time: String,

@@ -59,8 +59,8 @@ impl DestinationWatch {
         latch.close(&"no destination can be made of what is configured");
     }
 
-    /// Notes an answer that says that it is configured wrongly. It is said once, and again if it is for another reason or after a
-    /// long time.
+    /// Notes an answer that says that it is configured wrongly. It is said once, and again if it is for another reason
+    /// or after a long time.
     pub fn note_wrong(&mut self, reason: &str) {
         if let Some(LeftOut { times, .. }) = self.said.note(reason, 0) {
             error!(

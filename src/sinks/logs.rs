@@ -46,7 +46,8 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// Log records that go through `client`, with as much of users as `identity` says. `spans` says of which calls spans are pushed; `None` if of no call.
+    /// Log records that go through `client`, with as much of users as `identity` says. `spans` says of which calls
+    /// spans are pushed; `None` if of no call.
     pub fn new(client: OtlpClient, resource: &Resource, identity: Identity, spans: Option<Sampling>) -> Logs {
         Logs { client, origin: Origin::of(resource), identity, spans }
     }

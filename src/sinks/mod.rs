@@ -1,6 +1,6 @@
-//! Sinks: where events of the journal go. Each drains the journal at a position of its own: [`spans`] and [`logs`] to an OTLP
-//! receiver, the [`call_log`] to standard output, [`service`] to the service behind. [`identity`] decides what leaves of users. The
-//! totals are pushed, not drained: [`otlp::metrics`].
+//! Sinks: where events of the journal go. Each drains the journal at a position of its own: [`spans`] and [`logs`] to
+//! an OTLP receiver, the [`call_log`] to standard output, [`service`] to the service behind. [`identity`] decides what
+//! leaves of users. The totals are pushed, not drained: [`otlp::metrics`].
 //!
 //! # The loop
 //!
@@ -26,13 +26,13 @@
 //! - Whose turn it is goes round among orders, so an order that fails or has much waits behind itself only. Events that have
 //!   failed get half of what may be on its way, and a budget.
 //!
-//! A batch that is too large, or in which the peer refuses something, goes again in halves, down to single events. A single event
-//! that was refused [five times](drain::MOST_REFUSALS), while others passed between, is given up. If nothing passes at all,
-//! it is not these events: then single ones go from time to time, until one passes.
+//! A batch that is too large, or in which the peer refuses something, goes again in halves, down to single events. A
+//! single event that was refused [five times](drain::MOST_REFUSALS), while others passed between, is given up. If
+//! nothing passes at all, it is not these events: then single ones go from time to time, until one passes.
 //!
 //! If the destination is configured wrongly, the position stands likewise, and one attempt goes out a
-//! [minute](drain::MISCONFIGURED_PAUSE). What the peer calls exhausted again and again may be too large: batches become smaller, and
-//! grow again with each success.
+//! [minute](drain::MISCONFIGURED_PAUSE). What the peer calls exhausted again and again may be too large: batches become
+//! smaller, and grow again with each success.
 //!
 //! If the peer is away, nothing more is set aside: the position stands, and from time to time one attempt goes out, of another
 //! order each time, until one succeeds. An event that fails as if the peer were away, while others after it succeed, is one
@@ -62,11 +62,11 @@
 //!
 //! ## Bounds
 //!
-//! Events in hand and their bytes ([`drain::MOST_IN_HAND`]); events on their way ([`Settings::concurrency`], and four times as many with those on
-//! which the peer hangs while it answers others); waiting events in
-//! memory, as one small entry each ([`drain::MOST_WAITING`]); bytes of the waiting journal, which count towards
-//! `--state-max-bytes`. Past the bound of entries further events wait on disk only, until half of the entries are free: then an
-//! event may overtake an earlier one of its order, which is counted. Past the bound of bytes the oldest waiting events are
+//! Events in hand and their bytes ([`drain::MOST_IN_HAND`]); events on their way ([`Settings::concurrency`], and four
+//! times as many with those on which the peer hangs while it answers others); waiting events in memory, as one small
+//! entry each ([`drain::MOST_WAITING`]); bytes of the waiting journal, which count towards `--state-max-bytes`. Past
+//! the bound of entries further events wait on disk only, until half of the entries are free: then an event may
+//! overtake an earlier one of its order, which is counted. Past the bound of bytes the oldest waiting events are
 //! dropped and counted. Past an age ([`Ages::given_up`]) any event is.
 
 pub mod call_log;
@@ -93,7 +93,7 @@ use crate::http::backoff::Backoff;
 
 /// Where events go.
 pub trait Sink: Send + Sync + 'static {
-    /// Delivers events, in their order, and answers how many of them the peer refused for good while it took the others.
+    /// Delivers events, in their order, and returns how many of them the peer refused for good while it took the others.
     fn deliver(&self, records: Vec<Bytes>) -> impl Future<Output = Result<u64, Failure>> + Send;
 
     /// What has to be delivered in the order in which it came, as a number: events with the same one go one after another.

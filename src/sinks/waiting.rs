@@ -35,8 +35,8 @@ pub struct Waiting {
     store: Store,
     /// What was found at the start, to be queued.
     found: Vec<Event>,
-    /// Origins of copies at or beyond the sink's position at the start: the journal hands these out once more. Nothing when it is
-    /// past them.
+    /// Origins of copies at or beyond the sink's position at the start: the journal hands these out once more. Nothing
+    /// when it is past them.
     known: HashSet<u64>,
     /// The last of them.
     last_known: u64,
@@ -179,8 +179,8 @@ impl Waiting {
         self.unreadable += 1;
     }
 
-    /// Sets aside what in `queue` has to wait, and notes what is finished. Past the bound of entries in memory, events wait without one; answers how many of these have an
-    /// order, which they may lose.
+    /// Sets aside what in `queue` has to wait, and notes what is finished. Past the bound of entries in memory, events
+    /// wait without one; answers how many of these have an order, which they may lose.
     ///
     /// # Errors
     /// The disk fails; everything stays in hand.
@@ -254,8 +254,8 @@ impl Waiting {
         matches!(&self.store, Store::Disk(disk) if disk.waiting.has_open_segment())
     }
 
-    /// Drops what need not be kept, and what takes more than it may. To be called when the position is on disk. Events that wait
-    /// and are on their way may get another ticket. A segment is closed when it is older than `segment_age`.
+    /// Drops what need not be kept, and what takes more than it may. To be called when the position is on disk. Events
+    /// that wait and are on their way may get another ticket. A segment is closed when it is older than `segment_age`.
     pub(super) fn clean_up<'a>(
         &mut self,
         queue: &mut Queue,

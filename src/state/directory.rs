@@ -75,8 +75,8 @@ pub struct StateDirectory {
 }
 
 impl StateDirectory {
-    /// Takes hold of the directory at `path`, which is made if it does not exist. While another process holds it, this waits, up to so long,
-    /// and `note_held` is told once who that is.
+    /// Takes hold of the directory at `path`, which is made if it does not exist. While another process holds it, this
+    /// waits, up to so long, and `note_held` is told once who that is.
     ///
     /// # Errors
     /// It cannot be made or written, is still held by another process, or is not ours.
@@ -139,7 +139,8 @@ impl StateDirectory {
     }
 }
 
-/// Who only looks whether a directory is held shares its lock for a moment: so it is tried again for so long, after such pauses.
+/// Who only looks whether a directory is held shares its lock for a moment: so it is tried again for so long, after
+/// such pauses.
 const PATIENCE: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(20);
 

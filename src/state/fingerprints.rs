@@ -1,10 +1,11 @@
 //! Works out, in the background, what is known of the events in the window that came before the start.
 //!
-//! A repeat that says something else than what was counted is noticed by its [`Fingerprint`](crate::callback::Fingerprint). To
-//! work it out for every record of the journal takes seconds where there are many, which a start must not: so the window begins
-//! with keys alone, and a thread reads the journal once more. Until it has come to a record, a repeat of its event is a plain
-//! repeat; so is one whose record has left the journal. The thread pauses, so that it takes no more than part of a processor, and
-//! ends when it is done. If it fails, repeats of these events stay plain ones.
+//! A repeat that says something else than what was counted is noticed by its
+//! [`Fingerprint`](crate::callback::Fingerprint). To work it out for every record of the journal takes seconds where
+//! there are many, which a start must not: so the window begins with keys alone, and a thread reads the journal once
+//! more. Until it has come to a record, a repeat of its event is a plain repeat; so is one whose record has left the
+//! journal. The thread pauses, so that it takes no more than part of a processor, and ends when it is done. If it
+//! fails, repeats of these events stay plain ones.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -30,7 +31,8 @@ const RECORDS_AT_ONCE: usize = 256;
 /// How long it is.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Starts to work out what is known of the events whose records are in `journal` now, and [recalls](Recall) what was left for that.
+/// Starts to work out what is known of the events whose records are in `journal` now, and [recalls](Recall) what was
+/// left for that.
 ///
 /// # Errors
 /// The thread cannot be started.

@@ -6,8 +6,8 @@
 //! [keeps up](Fold::keep_up), without a lock that others need: if more was handed over than may wait, which bounds memory, it
 //! folds itself.
 //!
-//! Beside the totals, of which checkpoints are kept, it notes the [callers](crate::ledger::callers) of abnormal calls and the [timeline](crate::ledger::timeline), of which
-//! none are: after a start they are recalled from the journal.
+//! Beside the totals, of which checkpoints are kept, it notes the [callers](crate::ledger::callers) of abnormal calls
+//! and the [timeline](crate::ledger::timeline), of which none are: after a start they are recalled from the journal.
 //!
 //! A record on which the fold panics, or that cannot be read, is quarantined, and the fold goes on. It adds nothing to the
 //! totals.
@@ -80,7 +80,8 @@ pub struct Recalled {
 }
 
 impl Recalled {
-    /// Nothing yet. The IDCs with these names are told apart beside those with an assigned code, and these services, if there are any.
+    /// Nothing yet. The IDCs with these names are told apart beside those with an assigned code, and these services, if
+    /// there are any.
     pub fn new(idcs: &[String], services: &[String]) -> Recalled {
         Recalled { callers: AbnormalCallers::new(idcs, services), timeline: Timeline::new(idcs) }
     }
@@ -126,7 +127,8 @@ impl Waiting {
 }
 
 impl Fold {
-    /// A fold that goes on from `kept`, and notes in `recalled` what is in no checkpoint. What it cannot read goes to `quarantine`.
+    /// A fold that goes on from `kept`, and notes in `recalled` what is in no checkpoint. What it cannot read goes to
+    /// `quarantine`.
     pub fn new(kept: Checkpoint, recalled: Recalled, quarantine: Quarantine) -> Fold {
         quarantine.start_at_zero(NAME);
         let births = AtomicU64::new(kept.ledger.births().as_micros());
@@ -191,7 +193,8 @@ impl Fold {
         folded
     }
 
-    /// Notes an event that is in the totals already, and with `callers` its caller if it was abnormal. What cannot be read is left out.
+    /// Notes an event that is in the totals already, and with `callers` its caller if it was abnormal. What cannot be
+    /// read is left out.
     pub fn recall(&self, record: &Record<'_>, callers: bool) {
         let Totals { recalled, .. } = &mut *self.totals();
         let caller = shielded(|| match record.kind {
@@ -246,7 +249,8 @@ impl Fold {
         }
     }
 
-    /// The totals at this moment, with the number of callers at `now` if it is shown. A copy, so that whoever renders it holds up nobody.
+    /// The totals at this moment, with the number of callers at `now` if it is shown. A copy, so that whoever renders
+    /// it holds up nobody.
     pub fn ledger_and_callers(&self, now: SystemTime) -> (Ledger, Option<CallerCounts>) {
         let totals = self.catch_up();
         (totals.kept.ledger.clone(), totals.callers(now))

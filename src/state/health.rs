@@ -71,8 +71,8 @@ impl Health {
         }
     }
 
-    /// The answer to who asks whether the process is ready: 200, or 503 and what is amiss. `query` is that of the request, which
-    /// may have `verbose` and `exclude`, as the probes of Kubernetes's own parts have them.
+    /// The answer to who asks whether the process is ready: 200, or 503 and what is amiss. `query` is that of the
+    /// request, which may have `verbose` and `exclude`, as the probes of Kubernetes's own parts have them.
     pub fn readyz(&self, query: &str) -> Response<Body> {
         let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         let excluded: Vec<&str> =

@@ -1,5 +1,5 @@
-//! The heartbeat: whether the parts that take call events still get on, for the admin port to tell, which has a thread of its own
-//! and would answer whatever becomes of them.
+//! The heartbeat: whether the parts that take call events still get on, for the admin port to tell, which has a thread
+//! of its own and would answer whatever becomes of them.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -196,7 +196,7 @@ pub(super) fn young_lines(bytes: &[u8], age: Duration, now: SystemTime) -> Optio
     (young.len() < bytes.len()).then_some(young)
 }
 
-/// Opens a file at its end, and answers how long it is. A line that is torn, since the disk was full or the machine died, is
+/// Opens a file at its end, and returns how long it is. A line that is torn, since the disk was full or the machine died, is
 /// cut off: it would take the next one with it, and whoever reads the file expects whole ones.
 fn open(directory: &Directory, name: &str) -> io::Result<(File, u64)> {
     let file = directory.open_or_create(name)?;

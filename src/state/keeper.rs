@@ -21,8 +21,8 @@ use super::readers::Readers;
 /// How often the state is kept.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How soon after another a checkpoint is written because a reader waits for it: at least this long, and so many times what the other
-/// took, so that readers cannot keep the disk busy.
+/// How soon after another a checkpoint is written because a reader waits for it: at least this long, and so many times
+/// what the other took, so that readers cannot keep the disk busy.
 const LEAST_PAUSE: Duration = Duration::from_millis(20);
 const REST: u32 = 9;
 
@@ -107,7 +107,8 @@ impl Keeper {
         }
     }
 
-    /// Removes what was set aside for sinks that are not configured any more, when the last of it is old: nobody else gives it up.
+    /// Removes what was set aside for sinks that are not configured any more, when the last of it is old: nobody else
+    /// gives it up.
     fn remove_abandoned(&self, now: SystemTime) -> io::Result<()> {
         let (directory, readers) = (self.directory.directory(), self.journal.journal().readers());
         let names = directory.list()?;

@@ -65,8 +65,8 @@ impl Pending {
         }
     }
 
-    /// Takes out the repeats whose clients do not wait any more, which may be many while the disk hangs, and answers how many. A
-    /// repeat that waits counts when it is taken out.
+    /// Takes out the repeats whose clients do not wait any more, which may be many while the disk hangs, and returns
+    /// how many. A repeat that waits counts when it is taken out.
     pub fn forget_gone(&mut self) -> u64 {
         self.repeats.extract_if(.., |repeat| repeat.is_closed()).count() as u64
     }
@@ -89,8 +89,8 @@ impl SharedKnown {
         SharedKnown(Arc::new(Mutex::new(Known { window, next, pending: HashMap::new() })))
     }
 
-    /// The sequence number of the record with this key, if its key is in the window. Nobody else waits for longer than for a part of
-    /// the look.
+    /// The sequence number of the record with this key, if its key is in the window. Nobody else waits for longer than
+    /// for a part of the look.
     pub fn sequence_of(&self, key: Key) -> Option<u64> {
         let mut before = u64::MAX;
         loop {

@@ -1,12 +1,14 @@
 //! What a state directory is, and the same in memory: what an event goes through once intake has read it.
 //!
-//! [`open`] reads what a [`directory`] holds, unless that is for a newer release: the latest checkpoint of the totals, what the
-//! journal has beyond it, the window of keys, and what the last day says. From then on the [`committer`] stores what intake hands it ([`known`] is what
-//! both must agree on: the [`window`] and what is on its way), the [`fold`] takes what was stored into the totals, and the
-//! [`keeper`] writes [`checkpoints`] and drops what the journal need not keep, which is [`bounded`] whatever comes. [`undurable`]
-//! is what becomes of events that the disk does not take; `fingerprints` learns what a repeat may contradict, and `recall` what is in no checkpoint. [`readiness`] has a latch that is closed while the
-//! disk fails; [`health`] tells it to who asks. [`refused`] keeps requests that were refused and [`quarantine`] records that this program fails on, for people,
-//! in [`json_lines`]. [`readers`] is what each reader of metrics was shown.
+//! [`open`] reads what a [`directory`] holds, unless that is for a newer release: the latest checkpoint of the totals,
+//! what the journal has beyond it, the window of keys, and what the last day says. From then on the [`committer`]
+//! stores what intake hands it ([`known`] is what both must agree on: the [`window`] and what is on its way), the
+//! [`fold`] takes what was stored into the totals, and the [`keeper`] writes [`checkpoints`] and drops what the journal
+//! need not keep, which is [`bounded`] whatever comes. [`undurable`] is what becomes of events that the disk does not
+//! take; `fingerprints` learns what a repeat may contradict, and `recall` what is in no checkpoint. [`readiness`] has a
+//! latch that is closed while the disk fails; [`health`] tells it to who asks. [`refused`] keeps requests that were
+//! refused and [`quarantine`] records that this program fails on, for people, in [`json_lines`]. [`readers`] is what
+//! each reader of metrics was shown.
 
 pub mod bounded;
 pub mod checkpoints;

@@ -1,9 +1,11 @@
-//! Notes, after a start, what is in no checkpoint of the calls that the totals have already: the [callers](crate::ledger::callers) of abnormal ones in the last hour, and
-//! the [timeline](crate::ledger::timeline) of the last day.
+//! Notes, after a start, what is in no checkpoint of the calls that the totals have already: the
+//! [callers](crate::ledger::callers) of abnormal ones in the last hour, and the [timeline](crate::ledger::timeline) of
+//! the last day.
 //!
-//! Reading an event again takes microseconds, and an hour has up to half a million. So a start spends no more than [`PATIENCE`] on those of the last hour, as it
-//! reads the journal; what is left then, and what is older, is recalled in the background, by the thread that works out `fingerprints`. Until it is done the
-//! number of callers is not shown, since an outage would look like a bot, and the timeline is said to be incomplete.
+//! Reading an event again takes microseconds, and an hour has up to half a million. So a start spends no more than
+//! [`PATIENCE`] on those of the last hour, as it reads the journal; what is left then, and what is older, is recalled
+//! in the background, by the thread that works out `fingerprints`. Until it is done the number of callers is not shown,
+//! since an outage would look like a bot, and the timeline is said to be incomplete.
 
 use std::time::{Duration, Instant, SystemTime};
 

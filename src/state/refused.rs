@@ -37,7 +37,7 @@ impl Refused {
         line
     }
 
-    /// Appends the piece of the line at this place, and answers where the next one is.
+    /// Appends the piece of the line at this place, and returns where the next one is.
     fn write_piece(&self, place: Place, line: &mut String) -> Option<Place> {
         #[derive(Serialize)]
         struct Head<'a> {
@@ -172,8 +172,8 @@ impl RefusedRequests {
         Reading { next: 0, place: Place::Head, end: self.ring().next }
     }
 
-    /// The next of the kept requests as JSON lines, the oldest first: at least so many bytes and few more, unless it is the end.
-    /// Whoever reads keeps nothing in memory meanwhile, however slowly: what has been forgotten is left out.
+    /// The next of the kept requests as JSON lines, the oldest first: at least so many bytes and few more, unless it is
+    /// the end. Whoever reads keeps nothing in memory meanwhile, however slowly: what has been forgotten is left out.
     ///
     /// # Errors
     /// A request was forgotten of which a part has been read.

@@ -1,8 +1,8 @@
 //! Undurable events: what becomes of an event that the disk does not take, while a service behind could have it.
 //!
 //! A sick disk is no reason to keep a callback from the service. So an event that cannot be stored, or is not within
-//! [`PATIENCE`], is passed on at once, as inline mode does, and the service's own answer goes back. The event is *held* in memory
-//! until the disk takes it. Without a service behind it is answered 503, as nobody else could have it.
+//! [`PATIENCE`], is passed on at once, as inline mode does, and the service's own answer goes back. The event is *held*
+//! in memory until the disk takes it. Without a service behind it is answered 503, as nobody else could have it.
 //!
 //! # States of an event
 //!
@@ -22,16 +22,17 @@
 //! - *Held* is what the [`committer`](super::committer) keeps; its key stays among those that are
 //!   [on their way](super::known). It is counted `undurable` once, when it is first passed on, and enters the totals when it is
 //!   stored: counters that fell at a crash would make Prometheus count everything again.
-//! - A *passage* is the right to pass a held event on. One request has it at a time. A final answer (2xx, or a refusal for good)
-//!   is remembered. Any other answer goes back as well, and so does 503 where there is none; then the passage is free again.
+//! - A *passage* is the right to pass a held event on. One request has it at a time. A final answer (2xx, or a refusal
+//!   for good) is remembered. Any other answer goes back as well, and so does 503 where there is none; then the passage
+//!   is free again.
 //! - A repeat of a held event is a duplicate. It waits while the passage is under way, gets the status that was remembered
 //!   without asking again, or takes the passage if it is free. It never counts as another event.
-//! - A final answer is stored with the record ([`record::with_answer`](crate::callback::record::with_answer)): the sink takes it
-//!   for its own. What was being written before the answer came is stored without it: the sink asks here, and waits while the
-//!   passage is under way. Everything else is delivered from the journal, as ever.
-//! - A write that hangs may succeed later. The event is the same submission all the while, so it is stored once. If it does so
-//!   in the very moment in which its passage begins, the sink may not see that yet, and the event is delivered by both, with the
-//!   same Idempotency-Key.
+//! - A final answer is stored with the record ([`record::with_answer`](crate::callback::record::with_answer)): the sink
+//!   takes it for its own. What was being written before the answer came is stored without it: the sink asks here, and
+//!   waits while the passage is under way. Everything else is delivered from the journal, as ever.
+//! - A write that hangs may succeed later. The event is the same submission all the while, so it is stored once. If it
+//!   does so in the very moment in which its passage begins, the sink may not see that yet, and the event is delivered
+//!   by both, with the same Idempotency-Key.
 //!
 //! # A crash at each arrow
 //!
@@ -47,10 +48,11 @@
 //!
 //! # Bounds
 //!
-//! Held events and what waits for the disk share the bounds of the committer, in bytes and in number. Past them an event is
-//! passed on and forgotten: counted `uncounted`, in no total, and its repeat is a new event. A remembered answer leaves when the
-//! sink has asked for it; if that never comes about, past twice as many those of stored events are forgotten, which costs a
-//! repeat each. While the disk fails, events of one caller may overtake earlier ones that wait for a service.
+//! Held events and what waits for the disk share the bounds of the committer, in bytes and in number. Past them an
+//! event is passed on and forgotten: counted `uncounted`, in no total, and its repeat is a new event. A remembered
+//! answer leaves when the sink has asked for it; if that never comes about, past twice as many those of stored events
+//! are forgotten, which costs a repeat each. While the disk fails, events of one caller may overtake earlier ones that
+//! wait for a service.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -126,8 +128,8 @@ impl Passages {
         }
     }
 
-    /// The final answer that the service gave to a stored event when it was passed on, if it did. If it is being passed on, this
-    /// waits for the end of that. An answer is forgotten as it is given.
+    /// The final answer that the service gave to a stored event when it was passed on, if it did. If it is being passed
+    /// on, this waits for the end of that. An answer is forgotten as it is given.
     pub async fn answer(&self, key: Key) -> Option<StatusCode> {
         let progress = self.lock().get(&key)?.progress.clone();
         let status = Answered(progress).status().await;

@@ -52,8 +52,8 @@ impl Lasts {
 }
 
 impl Volume {
-    /// Whether what is written in place of other bytes takes their place on the disk too, as far as is known: not where the file system
-    /// copies on write or is a log, and in memory nothing is won by it.
+    /// Whether what is written in place of other bytes takes their place on the disk too, as far as is known: not where
+    /// the file system copies on write or is a log, and in memory nothing is won by it.
     pub fn overwrites_in_place(&self) -> bool {
         matches!(self.kind.as_str(), "ext2" | "ext3" | "ext4" | "xfs")
     }

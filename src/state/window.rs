@@ -54,7 +54,7 @@ impl Window {
         self.keys[set_of(key)].get(&key).copied()
     }
 
-    /// Compares a repeat with the event that has its key, if that is in the window at `now`. Answers whether it is the first to
+    /// Compares a repeat with the event that has its key, if that is in the window at `now`. Returns whether it is the first to
     /// contradict it.
     pub fn compare(&mut self, key: Key, fingerprint: Fingerprint, now: SystemTime) -> Option<bool> {
         let first = self.get(key, now)?;
@@ -104,8 +104,8 @@ impl Window {
         self.order.push_back(Seen { key, sequence, second: seconds(now) });
     }
 
-    /// Looks for the record with this key, from the latest one before the sequence number `before` backwards, at `most` records. Goes on
-    /// before another sequence number if it is none of them.
+    /// Looks for the record with this key, from the latest one before the sequence number `before` backwards, at `most`
+    /// records. Goes on before another sequence number if it is none of them.
     pub fn find(&self, key: Key, before: u64, most: usize) -> ControlFlow<Option<u64>, u64> {
         if !self.keys[set_of(key)].contains_key(&key) {
             return ControlFlow::Break(None);

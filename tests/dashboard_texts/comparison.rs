@@ -69,7 +69,8 @@ pub(crate) fn minutes_between(from: &Value, to: &Value) -> i32 {
     between.unwrap_or_else(|| panic!("{from} and {to} are times"))
 }
 
-/// A time that is shown is that of the truth, or up to two minutes later, as the share of abnormal calls takes some calls to grow.
+/// A time that is shown is that of the truth, or up to two minutes later, as the share of abnormal calls takes some
+/// calls to grow.
 pub(crate) fn assert_since(shown: &Value, truth: &Value) {
     assert!((0..=2).contains(&minutes_between(truth, shown)), "{shown} is {truth}");
 }

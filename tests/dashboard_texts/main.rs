@@ -1,5 +1,6 @@
-//! Every stat and every table of the dashboards says what is true: as Grafana makes text of the answers of a real Prometheus, for services
-//! that are well, have an incident, have one call a minute, are pushed, are sick, were killed, or never were.
+//! Every stat and every table of the dashboards says what is true: as Grafana makes text of the answers of a real
+//! Prometheus, for services that are well, have an incident, have one call a minute, are pushed, are sick, were killed,
+//! or never were.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -52,7 +53,8 @@ fn what_stats_and_tables_say_is_true_in_every_state() {
     assert_killed_exporters_are_seen(&played, &shown);
 }
 
-/// Five and a half minutes after the end of its exporters nothing of a service is said to be well. Shares are still those of the calls that there were.
+/// Five and a half minutes after the end of its exporters nothing of a service is said to be well. Shares are still
+/// those of the calls that there were.
 fn assert_killed_exporters_are_seen(played: &Played, shown: &Value) {
     let (service, mut comparison) = (Service::new(played, "killed"), Comparison::new(shown, "killed"));
     let settings = &played.truth["settings"];

@@ -1,5 +1,5 @@
-//! Hostile clients. They share one thread, so that they leave the other core to the exporter and to honest clients, and come from many addresses
-//! of this host, so that no limit for one peer turns them away.
+//! Hostile clients. They share one thread, so that they leave the other core to the exporter and to honest clients, and
+//! come from many addresses of this host, so that no limit for one peer turns them away.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,5 +1,5 @@
-//! Honest clients: each call has a session ID of its own, goes out at a steady pace, and is sent again if its connection ends without an answer,
-//! as every proxy does.
+//! Honest clients: each call has a session ID of its own, goes out at a steady pace, and is sent again if its
+//! connection ends without an answer, as every proxy does.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -96,7 +96,8 @@ impl Honest {
         self.all(clients, client)
     }
 
-    /// Sends calls from so many clients, each with its own connection and from one call to its next after this pause, until it is over.
+    /// Sends calls from so many clients, each with its own connection and from one call to its next after this pause,
+    /// until it is over.
     pub fn send(&self, clients: usize, pace: Duration, is_over: &AtomicBool) -> Seen {
         self.all(clients, |_| {
             let (mut seen, mut connection) = (Seen::default(), None);

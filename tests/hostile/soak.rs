@@ -1,4 +1,5 @@
-//! A long time at half load with a collector that comes and goes, and somebody who scrapes: nothing may grow, and the totals are exact.
+//! A long time at half load with a collector that comes and goes, and somebody who scrapes: nothing may grow, and the
+//! totals are exact.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

@@ -155,7 +155,8 @@ impl Scene {
     }
 }
 
-/// Makes the pages of the admin port large: thousands of series, and as many refused requests as are kept, each of which is long.
+/// Makes the pages of the admin port large: thousands of series, and as many refused requests as are kept, each of
+/// which is long.
 fn fill_pages(exporter: &Exporter) {
     let mut connection = Connection::open(exporter.call_events);
     let calls = requests::calls_of_forged_idcs();

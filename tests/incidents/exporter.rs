@@ -1,8 +1,8 @@
 //! The exporter that is played with: the real one, which is sent call events and scraped.
 //!
-//! A large service has half a billion calls in a month. What a call adds to the page is the same for each of its kind, and the
-//! exporter itself says what that is: the page is read before and after the first call of a kind. So of each minute the exporter
-//! is sent some calls, and what the others add is added to its page. Gauges are the exporter's own.
+//! A large service has half a billion calls in a month. What a call adds to the page is the same for each of its kind,
+//! and the exporter itself says what that is: the page is read before and after the first call of a kind. So of each
+//! minute the exporter is sent some calls, and what the others add is added to its page. Gauges are the exporter's own.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

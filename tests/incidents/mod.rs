@@ -1,6 +1,7 @@
-//! Days of a service's calls are played, with incidents whose beginnings are known: the calls go to the real exporter, its page to a
-//! real Prometheus by remote write, and the rule files are evaluated at the times that are played. What fired is compared with what
-//! happened. A short form is the test `incidents`, the long one a benchmark: `tests/incidents/run`.
+//! Days of a service's calls are played, with incidents whose beginnings are known: the calls go to the real exporter,
+//! its page to a real Prometheus by remote write, and the rule files are evaluated at the times that are played. What
+//! fired is compared with what happened. A short form is the test `incidents`, the long one a benchmark:
+//! `tests/incidents/run`.
 //!
 //! | file | what it has |
 //! |---|---|

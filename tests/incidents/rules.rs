@@ -1,7 +1,8 @@
 //! Evaluates rule files as Prometheus does, at times that are played.
 //!
-//! Each expression is asked as a range query, which gives at each step what an instant query gives at that moment. What a rule records
-//! is written before the next rule is asked. `for`, `keep_firing_for` and the staleness of what is not recorded any more are done here.
+//! Each expression is asked as a range query, which gives at each step what an instant query gives at that moment. What
+//! a rule records is written before the next rule is asked. `for`, `keep_firing_for` and the staleness of what is not
+//! recorded any more are done here.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -102,7 +103,8 @@ impl Rules {
     pub fn evaluate(&mut self, storage: &mut Storage, from: u64, to: u64) {
         let step = self.interval;
         for rule in &mut self.rules {
-            // What reads what it recorded is asked for as much at once as it can have recorded. Before it records anything it has nothing to read.
+            // What reads what it recorded is asked for as much at once as it can have recorded. Before it records
+            // anything it has nothing to read.
             let is_own_past = rule.expression.contains(&rule.name);
             let at_once = if is_own_past { OWN_PAST - step } else { to - from };
             let first = match is_own_past && rule.states.is_empty() {

@@ -1,5 +1,5 @@
-//! A way to a server that takes its time, as between machines: what is on its way when a connection closes is more than it would
-//! be within one machine.
+//! A way to a server that takes its time, as between machines: what is on its way when a connection closes is more than
+//! it would be within one machine.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -144,7 +144,8 @@ impl Service {
         *self.state.behaviour.lock().expect("no panic") = Arc::new(Box::new(behaviour));
     }
 
-    /// Closes a connection where this says so, as the first byte of a request arrives on it: the service has not seen the request.
+    /// Closes a connection where this says so, as the first byte of a request arrives on it: the service has not seen
+    /// the request.
     pub fn close_where(&self, closing: impl Fn(Arrival) -> bool + Send + Sync + 'static) {
         *self.state.closing.lock().expect("no panic") = Arc::new(Box::new(closing));
     }

@@ -45,7 +45,8 @@ impl Program {
         Program { address, _process: process, _scratch: scratch }
     }
 
-    /// The vmalert of the documentation with rule files and data of this VictoriaMetrics, which evaluates often and tells nobody.
+    /// The vmalert of the documentation with rule files and data of this VictoriaMetrics, which evaluates often and
+    /// tells nobody.
     pub fn vmalert(data: &Program) -> Program {
         let data = data.url();
         let names = [

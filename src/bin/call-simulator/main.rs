@@ -1,8 +1,8 @@
 //! call-simulator: sends call events like those of a busy service, and says exactly what it sent.
 //!
-//! For demonstrations and tests. The library's [`simulation`](planet_call_exporter::simulation) makes the calls from a seed,
-//! [`sender`] sends them at their time over keep-alive connections, and [`report`] adds up what was acknowledged, per label set,
-//! so that it can be compared with what an exporter shows.
+//! For demonstrations and tests. The library's [`simulation`](planet_call_exporter::simulation) makes the calls from a
+//! seed, [`sender`] sends them at their time over keep-alive connections, and [`report`] adds up what was acknowledged,
+//! per label set, so that it can be compared with what an exporter shows.
 
 mod arguments;
 mod report;
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Sends everything, prints the report, and answers whether all of it was acknowledged.
+/// Sends everything, prints the report, and returns whether all of it was acknowledged.
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let mix = &arguments.mix;
     if let Some(last) = arguments.last_call_at() {

@@ -81,7 +81,8 @@ pub(crate) struct Report {
     pub(crate) sent: u64,
     /// Calls that were acknowledged with 200, and counted.
     pub(crate) acknowledged: u64,
-    /// Calls that were acknowledged with 200 as repeats though they were sent for the first time: those of an earlier run with this seed.
+    /// Calls that were acknowledged with 200 as repeats though they were sent for the first time: those of an earlier
+    /// run with this seed.
     pub(crate) known: u64,
     /// Repeats of its own that were acknowledged with 200.
     pub(crate) duplicates: u64,

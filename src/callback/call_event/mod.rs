@@ -135,7 +135,7 @@ impl<'q> CallEvent<'q> {
     /// Reads the query string of a call event.
     ///
     /// # Errors
-    /// Answers why the request cannot be a call: no query, no form, no sid, or no number to go by.
+    /// Returns why the request cannot be a call: no query, no form, no sid, or no number to go by.
     pub fn read(query: &'q [u8], received_at: SystemTime) -> Result<CallEvent<'q>, NotACall> {
         let (mut values, mut anomalies) = (Values::default(), Anomalies::default());
         let sid = read_values(query, &mut values, &mut anomalies)?;
@@ -212,7 +212,7 @@ impl<'q> CallEvent<'q> {
     }
 }
 
-/// Reads the values of a query, and answers the session ID among them; refuses what cannot be a call.
+/// Reads the values of a query, and returns the session ID among them; refuses what cannot be a call.
 fn read_values<'q>(
     query: &'q [u8],
     values: &mut Values<'q>,

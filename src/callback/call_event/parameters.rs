@@ -171,8 +171,8 @@ pub(super) struct Values<'q> {
 struct Pair<'q>(#[serde(borrow)] Cow<'q, str>, #[serde(borrow)] Cow<'q, str>);
 
 impl<'q> Values<'q> {
-    /// Takes a query string apart into these, which are empty. They are large, so nobody hands them over. Of a repeated parameter the
-    /// first value counts.
+    /// Takes a query string apart into these, which are empty. They are large, so nobody hands them over. Of a repeated
+    /// parameter the first value counts.
     pub(super) fn decode(
         &mut self,
         query: &'q [u8],
@@ -192,8 +192,8 @@ impl<'q> Values<'q> {
         };
         let is_plain = query.is_ascii() && !is_encoded(query);
         match str::from_utf8(query) {
-            // Taken apart in place, and only what is encoded is decoded: to decode all of it, byte by byte, would be most of the work of
-            // a request.
+            // Taken apart in place, and only what is encoded is decoded: to decode all of it, byte by byte, would be
+            // most of the work of a request.
             Ok(text) => {
                 for (parameter, value) in Pairs::new(text) {
                     let value = if is_plain { Cow::Borrowed(value) } else { decoded(value) };
@@ -242,8 +242,8 @@ impl<'q> Values<'q> {
         self.texts[parameter as usize].as_deref()
     }
 
-    /// The parameter as the number that it is to hold, with or without spaces around it, or `None` if it is missing or no decimal
-    /// number.
+    /// The parameter as the number that it is to hold, with or without spaces around it, or `None` if it is missing or
+    /// no decimal number.
     pub(super) fn number(&self, parameter: Parameter) -> Option<i64> {
         debug_assert!(parameter.kind() == ValueKind::Number, "{} holds no number", parameter.name());
         self.numbers[parameter as usize]

@@ -1,8 +1,8 @@
 //! Why a call ended, who ended it, and whose fault it is: the published tables, one each.
 //!
-//! Source: LINE Planet's documentation of disconnect reasons, of the releaser type and of the simple release cause
-//! in the 1-to-1 call event callback. [`older`] has what only older SDKs and servers send. Fault domains are this program's own classification, derived from the reason
-//! (and for `INTERNAL_ERROR` from the releaser).
+//! Source: LINE Planet's documentation of disconnect reasons, of the releaser type and of the simple release cause in
+//! the 1-to-1 call event callback. [`older`] has what only older SDKs and servers send. Fault domains are this
+//! program's own classification, derived from the reason (and for `INTERNAL_ERROR` from the releaser).
 
 pub mod older;
 

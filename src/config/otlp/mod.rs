@@ -1,11 +1,11 @@
 //! What the `OTEL_*` environment variables say.
 //!
-//! Source: OpenTelemetry specification, "Environment Variable Specification" and "OpenTelemetry Protocol Exporter". One table
-//! (`variables`) has each of them. OTLP is on for metrics and spans when an endpoint is set for them, or when it is asked for by
-//! name, and for logs when `--call-log` asks for it. An empty variable is an unset one.
+//! Source: OpenTelemetry specification, "Environment Variable Specification" and "OpenTelemetry Protocol Exporter". One
+//! table (`variables`) has each of them. OTLP is on for metrics and spans when an endpoint is set for them, or when it
+//! is asked for by name, and for logs when `--call-log` asks for it. An empty variable is an unset one.
 //!
-//! A cluster may set these for all of its pods, so none of them stops anything: what cannot be read is said, and it is as if it were
-//! not set; where that would push elsewhere than was meant, the signal is not pushed.
+//! A cluster may set these for all of its pods, so none of them stops anything: what cannot be read is said, and it is
+//! as if it were not set; where that would push elsewhere than was meant, the signal is not pushed.
 
 mod destination;
 mod proxy;
@@ -112,7 +112,8 @@ pub struct Destination {
     pub endpoint: Uri,
     /// How.
     pub protocol: Protocol,
-    /// Headers, or metadata of gRPC, to send along, also for credentials in the endpoint; they can hold secrets and are marked so.
+    /// Headers, or metadata of gRPC, to send along, also for credentials in the endpoint; they can hold secrets and are
+    /// marked so.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Time for one whole attempt.
     pub timeout: Duration,

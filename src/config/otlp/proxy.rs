@@ -1,5 +1,5 @@
-//! Which proxy stands before a collector: HTTPS_PROXY, HTTP_PROXY and NO_PROXY, in either case, as other exporters of OTLP honour
-//! them.
+//! Which proxy stands before a collector: HTTPS_PROXY, HTTP_PROXY and NO_PROXY, in either case, as other exporters of
+//! OTLP honour them.
 
 use std::net::IpAddr;
 

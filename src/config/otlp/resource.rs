@@ -1,7 +1,7 @@
 //! Who the telemetry comes from.
 //!
-//! Source: OpenTelemetry specification, "Resource SDK". The SDK's own detectors do not decode what the variable says, and take what
-//! is malformed for less.
+//! Source: OpenTelemetry specification, "Resource SDK". The SDK's own detectors do not decode what the variable says,
+//! and take what is malformed for less.
 
 use opentelemetry::{Key, KeyValue};
 use opentelemetry_sdk::Resource;

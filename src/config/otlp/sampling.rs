@@ -5,8 +5,8 @@ use super::variables::{TRACES_SAMPLER, TRACES_SAMPLER_ARG};
 
 /// A choice by trace ID, so that everybody who chooses by the same ratio takes the same calls.
 ///
-/// Source: OpenTelemetry specification, "TraceState: Probability Sampling": the last 56 bits of a trace ID are its randomness, and it
-/// is taken if they are not below a threshold. They are random in a sid, which is a UUID, too.
+/// Source: OpenTelemetry specification, "TraceState: Probability Sampling": the last 56 bits of a trace ID are its
+/// randomness, and it is taken if they are not below a threshold. They are random in a sid, which is a UUID, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sampling {
     threshold: u64,

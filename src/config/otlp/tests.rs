@@ -1,4 +1,5 @@
-//! The variables are followed as the specification says, wrong ones are named and stop nothing, and docs/otlp.md says what the code does.
+//! The variables are followed as the specification says, wrong ones are named and stop nothing, and docs/otlp.md says
+//! what the code does.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -1,5 +1,5 @@
-//! What is told of `app_svr_data`, which may be anything: its form, the names of its parts if it is JSON or a form, and the values of those
-//! whose name says that they are of an app or a device.
+//! What is told of `app_svr_data`, which may be anything: its form, the names of its parts if it is JSON or a form, and
+//! the values of those whose name says that they are of an app or a device.
 
 use serde_json::Value;
 
@@ -7,7 +7,8 @@ use super::Aspect;
 use crate::callback::CallEvent;
 use crate::callback::call_event::Parameter;
 
-/// Parts of `app_svr_data` that are looked at, how deep in it, and the longest text that is taken apart, in bytes: the documented one.
+/// Parts of `app_svr_data` that are looked at, how deep in it, and the longest text that is taken apart, in bytes: the
+/// documented one.
 const MOST_PARTS: usize = 32;
 const DEEPEST: usize = 3;
 const LONGEST_APP_DATA: usize = 4 * 1024;

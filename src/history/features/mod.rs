@@ -4,9 +4,9 @@
 //!
 //! # People
 //!
-//! Who calls is never told, only how many. What could lead to a person (a network, what the app sent) is told only if several people have
-//! it ([`Aspect::is_personal`]). Of `app_svr_data`, which may be anything, there are the names of its parts if it is JSON or a form, and
-//! the values of those whose name says that they are of an app or a device.
+//! Who calls is never told, only how many. What could lead to a person (a network, what the app sent) is told only if
+//! several people have it ([`Aspect::is_personal`]). Of `app_svr_data`, which may be anything, there are the names of
+//! its parts if it is JSON or a form, and the values of those whose name says that they are of an app or a device.
 
 mod app_data;
 
@@ -92,7 +92,8 @@ impl Aspect {
         }
     }
 
-    /// A value for people: what has it, and the value, in parentheses where it is not what was sent; `None` where it is a person.
+    /// A value for people: what has it, and the value, in parentheses where it is not what was sent; `None` where it is
+    /// a person.
     pub fn shown(self, value: &str) -> (String, Option<String>) {
         let name = self.parameter().name().to_owned();
         match self {
@@ -129,8 +130,8 @@ pub struct Features {
 }
 
 impl Features {
-    /// A hash of who is at an end of a call; two services may give the same user ID to different people. A call without a user ID is
-    /// of somebody else each time.
+    /// A hash of who is at an end of a call; two services may give the same user ID to different people. A call without
+    /// a user ID is of somebody else each time.
     pub fn person(&self, event: &CallEvent<'_>, person: Person) -> u64 {
         let (service, user) = match person {
             Person::Caller => (Parameter::FromServiceId, Parameter::FromUserId),

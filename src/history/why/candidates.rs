@@ -6,8 +6,8 @@ use crate::callback::CallEvent;
 use crate::history::features::{Aspect, Features};
 use crate::history::frequent::Frequent;
 
-/// Values of an aspect that are kept: any that more than one failing call in 65 has is among them. Names and values in `app_svr_data` are
-/// many a call.
+/// Values of an aspect that are kept: any that more than one failing call in 65 has is among them. Names and values in
+/// `app_svr_data` are many a call.
 const ROOM: usize = 64;
 const ROOM_OF_APPS: usize = 512;
 

@@ -2,17 +2,18 @@
 //!
 //! # How it is found
 //!
-//! Two looks at the same calls. The first one finds the values that failing calls often have, of each [aspect](super::features)
-//! (`candidates`). The second one counts exactly how many failing calls and how many others have each of them, and each two of them
-//! (`counts`).
+//! Two looks at the same calls. The first one finds the values that failing calls often have, of each
+//! [aspect](super::features) (`candidates`). The second one counts exactly how many failing calls and how many others
+//! have each of them, and each two of them (`counts`).
 //!
-//! A value stands out by as much as its share among failing calls exceeds that among the others *at least*: the lower bound of the one
-//! less the upper bound of the other ([`Share::exceeds`]). So a value that three of three failing calls have by chance does not come
-//! first, and one that chance can explain is not told at all. Below [`FEWEST`] calls of either kind nothing is.
+//! A value stands out by as much as its share among failing calls exceeds that among the others *at least*: the lower
+//! bound of the one less the upper bound of the other ([`Share::exceeds`]). So a value that three of three failing
+//! calls have by chance does not come first, and one that chance can explain is not told at all. Below [`FEWEST`] calls
+//! of either kind nothing is.
 //!
-//! What stands out most is a *finding*. Another value becomes one of its own only if it still stands out among the calls that have the
-//! values above it, or among those that have them not. Otherwise it is told with the finding that explains it: as another name for the same calls,
-//! or as something that goes with them.
+//! What stands out most is a *finding*. Another value becomes one of its own only if it still stands out among the
+//! calls that have the values above it, or among those that have them not. Otherwise it is told with the finding that
+//! explains it: as another name for the same calls, or as something that goes with them.
 
 mod candidates;
 mod counts;
@@ -266,7 +267,8 @@ fn together<'f>(
     })
 }
 
-/// Whether a value stands out only since it goes with one above it: neither among the calls that have that, nor among those that have it not.
+/// Whether a value stands out only since it goes with one above it: neither among the calls that have that, nor among
+/// those that have it not.
 fn is_explained(counts: &Counts, above: usize, at: usize) -> bool {
     let [failing, others] = [Counts::failing_share, Counts::others_share].map(|share| {
         let (above, value) = (share(counts, above), share(counts, at));

@@ -21,7 +21,8 @@ fn chance(number: u64, salt: u64, below: u64) -> u64 {
     (mixed ^ mixed >> 31) % below
 }
 
-/// A call of this number. Where it is said nothing else, chance says which of 7 IDCs, 5 services, 211 people and 40 networks it is of.
+/// A call of this number. Where it is said nothing else, chance says which of 7 IDCs, 5 services, 211 people and 40
+/// networks it is of.
 fn call(number: u64, reason: u64, more: &str) -> String {
     let chance = |salt, below| chance(number, salt, below);
     let mut query = String::new();

@@ -49,8 +49,9 @@ impl Handler for Keeper {
     }
 }
 
-/// All that comes on a connection. However it comes, the same requests are handed over, and each of them is in what came. Whether the last
-/// one is that hyper cannot read may depend on how it comes: behind a body of unknown length nobody knows where its head begins.
+/// All that comes on a connection. However it comes, the same requests are handed over, and each of them is in what
+/// came. Whether the last one is that hyper cannot read may depend on how it comes: behind a body of unknown length
+/// nobody knows where its head begins.
 pub fn connection(bytes: &[u8]) {
     if bytes.len() > 4_096 {
         return;

@@ -1,12 +1,13 @@
-//! A copy of what hyper was given and has not handed over as a request yet: where it fails, the beginning of the head at which it
-//! does.
+//! A copy of what hyper was given and has not handed over as a request yet: where it fails, the beginning of the head
+//! at which it does.
 //!
-//! hyper does not show where it failed, and may have thrown the head away by then. The copy knows where each head begins
-//! because it is told of every request as it is handed over: the head of that request is then the first in the copy and is
-//! dropped, up to its empty line, as hyper finds it; its body is skipped by its length. A body whose length nobody knows
-//! beforehand (chunked) makes the copy lost, and so does more than hyper itself would hold. A copy that is lost is empty, and
-//! hyper's own answer stands. It begins anew with what hyper is given when it has answered and wants to read on: then it has all
-//! of the body, and at most the beginning of a head, which is missed by whoever compares the copy with what hyper has not read.
+//! hyper does not show where it failed, and may have thrown the head away by then. The copy knows where each head
+//! begins because it is told of every request as it is handed over: the head of that request is then the first in the
+//! copy and is dropped, up to its empty line, as hyper finds it; its body is skipped by its length. A body whose length
+//! nobody knows beforehand (chunked) makes the copy lost, and so does more than hyper itself would hold. A copy that is
+//! lost is empty, and hyper's own answer stands. It begins anew with what hyper is given when it has answered and wants
+//! to read on: then it has all of the body, and at most the beginning of a head, which is missed by whoever compares
+//! the copy with what hyper has not read.
 
 use memchr::memchr;
 
@@ -144,8 +145,8 @@ mod tests {
     }
 
     proptest! {
-        /// However the bytes of requests are split into reads, and however far hyper reads ahead of what it hands over, the copy
-        /// begins with the head that is not handed over yet.
+        /// However the bytes of requests are split into reads, and however far hyper reads ahead of what it hands over,
+        /// the copy begins with the head that is not handed over yet.
         #[test]
         fn the_copy_begins_where_the_next_head_does(
             requests in requests(), last in "[!-~][ -~]{0,30}", cuts in prop::collection::vec(1usize..60, 1..40)

@@ -1,9 +1,9 @@
 //! The end of a connection whose peer may still be sending.
 //!
-//! Closing with unread data makes the kernel reset the connection. Then the peer may lose an answer that it has not read yet, and a
-//! proxy that is still sending a body takes the reset for a failure of this server and sends others nothing but errors for a
-//! while. So the answer is followed by the end of what is sent, and what still comes is read and thrown away, within bounds, until
-//! the peer closes as well.
+//! Closing with unread data makes the kernel reset the connection. Then the peer may lose an answer that it has not
+//! read yet, and a proxy that is still sending a body takes the reset for a failure of this server and sends others
+//! nothing but errors for a while. So the answer is followed by the end of what is sent, and what still comes is read
+//! and thrown away, within bounds, until the peer closes as well.
 
 use std::io;
 use std::time::Duration;

@@ -1,24 +1,26 @@
 //! One connection of a listener: hyper serves it, and perhaps the last request is one that hyper cannot read.
 //!
-//! hyper answers 400 to a head whose query has raw `"`, `<`, `>`, spaces or bytes that are no UTF-8, before any handler sees it.
-//! Senders leave such bytes raw, and a call must not be lost for them. So, on a listener whose handler wants it:
+//! hyper answers 400 to a head whose query has raw `"`, `<`, `>`, spaces or bytes that are no UTF-8, before any handler
+//! sees it. Senders leave such bytes raw, and a call must not be lost for them. So, on a listener whose handler wants
+//! it:
 //!
 //! 1. *Serving.* hyper reads and writes the connection, every byte as it is. Below it, [`Overheard`] copies what hyper was
 //!    given and has not handed over yet ([`head_copy`]).
-//! 2. *Held back.* hyper fails at a head and writes its 400. If the head may be good but for its query
-//!    ([`raw_head`]), the 400 is held back. hyper is done with the connection: it has ended with an error and gives back the stream
-//!    and what it has not read. That must be the end of the copy, or the 400 goes out.
-//! 3. *Completing.* If hyper failed before the head was whole, as it does at a space, the rest of the head is read here, up to the
-//!    limit of heads and within the deadline of this head. What turns out to be wrong in another way, or never ends, gets the 400.
-//! 4. *Answering.* The head without its query is read by a second hyper, which sees this head and never another byte of the
-//!    peer. If it is good, the query alone was at fault: the handler gets the request with its query beside it
-//!    ([`RawQuery`](super::raw_query::RawQuery)), and hyper frames the answer and says that the connection is closed. If not, this hyper's 400 is the
-//!    answer. What the peer has sent behind the head is thrown away.
+//! 2. *Held back.* hyper fails at a head and writes its 400. If the head may be good but for its query ([`raw_head`]),
+//!    the 400 is held back. hyper is done with the connection: it has ended with an error and gives back the stream and
+//!    what it has not read. That must be the end of the copy, or the 400 goes out.
+//! 3. *Completing.* If hyper failed before the head was whole, as it does at a space, the rest of the head is read
+//!    here, up to the limit of heads and within the deadline of this head. What turns out to be wrong in another way,
+//!    or never ends, gets the 400.
+//! 4. *Answering.* The head without its query is read by a second hyper, which sees this head and never another byte of
+//!    the peer. If it is good, the query alone was at fault: the handler gets the request with its query beside it
+//!    ([`RawQuery`](super::raw_query::RawQuery)), and hyper frames the answer and says that the connection is closed.
+//!    If not, this hyper's 400 is the answer. What the peer has sent behind the head is thrown away.
 //!
 //! What could go wrong, and does not:
-//! - *A wrong boundary,* by which a body or a part of a head becomes a request. The copy is told of every request that hyper hands
-//!   over, so that it ends where hyper's reading does; what hyper has not read says it a second time; where the two
-//!   differ, or the length of a body was not known beforehand, the 400 stands.
+//! - *A wrong boundary,* by which a body or a part of a head becomes a request. The copy is told of every request that
+//!   hyper hands over, so that it ends where hyper's reading does; what hyper has not read says it a second time; where
+//!   the two differ, or the length of a body was not known beforehand, the 400 stands.
 //! - *Smuggling.* Nothing is rewritten in front of hyper: the first hyper reads what came, and the second one a single head
 //!   in a stream of its own. Only GET without a body is taken, with whole line ends, no control character in its request line
 //!   and one version in it; whatever hyper refuses of the other lines stays refused.
@@ -165,7 +167,7 @@ impl<H: Handler> Connection<H> {
         self.serve_http(stream).await
     }
 
-    /// Reads from the PROXY protocol whose connection it is, and answers whether there is more to come.
+    /// Reads from the PROXY protocol whose connection it is, and returns whether there is more to come.
     async fn learn_client(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<bool, NoHeader> {
         self.phase.restart_clock();
         let client = tokio::select! {

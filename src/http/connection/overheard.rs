@@ -38,7 +38,7 @@ impl Exchange {
         Exchange(Mutex::new(State { copy: HeadCopy::new(limit), owed: false, given: false }))
     }
 
-    /// Notes a request as it is handed over. Answers its query if hyper has thrown a part of it away.
+    /// Notes a request as it is handed over. Returns its query if hyper has thrown a part of it away.
     pub(super) fn note_request<B: Body>(&self, request: &Request<B>) -> Option<RawQuery> {
         let mut state = self.state();
         let query = state.copy.target_with_fragment().and_then(|target| whole_query(target, request.uri()));
@@ -75,7 +75,8 @@ impl State {
     }
 }
 
-/// The query of a target with a `#` in it, which no URI has, but senders leave in values. `uri` is what hyper made of the target.
+/// The query of a target with a `#` in it, which no URI has, but senders leave in values. `uri` is what hyper made of
+/// the target.
 fn whole_query(target: &[u8], uri: &Uri) -> Option<RawQuery> {
     let fragment = target.iter().position(|byte| *byte == b'#')?;
     // Else it is not the target of this request.

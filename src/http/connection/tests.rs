@@ -1,5 +1,5 @@
-//! Laws of a connection: what hyper reads by itself is answered as if nothing stood below it, however the bytes come, and at most
-//! the last head is answered otherwise.
+//! Laws of a connection: what hyper reads by itself is answered as if nothing stood below it, however the bytes come,
+//! and at most the last head is answered otherwise.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -22,7 +22,8 @@ const WHEN_STOPPING: Duration = Duration::from_secs(1);
 const EXPECTED_TLS: &str = "this port speaks TLS; expected https://\n";
 
 impl<H: Handler> Connection<H> {
-    /// Serves `stream` to its end, as [`serve`](Connection::serve) does, but with TLS. A header of the PROXY protocol stands before that.
+    /// Serves `stream` to its end, as [`serve`](Connection::serve) does, but with TLS. A header of the PROXY protocol
+    /// stands before that.
     ///
     /// # Errors
     /// The connection ended early, perhaps before there was TLS.

@@ -3,11 +3,11 @@
 //! hyper has one limit for the head of a request and for idleness between requests, and none for a peer that does not
 //! take its answer. Here each has its own, in one place: below HTTP, where bytes come and go.
 //!
-//! A connection is *idle* while no byte of a request has come: before the first, and between an answer and the next. One that is told
-//! to go, because the exporter stops or its place is needed, goes as soon as it is idle and has nothing to read, as if the peer
-//! had stopped sending: so a request that has arrived is answered, whoever was faster. At a stop there is a moment for what is on
-//! its way, and longer for the first request of a connection, which the peer may have sent before it could know. One whose place is
-//! needed does not wait for the rest of a head that has begun.
+//! A connection is *idle* while no byte of a request has come: before the first, and between an answer and the next.
+//! One that is told to go, because the exporter stops or its place is needed, goes as soon as it is idle and has
+//! nothing to read, as if the peer had stopped sending: so a request that has arrived is answered, whoever was faster.
+//! At a stop there is a moment for what is on its way, and longer for the first request of a connection, which the peer
+//! may have sent before it could know. One whose place is needed does not wait for the rest of a head that has begun.
 
 use std::io;
 use std::pin::Pin;
@@ -22,8 +22,8 @@ use tokio::time::{Instant, Sleep};
 
 use super::Limits;
 
-/// How long a connection may be idle once its place is needed. That nothing can be read is known only when the runtime has looked,
-/// which it does before it wakes anybody up for a time that is over.
+/// How long a connection may be idle once its place is needed. That nothing can be read is known only when the runtime
+/// has looked, which it does before it wakes anybody up for a time that is over.
 const WHEN_EVICTED: Duration = Duration::from_millis(5);
 
 /// How long it may be idle once the exporter stops: what is on its way may still arrive.
@@ -109,8 +109,8 @@ impl Phase {
         self.begin();
     }
 
-    /// Since when the connection has waited for its peer: to send a request or the rest of one's head, or to take the last of an
-    /// answer. The number grows with time; `None` if it does not wait, or is told to go.
+    /// Since when the connection has waited for its peer: to send a request or the rest of one's head, or to take the
+    /// last of an answer. The number grows with time; `None` if it does not wait, or is told to go.
     pub(super) fn waits_since(&self) -> Option<u64> {
         let waits = self.get() != SERVING && !self.is_leaving();
         waits.then(|| self.since.load(Ordering::Relaxed))

@@ -12,7 +12,8 @@ const KINDS: [Kind; 2] = [
     Kind { flag: "--a-file", one: "token", marks: "-._~+/=" },
 ];
 
-/// A file of secrets or bearer tokens. Each that is found is a line of it, in its order, and what is said of others tells nothing of them.
+/// A file of secrets or bearer tokens. Each that is found is a line of it, in its order, and what is said of others
+/// tells nothing of them.
 pub fn credentials_file(bytes: &[u8]) {
     let others: Vec<u8> = bytes.iter().map(|byte| other_letter(*byte)).collect();
     for kind in &KINDS {

@@ -29,8 +29,8 @@ impl<C> Default for Idle<C> {
 }
 
 impl<C> Idle<C> {
-    /// Keeps a connection for this long, in the place of the one that has been idle longest if there are too many. Answers whether
-    /// somebody has to begin to [let them go](Idle::expire) in time.
+    /// Keeps a connection for this long, in the place of the one that has been idle longest if there are too many.
+    /// Returns whether somebody has to begin to [let them go](Idle::expire) in time.
     pub(super) fn put(&mut self, connection: C, idle_time: Duration, now: Instant) -> bool {
         if self.entries.len() >= MOST {
             self.entries.remove(0);
@@ -61,7 +61,8 @@ impl<C> Idle<C> {
         None
     }
 
-    /// Lets those go whose time is over or that cannot be used any more. Answers whether none is left, and nobody has to come again.
+    /// Lets those go whose time is over or that cannot be used any more. Returns whether none is left, and nobody has
+    /// to come again.
     pub(super) fn expire(&mut self, now: Instant, is_usable: impl Fn(&C) -> bool) -> bool {
         self.entries.retain(|entry| now < entry.until && is_usable(&entry.connection));
         self.is_watched = !self.entries.is_empty();

@@ -1,7 +1,7 @@
 //! Connections to the service behind that are used again, so that none that ends costs a request.
 //!
-//! A service closes what nobody has used for a while, in its own time and without asking. A request that goes out at that moment
-//! is lost on the way: the service has not seen it, and there is no answer.
+//! A service closes what nobody has used for a while, in its own time and without asking. A request that goes out at
+//! that moment is lost on the way: the service has not seen it, and there is no answer.
 //!
 //! A connection is
 //!
@@ -17,15 +17,16 @@
 //!    timeout=` says, less a margin.
 //! 2. What must not arrive twice (POST, PATCH, anything with a body) goes out on a connection that was used within the last 300
 //!    milliseconds, or else on a new one. A stream of such requests uses connections again; single ones pay for a handshake.
-//! 3. Where a connection that is used again breaks before a byte of the answer, the request goes out once more on a new one, if
-//!    it may arrive twice or nothing of it was sent. A new connection that breaks is an error, so each request is sent twice at most.
+//! 3. Where a connection that is used again breaks before a byte of the answer, the request goes out once more on a new
+//!    one, if it may arrive twice or nothing of it was sent. A new connection that breaks is an error, so each request
+//!    is sent twice at most.
 //!
 //! An answer that comes before the body has been read is an answer, even if nothing more can be sent: [`Observed`] has
 //! hyper read what there is.
 //!
-//! What can go wrong: a service that closes connections after less than 300 milliseconds, or as it ends, can still cost a request
-//! that must not arrive twice. A service that has read a request and breaks the connection sees it again; RFC 9110 (9.2.2) lets
-//! it expect that, and call events carry an `Idempotency-Key`.
+//! What can go wrong: a service that closes connections after less than 300 milliseconds, or as it ends, can still cost
+//! a request that must not arrive twice. A service that has read a request and breaks the connection sees it again; RFC
+//! 9110 (9.2.2) lets it expect that, and call events carry an `Idempotency-Key`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -80,7 +81,7 @@ impl Pool {
         Pool { connector, idle: Arc::default() }
     }
 
-    /// Sends a request to its URI, and answers the head of the answer as soon as it is there.
+    /// Sends a request to its URI, and returns the head of the answer as soon as it is there.
     ///
     /// # Errors
     /// There is no connection, or it breaks and the request cannot be sent again.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use hyper::HeaderMap;
 
-/// How long a connection may have been idle for a request that must not arrive twice. Servers keep idle connections for a second
-/// at least, and it takes no 350 milliseconds to reach one; a stream of requests comes at shorter intervals.
+/// How long a connection may have been idle for a request that must not arrive twice. Servers keep idle connections for
+/// a second at least, and it takes no 350 milliseconds to reach one; a stream of requests comes at shorter intervals.
 const MOMENT: Duration = Duration::from_millis(300);
 
 /// How long a connection may be idle if the service says nothing: Node and uvicorn close after 5 seconds.

@@ -25,8 +25,8 @@ fn parts(query: &[u8]) -> Vec<(u8, &[u8])> {
     parts
 }
 
-/// A query in the first line, and the value of a header in each of the others. Whoever shows a secret has a request without one from then
-/// on, in which everything else is what it was. Nobody else's request is touched.
+/// A query in the first line, and the value of a header in each of the others. Whoever shows a secret has a request
+/// without one from then on, in which everything else is what it was. Nobody else's request is touched.
 pub fn secret_parameter(bytes: &[u8]) {
     let mut lines = bytes.split(|byte| *byte == b'\n');
     let query = lines.next().unwrap_or_default();

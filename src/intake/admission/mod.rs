@@ -1,5 +1,6 @@
-//! Who may bring call events. LINE Planet does not sign them, so whoever knows the URL can send calls that never were: they would
-//! count, and keep real ones out of the window of session IDs. What stands against that, each where it is configured:
+//! Who may bring call events. LINE Planet does not sign them, so whoever knows the URL can send calls that never were:
+//! they would count, and keep real ones out of the window of session IDs. What stands against that, each where it is
+//! configured:
 //!
 //! | flag | turned away | answer |
 //! |---|---|---|
@@ -7,13 +8,14 @@
 //! | `--max-rate` | a peer without the secret that sends more | 429 with Retry-After |
 //! | `--call-event-secret-file` | who does not know the [secret](secrets) | 403 |
 //!
-//! This comes first of all, so that nothing else ever sees the secret: it is taken out of the request (`secret_parameter`), which is
-//! from then on one without. Whether or not it was there, a request is looked at only if it is the callback's, or has the query of a
-//! call event [without doubt](crate::callback::Kind::is_unmistakable), which a service behind may take at a path that only looks
-//! different. A request with the secret is never too many, so that no flood keeps the real ones out.
+//! This comes first of all, so that nothing else ever sees the secret: it is taken out of the request
+//! (`secret_parameter`), which is from then on one without. Whether or not it was there, a request is looked at only if
+//! it is the callback's, or has the query of a call event [without doubt](crate::callback::Kind::is_unmistakable),
+//! which a service behind may take at a path that only looks different. A request with the secret is never too many, so
+//! that no flood keeps the real ones out.
 //!
-//! What is turned away is counted, said now and then, not kept, since a flood would push out what is, and never passed on to the
-//! service behind. A [canary](super::canary) is no call and may come from anywhere, but needs the secret.
+//! What is turned away is counted, said now and then, not kept, since a flood would push out what is, and never passed
+//! on to the service behind. A [canary](super::canary) is no call and may come from anywhere, but needs the secret.
 
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;

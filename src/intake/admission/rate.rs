@@ -32,8 +32,8 @@ pub(super) struct RateLimit {
     hasher: RandomState,
 }
 
-/// A peer, and when it would have sent what it did at the full rate, in nanoseconds since the start. An empty place is one of a peer
-/// that never sent anything.
+/// A peer, and when it would have sent what it did at the full rate, in nanoseconds since the start. An empty place is
+/// one of a peer that never sent anything.
 #[derive(Debug, Clone, Copy, Default)]
 struct Place {
     peer: ClientNetwork,

@@ -1,6 +1,6 @@
-//! The secret in a request: the parameter `secret` of the query, wherever it stands among the others. It is taken out of the
-//! request, so that whatever looks at that later cannot show, keep or pass on what is not there. Whatever else has a secret in it, such as
-//! a parameter in which a proxy hands the URL on that it got, goes with it.
+//! The secret in a request: the parameter `secret` of the query, wherever it stands among the others. It is taken out
+//! of the request, so that whatever looks at that later cannot show, keep or pass on what is not there. Whatever else
+//! has a secret in it, such as a parameter in which a proxy hands the URL on that it got, goes with it.
 
 use std::borrow::Cow;
 
@@ -13,8 +13,8 @@ use super::secrets::Secrets;
 use crate::config::routes::SECRET;
 use crate::http::raw_query::RawQuery;
 
-/// Takes every valid secret out of a request, from its headers too, where proxies put the URL that they got. Answers whether there was one in its
-/// query.
+/// Takes every valid secret out of a request, from its headers too, where proxies put the URL that they got. Returns
+/// whether there was one in its query.
 pub(super) fn take<B>(request: &mut Request<B>, secrets: &Secrets) -> bool {
     let without = |query: &[u8]| {
         let rest = without(query, |value| secrets.contains(value))?;
@@ -42,8 +42,9 @@ pub(super) fn without_any(query: &[u8]) -> Cow<'_, [u8]> {
     without(query, |_| true).map_or(Cow::Borrowed(query), Cow::Owned)
 }
 
-/// A query without the parameters whose value is a secret; `None` if it has none. As the event's parameters may be joined by a second
-/// `?`, a parameter ends there too, and at a raw `#`. It goes with what joins it to the one before it, or else to the next.
+/// A query without the parameters whose value is a secret; `None` if it has none. As the event's parameters may be
+/// joined by a second `?`, a parameter ends there too, and at a raw `#`. It goes with what joins it to the one before
+/// it, or else to the next.
 fn without(query: &[u8], is_secret: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
     let joins = |byte: &u8| matches!(byte, b'&' | b'?');
     let ends = |byte: &u8| joins(byte) || *byte == b'#';
@@ -67,8 +68,8 @@ fn without(query: &[u8], is_secret: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
     Some(rest)
 }
 
-/// A query without the parts that have a secret in them, each with what joins it to the one before, or else to the next. What stands
-/// behind a raw `#` stays behind it.
+/// A query without the parts that have a secret in them, each with what joins it to the one before, or else to the
+/// next. What stands behind a raw `#` stays behind it.
 fn without_parts(query: &[u8], has_secret: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let (mut kept, mut joint, mut is_first) = (Vec::new(), None, true);
     for part in query.split_inclusive(|byte| matches!(byte, b'&' | b'?' | b'#')) {

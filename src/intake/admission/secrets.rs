@@ -1,8 +1,8 @@
-//! The secrets of `--call-event-secret-file`, one a line: the registered URL has one of them as its parameter `secret`. While it is changed
-//! there are two, the one that is registered still and the one that will be.
+//! The secrets of `--call-event-secret-file`, one a line: the registered URL has one of them as its parameter `secret`.
+//! While it is changed there are two, the one that is registered still and the one that will be.
 //!
-//! The file is read again every few seconds and at SIGHUP, since Kubernetes puts another one in its place. Where it cannot be used, the
-//! secrets stay what they were.
+//! The file is read again every few seconds and at SIGHUP, since Kubernetes puts another one in its place. Where it
+//! cannot be used, the secrets stay what they were.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ impl Secrets {
         self.current().len()
     }
 
-    /// Reads them again, and answers whether there are others now.
+    /// Reads them again, and returns whether there are others now.
     ///
     /// # Errors
     /// They cannot be read, and stay what they were.

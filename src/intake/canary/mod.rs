@@ -1,5 +1,5 @@
-//! The canary: a request of the exporter's own to its public URL, through DNS, ingress and TLS, as a call event takes it. Without
-//! it silence means either that nobody calls or that the way is broken; with it one knows which.
+//! The canary: a request of the exporter's own to its public URL, through DNS, ingress and TLS, as a call event takes
+//! it. Without it silence means either that nobody calls or that the way is broken; with it one knows which.
 //!
 //! ```text
 //! sender ─► DNS ─► TLS ─► ingress ─► GET CALLBACK?planet_exporter_canary=NONCE ─► any replica's intake ─┐
@@ -9,32 +9,36 @@
 //!
 //! # The proof
 //!
-//! The nonce is a random number that no other canary has. Whatever answers 200 by itself, such as an ingress, a cache or a
-//! service, does not put it into that header; every exporter does, with nothing configured and nothing kept. So it does not matter
-//! which replica gets it. The answer says what a number is, and never repeats a text: this is no reflector.
+//! The nonce is a random number that no other canary has. Whatever answers 200 by itself, such as an ingress, a cache
+//! or a service, does not put it into that header; every exporter does, with nothing configured and nothing kept. So it
+//! does not matter which replica gets it. The answer says what a number is, and never repeats a text: this is no
+//! reflector.
 //!
 //! # Who recognizes it
 //!
-//! Intake, at the route of the call event callback, if the event's own part of a GET's query is that parameter with 32 hexadecimal
-//! digits in lower case, and nothing else. What only looks like it is a request like any other, and is refused as no call. Every
-//! exporter does so, whether or not it sends canaries.
+//! Intake, at the route of the call event callback, if the event's own part of a GET's query is that parameter with 32
+//! hexadecimal digits in lower case, and nothing else. What only looks like it is a request like any other, and is
+//! refused as no call. Every exporter does so, whether or not it sends canaries.
 //!
-//! It is counted as a request and as the result `canary` of planet.exporter.events. It is not stored, has no entry in the window,
-//! is in no total and no anomaly, is not kept among the refused, and is never passed on to the service behind, in either mode,
-//! whatever the disk does. At another path it is a request like any other, and the service behind answers it: a slip in the URL.
+//! It is counted as a request and as the result `canary` of planet.exporter.events. It is not stored, has no entry in
+//! the window, is in no total and no anomaly, is not kept among the refused, and is never passed on to the service
+//! behind, in either mode, whatever the disk does. At another path it is a request like any other, and the service
+//! behind answers it: a slip in the URL.
 //!
 //! It is answered as a call event would be: 503 if that would get one since nothing can be stored
-//! ([`Acceptance::refuses`](super::acceptance::Acceptance::refuses)). With a service behind such an event is passed on and held, so
-//! the canary gets 200; whether the service would answer is not asked. While the exporter drains it is answered like everybody else.
+//! ([`Acceptance::refuses`](super::acceptance::Acceptance::refuses)). With a service behind such an event is passed on
+//! and held, so the canary gets 200; whether the service would answer is not asked. While the exporter drains it is
+//! answered like everybody else.
 //!
 //! Anybody can send one. It costs what a probe without parameters costs: no disk, no lock, no memory that stays.
 //!
 //! # The round trips
 //!
-//! The [`sender`] is idle for an interval, the first time too, since a replica that has just started is not known to the ingress
-//! yet. Then it sends one, and is idle again when that has ended: one is on its way at most. Each has 10 seconds from the lookup of
-//! the name to the head of the answer, and a connection of its own with a full handshake: a TLS session that goes on would not show
-//! the certificate. HTTP proxies of the environment are not asked, redirects are not followed, bodies are not read.
+//! The [`sender`] is idle for an interval, the first time too, since a replica that has just started is not known to
+//! the ingress yet. Then it sends one, and is idle again when that has ended: one is on its way at most. Each has 10
+//! seconds from the lookup of the name to the head of the answer, and a connection of its own with a full handshake: a
+//! TLS session that goes on would not show the certificate. HTTP proxies of the environment are not asked, redirects
+//! are not followed, bodies are not read.
 //!
 //! | what came of it | result |
 //! |---|---|

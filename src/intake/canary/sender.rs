@@ -1,4 +1,5 @@
-//! The sender of canaries: one at a time, each on a connection of its own. `planet-call-exporter canary` [sends](send) a single one.
+//! The sender of canaries: one at a time, each on a connection of its own. `planet-call-exporter canary` [sends](send)
+//! a single one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -52,8 +53,8 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Sends one to `url` every `interval`, with the first of `secrets` unless the URL has one. `latch` is closed while they do not come
-    /// back.
+    /// Sends one to `url` every `interval`, with the first of `secrets` unless the URL has one. `latch` is closed while
+    /// they do not come back.
     pub fn new(url: CanaryUrl, secrets: Option<Arc<Secrets>>, interval: Duration, latch: Latch) -> Sender {
         latch.open();
         let said = Pace::new(AGAIN);
@@ -128,7 +129,7 @@ async fn round_trip(url: &CanaryUrl, secrets: Option<&Secrets>) -> Result<(), Fa
     Failure::of_answer(nonce, status, &headers).map_or(Ok(()), Err)
 }
 
-/// Sends a canary over a new connection, and answers the head of the answer.
+/// Sends a canary over a new connection, and returns the head of the answer.
 async fn exchange(
     url: &CanaryUrl,
     secrets: Option<&Secrets>,

@@ -1,5 +1,6 @@
-//! Events that the service behind is to answer: since the disk does not take them ([`undurable`](crate::state::undurable)), or since what
-//! is stored dies with the pod ([`draining`](super::super::draining)).
+//! Events that the service behind is to answer: since the disk does not take them
+//! ([`undurable`](crate::state::undurable)), or since what is stored dies with the pod
+//! ([`draining`](super::super::draining)).
 
 use std::net::SocketAddr;
 
@@ -23,7 +24,8 @@ pub(super) enum Held {
 }
 
 impl CallbackHandler {
-    /// Passes on an event before it is stored, and stores it if the answer is final: the service's answer, or 503 if it has none.
+    /// Passes on an event before it is stored, and stores it if the answer is final: the service's answer, or 503 if it
+    /// has none.
     pub(super) async fn ask_first(
         &self,
         proxy: &Proxy,

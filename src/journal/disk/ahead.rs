@@ -1,10 +1,10 @@
 //! Segments that are made ahead: files of zeros, which become the next segment.
 //!
-//! Whoever syncs what was appended to a growing file waits until the file system has written the file's new size and blocks as well.
-//! That takes about as long as the records do, and as much of the processor again. What takes the place of zeros that are on
-//! disk needs its own bytes written, and nothing else, unless somebody asks for the file's times all the while (see `Identity` in
-//! `storage`). So while the journal appends, a thread of its own makes the file of
-//! the next segment and fills it with zeros.
+//! Whoever syncs what was appended to a growing file waits until the file system has written the file's new size and
+//! blocks as well. That takes about as long as the records do, and as much of the processor again. What takes the place
+//! of zeros that are on disk needs its own bytes written, and nothing else, unless somebody asks for the file's times
+//! all the while (see `Identity` in `storage`). So while the journal appends, a thread of its own makes the file of the
+//! next segment and fills it with zeros.
 //!
 //! # States
 //!
@@ -14,42 +14,49 @@
 //!   └─────6──────┴─────────────┴────────────┘
 //! ```
 //!
-//! 1. It is wanted: the last segment grows and was appended to a few dozen times, or it was made ahead itself and half of it is used. A
-//!    quiet exporter has none. A piece is written, synced, and then there is a pause, until the file has the size of a segment.
-//!    *A crash* leaves a file that nobody reads, and that the next start removes by its name, whatever is in it.
+//! 1. It is wanted: the last segment grows and was appended to a few dozen times, or it was made ahead itself and half
+//!    of it is used. A quiet exporter has none. A piece is written, synced, and then there is a pause, until the file
+//!    has the size of a segment. *A crash* leaves a file that nobody reads, and that the next start removes by its
+//!    name, whatever is in it.
 //! 2. All of it is synced. *A crash*: the same.
-//! 3. The next batch finds no room in the last segment, or that grows; or age closes it. The head is written over the first zeros and
-//!    synced under the name that it has. *A crash*: the same, so there never is a segment without a head.
-//! 4. It gets its name as a segment, and the directory is synced, before anything is written behind the head. *A crash* finds
-//!    either name: an unfinished file, or a segment without records.
-//!    From then on each batch is written behind the last one and synced before the next. *A crash* leaves any part of the last
-//!    batch, in any order, and zeros between and behind: a frame that is not sound with none of a later batch behind it, which is the torn
-//!    end, as in a file that grew. Zeros are no frame, since the checksum of one is not 0, and no damage, unless something
-//!    proves that records were there. What is zeroed is never used again after it had records, so nothing of an older use can stand there.
+//! 3. The next batch finds no room in the last segment, or that grows; or age closes it. The head is written over the
+//!    first zeros and synced under the name that it has. *A crash*: the same, so there never is a segment without a
+//!    head.
+//! 4. It gets its name as a segment, and the directory is synced, before anything is written behind the head. *A crash*
+//!    finds either name: an unfinished file, or a segment without records. From then on each batch is written behind
+//!    the last one and synced before the next. *A crash* leaves any part of the last batch, in any order, and zeros
+//!    between and behind: a frame that is not sound with none of a later batch behind it, which is the torn end, as in
+//!    a file that grew. Zeros are no frame, since the checksum of one is not 0, and no damage, unless something proves
+//!    that records were there. What is zeroed is never used again after it had records, so nothing of an older use can
+//!    stand there.
 //! 5. The next segment begins, and the zeros behind the records are cut. *A crash* may bring them back: behind the last record
 //!    of a segment that is followed by another nobody looks.
-//! 6. There is no room, the disk fails, somebody removed it, or its room is given back. The journal goes on with segments that grow.
+//! 6. There is no room, the disk fails, somebody removed it, or its room is given back. The journal goes on with
+//!    segments that grow.
 //!
 //! A write or sync that fails abandons a segment of zeros as it does any, and the zeros are cut, if the disk lets them be.
 //!
 //! # Bounds
 //!
-//! - One file, as large as a segment, beside the last one. Both count as bytes of the journal, with their zeros. It is made only
-//!   if it stays within the limit, and takes no more than a quarter of what the disk has free. So no record is dropped for it.
+//! - One file, as large as a segment, beside the last one. Both count as bytes of the journal, with their zeros. It is
+//!   made only if it stays within the limit, and takes no more than a quarter of what the disk has free. So no record
+//!   is dropped for it.
 //! - Beyond the limit zeros go before records do, first those of the next segment and then those behind the last record.
-//! - *A full disk* gets the room of the next segment back: within seconds when less is free than that takes, and at once where a write finds no room. The
-//!   zeros behind the last record stay, since they are what takes events while there is no room for more.
-//! - *A slow disk* is written to in pieces, a fifth of the time at most, so a batch waits for one piece at most, and rarely. The thread holds no
-//!   lock meanwhile: if the disk hangs it waits by itself, and so it does for a while after a failure.
+//! - *A full disk* gets the room of the next segment back: within seconds when less is free than that takes, and at
+//!   once where a write finds no room. The zeros behind the last record stay, since they are what takes events while
+//!   there is no room for more.
+//! - *A slow disk* is written to in pieces, a fifth of the time at most, so a batch waits for one piece at most, and
+//!   rarely. The thread holds no lock meanwhile: if the disk hangs it waits by itself, and so it does for a while after
+//!   a failure.
 //!
 //! # What is left out
 //!
-//! *File systems that write elsewhere* what takes the place of something, such as btrfs and ZFS, and those in memory: nothing is
-//! won there. The state knows on which it is, and starts no thread.
+//! *File systems that write elsewhere* what takes the place of something, such as btrfs and ZFS, and those in memory:
+//! nothing is won there. The state knows on which it is, and starts no thread.
 //!
-//! *Used segments are not used again*, as PostgreSQL does with its log. Sequence numbers would tell old records from new ones, but what
-//! names people would stay on disk for longer than is promised. Writing zeros costs a write of the same size once more, in large pieces and
-//! off the way of events.
+//! *Used segments are not used again*, as PostgreSQL does with its log. Sequence numbers would tell old records from
+//! new ones, but what names people would stay on disk for longer than is promised. Writing zeros costs a write of the
+//! same size once more, in large pieces and off the way of events.
 
 use std::io;
 use std::sync::mpsc::sync_channel;
@@ -68,8 +75,8 @@ const LEAST_BATCHES: u32 = 64;
 /// Zeros that are written and synced at once.
 const PIECE: u64 = 256 * 1024;
 
-/// How much longer the disk is left alone after a piece than that took. With less, batches wait for it to be seen; with more, it may not be
-/// there in time.
+/// How much longer the disk is left alone after a piece than that took. With less, batches wait for it to be seen; with
+/// more, it may not be there in time.
 const REST: u32 = 4;
 
 /// The next segment takes no more than this share of what the disk has free.
@@ -144,7 +151,7 @@ impl<S: Storage> DiskJournal<S> {
         }
     }
 
-    /// Makes the next segment, if there is none and there is room, and answers whether it is there.
+    /// Makes the next segment, if there is none and there is room, and returns whether it is there.
     pub(crate) fn make_next(&self) -> bool {
         let size = self.segment_bytes();
         {
@@ -173,7 +180,7 @@ impl<S: Storage> DiskJournal<S> {
         is_made
     }
 
-    /// Makes a file of so many zeros, as long as nobody wants its room, and answers whether all of it is on disk.
+    /// Makes a file of so many zeros, as long as nobody wants its room, and returns whether all of it is on disk.
     fn fill(&self, size: u64) -> io::Result<bool> {
         self.storage.check()?;
         if self.storage.size(NEXT_SEGMENT).is_ok() {

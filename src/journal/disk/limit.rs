@@ -74,8 +74,8 @@ impl<S: Storage> DiskJournal<S> {
     }
 
     /// Drops the oldest segments while all take more than the journal may, whether or not readers are done with them.
-    /// Nothing at or beyond `keep_from` is dropped, which is not in the ledger's checkpoint yet. Before anything else goes what is
-    /// filled with zeros.
+    /// Nothing at or beyond `keep_from` is dropped, which is not in the ledger's checkpoint yet. Before anything else
+    /// goes what is filled with zeros.
     pub fn drop_beyond_limit(&self, keep_from: u64) {
         self.give_zeros_back();
         self.drop_segments(|state| state.bytes() > self.limit() && state.segments[1].first <= keep_from);

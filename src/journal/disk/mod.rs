@@ -1,10 +1,11 @@
 //! The journal on disk: segments that are appended to and synced, a batch at a time.
 //!
 //! An append answers once the batch is on disk. After a failed write or sync nothing is known of the segment's end, and
-//! trying again proves nothing; so the segment is abandoned at its last good batch, and the next append begins a new one
-//! with the next sequence number. Whatever the failed batch left behind lies beyond the new segment's first record, and
-//! counts for nothing. A restart begins a new segment as well, which is how a torn end is cut (`open`). So does age, since a segment
-//! goes as a whole, and what is in it is to leave in time. What becomes the next segment is made ahead (`ahead`).
+//! trying again proves nothing; so the segment is abandoned at its last good batch, and the next append begins a new
+//! one with the next sequence number. Whatever the failed batch left behind lies beyond the new segment's first record,
+//! and counts for nothing. A restart begins a new segment as well, which is how a torn end is cut (`open`). So does
+//! age, since a segment goes as a whole, and what is in it is to leave in time. What becomes the next segment is made
+//! ahead (`ahead`).
 
 mod ahead;
 mod limit;
@@ -87,8 +88,9 @@ impl<S: Storage> DiskJournal<S> {
         self.append_with(records, frames_size(records)).map(|(first, _)| first)
     }
 
-    /// Appends a batch to a segment that has room for this many bytes, as far as a segment can, and answers also where the first
-    /// frame begins in it. With less room than the batch takes, the segment may become larger by the batch than segments do.
+    /// Appends a batch to a segment that has room for this many bytes, as far as a segment can, and answers also where
+    /// the first frame begins in it. With less room than the batch takes, the segment may become larger by the batch
+    /// than segments do.
     pub(super) fn append_with(&self, records: &[Bytes], room: u64) -> Result<(u64, u64), JournalError> {
         if let Some(record) = records.iter().find(|record| record.len() > LONGEST_RECORD) {
             return Err(JournalError::RecordTooLong(record.len()));
@@ -141,9 +143,10 @@ impl<S: Storage> DiskJournal<S> {
         Ok((first, offset))
     }
 
-    /// Counts what a failed append left in the last segment, of which nothing counts as a record. A full disk gets its room back,
-    /// which a checkpoint or a position may need, and zeros are of no use any more. A segment without records stays all the same: what
-    /// a failed append left in the one before it is void only as long as this one is there.
+    /// Counts what a failed append left in the last segment, of which nothing counts as a record. A full disk gets its
+    /// room back, which a checkpoint or a position may need, and zeros are of no use any more. A segment without
+    /// records stays all the same: what a failed append left in the one before it is void only as long as this one is
+    /// there.
     fn abandon(&self, file: &mut S::File, error: &io::Error) {
         let (last, zeros) = {
             let state = self.state();
@@ -226,7 +229,8 @@ impl<S: Storage> DiskJournal<S> {
         segment.map_or(0, |segment| segment.records_at)
     }
 
-    /// Closes the segment that is written to, and begins the one whose first record has this number. Until that stands, none does.
+    /// Closes the segment that is written to, and begins the one whose first record has this number. Until that stands,
+    /// none does.
     fn begin_segment(&self, writer: &mut Writer<S::File>, first: u64) -> io::Result<()> {
         self.storage.check()?;
         self.cut_zeros(&mut writer.active);
@@ -335,7 +339,8 @@ impl State {
         self.segments.iter().map(|segment| segment.bytes).sum::<u64>() + self.zeros() + self.next.bytes()
     }
 
-    /// Counts zeros that could not be cut as a part of the last segment, which is not written to any more. Answers its first number.
+    /// Counts zeros that could not be cut as a part of the last segment, which is not written to any more. Answers its
+    /// first number.
     fn count_zeros(&mut self) -> Option<u64> {
         let zeros = self.zeros();
         self.zeroed = 0;

@@ -17,12 +17,14 @@ const VISITED_AT_ONCE: usize = 2 * LONGEST_FRAME;
 const SLACK: Duration = Duration::from_secs(60);
 
 impl<S: Storage> DiskJournal<S> {
-    /// Hands the records from `from` on that are on disk now to `visit`, a block at a time, until that breaks off. Segments to which
-    /// nothing was written since `since` are passed over: what they have was stored before, and received before that. The last of
-    /// them is visited all the same, so that whoever looks sees that nothing between it and the next one is missing.
+    /// Hands the records from `from` on that are on disk now to `visit`, a block at a time, until that breaks off.
+    /// Segments to which nothing was written since `since` are passed over: what they have was stored before, and
+    /// received before that. The last of them is visited all the same, so that whoever looks sees that nothing between
+    /// it and the next one is missing.
     ///
     /// # Errors
-    /// The disk fails, or somebody has removed what it has. What is damaged is passed over, and so is a segment that is dropped meanwhile.
+    /// The disk fails, or somebody has removed what it has. What is damaged is passed over, and so is a segment that is
+    /// dropped meanwhile.
     pub fn visit(
         &self,
         from: Place,
@@ -69,8 +71,8 @@ impl<S: Storage> DiskJournal<S> {
         written_at.is_ok_and(|written_at| written_at.is_some_and(|written_at| written_at < since))
     }
 
-    /// Visits the records of a segment from `at` on that come before the sequence number `end`. Frames with others were left behind by
-    /// appends that failed.
+    /// Visits the records of a segment from `at` on that come before the sequence number `end`. Frames with others were
+    /// left behind by appends that failed.
     fn visit_segment(
         &self,
         mut at: Place,

@@ -62,8 +62,8 @@ pub struct Waiting {
     pub copy: Copy,
 }
 
-/// A set of numbers, a bit each, in words of which only those are there that have one: a number from a damaged file costs no more
-/// than another.
+/// A set of numbers, a bit each, in words of which only those are there that have one: a number from a damaged file
+/// costs no more than another.
 #[derive(Debug, Default)]
 pub(super) struct Numbers(BTreeMap<u64, u64>);
 

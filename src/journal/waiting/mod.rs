@@ -65,9 +65,9 @@ pub struct WaitingJournal<S: Storage> {
 }
 
 impl<S: Storage> WaitingJournal<S> {
-    /// Opens the waiting journal of this sink in `storage`, which may take `max_bytes`. Entries before `known` are known to have
-    /// been on disk. Hands up to `most` waiting copies to
-    /// `visit`, the oldest first; the others stay on disk only. `origin` is told the origin of every copy, finished or not.
+    /// Opens the waiting journal of this sink in `storage`, which may take `max_bytes`. Entries before `known` are
+    /// known to have been on disk. Hands up to `most` waiting copies to `visit`, the oldest first; the others stay on
+    /// disk only. `origin` is told the origin of every copy, finished or not.
     ///
     /// # Errors
     /// Those of [`DiskJournal::open`].
@@ -134,7 +134,7 @@ impl<S: Storage> WaitingJournal<S> {
         })
     }
 
-    /// Appends copies, of records up to [`LONGEST_COPY`], and notes on disk what is finished. Answers where each copy is.
+    /// Appends copies, of records up to [`LONGEST_COPY`], and notes on disk what is finished. Returns where each copy is.
     ///
     /// # Errors
     /// The disk refuses, or a record is too long; nothing was appended, and what is finished is noted the next time. Until
@@ -323,7 +323,7 @@ impl<S: Storage> WaitingJournal<S> {
     }
 
     /// Moves these copies of the oldest segment to the end, and drops the segment. What is not among them does not wait any
-    /// more. Answers where each is now.
+    /// more. Returns where each is now.
     ///
     /// # Errors
     /// The disk fails; nothing was moved.
@@ -331,7 +331,8 @@ impl<S: Storage> WaitingJournal<S> {
         let Some((oldest, _)) = self.oldest_of_several() else { return Ok(Vec::new()) };
         let entry = |waiting: &Waiting| encode(&waiting.copy, Some(waiting.ticket.number));
         let entries: Vec<Bytes> = copies.iter().map(entry).collect();
-        // They may be nearly a segment, which a segment with some copies in it has no room for: it would grow with each rotation.
+        // They may be nearly a segment, which a segment with some copies in it has no room for: it would grow with each
+        // rotation.
         let room = frames_size(&entries);
         let tickets = self.append_entries(entries, room)?;
         if self.unindexed_from.is_some() {
@@ -362,7 +363,7 @@ impl<S: Storage> WaitingJournal<S> {
         Some(copies)
     }
 
-    /// Drops the oldest segment, which has these copies. Answers how many of them waited and nobody had in memory.
+    /// Drops the oldest segment, which has these copies. Returns how many of them waited and nobody had in memory.
     pub fn drop_oldest(&mut self, copies: &[Waiting]) -> u64 {
         let Some((_, end)) = self.oldest_of_several() else { return 0 };
         let mut unindexed = 0;
@@ -419,8 +420,8 @@ impl<S: Storage> WaitingJournal<S> {
             .filter(|(_, end)| number < *end)
     }
 
-    /// Hands the copies of a segment that ends at `end` to `visit`, as long as that answers so. Damaged ones are passed over, and
-    /// so is a segment that somebody removed.
+    /// Hands the copies of a segment that ends at `end` to `visit`, as long as that answers so. Damaged ones are passed
+    /// over, and so is a segment that somebody removed.
     fn scan(&self, first: u64, end: u64, mut visit: impl FnMut(Waiting) -> bool) -> io::Result<()> {
         let bytes = match read_all(self.journal.storage(), &file_name(first)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

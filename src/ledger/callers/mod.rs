@@ -1,21 +1,21 @@
-//! How many different callers had an abnormal call in the last 5 and 60 minutes: one bot whose calls all fail is one, and an outage
-//! is many.
+//! How many different callers had an abnormal call in the last 5 and 60 minutes: one bot whose calls all fail is one,
+//! and an outage is many.
 //!
 //! # What is known
 //!
-//! For each IDC, and with `--services` for each service in it, a *sketch*: keyed hashes of up to 512 callers with the time of the last abnormal
-//! call of each; for more, 4,096 times, each that of the last abnormal call of any of the callers whose hash leads there. It can be
-//! asked how many there are, and not who.
+//! For each IDC, and with `--services` for each service in it, a *sketch*: keyed hashes of up to 512 callers with the
+//! time of the last abnormal call of each; for more, 4,096 times, each that of the last abnormal call of any of the
+//! callers whose hash leads there. It can be asked how many there are, and not who.
 //!
-//! A *caller* is the pair of `from_service_id` and `from_user_id`, since two services may give the same user ID to different people. A
-//! call without a user ID counts as a caller of its own, so that calls of unknown people never look like one bot. Its time is that of
-//! receipt, as in the journal: the other times of a call are what somebody says.
+//! A *caller* is the pair of `from_service_id` and `from_user_id`, since two services may give the same user ID to
+//! different people. A call without a user ID counts as a caller of its own, so that calls of unknown people never look
+//! like one bot. Its time is that of receipt, as in the journal: the other times of a call are what somebody says.
 //!
 //! # Why keyed
 //!
-//! The hash has a random key for each process, which is nowhere but in its memory. Without it nobody can tell from a sketch whether a user is
-//! in it, or choose user IDs that fall into one cell. Neither key nor sketch is in a checkpoint: what is on disk of people is the journal's, and leaves
-//! with it.
+//! The hash has a random key for each process, which is nowhere but in its memory. Without it nobody can tell from a
+//! sketch whether a user is in it, or choose user IDs that fall into one cell. Neither key nor sketch is in a
+//! checkpoint: what is on disk of people is the journal's, and leaves with it.
 //!
 //! # A crash at each arrow
 //!
@@ -25,18 +25,19 @@
 //! ```
 //!
 //! - Before it is synced: the call was not acknowledged, and comes again.
-//! - After that: the journal is read at the start, as far as it goes back an hour. Calls that are in the totals of the checkpoint already are
-//!   recalled into the sketches (`state::recall`); others are folded, and so are in both.
+//! - After that: the journal is read at the start, as far as it goes back an hour. Calls that are in the totals of the
+//!   checkpoint already are recalled into the sketches (`state::recall`); others are folded, and so are in both.
 //!
-//! So the sketches are a fold of the last hour of the journal. After a restart they are keyed anew, and up to 512 callers of an IDC are as many as
-//! before; more of them are about as many. The journal has the last hour as long as `--seen-age` and `--seen-max` (139 calls a second with the default) cover it;
-//! otherwise the 60 minutes begin with what it has. Without a state directory they begin with the process.
+//! So the sketches are a fold of the last hour of the journal. After a restart they are keyed anew, and up to 512
+//! callers of an IDC are as many as before; more of them are about as many. The journal has the last hour as long as
+//! `--seen-age` and `--seen-max` (139 calls a second with the default) cover it; otherwise the 60 minutes begin with
+//! what it has. Without a state directory they begin with the process.
 //!
 //! # Bounds
 //!
-//! 16 KiB for each IDC that had an abnormal call, of 249 codes, those of `--idcs`, and `other`: 4 MiB for each service that is told apart. A read
-//! looks at every cell. A start takes half a second at most for what it recalls, and leaves the rest, of at most `--seen-max` calls, to a
-//! thread; until that is done the number is not shown.
+//! 16 KiB for each IDC that had an abnormal call, of 249 codes, those of `--idcs`, and `other`: 4 MiB for each service
+//! that is told apart. A read looks at every cell. A start takes half a second at most for what it recalls, and leaves
+//! the rest, of at most `--seen-max` calls, to a thread; until that is done the number is not shown.
 
 mod sketch;
 
@@ -94,7 +95,8 @@ impl AbnormalCallers {
     /// How far back the longest window reaches.
     pub const LONGEST_WINDOW: Duration = Duration::from_secs(60 * 60);
 
-    /// None yet. The IDCs with these names are told apart beside those with an assigned code, and these services, if there are any.
+    /// None yet. The IDCs with these names are told apart beside those with an assigned code, and these services, if
+    /// there are any.
     pub fn new(idcs: &[String], services: &[String]) -> AbnormalCallers {
         let labels = |names: &[String]| names.iter().map(|name| Label::shared(name)).collect();
         AbnormalCallers { idcs: labels(idcs), services: labels(services), ..AbnormalCallers::default() }
@@ -166,8 +168,8 @@ pub struct CallerCounts {
 }
 
 impl CallerCounts {
-    /// How many there are in each window: its name, and the number. A caller who called in two IDCs, or in two services where those are
-    /// told apart, counts twice.
+    /// How many there are in each window: its name, and the number. A caller who called in two IDCs, or in two services
+    /// where those are told apart, counts twice.
     pub fn by_window(&self) -> [(&'static str, u64); WINDOWS.len()] {
         std::array::from_fn(|at| (WINDOWS[at].0, self.counts.values().map(|counts| counts[at]).sum()))
     }

@@ -1,17 +1,18 @@
 //! A sketch of bounded size that tells how many different things came within a time.
 //!
-//! Up to [`FEW`] things stand by their hashes, each with the [slot](Sketch::slot) in which it came last: their number is exact. One more within an
-//! hour, and it is linear counting (Whang, Vander-Zanden and Taylor, 1990) with a time in each cell instead of a bit. The hash of a
-//! thing leads to one of [`CELLS`] cells, which holds the slot in which one of its things came last. `k` cells of a window stand for about
-//! `m ln(m / (m - k))` things, where `m` is the number of cells: so many are expected to hit `k` of them.
+//! Up to [`FEW`] things stand by their hashes, each with the [slot](Sketch::slot) in which it came last: their number
+//! is exact. One more within an hour, and it is linear counting (Whang, Vander-Zanden and Taylor, 1990) with a time in
+//! each cell instead of a bit. The hash of a thing leads to one of [`CELLS`] cells, which holds the slot in which one
+//! of its things came last. `k` cells of a window stand for about `m ln(m / (m - k))` things, where `m` is the number
+//! of cells: so many are expected to hit `k` of them.
 //!
 //! Either way one sketch answers for every window, and nothing has to expire.
 //!
 //! # Error of linear counting
 //!
-//! The standard error is `sqrt(m (e^t - t - 1)) / (m t)` with `t` things a cell: 1.1 % for hundreds, 1.3 % for 4,096, 3.6 % for
-//! [`MOST`]. From there on cells run out, and `MOST` stands for that many or more. A window of few things is off if two of them share a
-//! cell: by one for a quarter of all sets of 50, and for one in 20 of those of 20.
+//! The standard error is `sqrt(m (e^t - t - 1)) / (m t)` with `t` things a cell: 1.1 % for hundreds, 1.3 % for 4,096,
+//! 3.6 % for [`MOST`]. From there on cells run out, and `MOST` stands for that many or more. A window of few things is
+//! off if two of them share a cell: by one for a quarter of all sets of 50, and for one in 20 of those of 20.
 
 use std::collections::BTreeMap;
 
@@ -74,8 +75,8 @@ impl Sketch {
         }
     }
 
-    /// How many different hashes came in the slot `now` and the `window` slots before it, at most [`MOST`]. A clock that was set
-    /// back by an hour or less hides none.
+    /// How many different hashes came in the slot `now` and the `window` slots before it, at most [`MOST`]. A clock
+    /// that was set back by an hour or less hides none.
     pub(super) fn count(&self, now: u32, window: u32) -> u64 {
         let is_within = |last: &&u32| match now.checked_sub(**last) {
             Some(age) => **last > 0 && age <= window,
@@ -93,8 +94,8 @@ impl Sketch {
     }
 }
 
-/// Notes in which slot something came. What comes late makes nothing older, and what came when the clock was ahead by more than an hour
-/// gives way.
+/// Notes in which slot something came. What comes late makes nothing older, and what came when the clock was ahead by
+/// more than an hour gives way.
 fn note_last(last: &mut u32, slot: u32) {
     let is_late = *last > slot && *last - slot <= HOUR;
     if !is_late {

@@ -1,7 +1,7 @@
 //! The JSON of a checkpoint.
 //!
-//! Each table stands under its metric's name, as rows of a label set, a total, the second in which an event was added last, and the
-//! birth of its series: JSON's keys are texts.
+//! Each table stands under its metric's name, as rows of a label set, a total, the second in which an event was added
+//! last, and the birth of its series: JSON's keys are texts.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -331,8 +331,8 @@ fn place<'a>(ledger: &'a mut Ledger, name: &str) -> Option<Place<'a>> {
 }
 
 impl Place<'_> {
-    /// Puts rows into the table, which were used by `last_event` if they do not say otherwise. `texts` are label values that were
-    /// read before, which rows share.
+    /// Puts rows into the table, which were used by `last_event` if they do not say otherwise. `texts` are label values
+    /// that were read before, which rows share.
     fn fill(
         self,
         metric: &str,

@@ -223,7 +223,7 @@ impl Checkpoint {
     }
 }
 
-/// Answers who wrote the JSON, if this release may read it.
+/// Returns who wrote the JSON, if this release may read it.
 fn check_releases(contents: &[u8]) -> Result<String, UnusableCheckpoint> {
     let Releases { writer, oldest_reader } =
         serde_json::from_slice(contents).map_err(UnusableCheckpoint::NoReleases)?;

@@ -24,8 +24,9 @@ pub struct Change {
     pub after: f64,
 }
 
-/// How much likelier two shares have to make what was seen than one, as twice the logarithm of that ratio. Chance brings 10.8 once in a
-/// thousand looks at one moment (the chi-square distribution with one degree of freedom); here the best of many moments is looked for.
+/// How much likelier two shares have to make what was seen than one, as twice the logarithm of that ratio. Chance
+/// brings 10.8 once in a thousand looks at one moment (the chi-square distribution with one degree of freedom); here
+/// the best of many moments is looked for.
 const LEAST_EVIDENCE: f64 = 25.0;
 
 /// The fewest hits since then. Fewer are bad luck, whatever the share.

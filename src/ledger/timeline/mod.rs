@@ -1,10 +1,11 @@
-//! How calls went by time: by the minute for an hour, by ten minutes for a day, and the latest abnormal calls. It answers since when
-//! something is as it is, which totals cannot.
+//! How calls went by time: by the minute for an hour, by ten minutes for a day, and the latest abnormal calls. It
+//! answers since when something is as it is, which totals cannot.
 //!
 //! # What is known
 //!
-//! A *cell* for each media type, IDC, disconnect reason, fault domain, and for answered and unanswered calls: how many calls it had in each slot of
-//! time. Calls are put where they were received, since the other times of a call are what somebody says. Nothing in it names people.
+//! A *cell* for each media type, IDC, disconnect reason, fault domain, and for answered and unanswered calls: how many
+//! calls it had in each slot of time. Calls are put where they were received, since the other times of a call are what
+//! somebody says. Nothing in it names people.
 //!
 //! # A crash at each arrow
 //!
@@ -14,22 +15,25 @@
 //! ```
 //!
 //! - Before it is synced: the call was not acknowledged, and comes again.
-//! - After that: the journal is read at the start, as far as it goes back a day. Calls that are in the totals of the checkpoint already
-//!   are recalled into their slots (`state::recall`); others are folded, and so are in both.
+//! - After that: the journal is read at the start, as far as it goes back a day. Calls that are in the totals of the
+//!   checkpoint already are recalled into their slots (`state::recall`); others are folded, and so are in both.
 //!
-//! So it is a fold of the last day of the journal, the same before and after a restart. The journal has the last day as long as `--seen-age` and
-//! `--seen-max` cover it; otherwise it begins with what the journal has. Without a state directory it begins with the process.
+//! So it is a fold of the last day of the journal, the same before and after a restart. The journal has the last day as
+//! long as `--seen-age` and `--seen-max` cover it; otherwise it begins with what the journal has. Without a state
+//! directory it begins with the process.
 //!
 //! # A clock that is set
 //!
-//! A slot belongs to one span of time, by its number. It is emptied when that is over for good, and when it is yet to come: then a clock was ahead. A call that is
-//! too late for the slots, or was received in a time that is yet to come, is left out.
+//! A slot belongs to one span of time, by its number. It is emptied when that is over for good, and when it is yet to
+//! come: then a clock was ahead. A call that is too late for the slots, or was received in a time that is yet to come,
+//! is left out.
 //!
 //! # Bounds
 //!
-//! 1,024 cells of 900 bytes, in a table with room for twice as many: 2 MiB. For a further one, the one with the fewest calls goes, and its calls count for the IDC
-//! and the reason `other`: so a flood of made-up combinations takes no place from those that have calls. Of reasons that are in no table,
-//! 64 are told apart. A call costs a look into a map and three additions; with no room left, one of a new combination costs a look at the sums of all cells as well.
+//! 1,024 cells of 900 bytes, in a table with room for twice as many: 2 MiB. For a further one, the one with the fewest
+//! calls goes, and its calls count for the IDC and the reason `other`: so a flood of made-up combinations takes no
+//! place from those that have calls. Of reasons that are in no table, 64 are told apart. A call costs a look into a map
+//! and three additions; with no room left, one of a new combination costs a look at the sums of all cells as well.
 
 mod change;
 mod slots;
@@ -235,7 +239,8 @@ impl Timeline {
         }
     }
 
-    /// The spans of a cell. If there are too many, the one with the fewest calls makes room, and of several the one that had none for longest.
+    /// The spans of a cell. If there are too many, the one with the fewest calls makes room, and of several the one
+    /// that had none for longest.
     fn spans(&mut self, cell: Cell) -> &mut Spans {
         if self.cells.len() >= MOST_CELLS && !self.cells.contains_key(&cell) {
             let others = self.cells.iter().filter(|(cell, _)| !cell.is_other());

@@ -18,8 +18,9 @@ impl<const N: usize> Clock<N> {
         Clock { length, spans: [0; N], newest: 0 }
     }
 
-    /// The slot of a second since the Unix epoch at the second `now`. `None` if it is too late for it, or not to be believed since it is yet to come. `empty`
-    /// empties slots: those of spans that are over for good, or yet to come, since a clock was ahead.
+    /// The slot of a second since the Unix epoch at the second `now`. `None` if it is too late for it, or not to be
+    /// believed since it is yet to come. `empty` empties slots: those of spans that are over for good, or yet to come,
+    /// since a clock was ahead.
     pub(super) fn enter(&mut self, second: u64, now: u64, mut empty: impl FnMut(usize)) -> Option<usize> {
         let (span, latest) = (self.span(second), self.span(now));
         if latest != self.newest {
@@ -39,7 +40,8 @@ impl<const N: usize> Clock<N> {
         Some(slot)
     }
 
-    /// The spans that have come so far at this second, the oldest first, as many as there are slots: each with its beginning, and its slot unless nothing came in it.
+    /// The spans that have come so far at this second, the oldest first, as many as there are slots: each with its
+    /// beginning, and its slot unless nothing came in it.
     pub(super) fn until(&self, second: u64) -> impl Iterator<Item = (SystemTime, Option<usize>)> {
         let last = self.span(second);
         let spans: RangeInclusive<u64> = (last + 1).saturating_sub(N as u64)..=last;

@@ -92,7 +92,8 @@ pub struct Group {
     pub change: Option<Change>,
     /// When it had grown before, if both are so.
     pub older: Option<Change>,
-    /// The reason and the fault domain of most abnormal ones that were not there before the change; without a change, of most in the hour, or in the day.
+    /// The reason and the fault domain of most abnormal ones that were not there before the change; without a change,
+    /// of most in the hour, or in the day.
     pub cause: Option<(Label, FaultDomain)>,
 }
 

@@ -1,5 +1,5 @@
-//! Digests under a key that only this process has, so that what is remembered of a secret tells nothing to who reads the memory, and
-//! how long a comparison takes tells nothing of the secret.
+//! Digests under a key that only this process has, so that what is remembered of a secret tells nothing to who reads
+//! the memory, and how long a comparison takes tells nothing of the secret.
 
 use std::fmt;
 

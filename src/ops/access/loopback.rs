@@ -1,11 +1,11 @@
 //! Whether a request comes from this host: from 127.0.0.1 or ::1, and from nobody else that is said to be there.
 //!
-//! A proxy in the pod delivers what others send, and delivers it from a loopback address. Istio's has one of its own, 127.0.0.6; where
-//! that was seen there is a mesh, and nobody is trusted until a flag says otherwise. What proxies add to a request is never believed, and
-//! shows that it is not from here.
+//! A proxy in the pod delivers what others send, and delivers it from a loopback address. Istio's has one of its own,
+//! 127.0.0.6; where that was seen there is a mesh, and nobody is trusted until a flag says otherwise. What proxies add
+//! to a request is never believed, and shows that it is not from here.
 //!
-//! A browser on this host sends what pages of other sites have it send. They cannot read the answer, unless their name has been made to lead here
-//! (DNS rebinding): so what a browser asks for has to be asked of a name of this host.
+//! A browser on this host sends what pages of other sites have it send. They cannot read the answer, unless their name
+//! has been made to lead here (DNS rebinding): so what a browser asks for has to be asked of a name of this host.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,7 +69,8 @@ impl Loopback {
             }
     }
 
-    /// Whether a request comes from a program on this host: neither a proxy nor a browser shows in it, even where those are trusted.
+    /// Whether a request comes from a program on this host: neither a proxy nor a browser shows in it, even where those
+    /// are trusted.
     pub(super) fn is_of_program(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
         let mut added = ADDED_BY_PROXIES.iter().chain(&ADDED_BY_BROWSERS);
         is_this_host(peer)

@@ -1,8 +1,8 @@
 //! Who may see what on the admin port.
 //!
-//! Without credentials everybody who reaches the port sees everything but `/refused`, which carries personal data and is for this
-//! host (`loopback`). With users (`web_config`, `passwords`) or tokens (`tokens`) nobody sees anything without them but the paths of health checks, and with
-//! them everything. TLS comes from the same web configuration.
+//! Without credentials everybody who reaches the port sees everything but `/refused`, which carries personal data and
+//! is for this host (`loopback`). With users (`web_config`, `passwords`) or tokens (`tokens`) nobody sees anything
+//! without them but the paths of health checks, and with them everything. TLS comes from the same web configuration.
 
 mod digests;
 #[cfg(feature = "fuzzing")]
@@ -147,7 +147,7 @@ impl Access {
         self.tokens.as_ref().map(Tokens::path)
     }
 
-    /// Reads the web configuration and the files that it names again, and answers whether anything is another matter now.
+    /// Reads the web configuration and the files that it names again, and returns whether anything is another matter now.
     ///
     /// # Errors
     /// One of them cannot be used, and all stays as it was.
@@ -158,7 +158,7 @@ impl Access {
         Ok(is_other)
     }
 
-    /// Reads the bearer tokens again, and answers whether there are others now.
+    /// Reads the bearer tokens again, and returns whether there are others now.
     ///
     /// # Errors
     /// They cannot be used, and stay what they were.
@@ -216,8 +216,8 @@ impl Access {
         self.loopback.trusts(peer, headers)
     }
 
-    /// Whether a request may begin to drain, since a program on this host makes it. That a mesh delivers others' requests from another loopback
-    /// address does not matter.
+    /// Whether a request may begin to drain, since a program on this host makes it. That a mesh delivers others'
+    /// requests from another loopback address does not matter.
     pub fn may_order(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
         self.loopback.is_of_program(peer, headers)
     }

@@ -1,5 +1,5 @@
-//! Passwords, verified against bcrypt hashes, which is meant to take long: off the event loop, one at a time, with a limit to how many wait, and once for
-//! each password that comes again.
+//! Passwords, verified against bcrypt hashes, which is meant to take long: off the event loop, one at a time, with a
+//! limit to how many wait, and once for each password that comes again.
 //!
 //! What is remembered of right ones has a place for each user, so that who tries wrong ones pushes nobody out.
 

@@ -1,4 +1,5 @@
-//! The bearer tokens of `--admin-bearer-token-file`, one a line: while one is changed there are two, the old one and the new one.
+//! The bearer tokens of `--admin-bearer-token-file`, one a line: while one is changed there are two, the old one and
+//! the new one.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -29,7 +30,7 @@ impl Tokens {
         &self.path
     }
 
-    /// Reads them again, and answers whether there are others now. Those that cannot be used leave what was there.
+    /// Reads them again, and returns whether there are others now. Those that cannot be used leave what was there.
     pub(super) fn read_again(&self) -> Result<bool, UnusableCredentials> {
         let new = read(&self.path, &self.digests)?;
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);

@@ -64,8 +64,8 @@ impl Reason {
     }
 }
 
-/// A text in which whatever may be a bcrypt hash is left out: what follows on `$2`, and what is as long as the part that is no salt, since
-/// a shell may have taken the beginning for a variable.
+/// A text in which whatever may be a bcrypt hash is left out: what follows on `$2`, and what is as long as the part
+/// that is no salt, since a shell may have taken the beginning for a variable.
 fn without_hashes(text: &str) -> String {
     let is_of_hash = |character: char| character.is_ascii_alphanumeric() || "$./".contains(character);
     let (mut shown, mut rest) = (String::with_capacity(text.len()), text);

@@ -1,8 +1,8 @@
-//! Commands that ask the admin port of an exporter on this host: `planet-call-exporter drain`, `wait` and `probe`. They are for images without a
-//! shell, in which there is no other client.
+//! Commands that ask the admin port of an exporter on this host: `planet-call-exporter drain`, `wait` and `probe`. They
+//! are for images without a shell, in which there is no other client.
 //!
-//! Where the port speaks TLS, its certificate is not verified, as the kubelet does not for its probes: it is for names by which others know
-//! the exporter, and nothing that is asked is a secret.
+//! Where the port speaks TLS, its certificate is not verified, as the kubelet does not for its probes: it is for names
+//! by which others know the exporter, and nothing that is asked is a secret.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -65,7 +65,8 @@ pub enum AskError {
     },
 }
 
-/// Has the exporter drain, and waits for `wait` then. It waits also if that fails: the pod gets requests for as long all the same.
+/// Has the exporter drain, and waits for `wait` then. It waits also if that fails: the pod gets requests for as long
+/// all the same.
 ///
 /// # Errors
 /// It does not drain.

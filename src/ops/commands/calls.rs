@@ -13,8 +13,8 @@ use crate::journal::storage::Directory;
 use crate::sinks::call_log;
 use crate::sinks::identity::Identity;
 
-/// Writes the calls that the journal of the state directory at `path` holds and `filter` admits to `output`, as the call log has
-/// them, without users and addresses: all, or the latest. Who reads no further has seen enough.
+/// Writes the calls that the journal of the state directory at `path` holds and `filter` admits to `output`, as the
+/// call log has them, without users and addresses: all, or the latest. Who reads no further has seen enough.
 ///
 /// # Errors
 /// The journal cannot be read, or `output` not be written.

@@ -1,4 +1,5 @@
-//! `planet-call-exporter canary URL`: sends one [canary](crate::intake::canary), to see whether call events get to an exporter from here.
+//! `planet-call-exporter canary URL`: sends one [canary](crate::intake::canary), to see whether call events get to an
+//! exporter from here.
 
 use std::path::Path;
 

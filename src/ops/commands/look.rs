@@ -1,5 +1,5 @@
-//! A look at a state directory, which changes nothing. An exporter that runs meanwhile goes on writing: what it adds may be seen or
-//! not, and what it removes before it was seen makes the look begin anew.
+//! A look at a state directory, which changes nothing. An exporter that runs meanwhile goes on writing: what it adds
+//! may be seen or not, and what it removes before it was seen makes the look begin anew.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,5 +1,5 @@
-//! `planet-call-exporter why` and `report`: a look [back](crate::history) at the calls of an exporter on this host, or of a state
-//! directory. They read only, so they may be used while an exporter runs.
+//! `planet-call-exporter why` and `report`: a look [back](crate::history) at the calls of an exporter on this host, or
+//! of a state directory. They read only, so they may be used while an exporter runs.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};

@@ -1,5 +1,6 @@
-//! What the program can do beside running: [check] what a run would do, [look] at a state directory and [show](state) what is in
-//! it and its [calls], look [back](look_back) at what failed, send recorded requests again ([replay]), ask an exporter on this host ([admin_port]), and say what can be given to it ([manual]).
+//! What the program can do beside running: [check] what a run would do, [look] at a state directory and [show](state)
+//! what is in it and its [calls], look [back](look_back) at what failed, send recorded requests again ([replay]), ask
+//! an exporter on this host ([admin_port]), and say what can be given to it ([manual]).
 
 pub mod admin_port;
 pub mod calls;
@@ -24,8 +25,8 @@ use crate::http::shown;
 #[error("cannot write: {0}")]
 pub struct NotPrinted(#[from] io::Error);
 
-/// Writes what a command has to say to standard output, with what acts on a terminal escaped but for the ends of lines. Who reads no further, as `head` does, has seen enough, which is no
-/// failure.
+/// Writes what a command has to say to standard output, with what acts on a terminal escaped but for the ends of lines.
+/// Who reads no further, as `head` does, has seen enough, which is no failure.
 ///
 /// # Errors
 /// It cannot be written.

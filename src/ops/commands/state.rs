@@ -15,7 +15,7 @@ use crate::ledger::checkpoint::Checkpoint;
 use crate::state::json_lines;
 use crate::state::quarantine::{self, Quarantined};
 
-/// Writes what is in the state directory at `path` to `output`, and answers whether all of it is sound.
+/// Writes what is in the state directory at `path` to `output`, and returns whether all of it is sound.
 ///
 /// # Errors
 /// The directory cannot be read, or `output` not be written.

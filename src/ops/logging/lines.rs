@@ -23,8 +23,8 @@ pub struct Log(Arc<Lines>, Form);
 pub(super) enum Form {
     /// Text for people.
     Text,
-    /// The same with colours for a terminal. What comes from outside has no escape character by then: whoever colours the line has
-    /// escaped it.
+    /// The same with colours for a terminal. What comes from outside has no escape character by then: whoever colours
+    /// the line has escaped it.
     Coloured,
     /// JSON.
     Json,

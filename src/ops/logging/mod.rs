@@ -35,8 +35,8 @@ pub enum StartError {
 /// How long the end of the process waits for the last lines to be taken.
 pub const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Starts logging as configured, and at the level `level` if no flag says one. Panics are logged as well, each as one line. The last lines have to be
-/// [flushed](Log::flush).
+/// Starts logging as configured, and at the level `level` if no flag says one. Panics are logged as well, each as one
+/// line. The last lines have to be [flushed](Log::flush).
 ///
 /// # Errors
 /// Logging was started before, or its thread cannot be started.

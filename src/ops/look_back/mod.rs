@@ -6,9 +6,9 @@
 //! | GET /calls | the latest calls with this `sid`, `reason`, `idc`, `failing=1`, received `since` and `until`, at most `limit`, as JSON lines; with `follow=1` those that come, too |
 //! | GET /report | what LINE Planet's support needs to know of the calls that failed `since` then and `until` then |
 //!
-//! They look at the journal on a thread of their own, one after another, so that whoever asks, and however often, holds up neither metrics nor
-//! intake. Who waits for too long for the others is told to come again. What is answered is small, or read as it is taken, a part at a time
-//! ([`stream`]).
+//! They look at the journal on a thread of their own, one after another, so that whoever asks, and however often, holds
+//! up neither metrics nor intake. Who waits for too long for the others is told to come again. What is answered is
+//! small, or read as it is taken, a part at a time ([`stream`]).
 //!
 //! A browser is shown [`pages`] with links from each answer to the next; everybody else gets text and JSON.
 

@@ -1,12 +1,13 @@
 //! Calls on their way to whoever looks at them.
 //!
-//! There may be ten thousand, and anybody on this host may ask again and again and take nothing. So each part of the answer is read from
-//! the journal when it is asked for, and one part at most is in memory.
+//! There may be ten thousand, and anybody on this host may ask again and again and take nothing. So each part of the
+//! answer is read from the journal when it is asked for, and one part at most is in memory.
 //!
-//! Who *follows* is sent each call as it is stored, until the exporter stops, the time is over, nothing that is asked for can come any more, or
-//! too many others follow: then the one who has done so for longest goes. That one may be gone without a word, which shows only when there is
-//! a call to be sent. At the end there is a last look, so that nothing is missing that was acknowledged before. What memory had no room for until
-//! it could be read is told as a number.
+//! Who *follows* is sent each call as it is stored, until the exporter stops, the time is over, nothing that is asked
+//! for can come any more, or too many others follow: then the one who has done so for longest goes. That one may be
+//! gone without a word, which shows only when there is a call to be sent. At the end there is a last look, so that
+//! nothing is missing that was acknowledged before. What memory had no room for until it could be read is told as a
+//! number.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,6 +1,8 @@
-//! What is amiss, in sentences: the parts that are not well, calls that do not come any more, and calls that fail more than they did.
+//! What is amiss, in sentences: the parts that are not well, calls that do not come any more, and calls that fail more
+//! than they did.
 //!
-//! They are a first look and no alert: those have thresholds that are tested against months of calls, and compare with the weeks before.
+//! They are a first look and no alert: those have thresholds that are tested against months of calls, and compare with
+//! the weeks before.
 
 use std::time::{Duration, SystemTime};
 
@@ -120,8 +122,8 @@ fn refused(seen: &Seen, summary: Option<&Summary>) -> Option<Finding> {
     })
 }
 
-/// Whether none come where many came: the pause is long for the pace of the hour before it, or of the day. What the exporter missed
-/// while it did not run is no pause.
+/// Whether none come where many came: the pause is long for the pace of the hour before it, or of the day. What the
+/// exporter missed while it did not run is no pause.
 fn no_calls(course: &Course, summary: &Summary, started_at: SystemTime, now: SystemTime) -> Option<Finding> {
     let slots = summary.minutes.iter().rev().chain(summary.tens.iter().rev());
     let in_slots = slots.filter(|slot| slot.calls > 0).map(|slot| slot.begin).next();

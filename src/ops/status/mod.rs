@@ -1,5 +1,5 @@
-//! The status: what is wrong, where, since when, and what to do first, for who is called at night. `/` shows it to people, `/status.json`
-//! to programs.
+//! The status: what is wrong, where, since when, and what to do first, for who is called at night. `/` shows it to
+//! people, `/status.json` to programs.
 //!
 //! Everything in it is known at once: the parts say how they are, and the timeline of the ledger how calls go. It names nobody.
 

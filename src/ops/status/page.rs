@@ -1,6 +1,7 @@
 //! The status as a page for people.
 //!
-//! It is whole without JavaScript and takes nothing from elsewhere. With it, the page takes the place of itself every few seconds.
+//! It is whole without JavaScript and takes nothing from elsewhere. With it, the page takes the place of itself every
+//! few seconds.
 
 use maud::{Markup, html};
 

@@ -6,8 +6,8 @@ use maud::{Markup, html};
 const WIDTH: f64 = 300.0;
 const HEIGHT: f64 = 60.0;
 
-/// A plot of these values, the oldest first; gaps where there is none. `most` is the value at its top; `title` says what it shows, also to who cannot
-/// see it.
+/// A plot of these values, the oldest first; gaps where there is none. `most` is the value at its top; `title` says
+/// what it shows, also to who cannot see it.
 pub(super) fn bars(values: &[Option<f64>], most: f64, title: &str, class: &str) -> Markup {
     let step = WIDTH / values.len().max(1) as f64;
     let bars = values.iter().enumerate().filter_map(|(at, value)| {

@@ -200,7 +200,8 @@ impl<S: Sink> Drain<S> {
         self
     }
 
-    /// Ends at once when `last` is cancelled, even if the peer has not answered what is on its way, which counts as not delivered.
+    /// Ends at once when `last` is cancelled, even if the peer has not answered what is on its way, which counts as not
+    /// delivered.
     pub fn ending_at(mut self, last: CancellationToken) -> Drain<S> {
         self.last = last;
         self

@@ -195,8 +195,8 @@ impl<S: Sink> Drain<S> {
         self.remove(events);
     }
 
-    /// If it is to be said now that this many events are dropped: how many they are with those of which it was not said, and how
-    /// often it was not.
+    /// If it is to be said now that this many events are dropped: how many they are with those of which it was not
+    /// said, and how often it was not.
     fn dropped_to_say(&mut self, events: usize, reason: &str) -> Option<(u64, u64)> {
         let events = events as u64;
         let LeftOut { times, number } = self.said.note(reason, events)?;

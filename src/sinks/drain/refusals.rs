@@ -61,7 +61,7 @@ impl BatchRefusals {
 }
 
 impl<S: Sink> Drain<S> {
-    /// Takes in that a batch was refused, and answers whether it is given up: a single event that was refused often enough.
+    /// Takes in that a batch was refused, and returns whether it is given up: a single event that was refused often enough.
     pub(super) fn is_last_refusal(&mut self, events: &mut [Event]) -> bool {
         self.refusals.in_a_row = self.refusals.in_a_row.saturating_add(1);
         match events {

@@ -1,5 +1,5 @@
-//! Calls over OTLP, one by one: the sink of spans and that of logs. They differ in what a call becomes ([`Form`]); how it gets to
-//! a receiver, and what becomes of an answer, is the same.
+//! Calls over OTLP, one by one: the sink of spans and that of logs. They differ in what a call becomes ([`Form`]); how
+//! it gets to a receiver, and what becomes of an answer, is the same.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

@@ -65,8 +65,8 @@ impl OtlpClient {
         self.connector.check().err().map(|error| self.explain(&error))
     }
 
-    /// Reads certificates and keys again, and answers whether they changed; then the next message goes over a new connection. It
-    /// may block. Without TLS there is nothing to read.
+    /// Reads certificates and keys again, and returns whether they changed; then the next message goes over a new
+    /// connection. It may block. Without TLS there is nothing to read.
     ///
     /// # Errors
     /// They cannot be used, and what was used before still is.
@@ -84,7 +84,7 @@ impl OtlpClient {
         &self.destination
     }
 
-    /// Sends an encoded message, compressed if so configured, and answers what was taken of it.
+    /// Sends an encoded message, compressed if so configured, and returns what was taken of it.
     ///
     /// # Errors
     /// Why it was not taken, and what follows from that.
@@ -116,7 +116,8 @@ impl OtlpClient {
         self.read(response, connection).await
     }
 
-    /// A new connection. It is given a little less than the whole time, so that a peer that takes none is told from one that is slow.
+    /// A new connection. It is given a little less than the whole time, so that a peer that takes none is told from one
+    /// that is slow.
     async fn connect(&self) -> Result<Connection, SendError> {
         let time = self.destination.timeout.mul_f64(CONNECTING);
         let connected = tokio::time::timeout(time, self.connector.connect()).await;

@@ -1,8 +1,8 @@
 //! Connections to a receiver: one at a time, since deliveries go one after another.
 //!
-//! A connection belongs to the exchange that uses it. One that ends without an answer in time takes its connection with it, so that
-//! nothing is sent again to a peer that hangs; the next connection looks the name up again and begins with another of its
-//! addresses.
+//! A connection belongs to the exchange that uses it. One that ends without an answer in time takes its connection with
+//! it, so that nothing is sent again to a peer that hangs; the next connection looks the name up again and begins with
+//! another of its addresses.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -98,7 +98,7 @@ impl Connection {
         SendError::NoAnswer { obstacle, detail: causes(error) }
     }
 
-    /// Sends a request in absolute form, and answers the head of the answer.
+    /// Sends a request in absolute form, and returns the head of the answer.
     pub(super) async fn send(
         &mut self,
         mut request: Request<Full<Bytes>>,
@@ -181,7 +181,7 @@ impl Connector {
         self.tls.config().map(drop).map_err(|error| SendError::Tls(causes(&error)))
     }
 
-    /// Reads certificates and keys again, and answers whether they changed. Connections that were made before are
+    /// Reads certificates and keys again, and returns whether they changed. Connections that were made before are
     /// [outdated](Connector::is_outdated) then.
     ///
     /// # Errors

@@ -15,9 +15,9 @@ use crate::http::backoff::Backoff;
 /// Characters of a text that is shown: a status, where a redirect leads, and what the receiver said.
 const LONGEST_TEXT: usize = 1_000;
 
-/// An answer to a message: a line with its status, lines of its header fields up to an empty one, lines of its trailers likewise, and
-/// the body. It is read as one of OTLP/HTTP and as one of gRPC. Whatever it says, what is shown of it is one short line, and it is not
-/// asked for a longer pause than there may be.
+/// An answer to a message: a line with its status, lines of its header fields up to an empty one, lines of its trailers
+/// likewise, and the body. It is read as one of OTLP/HTTP and as one of gRPC. Whatever it says, what is shown of it is
+/// one short line, and it is not asked for a longer pause than there may be.
 pub fn otlp_answer(bytes: &[u8]) {
     let (status, rest) = line(bytes);
     let status = str::from_utf8(status).ok().and_then(|status| status.parse().ok());

@@ -1,9 +1,9 @@
 //! Metrics over OTLP: the catalog's families as cumulative points, pushed at an interval and once more at the end.
 //!
 //! The messages are OTLP's own, because the SDK cannot be given totals with a start time of their own. A push that
-//! fails needs no queue: the next one carries the same totals and what has come since. The receiver is shown each new series at 0
-//! once, and then at its value (`state::readers`). After the last push it is told that the series have ended, so that they do not
-//! stand for minutes at what they were.
+//! fails needs no queue: the next one carries the same totals and what has come since. The receiver is shown each new
+//! series at 0 once, and then at its value (`state::readers`). After the last push it is told that the series have
+//! ended, so that they do not stand for minutes at what they were.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -246,7 +246,7 @@ impl Push {
         self.destination.note_right();
     }
 
-    /// Takes in a failure, and answers when to try again if nothing more goes now.
+    /// Takes in a failure, and returns when to try again if nothing more goes now.
     fn note_failure(&mut self, error: &SendError, size: usize) -> Option<Duration> {
         let reason = self.client.explain(error);
         match error.meaning() {

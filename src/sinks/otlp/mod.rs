@@ -1,6 +1,6 @@
-//! OTLP: the [`client`] that carries messages of all signals to a receiver over either protocol (`grpc` is one of them) by a
-//! `connection`, what an [`answer`] says, the [`outcome`] of each and what is likely to help (`cures`), its [`complaints`], the push
-//! of [`metrics`], the sink of [`calls`], and from whom (`origin`) all of it comes.
+//! OTLP: the [`client`] that carries messages of all signals to a receiver over either protocol (`grpc` is one of them)
+//! by a `connection`, what an [`answer`] says, the [`outcome`] of each and what is likely to help (`cures`), its
+//! [`complaints`], the push of [`metrics`], the sink of [`calls`], and from whom (`origin`) all of it comes.
 
 pub mod answer;
 pub mod calls;

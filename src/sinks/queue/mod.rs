@@ -315,7 +315,7 @@ impl Queue {
         }
     }
 
-    /// Drops events that wait under these tickets and are not on their way, each given by its order and its origin. Answers how
+    /// Drops events that wait under these tickets and are not on their way, each given by its order and its origin. Returns how
     /// many there were.
     pub fn drop_waiting(&mut self, events: impl IntoIterator<Item = (Option<u64>, u64, Ticket)>) -> u64 {
         let (mut dropped, mut ended) = (0, HashSet::new());

@@ -141,9 +141,9 @@ impl<S: Storage> BoundedJournal<S> {
         &self.fold
     }
 
-    /// Closes a segment whose first record is older than `segment_age` at `now`, drops what need not be kept any more, and writes
-    /// a checkpoint if there is something new. Session IDs are known from the records from `window_start` on. To be called only
-    /// when all readers are there.
+    /// Closes a segment whose first record is older than `segment_age` at `now`, drops what need not be kept any more,
+    /// and writes a checkpoint if there is something new. Session IDs are known from the records from `window_start`
+    /// on. To be called only when all readers are there.
     pub fn keep(&self, window_start: Option<u64>, segment_age: Duration, now: Instant) {
         if let Err(error) = self.journal.close_older_than(segment_age, now) {
             self.warn(&error, "a segment of the journal cannot be closed; it stays until it can");

@@ -114,7 +114,7 @@ impl World {
         }
     }
 
-    /// Appends records of these sizes, and answers whether all were taken.
+    /// Appends records of these sizes, and returns whether all were taken.
     fn append(&mut self, sizes: &[usize]) -> bool {
         let records: Vec<Bytes> = sizes.iter().map(|size| record(*size)).collect();
         let mut rest = records.as_slice();

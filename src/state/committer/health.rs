@@ -69,8 +69,8 @@ impl Health {
         }
     }
 
-    /// Says so if the disk hangs at `now`. Answers whether it is time to try whether the journal can be written: again, or still,
-    /// since the directory may have gone.
+    /// Says so if the disk hangs at `now`. Returns whether it is time to try whether the journal can be written: again,
+    /// or still, since the directory may have gone.
     pub(super) fn look(&self, now: Instant) -> bool {
         let mut state = self.lock();
         match state.waits_since {

@@ -141,8 +141,8 @@ impl CommitterHandle {
         is_done
     }
 
-    /// Says so if the disk hangs at `now`, and finds out whether the journal can be written: again, or still, since the directory
-    /// may have gone.
+    /// Says so if the disk hangs at `now`, and finds out whether the journal can be written: again, or still, since the
+    /// directory may have gone.
     pub fn watch(&self, now: Instant) {
         if self.health.look(now) {
             drop(self.probe());
@@ -236,7 +236,7 @@ impl<S: Storage> Committer<S> {
         while self.commit() && !self.waiting.is_empty() {}
     }
 
-    /// Stores the next batch, and answers whether another one may follow.
+    /// Stores the next batch, and returns whether another one may follow.
     fn commit(&mut self) -> bool {
         let mut bytes = 0;
         let has_room = |waiting: &&Waiting| {

@@ -1,22 +1,23 @@
 //! Zeros first: a new series is shown to each reader at 0 once, and then at its value.
 //!
-//! Prometheus's `increase()` and `rate()` see differences between samples. The first value of a series is none, so a call that
-//! makes a series is lost to every graph and alert, and so are all others that come before the first sample. A sample of 0 that
-//! comes before makes them an increase. Only one reader needs it, and each needs its own: one who scrapes after another must not
-//! find that the other has had the 0.
+//! Prometheus's `increase()` and `rate()` see differences between samples. The first value of a series is none, so a
+//! call that makes a series is lost to every graph and alert, and so are all others that come before the first sample.
+//! A sample of 0 that comes before makes them an increase. Only one reader needs it, and each needs its own: one who
+//! scrapes after another must not find that the other has had the 0.
 //!
 //! # Who is a reader
 //!
-//! - Who scrapes as Prometheus does, with the header `X-Prometheus-Scrape-Timeout-Seconds`: an address with a User-Agent, and of
-//!   several that share these each connection, since Prometheus keeps its own open. Behind a proxy connections say nothing; there it is who the proxy says.
+//! - Who scrapes as Prometheus does, with the header `X-Prometheus-Scrape-Timeout-Seconds`: an address with a
+//!   User-Agent, and of several that share these each connection, since Prometheus keeps its own open. Behind a proxy
+//!   connections say nothing; there it is who the proxy says.
 //! - Each endpoint to which metrics are pushed.
 //! - Nobody else. A person with curl sees values at once.
 //!
 //! # What is known
 //!
-//! Series are numbered at [`Birth`]. A reader has three marks: what it was *shown*, the latest birth in an answer that it has taken
-//! to its end; what of that is *kept*, in a checkpoint that is on disk; and what it was shown at its *value*. Without a state
-//! directory what is shown is kept.
+//! Series are numbered at [`Birth`]. A reader has three marks: what it was *shown*, the latest birth in an answer that
+//! it has taken to its end; what of that is *kept*, in a checkpoint that is on disk; and what it was shown at its
+//! *value*. Without a state directory what is shown is kept.
 //!
 //! ```text
 //!              an answer with it at 0           a checkpoint has the series
@@ -30,11 +31,12 @@
 //!
 //! # A crash at each arrow
 //!
-//! - Before or during an answer: the mark is where it was, and the series is shown at 0 once more. Nothing but 0 was seen of it.
+//! - Before or during an answer: the mark is where it was, and the series is shown at 0 once more. Nothing but 0 was
+//!   seen of it.
 //! - After the answer, before the checkpoint: the same.
 //! - After the checkpoint: the series and the mark are restored, and its value comes next.
-//! - An answer that was handed over and got lost with its reader: that reader misses what the series counted so far, as it would
-//!   without all this. It is never the other way round.
+//! - An answer that was handed over and got lost with its reader: that reader misses what the series counted so far, as
+//!   it would without all this. It is never the other way round.
 //!
 //! Where marks cannot be believed (the latest checkpoint was damaged and the one before it stands in, or an older release wrote
 //! it), everything that is there after the start is *old*: it is shown at its value to everybody. So are series whose labels
@@ -42,19 +44,20 @@
 //!
 //! # When it is not certain who asks
 //!
-//! A new connection may be that of a reader whose last one broke, was taken by another one with the same address and User-Agent, or never ended as far as can be
-//! told from here. It may come from another address than before. So whoever comes on a new connection is shown at its value whatever anyone like
-//! it (the same program, whatever its version) was shown at its value. It may miss the first value of a series, and nothing is
-//! counted twice. A reader of which nothing is known at all is shown at 0 what is younger than `--series-zero-for`, since totals of
-//! old, shown at 0 first, would count as new calls; a checkpoint knows it before it is answered. There is no clock in it for
-//! readers that are known.
+//! A new connection may be that of a reader whose last one broke, was taken by another one with the same address and
+//! User-Agent, or never ended as far as can be told from here. It may come from another address than before. So whoever
+//! comes on a new connection is shown at its value whatever anyone like it (the same program, whatever its version) was
+//! shown at its value. It may miss the first value of a series, and nothing is counted twice. A reader of which nothing
+//! is known at all is shown at 0 what is younger than `--series-zero-for`, since totals of old, shown at 0 first, would
+//! count as new calls; a checkpoint knows it before it is answered. There is no clock in it for readers that are known.
 //!
 //! # Bounds
 //!
 //! At most 64 readers are remembered, each for a day after it asked last. For a further one, the one goes that has not
-//! asked for longest. What a forgotten one was shown at its value is old from then on. A checkpoint is asked for when a reader was shown something new; they
-//! take a tenth of the time at most. An answer waits for it for at most a second; after that, what is not kept is shown at 0 again,
-//! as it is as long as a disk fails. A series that leaves and comes back is born again.
+//! asked for longest. What a forgotten one was shown at its value is old from then on. A checkpoint is asked for when a
+//! reader was shown something new; they take a tenth of the time at most. An answer waits for it for at most a second;
+//! after that, what is not kept is shown at 0 again, as it is as long as a disk fails. A series that leaves and comes
+//! back is born again.
 
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
@@ -311,9 +314,9 @@ impl Readers {
         self.kept.notify_waiters();
     }
 
-    /// Notes as what metrics are pushed from now on, when everything that there is was born up to `births`. If it is not the same as
-    /// before, the series that are there are new ones to their receiver, who would take what they counted for new if it were told
-    /// when they started.
+    /// Notes as what metrics are pushed from now on, when everything that there is was born up to `births`. If it is
+    /// not the same as before, the series that are there are new ones to their receiver, who would take what they
+    /// counted for new if it were told when they started.
     pub fn push_as(&self, identity: String, births: Birth) {
         let mut known = self.known();
         if self.is_on_disk && known.pushed_as.as_ref() != Some(&identity) {

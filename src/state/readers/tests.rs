@@ -1,5 +1,5 @@
-//! The laws: whatever dies and whoever looks in between, a reader sees no series fall, and one that goes on reading sees each of
-//! them begin at 0.
+//! The laws: whatever dies and whoever looks in between, a reader sees no series fall, and one that goes on reading
+//! sees each of them begin at 0.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

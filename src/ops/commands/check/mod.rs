@@ -1,5 +1,6 @@
-//! `planet-call-exporter check`: what a run with these flags and variables would do, and whether it could. Nothing is changed, and
-//! without `--connect` nobody is asked but who stands on the ports of this machine that it would listen on.
+//! `planet-call-exporter check`: what a run with these flags and variables would do, and whether it could. Nothing is
+//! changed, and without `--connect` nobody is asked but who stands on the ports of this machine that it would listen
+//! on.
 
 mod findings;
 mod ports;
@@ -28,8 +29,8 @@ pub struct Plan {
     pub remarks: Vec<Remark>,
 }
 
-/// Writes all there is to say of `plan` to `output`, and answers whether it would run well. With `connect` the collector and the
-/// service behind are tried too.
+/// Writes all there is to say of `plan` to `output`, and returns whether it would run well. With `connect` the
+/// collector and the service behind are tried too.
 ///
 /// # Errors
 /// `output` cannot be written.

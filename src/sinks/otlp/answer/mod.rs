@@ -1,8 +1,8 @@
 //! What an answer of a receiver says, or that there is none, by one table.
 //!
-//! It is read from the top, and the first sign that fits holds: signs of size come first, since a message that is too large may be
-//! answered with almost any status; then what the specification calls retryable; then what says that the destination is
-//! configured wrongly and nothing of the batch; and last what is about the batch.
+//! It is read from the top, and the first sign that fits holds: signs of size come first, since a message that is too
+//! large may be answered with almost any status; then what the specification calls retryable; then what says that the
+//! destination is configured wrongly and nothing of the batch; and last what is about the batch.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -67,7 +67,8 @@ enum Sign {
     NoAnswer,
 }
 
-/// How many spans or points a receiver is believed to have refused: no message has more, and what is added to it must not overflow.
+/// How many spans or points a receiver is believed to have refused: no message has more, and what is added to it must
+/// not overflow.
 pub(super) const MOST_REJECTED: u64 = u32::MAX as u64;
 
 /// How receivers and libraries say that a message is too large.
