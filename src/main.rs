@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use planet_call_exporter::app;
-use planet_call_exporter::config::call_filter::CallFilter;
+use planet_call_exporter::config::call_filter::{CallFilter, ReportFilter};
 use planet_call_exporter::config::callback_url::CallbackUrl;
 use planet_call_exporter::config::canary_url::CanaryUrl;
 use planet_call_exporter::config::environment::{self, Environment};
@@ -30,8 +30,8 @@ fn main() -> ExitCode {
         Some(Command::Why { directory, minutes, json, admin_port }) => {
             why(&whose(directory.as_deref(), &admin_port), minutes, json)
         }
-        Some(Command::Report { directory, since, until, admin_port }) => {
-            report(&whose(directory.as_deref(), &admin_port), since, until)
+        Some(Command::Report { directory, since, until, filter, admin_port }) => {
+            report(&whose(directory.as_deref(), &admin_port), since, until, filter)
         }
         Some(Command::Replay { file, to }) => replay(&file, &to),
         Some(Command::Check { config, connect }) => {
@@ -70,8 +70,13 @@ fn why(whose: &Whose<'_>, minutes: u64, json: bool) -> Result<(), Box<dyn Error>
     print(finish(look_back::why(whose, minutes, json))??.as_bytes())
 }
 
-fn report(whose: &Whose<'_>, since: SystemTime, until: Option<SystemTime>) -> Result<(), Box<dyn Error>> {
-    print(finish(look_back::report(whose, since, until))??.as_bytes())
+fn report(
+    whose: &Whose<'_>,
+    since: SystemTime,
+    until: Option<SystemTime>,
+    filter: ReportFilter,
+) -> Result<(), Box<dyn Error>> {
+    print(finish(look_back::report(whose, since, until, filter))??.as_bytes())
 }
 
 fn replay(file: &Path, to: &CallbackUrl) -> Result<(), Box<dyn Error>> {

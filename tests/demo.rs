@@ -55,6 +55,11 @@ fn the_pages_show_the_incident_that_it_tells_of_and_calls_come_in() {
     let counted = || status(admin)["counted_calls"].as_u64().expect("a number");
     let before = counted();
     assert!(before >= 14_400, "{before}");
+    let (since, known) = (status(admin)["counted_since"].clone(), status(admin)["known_since"].clone());
+    assert!(
+        since.as_str().is_some_and(|since| since <= known.as_str().unwrap_or_default()),
+        "{since} {known}"
+    );
     eventually("further calls", || (counted() > before + 2).then_some(()));
     assert_eq!(process.stderr.all(), Vec::<String>::new());
 }

@@ -208,7 +208,7 @@ fn what_cannot_be_asked_is_answered_400_with_what_is_expected() {
         ("/calls?%1b%5b31m=1", "\u{1b}[31m", "there is no parameter"),
         ("/report", "since", "such as 2h"),
         ("/report?since=2026-01-31", "since", "such as 2h"),
-        ("/report?since=2h&limit=5", "limit", "expected since and until"),
+        ("/report?since=2h&limit=5", "limit", "expected since, until, reason and idc"),
     ] {
         let answer = exporter.admin(path);
         assert_eq!(

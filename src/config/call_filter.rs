@@ -38,6 +38,32 @@ pub struct CallFilter {
     pub until: Option<SystemTime>,
 }
 
+/// Which failing calls a report is about. Without any of it, it is about all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct ReportFilter {
+    /// Only failing calls with this disconnect reason, by its name or its number.
+    #[arg(long, value_name = "REASON", value_parser = reason)]
+    pub reason: Option<String>,
+
+    /// Only calls of this IDC.
+    #[arg(long, value_name = "IDC", value_parser = idc)]
+    pub idc: Option<String>,
+}
+
+impl ReportFilter {
+    /// Whether a call is one of those of which some failed.
+    pub fn counts(&self, event: &CallEvent<'_>) -> bool {
+        self.idc.as_deref().is_none_or(|idc| labels::idc_of_people(event) == idc)
+    }
+
+    /// Whether a call is one of those that failed.
+    pub fn is_failed(&self, event: &CallEvent<'_>) -> bool {
+        let has_reason =
+            self.reason.as_deref().is_none_or(|reason| labels::disconnect_reason(event) == reason);
+        event.fault_domain.is_abnormal() && has_reason
+    }
+}
+
 impl CallFilter {
     /// Whether a call is to be shown.
     pub fn admits(&self, event: &CallEvent<'_>) -> bool {

@@ -34,7 +34,7 @@ use clap_complete::Shell;
 use hyper::http::Uri;
 use ipnet::IpNet;
 
-use self::call_filter::{CallFilter, moment};
+use self::call_filter::{CallFilter, ReportFilter, moment};
 use self::callback_url::CallbackUrl;
 use self::canary_url::CanaryUrl;
 pub use self::contradiction::Contradiction;
@@ -115,6 +115,9 @@ pub enum Command {
         /// Until when [default: now].
         #[arg(long, value_name = "DURATION|TIME", value_parser = moment)]
         until: Option<SystemTime>,
+        /// What it is about.
+        #[command(flatten)]
+        filter: ReportFilter,
         /// Which exporter.
         #[command(flatten)]
         admin_port: AdminPort,

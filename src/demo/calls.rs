@@ -15,8 +15,11 @@ use tracing::warn;
 
 use super::DemoError;
 use crate::callback::{CallEvent, Kind, Record};
+use crate::config::Config;
 use crate::http::peer::causes;
 use crate::journal::disk::DiskJournal;
+use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::{Ledger, Limits};
 use crate::simulation::{Call, Scenario};
 use crate::state::directory::StateDirectory;
 
@@ -39,6 +42,10 @@ pub(super) fn write_past(
     past: Duration,
 ) -> Result<CallsToCome, DemoError> {
     let directory = StateDirectory::open(directory, Duration::ZERO, |_| {})?;
+    // Calls are counted from then on.
+    let Config { duration_buckets, setup_buckets, .. } = Config::of_flags([])?;
+    let ledger = Ledger::new(began, Limits::default(), duration_buckets, setup_buckets);
+    directory.checkpoints().write(&Checkpoint::of(ledger))?;
     let journal = DiskJournal::open(directory.directory().clone(), u64::MAX, 0, |_, _| {})?;
     let mut batch = Vec::with_capacity(BATCH);
     let next = loop {

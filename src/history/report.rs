@@ -12,6 +12,7 @@ use super::{Gathered, Past, Span, gather};
 use crate::callback::call_event::{Parameter, Reason};
 use crate::callback::labels::{self, LabelSource, LabelValue};
 use crate::callback::{CallEvent, Key};
+use crate::config::call_filter::ReportFilter;
 
 /// The most records that are looked at.
 pub const MOST_RECORDS: u64 = 1_000_000;
@@ -27,12 +28,14 @@ const SIDS_AT_AN_END: usize = 10;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     span: Span,
+    filter: ReportFilter,
     calls: Gathered<Calls>,
 }
 
 /// What is counted.
 #[derive(Debug, Clone, PartialEq)]
 struct Calls {
+    filter: ReportFilter,
     number: u64,
     failed: Failed,
     /// Of each IDC and media type.
@@ -79,9 +82,11 @@ struct FailedCall {
     reason: String,
 }
 
-impl Default for Calls {
-    fn default() -> Calls {
+impl Calls {
+    /// None yet, of those that a report is about.
+    fn of(filter: ReportFilter) -> Calls {
         Calls {
+            filter,
             number: 0,
             failed: Failed::default(),
             by_idc: Tally::new(MOST_VALUES),
@@ -93,11 +98,12 @@ impl Default for Calls {
             last: VecDeque::new(),
         }
     }
-}
 
-impl Calls {
     fn note(&mut self, event: &CallEvent<'_>) {
-        let is_failed = event.fault_domain.is_abnormal();
+        if !self.filter.counts(event) {
+            return;
+        }
+        let is_failed = self.filter.is_failed(event);
         let idc = labels::idc_of_people(event);
         self.number += 1;
         for of in [self.by_idc.of(idc), self.by_media_type.of(event.media_type.as_str())] {
@@ -153,20 +159,25 @@ fn code(event: &CallEvent<'_>) -> String {
     codes.map(|source| format!("{}={}", source.name(), value(source))).join(" ")
 }
 
-/// Reports the calls that were received from `since` until `until`.
+/// Reports the calls that `filter` admits and that were received from `since` until `until`.
 ///
 /// # Errors
 /// The calls cannot be read.
-pub fn report<P: Past>(past: &P, since: SystemTime, until: SystemTime) -> Result<Report, P::Error> {
+pub fn report<P: Past>(
+    past: &P,
+    since: SystemTime,
+    until: SystemTime,
+    filter: &ReportFilter,
+) -> Result<Report, P::Error> {
     let span = Span { since, until, most: MOST_RECORDS };
-    let calls = gather(past, span, Calls::default, Calls::note)?;
-    Ok(Report { span, calls })
+    let calls = gather(past, span, || Calls::of(filter.clone()), Calls::note)?;
+    Ok(Report { span, filter: filter.clone(), calls })
 }
 
 impl Display for Report {
     /// Lines of text, in UTC.
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        let Report { span, calls: Gathered { of: calls, since, unreadable } } = self;
+        let Report { span, filter, calls: Gathered { of: calls, since, unreadable } } = self;
         let Calls { number, failed, .. } = calls;
         writeln!(formatter, "Calls that failed, from the call event callbacks that LINE Planet sent us")?;
         writeln!(
@@ -181,6 +192,12 @@ impl Display for Report {
                 "(asked for from {} on; earlier calls are not kept any more, or too many)",
                 time(Some(span.since))
             )?;
+        }
+        let ReportFilter { reason, idc } = filter;
+        for (name, value) in [("IDC", idc), ("disconnect_reason", reason)] {
+            if let Some(value) = value {
+                writeln!(formatter, "only {name}: {value}")?;
+            }
         }
         writeln!(
             formatter,
@@ -270,7 +287,8 @@ mod tests {
             );
             records.add(number, &query);
         }
-        let text = report(&records, at(0), at(50)).expect("records at hand").to_string();
+        let text =
+            report(&records, at(0), at(50), &ReportFilter::default()).expect("records at hand").to_string();
         for expected in [
             "from: 2020-09-13T12:26:40Z\nuntil: 2020-09-13T12:27:30Z\n",
             "failed: 17 of 50 calls (34 %)\nfirst failure: 2020-09-13T12:26:40Z\nlast failure: 2020-09-13T12:27:28Z\n",
@@ -287,8 +305,18 @@ mod tests {
         for personal in ["hana", "jun", "192.0.2", "secret"] {
             assert!(!text.contains(personal), "{text}");
         }
-        let calm = report(&records, at(1), at(3)).expect("records at hand").to_string();
+        let calm =
+            report(&records, at(1), at(3), &ReportFilter::default()).expect("records at hand").to_string();
         assert!(calm.contains("failed: 0 of 2 calls (0 %)\nfirst failure: unknown"), "{calm}");
+        let about = |reason: Option<&str>, idc: Option<&str>| {
+            let filter = ReportFilter { reason: reason.map(str::to_owned), idc: idc.map(str::to_owned) };
+            report(&records, at(0), at(50), &filter).expect("records at hand").to_string()
+        };
+        let of_idc = about(Some("SERVER_INTERNAL_ERROR"), Some("JP"));
+        assert!(of_idc.contains("only IDC: JP\nonly disconnect_reason: SERVER_INTERNAL_ERROR\n"), "{of_idc}");
+        assert!(of_idc.contains("failed: 17 of 17 calls (100 %)"), "{of_idc}");
+        assert!(about(None, Some("KR")).contains("failed: 0 of 33 calls (0 %)"));
+        assert!(about(Some("PUSH_ERROR"), None).contains("failed: 0 of 50 calls (0 %)"));
     }
 
     proptest! {
@@ -302,7 +330,7 @@ mod tests {
             for (idc, text, reason) in &calls {
                 records.add(1, &format!("sid={idc}&duration=0&disconnect_reason={reason}&rc_idc={idc}&rel_code_str={text}&rel_code={reason}"));
             }
-            let report = report(&records, at(0), at(9)).expect("records at hand");
+            let report = report(&records, at(0), at(9), &ReportFilter::default()).expect("records at hand");
             let text = report.to_string();
             prop_assert!(text.lines().count() < 6 * (MOST_ROWS + 3) + 2 * SIDS_AT_AN_END + 12);
             prop_assert!(text.len() < 32 * 1024);

@@ -4,11 +4,13 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use thiserror::Error;
 
 use super::admin_port::{self, AskError};
 use super::look::{self, LookError};
 use crate::config::AdminPort;
+use crate::config::call_filter::ReportFilter;
 use crate::history::Past;
 use crate::history::report::report as report_of;
 use crate::history::why::why as why_of;
@@ -64,14 +66,21 @@ pub async fn report(
     whose: &Whose<'_>,
     since: SystemTime,
     until: Option<SystemTime>,
+    filter: ReportFilter,
 ) -> Result<String, LookBackError> {
     let until = until.unwrap_or_else(SystemTime::now);
     match whose {
         Whose::Exporter(port) => {
             let [since, until] = [since, until].map(humantime::format_rfc3339_millis);
-            Ok(admin_port::get(port, &format!("/report?since={since}&until={until}"), PATIENCE).await?)
+            let ReportFilter { reason, idc } = &filter;
+            let parts = [("reason", reason), ("idc", idc)].into_iter();
+            let parts = parts.filter_map(|(name, value)| {
+                Some(format!("&{name}={}", utf8_percent_encode(value.as_deref()?, NON_ALPHANUMERIC)))
+            });
+            let path = format!("/report?since={since}&until={until}{}", parts.collect::<String>());
+            Ok(admin_port::get(port, &path, PATIENCE).await?)
         }
-        Whose::Directory(path) => Ok(report_of(&StoredCalls::at(path)?, since, until)?.to_string()),
+        Whose::Directory(path) => Ok(report_of(&StoredCalls::at(path)?, since, until, &filter)?.to_string()),
     }
 }
 

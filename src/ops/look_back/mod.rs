@@ -4,7 +4,7 @@
 //! |---|---|
 //! | GET /why, /why.json | what the failing calls of the last `minutes` have in common, for people and as data |
 //! | GET /calls | the latest calls with this `sid`, `reason`, `idc`, `failing=1`, received `since` and `until`, at most `limit`, as JSON lines; with `follow=1` those that come, too |
-//! | GET /report | what LINE Planet's support needs to know of the calls that failed `since` then and `until` then |
+//! | GET /report | what LINE Planet's support needs to know of the calls that failed `since` then and `until` then, with `reason` or `idc` of those only |
 //!
 //! They look at the journal on a thread of their own, one after another, so that whoever asks, and however often, holds
 //! up neither metrics nor intake. Who waits for too long for the others is told to come again. What is answered is
@@ -31,7 +31,7 @@ use super::view::View;
 use super::{html, negotiation};
 use crate::callback::CallEvent;
 use crate::callback::shield::shielded;
-use crate::config::call_filter::{CallFilter, NotAFilter, switch};
+use crate::config::call_filter::{CallFilter, NotAFilter, ReportFilter, switch};
 use crate::config::look_back::{USUAL_MINUTES, minutes as read_minutes};
 use crate::config::trace_url::TraceUrl;
 use crate::history::calls::{MOST, USUAL_NUMBER};
@@ -141,10 +141,11 @@ impl LookBack {
     }
 
     async fn report(&self, query: &str) -> Result<Response<Body>, Response<Body>> {
-        let filter = times(query)?;
-        let since = filter.since.ok_or_else(|| BadParameter::missing("since", SINCE))?;
-        let report =
-            self.look(move |past| report(&past, since, filter.until.unwrap_or_else(SystemTime::now))).await?;
+        let CallFilter { since, until, reason, idc, .. } = about(query)?;
+        let since = since.ok_or_else(|| BadParameter::missing("since", SINCE))?;
+        let until = until.unwrap_or_else(SystemTime::now);
+        let filter = ReportFilter { reason, idc };
+        let report = self.look(move |past| report(&past, since, until, &filter)).await?;
         Ok(for_people(&report.to_string()))
     }
 
@@ -204,13 +205,17 @@ fn minutes(query: &str) -> Result<u64, BadParameter> {
     Ok(minutes)
 }
 
-fn times(query: &str) -> Result<CallFilter, BadParameter> {
+/// What /report can be asked for.
+const PARAMETERS_OF_REPORT: &str = "since, until, reason and idc";
+
+/// What a report is to be about.
+fn about(query: &str) -> Result<CallFilter, BadParameter> {
     let mut filter = CallFilter::default();
     for (name, text) in pairs(query)? {
-        if !["since", "until"].contains(&&*name) {
-            return Err(BadParameter::unknown(&name, "since and until"));
+        if !["since", "until", "reason", "idc"].contains(&&*name) {
+            return Err(BadParameter::unknown(&name, PARAMETERS_OF_REPORT));
         }
-        set(&mut filter, &name, &text, "since and until")?;
+        set(&mut filter, &name, &text, PARAMETERS_OF_REPORT)?;
     }
     Ok(filter)
 }
@@ -267,7 +272,7 @@ mod tests {
         assert!(filter.sid.is_some() && filter.reason.is_some() && filter.idc.is_some());
         assert!(filter.since < filter.until);
         assert!(matches!(asked("follow=0"), Asked { most: USUAL_NUMBER, follows: false, .. }));
-        assert!(times("since=2026-01-31T09%3A00%3A00%2B09:00").is_ok_and(|filter| filter.since.is_some()));
+        assert!(about("since=2026-01-31T09%3A00%3A00%2B09:00").is_ok_and(|filter| filter.since.is_some()));
         let refused = |wrong: Option<BadParameter>| wrong.map(|wrong| wrong.to_string()).unwrap_or_default();
         for (said, expected) in [
             (refused(minutes("minutes=0").err()), "minutes: expected a number of minutes from 1 to 1440"),
@@ -280,8 +285,11 @@ mod tests {
                 "there is no parameter from_user_id; expected sid, reason",
             ),
             (refused(Asked::read("follow=yes").err()), "follow: expected 0 or 1"),
-            (refused(times("since=yesterday").err()), "since: expected a duration or a time, such as 2h"),
-            (refused(times("limit=1").err()), "there is no parameter limit; expected since and until"),
+            (refused(about("since=yesterday").err()), "since: expected a duration or a time, such as 2h"),
+            (
+                refused(about("limit=1").err()),
+                "there is no parameter limit; expected since, until, reason and idc",
+            ),
         ] {
             assert!(said.contains(expected), "{expected} in {said}");
         }

@@ -252,9 +252,11 @@ fn minute_before(change: SystemTime) -> SystemTime {
 fn next(since: SystemTime, cause: Option<&(Label, FaultDomain)>, now: SystemTime) -> Vec<String> {
     let minutes = now.duration_since(since).unwrap_or_default().as_secs().div_ceil(60).max(1);
     let since = humantime::format_rfc3339_seconds(since);
-    let calls = cause.map(|(reason, _)| format!("/calls?reason={}&since={since}", reason.as_str()));
+    let reason = cause.map(|(reason, _)| reason.as_str());
+    let calls = reason.map(|reason| format!("/calls?reason={reason}&since={since}"));
+    let of_reason = reason.map(|reason| format!("&reason={reason}")).unwrap_or_default();
     let why = format!("/why?minutes={}", minutes.min(MOST_MINUTES));
-    [Some(why), calls, Some(format!("/report?since={since}"))].into_iter().flatten().collect()
+    [Some(why), calls, Some(format!("/report?since={since}{of_reason}"))].into_iter().flatten().collect()
 }
 
 /// What the reason that stands out says, and what to do first.
