@@ -31,8 +31,9 @@ ALL_STATES = {
 
 
 def restarts(window):
-    """Starts in a window: of the time of the start where it is scraped, else of counters that began anew."""
-    times = f"sum by ({BY}) (changes(process_start_time_seconds{{{EXPORTER}}}[{window}])) and on ({BY}) last_over_time({of.BUILD}[{window}])"
+    """Starts in a window: of the time of the start, which an exporter of 0.1.0 shows as that of any process only; where it is pushed, counters that began anew."""
+    own = f"sum by ({BY}) (changes(planet_exporter_start_time_seconds{{{EXPORTER}}}[{window}]))"
+    times = f"{own} or sum by ({BY}) (changes(process_start_time_seconds{{{EXPORTER}}}[{window}])) and on ({BY}) last_over_time({of.BUILD}[{window}])"
     counters = f'max by ({BY}) (resets({{__name__=~"planet_exporter_requests_total|planet_exporter_deliveries_total",{EXPORTER}}}[{window}]))'
     return f"({times} or {counters})"
 
@@ -68,7 +69,7 @@ def exporters():
         Column("State", states(), width=105, words=mappings(STATES), coloured=True),
         Column("Version", label="version", width=90),
         Column("", f"max by ({BY}, version) ({KNOWN})"),
-        Column("Started", f"1000 * max by ({BY}) (process_start_time_seconds{{{EXPORTER}}} and on ({BY}) {of.BUILD})", unit="dateTimeAsIsoNoDateIfToday", empty="-", width=170),
+        Column("Started", f"1000 * max by ({BY}) (planet_exporter_start_time_seconds{{{EXPORTER}}} or on ({BY}) (process_start_time_seconds{{{EXPORTER}}} and on ({BY}) {of.BUILD}))", unit="dateTimeAsIsoNoDateIfToday", empty="-", width=170),
         Column("Starts, 1 hour", f"round({restarts(HOUR)})", decimals=0, empty="-", width=115),
         Column("Last call", f"1000 * max by ({BY}) (last_over_time(planet_call_last_event_time_seconds{{{EXPORTER}}}[1d]) > 0)", unit="dateTimeAsIsoNoDateIfToday", empty="never", width=170),
         Column("Oldest in a sink", gauge("planet_exporter_backlog_age_seconds"), unit="s", decimals=0, empty="-", width=125),

@@ -408,7 +408,9 @@ def record_slower(file):
         and on (job) {ratio("job", "90m")} < 0.9""",
         comment="The callers of the last hour's abnormal calls, if one or two make nearly all of them while others' calls are well: a bot, a tester, a device.")
     starts = """
-          changes(process_start_time_seconds[{window}]) - on (job, instance) max by (job, instance) (changes(planet_exporter_build_info[{window}]))"""
+          max by (job, instance) (
+            changes(planet_exporter_start_time_seconds[{window}]) or on (job, instance) changes(process_start_time_seconds[{window}])
+          ) - on (job, instance) max by (job, instance) (changes(planet_exporter_build_info[{window}]))"""
     file.record("job_instance:planet_exporter_starts:changes20m", f"""
         max by (job, instance) ({starts.format(window="20m")}
           > 2

@@ -92,7 +92,7 @@ pub async fn run(
     let mut reload = Reload::default();
     let secrets = access::secrets(&config, &mut reload)?;
     let registry = OwnMetrics::install()?;
-    registry::record_build_info();
+    registry::record_start();
     let readiness = Readiness::default();
     let starting = readiness.latch(state::STARTING);
     let mut parts = Parts::default();

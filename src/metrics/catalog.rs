@@ -241,6 +241,8 @@ catalog! {
     EXPORTER_BUILD_INFO = Gauge("planet.exporter.build_info", "{info}",
         "Always 1; the labels say which version runs.",
         "version");
+    EXPORTER_START_TIME = Gauge("planet.exporter.start_time", "s",
+        "When the process started, in Unix time. It is pushed as well, unlike process_start_time_seconds.");
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! of the process.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use metrics::{KeyName, SharedString};
 use metrics_process::Collector;
@@ -97,9 +98,11 @@ fn point(labels: Labels, value: Value) -> Point {
     Point { labels, started_at: None, born: Birth::NONE, value, exemplars: Vec::new() }
 }
 
-/// Says which version runs, in [`catalog::EXPORTER_BUILD_INFO`].
-pub fn record_build_info() {
+/// Says which version runs, in [`catalog::EXPORTER_BUILD_INFO`], and since when, in [`catalog::EXPORTER_START_TIME`].
+pub fn record_start() {
     metrics::gauge!(catalog::EXPORTER_BUILD_INFO.name, "version" => env!("CARGO_PKG_VERSION")).set(1);
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    metrics::gauge!(catalog::EXPORTER_START_TIME.name).set(since_epoch.as_secs() as f64);
 }
 
 #[cfg(test)]
@@ -127,7 +130,7 @@ mod tests {
             histogram!(catalog::EXPORTER_REQUEST_DURATION.name).record(sample);
             histogram!(catalog::EXPORTER_DELIVERY_DURATION.name, "signal" => "traces").record(sample / 2.0);
         }
-        record_build_info();
+        record_start();
     }
 
     #[test]
@@ -207,7 +210,7 @@ mod tests {
     #[test]
     fn copies_of_a_series_share_its_labels() {
         let metrics = metrics();
-        metrics::with_local_recorder(&metrics.recorder, record_build_info);
+        metrics::with_local_recorder(&metrics.recorder, record_start);
         let version = || {
             let families = metrics.families();
             let (_, version) = families[0].points[0].labels.iter().next().expect("a label");
