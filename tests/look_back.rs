@@ -115,6 +115,7 @@ fn what_failing_calls_have_in_common_is_told_across_a_crash() {
     assert!(page.contains(&format!("- {SUMMARY}")) && page.contains("rel_code_str: DB 100 %"), "{page}");
     let admin = exporter.admin.to_string();
     is_the_answer(&said(&["why", "--json", "--admin-listen", &admin]));
+    assert!(said(&["why", "--admin-listen", &admin]).starts_with(&format!("The exporter on {admin}:\n\n20")));
     is_the_answer(&said(&["why", text(&state), "--json"]));
     assert!(said(&["why", text(&state), "--minutes", "60"]).contains(SUMMARY));
     exporter.kill();

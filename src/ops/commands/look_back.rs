@@ -49,7 +49,9 @@ pub async fn why(whose: &Whose<'_>, minutes: u64, is_json: bool) -> Result<Strin
     match whose {
         Whose::Exporter(port) => {
             let path = if is_json { "/why.json" } else { "/why" };
-            Ok(admin_port::get(port, &format!("{path}?minutes={minutes}"), PATIENCE).await?)
+            let answer = admin_port::get(port, &format!("{path}?minutes={minutes}"), PATIENCE).await?;
+            // Several may run on this host.
+            Ok(if is_json { answer } else { format!("The exporter on {}:\n\n{answer}", port.listen) })
         }
         Whose::Directory(path) => {
             let why = why_of(&StoredCalls::at(path)?, SystemTime::now(), minutes)?;
