@@ -88,7 +88,10 @@ fn the_build_has_all_that_it_needs_and_nothing_else() {
         (said(&output.stdout), said(&output.stderr))
     };
     let (tree, said) = cargo(&["tree", "--edges", "normal", "--depth", "1"]);
-    assert!(tree.contains(" hyper v") && !tree.contains(" indicatif v"), "without the simulator: {tree}{said}");
+    assert!(
+        tree.contains(" hyper v") && !tree.contains(" indicatif v"),
+        "without the simulator: {tree}{said}"
+    );
     // Of these two only a build asks whether every target of the manifest is there, and it does that before it builds anything.
     let (_, said) = cargo(&["build", "--release", "--bin", "no-such-program"]);
     assert!(said.contains("no bin target named `no-such-program`"), "it could not be built: {said}");

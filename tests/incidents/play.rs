@@ -197,7 +197,9 @@ impl Replica {
         let mut samples = self.played.scrape(names);
         for name in &names.names[self.series.len()..] {
             let substitute = match name.split('{').next() {
-                Some("process_start_time_seconds" | "planet_exporter_start_time_seconds") => Substitute::Start,
+                Some("process_start_time_seconds" | "planet_exporter_start_time_seconds") => {
+                    Substitute::Start
+                }
                 Some("planet_call_last_event_time_seconds") => Substitute::LastCall,
                 _ => Substitute::None,
             };
