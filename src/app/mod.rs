@@ -22,7 +22,7 @@ mod sinks;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hyper::http::uri::Scheme;
 use tokio_util::sync::CancellationToken;
@@ -92,7 +92,7 @@ pub async fn run(
     let mut reload = Reload::default();
     let secrets = access::secrets(&config, &mut reload)?;
     let registry = OwnMetrics::install()?;
-    registry::record_start();
+    registry::record_start(SystemTime::now());
     let readiness = Readiness::default();
     let starting = readiness.latch(state::STARTING);
     let mut parts = Parts::default();

@@ -99,14 +99,16 @@ fn point(labels: Labels, value: Value) -> Point {
 }
 
 /// Says which version runs, in [`catalog::EXPORTER_BUILD_INFO`], and since when, in [`catalog::EXPORTER_START_TIME`].
-pub fn record_start() {
+pub fn record_start(at: SystemTime) {
     metrics::gauge!(catalog::EXPORTER_BUILD_INFO.name, "version" => env!("CARGO_PKG_VERSION")).set(1);
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     metrics::gauge!(catalog::EXPORTER_START_TIME.name).set(since_epoch.as_secs() as f64);
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use metrics::{Recorder, counter, gauge, histogram};
     use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 
@@ -130,7 +132,7 @@ mod tests {
             histogram!(catalog::EXPORTER_REQUEST_DURATION.name).record(sample);
             histogram!(catalog::EXPORTER_DELIVERY_DURATION.name, "signal" => "traces").record(sample / 2.0);
         }
-        record_start();
+        record_start(SystemTime::UNIX_EPOCH + Duration::from_secs(5));
     }
 
     #[test]
@@ -165,6 +167,7 @@ mod tests {
             metrics::with_local_recorder(recorder, || {
                 metrics.process.describe();
                 metrics::describe_gauge!(catalog::EXPORTER_JOURNAL_SIZE.name, metrics::Unit::Bytes, "");
+                metrics::describe_gauge!(catalog::EXPORTER_START_TIME.name, metrics::Unit::Seconds, "");
                 for durations in [&catalog::EXPORTER_REQUEST_DURATION, &catalog::EXPORTER_DELIVERY_DURATION] {
                     metrics::describe_histogram!(durations.name, metrics::Unit::Seconds, "");
                 }
@@ -210,7 +213,7 @@ mod tests {
     #[test]
     fn copies_of_a_series_share_its_labels() {
         let metrics = metrics();
-        metrics::with_local_recorder(&metrics.recorder, record_start);
+        metrics::with_local_recorder(&metrics.recorder, || record_start(SystemTime::UNIX_EPOCH));
         let version = || {
             let families = metrics.families();
             let (_, version) = families[0].points[0].labels.iter().next().expect("a label");
