@@ -141,7 +141,7 @@ fn run(config: Config) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 fn demo(options: &DemoOptions) -> Result<ExitCode, Box<dyn Error>> {
-    let demonstration = Demonstration::prepare(options.seed, SystemTime::now())?;
+    let demonstration = Demonstration::new(options.seed, SystemTime::now())?;
     let (config, otlp) = demonstration.settings(options)?;
     run_with(config, otlp, &[], Some(demonstration))
 }
@@ -162,7 +162,7 @@ fn run_with(
     let given = config.given.clone();
     let ended = runtime.block_on(async {
         let (stop, hangups) = (signals::stop(log.clone())?, signals::Hangups::of_process()?);
-        let ended = match demonstration {
+        match demonstration {
             Some(demonstration) => {
                 // Whoever closes its terminal is done with it.
                 let mut closed = signals::Hangups::of_process()?;
@@ -172,11 +172,13 @@ fn run_with(
                         () = closed.next() => {}
                     }
                 };
-                demonstration.run(config, otlp, stop, hangups).await
+                Ok(demonstration.run(config, otlp, stop, hangups).await?)
             }
-            None => app::run(config, otlp, stop, hangups, |_| {}).await,
-        };
-        ended.map_err(|error| Box::<dyn Error>::from(error.explain(&given)))
+            None => {
+                let ended = app::run(config, otlp, stop, hangups, |_| {}).await;
+                ended.map_err(|error| Box::<dyn Error>::from(error.explain(&given)))
+            }
+        }
     });
     // A write to a standard output that nobody takes from would otherwise hold up the end.
     runtime.shutdown_background();

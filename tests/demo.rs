@@ -101,6 +101,7 @@ fn nobody_else_gets_its_calls_and_nothing_stays() {
         ("OTEL_BSP_SCHEDULE_DELAY", "100"),
         ("PLANET_FORWARD_TO", &url),
         ("PLANET_CALL_LOG", "stdout"),
+        ("PLANET_SEEN_AGE", "no duration"),
         ("PLANET_STATE_DIR", state.to_str().expect("UTF-8")),
     ];
     let (mut process, admin) = start(&temporary.0, &environment, &[]);
@@ -112,6 +113,32 @@ fn nobody_else_gets_its_calls_and_nothing_stays() {
     assert_eq!(fs::read_dir(&temporary.0).expect("a directory").count(), 0);
     assert!(elsewhere.accept().is_err(), "somebody was sent something");
     assert!(!process.stdout.all().iter().any(|line| line.starts_with('{')), "no call log");
+}
+
+#[test]
+fn who_ends_it_before_it_is_ready_finds_nothing_left() {
+    for signal in ["INT", "TERM", "HUP"] {
+        let temporary = Scratch::new("demo-early");
+        let mut command: Command = command();
+        let mut process =
+            Process::start("the demonstration", command.arg("demo").env("TMPDIR", &temporary.0));
+        let made = || fs::read_dir(&temporary.0).expect("a directory").flatten().next();
+        // It has begun to write calls, so signals are its own by now.
+        let segments = || fs::read_dir(made()?.path()).ok()?.flatten().next();
+        eventually("a file of the journal", segments);
+        process.signal(signal);
+        assert_eq!(process.wait().code(), Some(0), "{signal}");
+        assert_eq!(fs::read_dir(&temporary.0).expect("a directory").count(), 0, "{signal}");
+    }
+}
+
+#[test]
+fn what_is_no_receiver_is_refused() {
+    for url in ["localhost:4318", "ftp://collector", "collector", "http://"] {
+        let output = command().args(["demo", "--otlp-endpoint", url]).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && said.contains("such as http://localhost:4318"), "{said}");
+    }
 }
 
 #[test]

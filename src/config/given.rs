@@ -81,7 +81,11 @@ impl CommandLine {
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<CommandLine, clap::Error> {
         let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
-        let matches = without_empty_variables(CommandLine::command()).try_get_matches_from(&arguments);
+        let command = without_empty_variables(CommandLine::command());
+        // What the exporter would run with is of no concern to another command.
+        let is_other = arguments.get(1).is_some_and(|name| command.find_subcommand(name).is_some());
+        let command = if is_other { without_variables(command) } else { command };
+        let matches = command.try_get_matches_from(&arguments);
         let read = matches.and_then(|matches| {
             let mut read = CommandLine::from_arg_matches(&matches)?;
             read.config.given = Given::of(&matches);
@@ -102,9 +106,14 @@ impl Config {
     /// # Errors
     /// Something is wrong with them.
     pub fn of_flags(flags: impl IntoIterator<Item = OsString>) -> Result<Config, clap::Error> {
-        let command = Config::command().no_binary_name(true).mut_args(|flag| flag.env(None::<&'static str>));
+        let command = without_variables(Config::command().no_binary_name(true));
         Config::from_arg_matches(&command.try_get_matches_from(flags)?)
     }
+}
+
+/// The command, whose own flags have no variables.
+fn without_variables(command: Command) -> Command {
+    command.mut_args(|flag| flag.env(None::<&'static str>))
 }
 
 /// The same error, in which a URL is without its secrets.

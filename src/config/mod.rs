@@ -45,7 +45,7 @@ use self::routes::{ProbeStatus, plain_path, registered_path};
 use self::trace_url::TraceUrl;
 use self::values::{
     bytes, canary_interval, duration, duration_or_none, idc, log_level, longest_call, network, number,
-    positive, service, state_bytes, threads, uri_bytes,
+    otlp_receiver, positive, service, state_bytes, threads, uri_bytes,
 };
 use crate::http::ListenAddress;
 use crate::http::server_tls::{Clients, OldestVersion, ServerFiles};
@@ -215,7 +215,7 @@ pub struct DemoOptions {
 
     /// A receiver of OTLP, such as http://localhost:4318, which gets metrics, and spans of the calls after the start
     /// [default: none].
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = otlp_receiver)]
     pub otlp_endpoint: Option<Uri>,
 
     /// The seed from which the calls are made, for the same ones again [default: a new one each time].

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use hyper::http::Uri;
 use ipnet::{IpNet, Ipv4Net};
 use tracing::level_filters::LevelFilter;
 
@@ -145,6 +146,14 @@ pub(super) fn log_level(text: &str) -> Result<String, String> {
         Ok(_) => Err(EXPECTED.to_owned()),
         Err(error) => Err(format!("{error}; {EXPECTED}")),
     }
+}
+
+/// The URL of an OTLP receiver.
+pub(super) fn otlp_receiver(text: &str) -> Result<Uri, String> {
+    let url = text.parse().ok().filter(|url: &Uri| {
+        matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty())
+    });
+    url.ok_or_else(|| "expected a URL such as http://localhost:4318".to_owned())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod text;
 
 use std::ffi::OsString;
 use std::io;
+use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use hyper::http::Uri;
@@ -69,30 +70,29 @@ pub enum DemoError {
     /// The exporter does not take its flags.
     #[error(transparent)]
     Flags(#[from] clap::Error),
+    /// The exporter does not run.
+    #[error(transparent)]
+    Run(#[from] RunError),
 }
 
-/// A demonstration whose past is written.
+/// A demonstration.
 #[derive(Debug)]
 pub struct Demonstration {
     /// Removed when the demonstration is dropped.
     directory: TempDir,
-    to_come: CallsToCome,
-    incident_began: SystemTime,
+    began: SystemTime,
     seed: u64,
 }
 
 impl Demonstration {
-    /// Writes the calls before `now`.
+    /// A demonstration whose first call was received some time before `now`.
     ///
     /// # Errors
-    /// They cannot be written.
-    pub fn prepare(seed: u64, now: SystemTime) -> Result<Demonstration, DemoError> {
+    /// There is no place for its state.
+    pub fn new(seed: u64, now: SystemTime) -> Result<Demonstration, DemoError> {
         let directory = tempfile::Builder::new().prefix("planet-call-exporter-demo-").tempdir()?;
         let began = now.checked_sub(PAST).unwrap_or(SystemTime::UNIX_EPOCH);
-        let seconds = began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let scenario = Scenario::new(mix(seed), seconds)?;
-        let to_come = calls::write_past(directory.path(), scenario, began, PAST)?;
-        Ok(Demonstration { directory, to_come, incident_began: began + (PAST - INCIDENT), seed })
+        Ok(Demonstration { directory, began, seed })
     }
 
     /// With what its exporter runs.
@@ -100,13 +100,16 @@ impl Demonstration {
     /// # Errors
     /// The exporter does not take it.
     pub fn settings(&self, options: &DemoOptions) -> Result<(Config, OtlpSettings), DemoError> {
-        let flags: [(&str, OsString); 7] = [
+        let flags: [(&str, OsString); 9] = [
             ("--state-dir", self.directory.path().into()),
             // Segments are a part of it, so that little is filled with zeros.
             ("--state-max-bytes", "64MiB".into()),
             ("--listen", options.listen.to_string().into()),
             ("--admin-listen", options.admin_listen.to_string().into()),
             ("--idcs", "KR,JP,TW".into()),
+            // Nothing of it is there after the end, for which nobody waits long.
+            ("--state-ephemeral", "true".into()),
+            ("--shutdown-timeout", "2s".into()),
             // How long a state directory lasts is of no concern: this one is gone at the end.
             ("--log-level", "warn,planet_call_exporter::app::first_lines=error".into()),
             ("--log-format", "text".into()),
@@ -118,17 +121,23 @@ impl Demonstration {
         Ok((config, otlp))
     }
 
-    /// Runs the exporter until `stop` completes. When it is ready, standard output says where to look, and the calls go on.
+    /// Makes the calls before the start and runs the exporter until `stop` completes. When it is ready, standard output says where
+    /// to look, and the calls go on.
     ///
     /// # Errors
-    /// Those of the exporter.
+    /// The calls cannot be written, or those of the exporter.
     pub async fn run(
-        mut self,
+        self,
         config: Config,
         otlp: OtlpSettings,
         stop: impl Future<Output = ()>,
         hangups: Hangups,
-    ) -> Result<(), RunError> {
+    ) -> Result<(), DemoError> {
+        let mut stop = pin!(stop);
+        let mut to_come = tokio::select! {
+            to_come = self.past() => to_come?,
+            () = &mut stop => return Ok(()),
+        };
         let ended = CancellationToken::new();
         let stop = async {
             stop.await;
@@ -141,19 +150,27 @@ impl Demonstration {
         });
         let calls = async {
             if let Ok(listening) = is_ready.await {
-                if let Err(error) =
-                    commands::print(text::text(listening, self.incident_began, self.seed).as_bytes())
-                {
+                let text = text::text(listening, self.began + (PAST - INCIDENT), self.seed);
+                if let Err(error) = commands::print(text.as_bytes()) {
                     warn!(%error, "standard output does not say where to look");
                 }
-                self.to_come.send(listening.call_events, &ended).await;
+                to_come.send(listening.call_events, &ended).await;
             }
             std::future::pending().await
         };
         tokio::select! {
-            ended = exporter => ended,
+            ended = exporter => Ok(ended?),
             () = calls => Ok(()),
         }
+    }
+
+    /// Writes the calls before the start, and returns those after it.
+    async fn past(&self) -> Result<CallsToCome, DemoError> {
+        let seconds = self.began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let scenario = Scenario::new(mix(self.seed), seconds)?;
+        let (path, began) = (self.directory.path().to_owned(), self.began);
+        let written = tokio::task::spawn_blocking(move || calls::write_past(&path, scenario, began, PAST));
+        written.await.map_err(io::Error::from)?
     }
 }
 
