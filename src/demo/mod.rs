@@ -121,8 +121,8 @@ impl Demonstration {
         Ok((config, otlp))
     }
 
-    /// Makes the calls before the start and runs the exporter until `stop` completes. When it is ready, standard output says where
-    /// to look, and the calls go on.
+    /// Makes the calls before the start and runs the exporter until `stop` completes. When it is ready, standard output
+    /// says where to look, and the calls go on.
     ///
     /// # Errors
     /// The calls cannot be written, or those of the exporter.
