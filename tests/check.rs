@@ -106,7 +106,7 @@ fn where_the_call_log_goes_over_otlp_is_shown() {
     assert_eq!(said.line("call log"), expected);
     said.line("ok OTLP logs not tried");
     let off = check(&["--call-log", "otlp"], &[("OTEL_LOGS_EXPORTER", "none")]);
-    assert_eq!(off.line("call log"), "call log off, since OTEL_LOGS_EXPORTER does not name otlp");
+    assert_eq!(off.line("call log"), "call log off, since OTEL_LOGS_EXPORTER is none");
     off.line("--call-log has no effect");
 }
 

@@ -191,6 +191,22 @@ fn a_call_event_at_a_wrong_place_is_kept_said_counted_and_can_be_sent_again() {
 }
 
 #[test]
+fn the_beginning_is_kept_of_what_is_too_large_at_a_wrong_place() {
+    let exporter = Exporter::start();
+    let large = format!("{}&app_svr_data={}", query(7), "x".repeat(33_000));
+    assert_eq!(exporter.get(&format!("/callevent?{large}")).status, 404);
+    let post = http::request(exporter.call_events, "POST", &format!("/call_event?{large}"), &[]);
+    assert_eq!(post.status, 405);
+    let page = exporter.metrics();
+    assert_eq!((events(&page, "wrong_path"), events(&page, "refused")), (2.0, 0.0));
+    for (line, slip) in kept(&exporter).into_iter().zip(["wrong_path: ", "wrong_method: "]) {
+        assert!(line.0.starts_with(slip) && large.starts_with(&line.1) && line.1.len() == 1024, "{line:?}");
+    }
+    assert_eq!(kept(&exporter).len(), 2);
+    assert_eq!(exporter.admin("/refused").text().matches("\"replay\":false").count(), 2);
+}
+
+#[test]
 fn what_is_kept_can_be_sent_to_a_url_with_a_query_of_its_own() {
     let scratch = support::Scratch::new("replay-to-a-query");
     let state = scratch.0.join("state");

@@ -219,8 +219,8 @@ pub struct DemoOptions {
     pub otlp_endpoint: Option<Uri>,
 
     /// The seed from which the calls are made, for the same ones again [default: a new one each time].
-    #[arg(long, value_name = "NUMBER", default_value_t = u64::from(rand::random::<u32>()), hide_default_value = true)]
-    pub seed: u64,
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
 }
 
 /// The admin port of an exporter on this host.

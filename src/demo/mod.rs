@@ -89,9 +89,10 @@ impl Demonstration {
     ///
     /// # Errors
     /// There is no place for its state.
-    pub fn new(seed: u64, now: SystemTime) -> Result<Demonstration, DemoError> {
+    pub fn new(seed: Option<u64>, now: SystemTime) -> Result<Demonstration, DemoError> {
         let directory = tempfile::Builder::new().prefix("planet-call-exporter-demo-").tempdir()?;
         let began = now.checked_sub(PAST).unwrap_or(SystemTime::UNIX_EPOCH);
+        let seed = seed.unwrap_or_else(|| rand::random::<u32>().into());
         Ok(Demonstration { directory, began, seed })
     }
 

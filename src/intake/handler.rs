@@ -293,10 +293,8 @@ impl CallbackHandler {
 
     /// Counts a call event that is too large, and keeps its beginning, which tells people which call it was.
     fn note_too_large(&self, what: &str, query: &[u8], peer: SocketAddr) {
-        const KEPT: usize = 1024;
         self.metrics.refused.increment(1);
-        let beginning = query.get(..KEPT).unwrap_or(query);
-        self.refused.keep_for_show(now_in_milliseconds(), format!("too_large: {what}"), beginning);
+        self.refused.keep_beginning(now_in_milliseconds(), format!("too_large: {what}"), query);
         match self.refusals_logged.due() {
             Some(left_out) => {
                 warn!(reason = what, %peer, left_out, "refused a call event that is too large; further ones are logged at most once a minute")

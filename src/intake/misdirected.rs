@@ -31,7 +31,7 @@ pub(super) struct Misdirected {
 }
 
 impl Misdirected {
-    /// Keeps among `refused` what has a URI of up to `longest_uri` bytes.
+    /// Keeps them among `refused`, and of those whose URI would have more than `longest_uri` bytes the beginning.
     pub(super) fn new(refused: Arc<RefusedRequests>, longest_uri: usize) -> Misdirected {
         let wrong_path = counter!(catalog::EXPORTER_EVENTS.name, "result" => "wrong_path");
         Misdirected { refused, longest_uri, wrong_path, logged: Pace::default() }
@@ -51,7 +51,7 @@ impl Misdirected {
         let (path, query) = (request.uri().path(), raw_query::query_of(request));
         // Most of what is passed on has none.
         let has_sid = query.windows(SID.len()).any(|window| window == SID);
-        if !has_sid || path.len() + 1 + query.len() > self.longest_uri {
+        if !has_sid {
             return Ok(());
         }
         let Some(route) = shielded(|| routes.meant(query))? else { return Ok(()) };
@@ -62,7 +62,11 @@ impl Misdirected {
         self.wrong_path.increment(1);
         let event_query = route.event_query(query).unwrap_or(query);
         let reason = format!("{slip}: a call event came as {came}; expected {expected}");
-        self.refused.keep(SystemTime::now(), reason, event_query);
+        // At the right place it would be too large as well.
+        match route.path.len() + 1 + query.len() > self.longest_uri {
+            true => self.refused.keep_beginning(SystemTime::now(), reason, event_query),
+            false => self.refused.keep(SystemTime::now(), reason, event_query),
+        }
         match self.logged.due() {
             Some(left_out) => warn!(
                 came,

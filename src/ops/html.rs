@@ -61,6 +61,18 @@ pub(super) enum Column {
     Number(&'static str),
 }
 
+/// What is said of a call in a table of calls.
+pub(super) const CALL_COLUMNS: [Column; 8] = [
+    Column::Text("Received"),
+    Column::Text("Reason"),
+    Column::Text("Whose fault"),
+    Column::Text("IDC"),
+    Column::Text("Media type"),
+    Column::Text("Released by"),
+    Column::Number("Duration, s"),
+    Column::Text("Session ID"),
+];
+
 /// A section with a table of these rows, or with `none` where there are none.
 pub(super) fn table(
     title: &str,

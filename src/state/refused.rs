@@ -111,6 +111,9 @@ pub struct Reading {
 #[error("its reader was too slow: what is read was forgotten meanwhile")]
 pub struct Forgotten;
 
+/// Bytes of the query of a request that is too large.
+const LONGEST_BEGINNING: usize = 1024;
+
 impl RefusedRequests {
     /// Keeps the latest `capacity` refused requests in memory, each for `age` after its receipt.
     pub fn in_memory(capacity: usize, age: Duration) -> RefusedRequests {
@@ -128,6 +131,11 @@ impl RefusedRequests {
     /// forms decodes to the same bytes.
     pub fn keep(&self, received_at: SystemTime, reason: String, query: &[u8]) {
         self.keep_request(received_at, reason, query, true);
+    }
+
+    /// Keeps the beginning of a request that is too large, which tells people which call it was.
+    pub fn keep_beginning(&self, received_at: SystemTime, reason: String, query: &[u8]) {
+        self.keep_for_show(received_at, reason, query.get(..LONGEST_BEGINNING).unwrap_or(query));
     }
 
     /// Keeps a request like a refused one, to be looked at and never sent again.

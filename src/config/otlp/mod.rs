@@ -198,6 +198,8 @@ impl WhyOff {
     pub fn explain(self, signal: Signal) -> String {
         match self {
             WhyOff::Disabled => "OTEL_SDK_DISABLED is true".to_owned(),
+            // The flag asks for logs, and nothing else takes them back.
+            WhyOff::Exporter if signal == Signal::Logs => "OTEL_LOGS_EXPORTER is none".to_owned(),
             WhyOff::Exporter => format!("OTEL_{}_EXPORTER does not name otlp", signal.in_variables()),
             WhyOff::Sampler => "OTEL_TRACES_SAMPLER takes no call".to_owned(),
             WhyOff::CallLog => "--call-log is not otlp".to_owned(),

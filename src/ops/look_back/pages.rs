@@ -12,7 +12,7 @@ use crate::history::calls::MOST;
 use crate::history::share::Share;
 use crate::history::why::{Finding, HowTheyFailed, SharedValue, Why};
 use crate::http::shown;
-use crate::ops::html::{self, Column, Time, bare_table, links_to, second, table, text_cell};
+use crate::ops::html::{self, CALL_COLUMNS, Column, Time, bare_table, links_to, second, table, text_cell};
 
 /// The minutes that one looks back with a click.
 const MINUTES: [u64; 5] = [5, 15, 60, 240, MOST_MINUTES];
@@ -138,22 +138,12 @@ pub(super) fn around_calls(query: &str, most: usize) -> [String; 2] {
         @if let Some(more) = more { " (" a href=(format!("calls?{more}")) { "more" } ")" } ". "
         a href="why" { "Why calls fail" } "."
     };
-    let columns = [
-        Column::Text("Received"),
-        Column::Text("Reason"),
-        Column::Text("Whose fault"),
-        Column::Text("IDC"),
-        Column::Text("Media type"),
-        Column::Text("Released by"),
-        Column::Number("Duration, s"),
-        Column::Text("Session ID"),
-    ];
     around("Calls", &beside, |calls| {
         let body = html! {
             tbody.calls { (calls) }
-            tbody.none { tr { td colspan=(columns.len()) { (NONE) } } }
+            tbody.none { tr { td colspan=(CALL_COLUMNS.len()) { (NONE) } } }
         };
-        bare_table("Calls", &columns, &body)
+        bare_table("Calls", &CALL_COLUMNS, &body)
     })
 }
 

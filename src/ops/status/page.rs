@@ -10,7 +10,7 @@ use super::{
     plot,
 };
 use crate::history::share::{Share, percent};
-use crate::ops::html::{self, Column, Time, ago, clock, links_to, table, text_cell, time};
+use crate::ops::html::{self, CALL_COLUMNS, Column, Time, ago, clock, links_to, table, text_cell, time};
 
 /// Its script.
 pub const SCRIPT: &str = include_str!("status.js");
@@ -261,16 +261,6 @@ fn reason(row: &ReasonRow, now: Time) -> Markup {
 }
 
 fn latest(calls: &[AbnormalCall], now: Time) -> Markup {
-    let columns = [
-        Column::Text("Received"),
-        Column::Text("Reason"),
-        Column::Text("Whose fault"),
-        Column::Text("IDC"),
-        Column::Text("Media type"),
-        Column::Text("Released by"),
-        Column::Number("Duration, s"),
-        Column::Text("Session ID"),
-    ];
     let row = |call: &AbnormalCall| {
         html! {
             tr {
@@ -280,7 +270,7 @@ fn latest(calls: &[AbnormalCall], now: Time) -> Markup {
             }
         }
     };
-    table("Latest abnormal calls", &columns, calls.iter().map(row), "None.")
+    table("Latest abnormal calls", &CALL_COLUMNS, calls.iter().map(row), "None.")
 }
 
 fn parts(parts: &[Part]) -> Markup {
