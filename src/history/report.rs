@@ -28,7 +28,6 @@ const SIDS_AT_AN_END: usize = 10;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     span: Span,
-    filter: ReportFilter,
     calls: Gathered<Calls>,
 }
 
@@ -171,14 +170,14 @@ pub fn report<P: Past>(
 ) -> Result<Report, P::Error> {
     let span = Span { since, until, most: MOST_RECORDS };
     let calls = gather(past, span, || Calls::of(filter.clone()), Calls::note)?;
-    Ok(Report { span, filter: filter.clone(), calls })
+    Ok(Report { span, calls })
 }
 
 impl Display for Report {
     /// Lines of text, in UTC.
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        let Report { span, filter, calls: Gathered { of: calls, since, unreadable } } = self;
-        let Calls { number, failed, .. } = calls;
+        let Report { span, calls: Gathered { of: calls, since, unreadable } } = self;
+        let Calls { filter: ReportFilter { reason, idc }, number, failed, .. } = calls;
         writeln!(formatter, "Calls that failed, from the call event callbacks that LINE Planet sent us")?;
         writeln!(
             formatter,
@@ -193,7 +192,6 @@ impl Display for Report {
                 time(Some(span.since))
             )?;
         }
-        let ReportFilter { reason, idc } = filter;
         for (name, value) in [("IDC", idc), ("disconnect_reason", reason)] {
             if let Some(value) = value {
                 writeln!(formatter, "only {name}: {value}")?;
