@@ -46,6 +46,12 @@ struct Arguments {
     /// Metrics come over OTLP.
     #[arg(long)]
     pushed: bool,
+    /// Calls have the label `service`.
+    #[arg(long)]
+    services: bool,
+    /// The program of an earlier version, with which the first week is played.
+    #[arg(long)]
+    earlier: Option<PathBuf>,
     /// Seconds between evaluations, and between scrapes: 60, 30, 15.
     #[arg(long, default_value_t = 60, value_parser = interval)]
     interval: u64,
@@ -96,6 +102,8 @@ fn main() -> std::io::Result<()> {
                 is_stored,
                 is_pushed: arguments.pushed,
                 interval: arguments.interval,
+                has_services: arguments.services,
+                earlier: arguments.earlier.clone(),
                 pace: None,
             };
             if !arguments.no_incidents {

@@ -13,15 +13,20 @@ mod support;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use planet_call_exporter::callback::idc;
 use planet_call_exporter::callback::reason::{DisconnectReason, FaultDomain, Releaser};
 
-use support::{Result, Server};
+use support::{Result, Server, median, rate};
 
 /// How much time of a CPU scrapes of one kind take together before they are enough.
 const ENOUGH: Duration = Duration::from_secs(1);
+/// Calls a second beside scrapes, and for how long.
+const RATE: u32 = 200;
+const RATE_SECONDS: u32 = 10;
+const ROUNDS: usize = 5;
 const OPENMETRICS: &str = "accept: application/openmetrics-text;version=1.0.0\r\n";
 const OPENMETRICS_WITH_GZIP: &str =
     "accept: application/openmetrics-text;version=1.0.0\r\naccept-encoding: gzip\r\n";
@@ -43,7 +48,8 @@ fn main() -> Result<()> {
     }
     let exporter = start()?;
     send_every_label_set(&exporter)?;
-    print_row("every IDC, and every label set that fits", &exporter)
+    print_row("every IDC, and every label set that fits", &exporter)?;
+    print_beside_calls(&exporter)
 }
 
 fn start() -> Result<Server> {
@@ -111,6 +117,39 @@ fn call(connection: &mut BufReader<TcpStream>, query: &str) -> Result<()> {
     }
     connection.read_exact(&mut vec![0; length])?;
     Ok(())
+}
+
+/// How long calls take to be answered while Prometheus asks for the page every second, and while it does not.
+fn print_beside_calls(exporter: &Server) -> Result<()> {
+    println!("\n| {RATE} calls a second | p50 | p99 |\n|---|---|---|");
+    let (mut quiet, mut scraped) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        quiet.push(rate::send(&exporter.url, RATE, RATE_SECONDS)?);
+        scraped.push(while_scraped(exporter, || rate::send(&exporter.url, RATE, RATE_SECONDS))?);
+    }
+    for (name, rounds) in [("nobody scrapes", &mut quiet), ("scraped every second", &mut scraped)] {
+        let p50 = median(rounds, |latency| latency.p50).p50;
+        println!("| {name} | {p50:.2} ms | {:.2} ms |", median(rounds, |latency| latency.p99).p99);
+    }
+    println!("\nmemory at its peak: {}", mebibytes(exporter.status_kib("VmHWM:")?));
+    Ok(())
+}
+
+/// Scrapes every second until this is done.
+fn while_scraped<T>(exporter: &Server, work: impl FnOnce() -> T) -> T {
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                // What it does not get, it asks for anew, as Prometheus does.
+                let _ = exporter.metrics(OPENMETRICS_WITH_GZIP);
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+        let result = work();
+        is_done.store(true, Ordering::Relaxed);
+        result
+    })
 }
 
 fn print_row(service: &str, exporter: &Server) -> Result<()> {

@@ -44,6 +44,8 @@ fn assert_found(size: Size, days: usize, pace: Option<(usize, usize)>, names: &[
         is_stored: false,
         is_pushed: false,
         interval: 60,
+        has_services: false,
+        earlier: None,
         pace,
     };
     let outcome = play(&plan, Path::new("prometheus"), &rule_files());

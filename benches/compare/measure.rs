@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 
 use super::peers::{CALLS, Peer};
 use super::running::Running;
+use super::support::rate::{self, Latency};
 use super::support::wrk::Wrk;
 use super::support::{Result, get, sample};
 
@@ -93,28 +93,11 @@ pub(crate) fn cost(peer: &Peer, scratch: &Path, wrk: &Wrk, round: usize) -> Resu
     let time = (running.processor_time()? - before).as_secs_f64() * 1e6 / load.requests;
     let lost = if peer.calls.is_some() { (load.requests - counted).max(0.0) } else { 0.0 };
     let (started, before) = (Instant::now(), running.processor_time()?);
-    let (p50, p99) = send_at_rate(&url)?;
+    let Latency { p50, p99 } = rate::send(&url, RATE, RATE_SECONDS)?;
     let millicores =
         (running.processor_time()? - before).as_secs_f64() * 1e3 / started.elapsed().as_secs_f64();
     let memory = running.resident_kib()? as f64 / 1024.0;
     Ok(Cost { calls_a_second: load.requests_a_second, time, lost, millicores, p50, p99, memory })
-}
-
-/// Calls at their own time, however long answers take; answers the latency's p50 and p99 in milliseconds.
-fn send_at_rate(url: &str) -> Result<(f64, f64)> {
-    let output = Command::new("taskset")
-        .args(["-c", "1", env!("CARGO_BIN_EXE_call-simulator"), "--json", "--target", url])
-        .args(["--rate", &RATE.to_string(), "--for", &format!("{RATE_SECONDS}s"), "--connections", "16"])
-        .args(["--odd-share", "0", "--repeat-share", "0"])
-        .output()?;
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-    if report["acknowledged"] != report["sent"] {
-        return Err(
-            format!("{} of {} calls were acknowledged", report["acknowledged"], report["sent"]).into()
-        );
-    }
-    let milliseconds = |name: &str| report["latency_seconds"][name].as_f64().map(|seconds| seconds * 1e3);
-    Ok((milliseconds("p50").ok_or("no p50")?, milliseconds("p99").ok_or("no p99")?))
 }
 
 /// Sends calls with these numbers, one by one. Each has to be answered 200.

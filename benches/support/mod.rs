@@ -4,6 +4,8 @@
 
 pub(crate) mod bare;
 pub(crate) mod process;
+#[cfg(feature = "simulator")]
+pub(crate) mod rate;
 pub(crate) mod sample;
 pub(crate) mod wrk;
 
@@ -64,6 +66,11 @@ impl Server {
     /// The time of a processor that it has taken, whatever else the machine does.
     pub(crate) fn processor_time(&self) -> Result<Duration> {
         process::processor_time(self.process.id())
+    }
+
+    /// The time of a processor that it takes while something is done, to the nanosecond.
+    pub(crate) fn time_taken<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {
+        process::time_taken(self.process.id(), work)
     }
 
     /// How often its threads have gone to sleep, and so been woken up.

@@ -31,6 +31,8 @@ pub struct Kind {
 pub struct Circumstances {
     /// The place in the list of incidents.
     pub incident: Option<usize>,
+    /// How strong it is, in tenths.
+    pub strength: u8,
     /// The IDC from which calls have been led away.
     pub drained: Option<usize>,
     /// Calls end with codes that are new: harmless ones and a few that are none.
@@ -117,7 +119,7 @@ fn endings(
         put(NEW_CODE, 0.001);
     }
     if let Some((share, ending)) = incident.and_then(Incident::ends) {
-        put(ending, share);
+        put(ending, share * f64::from(circumstances.strength) / 10.0);
     }
     endings
 }
@@ -132,7 +134,10 @@ fn add(
 ) {
     let effect = incident.map(|incident| incident.effect);
     let setup_factor = if effect == Some(Effect::Slow) { 3 } else { 1 };
-    let billed = if effect == Some(Effect::BilledHalf) { service.billed / 2.0 } else { service.billed };
+    let billed = match effect {
+        Some(Effect::Billed(times)) => times * service.billed,
+        _ => service.billed,
+    };
     for setup_time in service.setup_times {
         let durations = if ending.is_answered { &service.durations[..] } else { &[0] };
         for duration in durations {
@@ -176,10 +181,11 @@ impl Kind {
         let answered = end - u64::from(duration);
         let setup = answered - u64::from(setup_time);
         format!(
-            "sid={number:08x}-bdac-436e-9631-0bce2498ce0c&type={medium}&from_user_id=user-{caller}&from_service_id=service\
+            "sid={number:08x}-bdac-436e-9631-0bce2498ce0c&type={medium}&from_user_id=user-{caller}&from_service_id={service_id}\
              &to_user_id=2809&to_service_id=service&setup_time={setup}&start_time={start}&end_time={end}\
              &duration={duration}&terminate={terminate}&srcip=192.0.2.1&dstip=192.0.2.2&rel_code=1&rel_code_str=NORMAL\
              &billing_sec={billed}&rc_idc={idc}&disconnect_reason={disconnect_reason}&releaser_type={releaser}",
+            service_id = ["service", "another"][usize::from(self.medium)],
             start = if duration > 0 { answered } else { 0 },
         )
     }

@@ -5,6 +5,8 @@
 //! minute the exporter is sent some calls, and what the others add is added to its page. Gauges are the exporter's own.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
@@ -60,6 +62,9 @@ pub struct Played {
     call_events: Connection,
     admin: Connection,
     directory: Option<Scratch>,
+    /// Another program than that of this version.
+    earlier: Option<PathBuf>,
+    has_services: bool,
     /// Kinds of which it has had a call since its totals began.
     sent: HashSet<Kind>,
     /// What is to be added to its page.
@@ -72,15 +77,17 @@ pub struct Played {
 }
 
 impl Played {
-    /// Starts it, with a state directory or without.
-    pub fn start(is_stored: bool) -> Played {
+    /// Starts it, with a state directory or without, of this version or an earlier one.
+    pub fn start(is_stored: bool, has_services: bool, earlier: Option<PathBuf>) -> Played {
         let directory = is_stored.then(|| Scratch::new("incidents"));
-        let (exporter, call_events, admin) = launch(directory.as_ref());
+        let (exporter, call_events, admin) = launch(directory.as_ref(), has_services, earlier.as_deref());
         Played {
             exporter,
             call_events,
             admin,
             directory,
+            earlier,
+            has_services,
             sent: HashSet::new(),
             added: BTreeMap::new(),
             page: Vec::new(),
@@ -93,12 +100,21 @@ impl Played {
     pub fn restart(&mut self) {
         self.exporter.process.signal("KILL");
         self.exporter.process.wait();
-        (self.exporter, self.call_events, self.admin) = launch(self.directory.as_ref());
+        (self.exporter, self.call_events, self.admin) =
+            launch(self.directory.as_ref(), self.has_services, self.earlier.as_deref());
         if self.directory.is_none() {
             self.sent.clear();
             self.added.clear();
         }
         self.unsettled = 2;
+    }
+
+    /// Starts this version in the place of the earlier one.
+    pub fn upgrade(&mut self) {
+        self.earlier = None;
+        self.restart();
+        // A call may add something else now.
+        self.sent.clear();
     }
 
     /// Has it count calls that end at `end`. At most `really` of each IDC and medium are sent, in the order of chance.
@@ -225,9 +241,19 @@ fn query(kind: Kind, (service, end): (&Service, u64), caller: u64) -> String {
     kind.query(service, NUMBER.fetch_add(1, Ordering::Relaxed), caller, end)
 }
 
-fn launch(directory: Option<&Scratch>) -> (Exporter, Connection, Connection) {
-    let mut command = command();
+fn launch(
+    directory: Option<&Scratch>,
+    has_services: bool,
+    earlier: Option<&Path>,
+) -> (Exporter, Connection, Connection) {
+    let mut command = match earlier {
+        Some(program) => Command::new(program),
+        None => command(),
+    };
     command.args(["--log-format", "json"]);
+    if has_services && earlier.is_none() {
+        command.args(["--services", "service,another"]);
+    }
     if let Some(Scratch(path)) = directory {
         command.arg("--state-dir").arg(path);
     }

@@ -1,6 +1,7 @@
 //! Plays a service minute by minute: its calls go to the exporter, its page to Prometheus, and the rules are evaluated.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rand::rngs::SmallRng;
@@ -20,6 +21,9 @@ const START: u64 = 1_767_571_200;
 /// Minutes that are played before the rules are evaluated over them.
 const CHUNK: usize = 6 * 60;
 
+/// The minute at which this version takes the place of an earlier one.
+const UPGRADE: usize = 7 * DAY + 11 * 60;
+
 /// What is played.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -35,6 +39,10 @@ pub struct Plan {
     pub is_pushed: bool,
     /// Seconds between evaluations, and between scrapes; a part of a minute.
     pub interval: u64,
+    /// Calls have the label `service`.
+    pub has_services: bool,
+    /// The program of an earlier version, with which it begins.
+    pub earlier: Option<PathBuf>,
     /// Minutes from one incident to the next, and that one lasts; `None`: as it suits the size, by day.
     pub pace: Option<(usize, usize)>,
 }
@@ -74,6 +82,8 @@ struct Calendar {
     deploys: HashSet<usize>,
     gaps: HashSet<usize>,
     bots: BTreeMap<usize, f64>,
+    /// Many more call than usual.
+    crowd: Range<usize>,
     is_normal_month: bool,
 }
 
@@ -91,8 +101,12 @@ impl Calendar {
                 day = (end + every) / DAY;
                 continue;
             }
-            let begin =
-                day * DAY + chance.random_range(8 * 60..if plan.size == Size::Small { 11 } else { 20 } * 60);
+            let begin = day * DAY
+                + match (incident.is_at_night, plan.size) {
+                    (true, _) => chance.random_range(0..5 * 60),
+                    (false, Size::Small) => chance.random_range(8 * 60..11 * 60),
+                    (false, _) => chance.random_range(8 * 60..20 * 60),
+                };
             let lasting = match (plan.size, incident.calls > 100.0) {
                 (Size::Small, true) => 30 * 60,
                 (Size::Small, false) => 14 * 60,
@@ -110,6 +124,8 @@ impl Calendar {
         calendar.gaps = gaps.flat_map(|from| from..from + 10).collect();
         if calendar.is_normal_month {
             let most = if plan.size == Size::Large { 60.0 } else { 1.0 };
+            let from = 15 * DAY + chance.random_range(9 * 60..20 * 60);
+            calendar.crowd = from..from + 60;
             for day in [9, 13, 24] {
                 let rate = chance.random_range(0.05..most);
                 calendar.bots.extend((0..180).map(|minute| (day * DAY + 720 + minute, rate)));
@@ -124,10 +140,17 @@ impl Calendar {
 
     fn circumstances(&self, minute: usize, service: &Service) -> Circumstances {
         let incident = self.truths.iter().position(|truth| (truth.begin..truth.end).contains(&minute));
+        let strength = incident.map_or(0, |place| {
+            let truth = &self.truths[place];
+            truth.incident.course.strength(minute - truth.begin)
+        });
         let day = minute / DAY;
+        // An IDC begins, and later calls are led away from it for a day.
+        let is_drained = self.is_normal_month && (day < 5 || day == 19);
         Circumstances {
             incident,
-            drained: (self.is_normal_month && day == 19).then_some(service.idcs.len() - 1),
+            strength,
+            drained: is_drained.then_some(service.idcs.len() - 1),
             has_new_codes: self.is_normal_month && day >= 16,
         }
     }
@@ -138,6 +161,8 @@ impl Calendar {
             Some(Effect::Traffic(share)) => share,
             // A holiday.
             _ if self.is_normal_month && minute / DAY == 11 => 0.3,
+            // A concert.
+            _ if self.is_normal_month && self.crowd.contains(&minute) => 4.0,
             _ => 1.0,
         }
     }
@@ -175,7 +200,7 @@ impl Replica {
     fn start(plan: &Plan, number: usize, storage: &mut Storage, time: u64) -> Replica {
         let instance = format!("namespace.service-{number}.planet-call-exporter");
         Replica {
-            played: Played::start(plan.is_stored),
+            played: Played::start(plan.is_stored, plan.has_services, plan.earlier.clone()),
             up: storage.series(&series("up", plan.size, &instance)),
             series: Vec::new(),
             last_shown: Vec::new(),
@@ -187,8 +212,11 @@ impl Replica {
         }
     }
 
-    fn restart(&mut self, time: u64) {
-        self.played.restart();
+    fn restart(&mut self, time: u64, is_upgrade: bool) {
+        match is_upgrade {
+            true => self.played.upgrade(),
+            false => self.played.restart(),
+        }
         self.started_at = time;
     }
 
@@ -305,6 +333,8 @@ struct Moment {
     since: usize,
     /// The replica that is deployed anew.
     deployed: Option<usize>,
+    /// This version takes the place of an earlier one.
+    is_upgrade: bool,
     /// Prometheus does not run.
     is_gap: bool,
     /// The calls that are to be expected at each replica.
@@ -362,7 +392,8 @@ impl<'a> Play<'a> {
         let (incident, since) =
             (truth.map(|truth| truth.incident), truth.map_or(0, |truth| minute - truth.begin));
         if self.mix.as_ref().is_none_or(|(of, _)| *of != circumstances) {
-            self.mix = Some((circumstances, Mix::new(&self.service, circumstances, incident)));
+            let acting = incident.filter(|_| circumstances.strength > 0);
+            self.mix = Some((circumstances, Mix::new(&self.service, circumstances, acting)));
         }
         let scrapes = 60 / self.plan.interval;
         let share = self.calendar.share(minute, incident) / self.replicas.len() as f64 / scrapes as f64;
@@ -376,6 +407,7 @@ impl<'a> Play<'a> {
                 incident,
                 since,
                 deployed: self.calendar.deploys.contains(&minute).then_some(minute % self.replicas.len()),
+                is_upgrade: self.plan.earlier.is_some() && minute == UPGRADE,
                 is_gap: self.calendar.gaps.contains(&minute),
                 expected,
             };
@@ -425,7 +457,13 @@ impl<'a> Play<'a> {
         let replica = &mut self.replicas[number];
         let is_crashing = moment.effect() == Some(Effect::CrashLoop) && moment.is_between_crashes();
         if moment.scrape == 0 && (moment.deployed == Some(number) || is_crashing) {
-            replica.restart(moment.time);
+            replica.restart(moment.time, false);
+        }
+        if moment.scrape == 0 && moment.is_upgrade {
+            replica.restart(moment.time, true);
+            if number == 0 {
+                self.additions.clear();
+            }
         }
         if !moment.is_up() {
             return Vec::new();
@@ -460,7 +498,7 @@ impl<'a> Play<'a> {
         match moment.effect() {
             _ if moment.is_gap => {}
             Some(Effect::Vanished) => replica.not_scraped(storage, moment.time, false),
-            _ if !moment.is_up() || moment.deployed == Some(number) => {
+            _ if !moment.is_up() || moment.is_upgrade || moment.deployed == Some(number) => {
                 replica.not_scraped(storage, moment.time, true);
             }
             _ => replica.scraped(&mut self.names, self.plan.size, storage, moment.time),
