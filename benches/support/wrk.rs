@@ -5,19 +5,22 @@ use std::process::Command;
 
 use super::Result;
 
-/// One session ID a request, told apart by connection, round and a counter; the rest is the documented sample.
+/// One session ID a request, told apart by connection, round and a counter, and one of 9,000 callers, as calls of one
+/// caller go to the service behind one after another; the rest is the documented sample.
 const SCRIPT: &str = r#"
 local round = tonumber(os.getenv("ROUND")) + 16 * tonumber(os.getenv("CONNECTIONS"))
 local count = 0
 local before = wrk.path .. "?sid="
-local after = "&type=V&from_user_id=9286&from_service_id=caller-service-id&to_user_id=2809" ..
+local between = "&type=V&from_user_id="
+local after = "&from_service_id=caller-service-id&to_user_id=2809" ..
   "&to_service_id=callee-service-id&setup_time=1582527400&start_time=1582527404&end_time=1582527434&duration=30" ..
   "&terminate=16&srcip=1.2.3.4&dstip=1.2.3.5&stid=voip.next&rel_code=1&rel_code_str=NORMAL&billing_sec=25" ..
   "&rc_idc=KR&disconnect_reason=1001&releaser_type=1&app_svr_data=appSvrData"
 function request()
   count = count + 1
   local sid = string.format("6364e8b3-%04x-436e-9631-%012x", round, count)
-  return "GET " .. before .. sid .. after .. " HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+  local caller = 1000 + count % 9000
+  return "GET " .. before .. sid .. between .. caller .. after .. " HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 end
 "#;
 
