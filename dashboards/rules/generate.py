@@ -198,10 +198,23 @@ def record_increases(file):
     file.record("job:planet_call_pause:seconds", "time() - max by (job) (planet_call_last_event_time_seconds)", comment="How long nothing has come.")
 
 
+# Whose call fails calls again, and fails again. Where a quarter does, numbers of such calls vary by a third as much again as by chance alone, and more where they are few.
+CLUMPS = 1.5
+
+
 def beyond_chance(level, windows, deviations):
     """More calls end abnormally than chance would have: the usual number and so many of its standard deviations."""
     expected = f"{calls(level, windows)} * on ({LEVELS[level]}) group_left () {level}:planet_calls_abnormal:usual_ratio"
-    return f"{abnormal(level, windows)} > {expected} + {deviations} * sqrt({expected})"
+    return f"{abnormal(level, windows)} > {expected} + {deviations * CLUMPS:g} * sqrt({expected})"
+
+
+def far_beyond_chance(level, windows, deviations):
+    """The same where it is asked so often that what is rare comes now and then: of short windows, and of each IDC and medium."""
+    short, long = windows or "3m|10m|30m|90m", "" if windows else "4h|12h|1d"
+    if level != "job":
+        return f"{beyond_chance(level, windows, deviations)} + {2 * deviations}"
+    of_short = f"{beyond_chance(level, short, deviations)} + {2 * deviations}"
+    return f"({of_short} or {beyond_chance(level, long, deviations)})" if long else of_short
 
 
 def above_usual(level, windows, budgets):
@@ -238,7 +251,9 @@ def over(level):
 
 
 def failing(level):
-    """So many calls end abnormally that somebody must get up; and until they do so half as often."""
+    """So many calls end abnormally that somebody must get up; and until they do so half as often. What has been so and is over stays in the longer windows, so that
+    a few calls are not enough within half a day.
+    """
     by = LEVELS[level]
     name = f"{level}:planet_calls_failing:ratio"
     return f"""
@@ -253,18 +268,19 @@ def failing(level):
         ) or (
           {above_usual(level, "10m", 4)}
           and {abnormal(level, "10m")} >= 2 * {MINIMUM_RELEASES}
-          and {beyond_chance(level, "10m", 4)}
+          and {far_beyond_chance(level, "10m", 4)}
         ) or (
           (
             {textwrap.indent(in_any_window(level, SHORTER, 4, 2.5, 3), " " * 12).strip()}
           )
           and {abnormal(level)} >= 1.2 * {MINIMUM_RELEASES}
-          and {beyond_chance(level, None, 4)}
+          and {far_beyond_chance(level, None, 4)}
           and {recent(level, f"4 * {BUDGET}")}
           unless {over(level)}
+          unless on ({by}) (max_over_time({name}[12h] offset 5m) unless on ({by}) {name} offset 5m)
         ) or (
           (
-            {textwrap.indent(in_any_window(level, SHORTER, 2, 0.5), " " * 12).strip()}
+            {textwrap.indent(in_any_window(level, ["10m", *SHORTER], 2, 0.5), " " * 12).strip()}
           )
           and on ({by}) {name} offset 5m
           unless {over(level)}
@@ -273,12 +289,13 @@ def failing(level):
 
 def failing_alone(level):
     """An IDC or a medium, if the others have less than a third of its share, where at its share enough of theirs, four or more, would have ended abnormally that it is not
-    chance. Which one it is does not change from minute to minute: one that was named stays until the others have two thirds of its share, and where
+    chance, and at their share far fewer of its own. Which one it is does not change from minute to minute: one that was named stays until the others have two thirds of its share, and where
     the service as a whole was failing for a quarter of an hour, none is named within the next one.
     """
     by, name = LEVELS[level], f"{level}:planet_calls_failing_alone:ratio"
     others = f"({calls('job')} - on (job, window) group_right () {calls(level)})"
     others_abnormal = f"({abnormal('job')} - on (job, window) group_right () {abnormal(level)})"
+    expected = f"({others_abnormal} / {others} * {calls(level)})"
     return f"""
         ({level}:planet_calls_failing:ratio or {ratio(level)} and on (job, window) job:planet_calls_failing:ratio)
         and (
@@ -288,6 +305,7 @@ def failing_alone(level):
             {ratio(level)} * {others} > 20 - 16 * {ratio(level)}
             or {ratio(level)} * {others} > 6 and {abnormal(level)} > 8.5
           )
+          and {abnormal(level)} > {expected} + {4 * CLUMPS:g} * sqrt({expected})
           or {others_abnormal}
             < 2 / 3 * {ratio(level)} * {others}
           and on ({by}) {name} offset 5m
@@ -305,9 +323,10 @@ def record_judgements(file):
                     comment="The share of calls that ended abnormally." if level == "job" else "")
     for level, by in LEVELS.items():
         file.record(f"{level}:planet_calls_abnormal:usual_ratio", f"""
-            max by ({by}) (avg_over_time(clamp_max({level}:planet_calls_abnormal:ratio{{window="12h"}}, 0.08)[1w:1h]))
+            max by ({by}) (avg_over_time({level}:planet_calls_abnormal:calm_ratio[1w:1h]))
+            or max by ({by}) (avg_over_time(clamp_max({level}:planet_calls_abnormal:ratio{{window="12h"}}, 0.08)[1w:1h]))
             or 0 * max by ({by}) ({calls(level, "3m")})""",
-            comment="What is usual: the week's average, in which an outage counts for little." if level == "job" else "")
+            comment="What is usual: the week's average of when nobody had to be told, or, where there was no such time, of all of it, in which an outage counts for little." if level == "job" else "")
     for level in LEVELS:
         file.record(f"{level}:planet_calls_failing:ratio", failing(level),
                     comment="So many calls end abnormally that somebody must get up: a fifth within 3 minutes, or half if they are ten; three quarters of a longer window and nine of the last 32 calls of each kind, for services with few calls; or four budgets more than usual, by more than chance."
@@ -335,8 +354,8 @@ def record_judgements(file):
         comment="One fault of our own, if it is more than half of what ends abnormally. It does not change before calls are well.")
     file.record("job:planet_calls_expected:increase", """
         min by (job, window) (
-          label_replace(job:planet_calls:increase{window=~"10m|12h"} offset 1d, "of", "yesterday", "", "")
-          or label_replace(job:planet_calls:increase{window=~"10m|12h"} offset 1w, "of", "last week", "", "")
+          label_replace(job:planet_calls:increase{window=~"10m|4h|12h"} offset 1d, "of", "yesterday", "", "")
+          or label_replace(job:planet_calls:increase{window=~"10m|4h|12h"} offset 1w, "of", "last week", "", "")
         )""", comment="Calls that are usual now: the lesser of yesterday's and last week's at this hour. A new installation has none.")
     for name in ("planet_call_duration_seconds", "planet_call_setup_duration_seconds"):
         file.record(f"job:{name}:median", f"histogram_quantile(0.5, job_le:{name}:rate10m) > 0", "10m",
@@ -369,7 +388,7 @@ def decaying(level, least):
           {textwrap.indent(in_any_window(level, ["10m", *SHORTER], 2, 1.5), " " * 10).strip()}
         )
         and {abnormal(level)} >= {least}
-        and {beyond_chance(level, None, 3)}
+        and {far_beyond_chance(level, None, 3)}
         and {recent(level, f"2 * {BUDGET}")}
         unless {over(level)}"""
 
@@ -383,6 +402,21 @@ def record_slower(file):
     """What is slower, or missing."""
     file.record("job:planet_calls_decaying:ratio", decaying("job", 7),
         comment="More calls than usual end abnormally, but not so many that somebody must get up.")
+    for level, by in LEVELS.items():
+        file.record(f"{level}:planet_calls_abnormal:calm_ratio", f"""
+            {ratio(level, "12h")}
+              unless on (job) (max_over_time(job:planet_calls_failing:ratio[12h]) or max_over_time(job:planet_calls_decaying:ratio[12h]))""" + (f"""
+              unless on ({by}) max_over_time({level}:planet_calls_failing:ratio[12h])""" if level != "job" else ""),
+            comment="The share of 12 hours in which nobody had to be told." if level == "job" else "")
+    past = "job_reason:planet_call_abnormal_releases:increase1h[3d:1h] offset 1h"
+    file.record("job_reason:planet_call_abnormal_releases:usual1h", f"""
+        avg_over_time({past}) < quantile_over_time(0.95, {past})
+        or quantile_over_time(0.95, {past})
+        or 0 * job_reason:planet_call_abnormal_releases:increase1h""",
+        comment="What is usual of a reason in an hour: the average of three days, without the hours of an outage. Of a new one it is 0.")
+    file.record("job:planet_calls:surge", f"""
+        clamp_min(max by (job) ({calls("job", "90m")}) / (max by (job) ({calls("job", "1d")}) / 16), 1)""",
+        comment="How many times the day's average of calls came in the last 90 minutes, if it was more.")
     file.record("job:planet_call_pause:max1d", "max_over_time(job:planet_call_pause:seconds[1d:2m])",
         comment="A day's longest pause.")
     file.record("job:planet_calls_missing:seconds", f"""
@@ -391,12 +425,22 @@ def record_slower(file):
           and on (job) count_over_time(job:planet_call_pause:seconds[1d:1h] offset 6d)
           {there("30m", "1h", "2h", "4h")}
         ) or (
+          job:planet_call_pause:seconds > 600
+          and on (job) {calls("job", "4h")} == 0
+          and on (job) job:planet_calls_expected:increase{{window="4h"}} >= 1.5 * {EXPECTED_CALLS}
+          and on (job) count_over_time(job:planet_call_pause:seconds[1d:1h] offset 6d)
+          {there("30m", "1h", "2h", "4h")}
+        ) or (
           job:planet_call_pause:seconds > 120
+          and on (job) job:planet_call_pause:seconds * on (job) max by (job) (job:planet_calls_expected:increase{{window="10m"}}) / 600 > 2 * {EXPECTED_CALLS}
           and on (job) {calls("job", "3m")} == 0
           and on (job) job:planet_calls_expected:increase{{window="10m"}} >= 3 * {EXPECTED_CALLS}
           {there("5m", "10m", "20m")}
+        ) or (
+          job:planet_call_pause:seconds > 120
+          and on (job) job:planet_calls_missing:seconds offset 5m
         )""",
-        comment="No call came for three times the longest pause of most days of a week, or for minutes where many calls are usual at this hour. "
+        comment="No call came for three times the longest pause of most days of a week, for hours where calls are usual, or for minutes where many are usual at this hour. "
         "It needs an exporter that was there all the while.")
     file.record("job:planet_exporter_not_storing:increase15m", f"""
         sum by (job) ({increase('planet_exporter_events_total{result=~"unavailable|undurable|uncounted"}', "15m")}) > 0""",
@@ -480,11 +524,14 @@ def alerts_of_calls(file):
         "Calls of {{ $labels.job }} in IDC {{ $labels.idc }} end abnormally more often than usual",
         "{{ $value | humanizePercentage }} of the calls of {{ $labels.job }} whose caller is served by IDC {{ $labels.idc }} end abnormally, which is more than the objective allows and more than usual.",
         "planet-idcs", "5m", kept=TICKET_KEPT)
-    usual = "avg_over_time(job_reason:planet_call_abnormal_releases:increase1h[3d:1h] offset 1h)"
+    usual = """(
+      job_reason:planet_call_abnormal_releases:usual1h * on (job) group_left () job:planet_calls:surge
+      or job_reason:planet_call_abnormal_releases:usual1h
+    )"""
     file.alert("PlanetReasonGrows", "ticket", f"""
-        job_reason:planet_call_abnormal_releases:increase1h{{fault_domain=~"client|network|platform|application|unknown"}}
-          > 2.5 + {GROWTH_LIMIT} * {usual} + 3 * sqrt({usual})
-        and count_over_time(job_reason:planet_call_abnormal_releases:increase1h[1d:1h] offset 3d)
+        job_reason:planet_call_abnormal_releases:increase1h{{fault_domain=~"client|network|platform|application"}}
+          > 2.5 + {GROWTH_LIMIT} * {usual} + {3 * CLUMPS:g} * sqrt({usual})
+        and on (job) count_over_time(job_reason:planet_call_abnormal_releases:increase1h[1d:1h] offset 3d)
         unless on (job) {FAILING_LATELY}
         unless on (job) job:planet_calls_decaying:ratio""",
         "{{ $labels.disconnect_reason }} grows at {{ $labels.job }}",
@@ -557,6 +604,7 @@ def alerts_of_calls(file):
         max by (job) (
           (
             {calls("job", "10m|12h")} < 0.2 * job:planet_calls_expected:increase
+            and {calls("job", "10m|12h")} < 0.3 * job:planet_calls_expected:increase - 3 * sqrt(0.3 * job:planet_calls_expected:increase)
             and on (job) {for_minutes}{is_whole.format(window="30m", steps=3)}
           ) or (
             {calls("job", "12h")} < 0.2 * job:planet_calls_expected:increase

@@ -1,6 +1,6 @@
 //! The calls of a minute: how many of each kind, and the call event of each kind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use rand::RngExt;
 use rand::distr::weighted::WeightedIndex;
@@ -49,6 +49,9 @@ pub struct Mix {
     kinds: Vec<(Kind, f64)>,
     choice: WeightedIndex<f64>,
     total: f64,
+    /// How calls end after which somebody calls again, and how likely.
+    fails: HashSet<u16>,
+    retries: f64,
 }
 
 impl Mix {
@@ -70,7 +73,9 @@ impl Mix {
         let kinds: Vec<_> = kinds.into_iter().filter(|(_, share)| *share > 0.0).collect();
         let shares: Vec<f64> = kinds.iter().map(|(_, share)| *share).collect();
         let choice = WeightedIndex::new(&shares).expect("shares");
-        Mix { choice, total: shares.iter().sum(), kinds }
+        let fails = service.endings.iter().filter(|(ending, _)| ending.is_abnormal && !ending.is_answered);
+        let fails = fails.map(|(ending, _)| ending.disconnect_reason).collect();
+        Mix { choice, total: shares.iter().sum(), kinds, fails, retries: service.retries }
     }
 
     /// The calls of a minute in which so many are to be expected, and none has been led away.
@@ -92,8 +97,19 @@ impl Mix {
                 }
             }
         }
+        for (kind, count) in &mut counts {
+            if self.fails.contains(&kind.disconnect_reason) {
+                let calls = *count;
+                *count += (0..calls).map(|_| again(self.retries, chance)).sum::<u32>();
+            }
+        }
         counts.into_iter().collect()
     }
+}
+
+/// How often something comes again that does so with this likelihood.
+fn again(likelihood: f64, chance: &mut SmallRng) -> u32 {
+    (0..).take_while(|_| chance.random_bool(likelihood)).count() as u32
 }
 
 fn poisson(mean: f64, chance: &mut SmallRng) -> u32 {

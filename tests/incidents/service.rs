@@ -113,6 +113,8 @@ pub struct Service {
     night: f64,
     weekend: f64,
     unrest: f64,
+    /// How likely somebody whose call fails calls again, and fails again.
+    pub retries: f64,
 }
 
 impl Service {
@@ -148,6 +150,7 @@ impl Service {
             night: chance.random_range(0.75..0.97),
             weekend: chance.random_range(0.6..1.2),
             unrest: chance.random_range(0.004..0.012),
+            retries: chance.random_range(0.0..0.25),
         }
     }
 
