@@ -603,18 +603,18 @@ def alerts_of_calls(file):
     file.alert("PlanetFewCalls", "ticket", f"""
         max by (job) (
           (
-            {calls("job", "10m|12h")} < 0.2 * job:planet_calls_expected:increase
+            {calls("job", "10m|12h")} < 0.15 * job:planet_calls_expected:increase
             and {calls("job", "10m|12h")} < 0.3 * job:planet_calls_expected:increase - 3 * sqrt(0.3 * job:planet_calls_expected:increase)
             and on (job) {for_minutes}{is_whole.format(window="30m", steps=3)}
           ) or (
-            {calls("job", "12h")} < 0.2 * job:planet_calls_expected:increase
+            {calls("job", "12h")} < 0.15 * job:planet_calls_expected:increase
             and on (job) job:planet_calls_expected:increase{{window="12h"}} >= 2.5 * {EXPECTED_CALLS}
             unless on (job) {for_minutes}{is_whole.format(window="12h", steps=70)}
           )
         )
         unless on (job) job:planet_exporter_not_storing:increase15m""",
         "Few calls reach {{ $labels.job }}",
-        "Only {{ $value | printf \"%.0f\" }} calls of {{ $labels.job }} came, less than a fifth of what came at this hour of yesterday and of the same day last week.",
+        "Only {{ $value | printf \"%.0f\" }} calls of {{ $labels.job }} came, less than 15 % of what came at this hour of yesterday and of the same day last week.",
         "planet-calls", "3m", kept=TICKET_KEPT)
     file.alert("PlanetUnknownCodes", "ticket", f"""
         sum by (job, kind) ({increase('planet_exporter_anomalies_total{kind=~"unknown_.*"}', "1h")}) > 0
