@@ -382,7 +382,7 @@ DROPPING = f"""(
 
 
 def decaying(level, least):
-    """More calls than usual end abnormally."""
+    """More calls than usual end abnormally, as far as an exporter of a few hours can know."""
     return f"""
         (
           {textwrap.indent(in_any_window(level, ["10m", *SHORTER], 2, 1.5), " " * 10).strip()}
@@ -390,6 +390,7 @@ def decaying(level, least):
         and {abnormal(level)} >= {least}
         and {far_beyond_chance(level, None, 3)}
         and {recent(level, f"2 * {BUDGET}")}
+        and on (job) {calls("job", "10m")} offset 2h
         unless {over(level)}"""
 
 
@@ -612,7 +613,7 @@ def alerts_of_calls(file):
             unless on (job) {for_minutes}{is_whole.format(window="12h", steps=70)}
           )
         )
-        unless on (job) job:planet_exporter_not_storing:increase15m""",
+        unless on (job) (job:planet_exporter_not_storing:increase15m or job_instance:planet_exporter_starts:changes20m)""",
         "Few calls reach {{ $labels.job }}",
         "Only {{ $value | printf \"%.0f\" }} calls of {{ $labels.job }} came, less than 15 % of what came at this hour of yesterday and of the same day last week.",
         "planet-calls", "3m", kept=TICKET_KEPT)
