@@ -252,7 +252,7 @@ def over(level):
 
 def failing(level):
     """So many calls end abnormally that somebody must get up; and until they do so half as often. What has been so and is over stays in the longer windows, so that
-    a few calls are not enough within half a day.
+    a few calls are not enough from the next hour on until half a day is over.
     """
     by = LEVELS[level]
     name = f"{level}:planet_calls_failing:ratio"
@@ -277,7 +277,7 @@ def failing(level):
           and {far_beyond_chance(level, None, 4)}
           and {recent(level, f"4 * {BUDGET}")}
           unless {over(level)}
-          unless on ({by}) (max_over_time({name}[12h] offset 5m) unless on ({by}) {name} offset 5m)
+          unless on ({by}) (max_over_time({name}[12h] offset 5m) unless on ({by}) max_over_time({name}[1h]))
         ) or (
           (
             {textwrap.indent(in_any_window(level, ["10m", *SHORTER], 2, 0.5), " " * 12).strip()}
@@ -305,7 +305,7 @@ def failing_alone(level):
             {ratio(level)} * {others} > 20 - 16 * {ratio(level)}
             or {ratio(level)} * {others} > 6 and {abnormal(level)} > 8.5
           )
-          and {abnormal(level)} > {expected} + {4 * CLUMPS:g} * sqrt({expected})
+          and {abnormal(level)} > {expected} + {4 * CLUMPS:g} * sqrt(clamp_min({expected}, 0))
           or {others_abnormal}
             < 2 / 3 * {ratio(level)} * {others}
           and on ({by}) {name} offset 5m
@@ -323,10 +323,13 @@ def record_judgements(file):
                     comment="The share of calls that ended abnormally." if level == "job" else "")
     for level, by in LEVELS.items():
         file.record(f"{level}:planet_calls_abnormal:usual_ratio", f"""
-            max by ({by}) (avg_over_time({level}:planet_calls_abnormal:calm_ratio[1w:1h]))
+            max by ({by}) (
+              avg_over_time({level}:planet_calls_abnormal:calm_ratio[1w:1h])
+              and count_over_time({level}:planet_calls_abnormal:calm_ratio[1w:1h]) >= 24
+            )
             or max by ({by}) (avg_over_time(clamp_max({level}:planet_calls_abnormal:ratio{{window="12h"}}, 0.08)[1w:1h]))
             or 0 * max by ({by}) ({calls(level, "3m")})""",
-            comment="What is usual: the week's average of when nobody had to be told, or, where there was no such time, of all of it, in which an outage counts for little." if level == "job" else "")
+            comment="What is usual: the week's average of when nobody had to be told, or, where there was less than a day of it, of all, in which an outage counts for little." if level == "job" else "")
     for level in LEVELS:
         file.record(f"{level}:planet_calls_failing:ratio", failing(level),
                     comment="So many calls end abnormally that somebody must get up: a fifth within 3 minutes, or half if they are ten; three quarters of a longer window and nine of the last 32 calls of each kind, for services with few calls; or four budgets more than usual, by more than chance."
@@ -414,9 +417,10 @@ def record_slower(file):
         avg_over_time({past}) < quantile_over_time(0.95, {past})
         or quantile_over_time(0.95, {past})
         or 0 * job_reason:planet_call_abnormal_releases:increase1h""",
-        comment="What is usual of a reason in an hour: the average of three days, without the hours of an outage. Of a new one it is 0.")
+        comment="What is usual of a reason in an hour: the average of three days, or, after an outage, what 19 of 20 hours do not exceed. Of a new one it is 0.")
     file.record("job:planet_calls:surge", f"""
-        clamp_min(max by (job) ({calls("job", "90m")}) / (max by (job) ({calls("job", "1d")}) / 16), 1)""",
+        clamp_min(max by (job) ({calls("job", "90m")}) / (max by (job) ({calls("job", "1d")}) / 16), 1)
+        and on (job) count_over_time({calls("job", "10m")}[1d:10m]) >= 130""",
         comment="How many times the day's average of calls came in the last 90 minutes, if it was more.")
     file.record("job:planet_call_pause:max1d", "max_over_time(job:planet_call_pause:seconds[1d:2m])",
         comment="A day's longest pause.")
@@ -438,8 +442,7 @@ def record_slower(file):
           and on (job) job:planet_calls_expected:increase{{window="10m"}} >= 3 * {EXPECTED_CALLS}
           {there("5m", "10m", "20m")}
         ) or (
-          job:planet_call_pause:seconds > 120
-          and on (job) job:planet_calls_missing:seconds offset 5m
+          max by (job) (job:planet_call_pause:seconds) > 240 + max by (job) (job:planet_calls_missing:seconds offset 5m)
         )""",
         comment="No call came for three times the longest pause of most days of a week, for hours where calls are usual, or for minutes where many are usual at this hour. "
         "It needs an exporter that was there all the while.")
