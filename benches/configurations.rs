@@ -28,31 +28,25 @@ const DELIVERED: Duration = Duration::from_secs(60);
 /// What strace has each sync take, in microseconds.
 const SLOW_SYNC: u32 = 5_000;
 
-/// How an exporter runs.
+/// How an exporter runs: whether it has a state directory and pushes over OTLP, and how it forwards.
 struct Configuration {
     name: &'static str,
     has_state: bool,
-    is_behind: Option<&'static str>,
     is_pushed: bool,
+    forward_mode: Option<&'static str>,
 }
 
+const IN_MEMORY: Configuration =
+    Configuration { name: "in memory", has_state: false, is_pushed: false, forward_mode: None };
+const STORED: Configuration = Configuration { name: "state directory", has_state: true, ..IN_MEMORY };
+
 const CONFIGURATIONS: [Configuration; 6] = [
-    Configuration { name: "in memory", has_state: false, is_behind: None, is_pushed: false },
-    Configuration { name: "in memory, OTLP", has_state: false, is_behind: None, is_pushed: true },
-    Configuration {
-        name: "in memory, inline",
-        has_state: false,
-        is_behind: Some("inline"),
-        is_pushed: false,
-    },
-    Configuration { name: "state directory", has_state: true, is_behind: None, is_pushed: false },
-    Configuration { name: "state directory, OTLP", has_state: true, is_behind: None, is_pushed: true },
-    Configuration {
-        name: "state directory, stored",
-        has_state: true,
-        is_behind: Some("stored"),
-        is_pushed: false,
-    },
+    IN_MEMORY,
+    Configuration { name: "in memory, OTLP", is_pushed: true, ..IN_MEMORY },
+    Configuration { name: "in memory, inline", forward_mode: Some("inline"), ..IN_MEMORY },
+    STORED,
+    Configuration { name: "state directory, OTLP", is_pushed: true, ..STORED },
+    Configuration { name: "state directory, stored", forward_mode: Some("stored"), ..STORED },
 ];
 
 fn main() -> Result<()> {
@@ -112,7 +106,7 @@ fn configure(
     if configuration.has_state {
         command.arg("--state-dir").arg(directory);
     }
-    if let Some(mode) = configuration.is_behind {
+    if let Some(mode) = configuration.forward_mode {
         command.args(["--forward-mode", mode, "--forward-to", &base(behind)]);
     }
     if configuration.is_pushed {

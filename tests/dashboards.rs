@@ -61,6 +61,11 @@ fn a_week_of_rules_is_what_its_tests_say() {
 }
 
 #[test]
+fn silence_of_a_small_service_is_what_its_tests_say() {
+    assert_rules_hold("silence");
+}
+
+#[test]
 fn the_runbook_says_what_every_oddity_is() {
     let runbook = fs::read_to_string(path("dashboards/RUNBOOK.md")).expect("the runbook");
     for kind in Anomaly::ALL.map(Anomaly::as_str) {

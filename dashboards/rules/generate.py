@@ -195,7 +195,10 @@ def record_increases(file):
     for name, more in (("planet_call_duration_seconds", ""), ("planet_call_setup_duration_seconds", ',answered="true"')):
         file.record(f"job_le:{name}:rate10m", f'sum by (job, le) (rate({{__name__=~"{name}(_bucket)?"{more}}}[10m]))',
                     comment="Histograms. Both forms have an answer, classic and native." if not more else "")
-    file.record("job:planet_call_pause:seconds", "time() - max by (job) (planet_call_last_event_time_seconds)", comment="How long nothing has come.")
+    file.record("job:planet_call_pause:seconds", """
+        time() - max by (job) (max_over_time(planet_call_last_event_time_seconds[1d]))
+        and on (job) max by (job) (planet_exporter_build_info)""",
+        comment="How long nothing has come. An exporter without a state directory does not know what came before its start.")
 
 
 # Whose call fails calls again, and fails again. Where a quarter does, numbers of such calls vary by a third as much again as by chance alone, and more where they are few.
@@ -399,7 +402,7 @@ def decaying(level, least):
 
 def there(*moments):
     """The exporter was there at these moments of the past."""
-    return "\n          ".join(f"and on (job) max by (job) (planet_call_last_event_time_seconds offset {moment})" for moment in moments)
+    return "\n          ".join(f"and on (job) max by (job) (planet_exporter_build_info offset {moment})" for moment in moments)
 
 
 def record_slower(file):
@@ -430,19 +433,18 @@ def record_slower(file):
           and on (job) count_over_time(job:planet_call_pause:seconds[1d:1h] offset 6d)
           {there("30m", "1h", "2h", "4h")}
         ) or (
-          job:planet_call_pause:seconds > 600
-          and on (job) {calls("job", "4h")} == 0
+          job:planet_call_pause:seconds > 4 * 3600
           and on (job) job:planet_calls_expected:increase{{window="4h"}} >= 1.5 * {EXPECTED_CALLS}
           and on (job) count_over_time(job:planet_call_pause:seconds[1d:1h] offset 6d)
           {there("30m", "1h", "2h", "4h")}
         ) or (
           job:planet_call_pause:seconds > 120
           and on (job) job:planet_call_pause:seconds * on (job) max by (job) (job:planet_calls_expected:increase{{window="10m"}}) / 600 > 2 * {EXPECTED_CALLS}
-          and on (job) {calls("job", "3m")} == 0
           and on (job) job:planet_calls_expected:increase{{window="10m"}} >= 3 * {EXPECTED_CALLS}
           {there("5m", "10m", "20m")}
+          unless on (job) {calls("job", "3m")} > 0
         ) or (
-          max by (job) (job:planet_call_pause:seconds) > 240 + max by (job) (job:planet_calls_missing:seconds offset 5m)
+          job:planet_call_pause:seconds > 240 + job:planet_calls_missing:seconds offset 5m
         )""",
         comment="No call came for three times the longest pause of most days of a week, for hours where calls are usual, or for minutes where many are usual at this hour. "
         "It needs an exporter that was there all the while.")

@@ -212,11 +212,13 @@ impl Replica {
         }
     }
 
-    fn restart(&mut self, time: u64, is_upgrade: bool) {
-        match is_upgrade {
-            true => self.played.upgrade(),
-            false => self.played.restart(),
-        }
+    fn restart(&mut self, time: u64) {
+        self.played.restart();
+        self.started_at = time;
+    }
+
+    fn upgrade(&mut self, time: u64) {
+        self.played.upgrade();
         self.started_at = time;
     }
 
@@ -457,10 +459,10 @@ impl<'a> Play<'a> {
         let replica = &mut self.replicas[number];
         let is_crashing = moment.effect() == Some(Effect::CrashLoop) && moment.is_between_crashes();
         if moment.scrape == 0 && (moment.deployed == Some(number) || is_crashing) {
-            replica.restart(moment.time, false);
+            replica.restart(moment.time);
         }
         if moment.scrape == 0 && moment.is_upgrade {
-            replica.restart(moment.time, true);
+            replica.upgrade(moment.time);
             if number == 0 {
                 self.additions.clear();
             }
